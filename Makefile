@@ -1,0 +1,55 @@
+# `make demo` and `make test` set up all they need: see scripts/setup.sh.
+
+CARGO ?= cargo
+BIN := $(or $(CARGO_TARGET_DIR),target)/release/nst-stream
+CLIP := tests/data/bigbuckbunny.mp4
+STYLE := mosaic
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: ## get system packages and libtorch (LIBTORCH=<folder>: your own; CUDA=1/0: with CUDA, without)
+	@scripts/setup.sh
+
+build: $(BIN) ## the program, target/release/nst-stream
+
+demo: out/demo.mp4 out/demo.png ## style a short film: out/demo.mp4, and out/demo.png with frames before and after
+	@echo "demo: see out/demo.mp4 and out/demo.png"
+
+test: ## all tests, then lint
+	@scripts/setup.sh test
+	$(CARGO) test --release
+	@$(MAKE) --no-print-directory lint
+
+# In the release profile, so that clippy does not build torch-sys's C++ once more.
+lint: setup ## rustfmt and clippy; a warning is an error
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then set -x; $(CARGO) fmt --check; \
+		else echo "lint: rustfmt is not installed: skipped (rustup component add rustfmt)"; fi
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -x; $(CARGO) clippy --release --all-targets -- -D warnings; \
+		else echo "lint: clippy is not installed: skipped (rustup component add clippy)"; fi
+
+bench: setup ## all benches
+	$(CARGO) bench
+
+install: setup ## nst-stream into cargo's bin folder
+	$(CARGO) install --path . --locked
+
+clean: ## remove what was built; libtorch and its links stay
+	$(CARGO) clean
+	rm -rf out
+
+# Cargo knows when to build; what depends on the program is remade only when cargo changed it.
+$(BIN): FORCE | setup
+	$(CARGO) build --release
+
+out/demo.mp4: $(BIN) $(CLIP) $(wildcard models/$(STYLE).*)
+	@mkdir -p out
+	$(BIN) --model $(STYLE) --input $(CLIP) --output $@ --scale 0.5 --overwrite
+
+out/demo.png: out/demo.mp4
+	@rm -f $@
+	$(BIN) sheet $(CLIP) $< --output $@
+
+.PHONY: help setup build demo test lint bench install clean FORCE
+.DELETE_ON_ERROR:
+.NOTPARALLEL:

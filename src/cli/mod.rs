@@ -1,0 +1,105 @@
+//! The command line: arguments → a checked configuration; nothing else.
+
+pub mod models;
+mod probe;
+mod progress;
+#[cfg(feature = "media")]
+mod sheet;
+mod stream;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Neural style transfer for video: repaints a video in the style of a picture.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nst-stream",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        nst-stream --model mosaic --input in.mp4 --output out.mp4\n  \
+        nst-stream --model mosaic --input in.mp4 --output look.png --preview 12.5\n  \
+        nst-stream --model my.pt --input photo.jpg --output painted.png --preserve-color"
+)]
+pub struct Cli {
+    /// Says more (-vv: even more).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Says nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    stream: stream::StreamArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists, shows and imports style models.
+    Models(models::ModelsArgs),
+    /// Says what this machine can do, and what is missing.
+    Probe(probe::ProbeArgs),
+    /// Draws frames of two videos above each other, as one picture.
+    #[cfg(feature = "media")]
+    Sheet(sheet::SheetArgs),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How a command ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is made.
+    Done,
+    /// Ctrl-C: what was made so far is finished.
+    Interrupted,
+}
+
+/// Arguments that contradict each other or the files they name: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Runs a command.
+///
+/// # Errors
+/// One line for the user; a [`UsageError`] when the arguments are to blame.
+pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    // libtorch takes CUDA on board only before its first call of any kind.
+    crate::engine::device::open_cuda();
+    match cli.command {
+        None => stream::run(&cli.stream, cli.quiet),
+        Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),
+        Some(Command::Probe(args)) => probe::run(&args).map(|()| Outcome::Done),
+        #[cfg(feature = "media")]
+        Some(Command::Sheet(args)) => sheet::run(&args).map(|()| Outcome::Done),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "nst-stream", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// Prints to stdout; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

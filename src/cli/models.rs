@@ -1,0 +1,272 @@
+//! `nst-stream models`: lists the shipped models, shows what a model file says about itself,
+//! imports published networks.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use crate::engine::model_file::{Description, ModelFile};
+use crate::engine::shipped::{self, Role, Shipped};
+
+/// Arguments of `models`.
+#[derive(Args, Clone, Debug)]
+pub struct ModelsArgs {
+    /// What to do; without it, the shipped models are listed.
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
+}
+
+/// What `models` can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List the shipped models
+    List,
+    /// Show what a model says about itself
+    Show {
+        /// Name of a shipped model, or a model file
+        #[arg(value_name = "NAME|FILE")]
+        model: String,
+        /// Print JSON, with the shape of every tensor
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a self-describing model file of a published PyTorch network
+    Import(ImportArgs),
+}
+
+/// Arguments of `models import`.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// The network: a state dict that PyTorch saved (.pt, .pth, .model)
+    pub file: PathBuf,
+    /// Where to write the model file (half precision)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Name of the model [default: the output's file name without its ending]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Name of the style it paints in [default: the model's name]
+    #[arg(long)]
+    pub style: Option<String>,
+    /// Licence of the weights, as in MIT
+    #[arg(long)]
+    pub licence: Option<String>,
+    /// Where it comes from, in words
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+    /// Whom to name
+    #[arg(long, value_name = "TEXT")]
+    pub credit: Option<String>,
+    /// Replace the output if it is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Runs `models`.
+///
+/// # Errors
+///
+/// When the model cannot be read, or the output is there already or cannot be written.
+pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
+    let text = match args.command {
+        None | Some(ModelsCommand::List) => list()?,
+        Some(ModelsCommand::Show { model, json }) => show(&model, json)?,
+        Some(ModelsCommand::Import(args)) => import(args)?,
+    };
+    // `models | head -1` closes the pipe early: that is no error.
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn list() -> anyhow::Result<String> {
+    let manifest = shipped::manifest().context("the manifest of the shipped models")?;
+    let mut rows = vec![["NAME", "STYLES", "ARCHITECTURE", "SIZE", "LICENCE"].map(str::to_owned)];
+    let mut loss = String::new();
+    for &Shipped { name, role, bytes, .. } in shipped::all() {
+        let size = megabytes(bytes.len() as u64);
+        match role {
+            Role::Style => {
+                let Description { styles, architecture, licence, .. } =
+                    shipped::open(name)?.description;
+                let licence = licence.unwrap_or_default();
+                rows.push([
+                    name.to_owned(),
+                    styles.join(", "),
+                    architecture.to_string(),
+                    size,
+                    licence,
+                ]);
+            }
+            Role::Loss => {
+                let licence = manifest.entry(name).map_or("", |entry| &entry.licence);
+                writeln!(loss, "\nFor training: {name}, {size}, {licence}")?;
+            }
+        }
+    }
+    Ok(table(&rows) + &loss)
+}
+
+/// Columns as wide as their widest cell, two spaces between.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn show(name: &str, json: bool) -> anyhow::Result<String> {
+    let model = shipped::open(name)?;
+    let path = Path::new(name);
+    let size = if path.is_file() {
+        path.metadata().with_context(|| format!("cannot read '{name}'"))?.len()
+    } else {
+        shipped::find(name).map_or(0, |shipped| shipped.bytes.len() as u64)
+    };
+    if json { show_json(&model, size) } else { show_text(&model, size) }
+}
+
+fn show_text(model: &ModelFile, size: u64) -> anyhow::Result<String> {
+    let description = &model.description;
+    let mut dtypes: Vec<&str> = model.tensors.values().map(|t| t.dtype.name()).collect();
+    dtypes.sort_unstable();
+    dtypes.dedup();
+    let unknown = || "unknown".to_owned();
+    let mut rows = vec![
+        ["name", &description.name].map(str::to_owned),
+        ["styles", &description.styles.join(", ")].map(str::to_owned),
+        ["architecture".to_owned(), description.architecture.to_string()],
+        ["parameters".to_owned(), thousands(description.architecture.parameter_count())],
+        ["tensors".to_owned(), format!("{}, {}", model.tensors.len(), dtypes.join(", "))],
+        ["size".to_owned(), megabytes(size)],
+        ["licence".to_owned(), description.licence.clone().unwrap_or_else(unknown)],
+    ];
+    for (key, value) in [("credit", &description.credit), ("source", &description.source)] {
+        if let Some(value) = value {
+            rows.push([key.to_owned(), value.clone()]);
+        }
+    }
+    for [_, value] in &mut rows {
+        *value = printable(value);
+    }
+    let mut text = table(&rows);
+    if let Some(recipe) = &description.recipe {
+        let recipe = serde_json::to_string_pretty(recipe)?;
+        for (number, line) in recipe.lines().enumerate() {
+            let key = if number == 0 { "recipe" } else { "" };
+            writeln!(text, "{key:12}  {}", printable(line))?;
+        }
+    }
+    Ok(text)
+}
+
+fn show_json(model: &ModelFile, size: u64) -> anyhow::Result<String> {
+    let tensors: Vec<_> = model
+        .description
+        .architecture
+        .parameters()
+        .into_iter()
+        .map(|(name, shape)| {
+            let dtype = model.tensors.get(&name).map(|t| t.dtype.name());
+            serde_json::json!({ "name": name, "shape": shape, "dtype": dtype })
+        })
+        .collect();
+    let all = serde_json::json!({
+        "description": model.description,
+        "parameters": model.description.architecture.parameter_count(),
+        "bytes": size,
+        "tensors": tensors,
+    });
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
+}
+
+fn import(args: ImportArgs) -> anyhow::Result<String> {
+    let ImportArgs { file, output, name, style, licence, source, credit, overwrite } = args;
+    if output.exists() && !overwrite {
+        bail!("'{}' is there already; --overwrite replaces it", output.display());
+    }
+    let mut model = ModelFile::open(&file)?;
+    let description = &mut model.description;
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let had_default_style = description.styles == [description.name.clone()];
+    description.name = name.unwrap_or(stem);
+    if let Some(style) = style {
+        description.styles = vec![style];
+    } else if had_default_style {
+        description.styles = vec![description.name.clone()];
+    }
+    description.licence = licence.or(description.licence.take());
+    description.source = source.or(description.source.take());
+    description.credit = credit.or(description.credit.take());
+    model.save(&output)?;
+    let size = output.metadata().map_or(0, |metadata| metadata.len());
+    Ok(format!(
+        "{}: {}, {} tensors, {}\n",
+        output.display(),
+        model.description.architecture,
+        model.tensors.len(),
+        megabytes(size)
+    ))
+}
+
+/// Control characters escaped: a description comes from whoever made the file, and may not drive
+/// the terminal.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// `3.4 MB`
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// `1,679,235`
+fn thousands(number: i64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_679_235), "1,679,235");
+        assert_eq!(thousands(108_771), "108,771");
+    }
+
+    #[test]
+    fn a_description_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(printable("Große Welle"), "Große Welle");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["A", "B", "C"], ["long", "x", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "A     B  C\nlong  x\n");
+    }
+}

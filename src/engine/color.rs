@@ -1,0 +1,301 @@
+//! Frames ↔ RGB tensors, on the network's device.
+//!
+//! Y'CbCr as ITU-R BT.601-7 (§2.5), BT.709-6 (§3) and BT.2020-2 (table 4) define it, in their
+//! common form: with E in 0–1 and luma coefficients Kr, Kg, Kb,
+//!
+//! ```text
+//! Y' = Kr R' + Kg G' + Kb B'    Cb = (B' − Y') / 2(1 − Kb)    Cr = (R' − Y') / 2(1 − Kr)
+//! limited range: codes 16 + 219 Y', 128 + 224 C     full range (JFIF): 255 Y', 128 + 255 C
+//! ```
+//!
+//! Chroma of 4:2:0 lies where MPEG-2 and H.264 put it by default ("left"): on every second column
+//! of luma, half way between two lines of it. It is enlarged by linear interpolation at those
+//! places and reduced with the weights \[1 2 1\]/4 across and \[1 1\]/2 down; beyond the border the
+//! outermost sample repeats.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::device::Device;
+use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
+
+/// Rows of a 3 × 3 matrix and a constant for each: `out = rows · in + constants`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine {
+    /// The matrix, row by row.
+    pub rows: [[f64; 3]; 3],
+    /// Added to each row's result.
+    pub constants: [f64; 3],
+}
+
+impl Affine {
+    /// From R', G', B' on the scale 0–255 to codes of Y', Cb, Cr.
+    pub fn from_rgb(colorimetry: Colorimetry) -> Self {
+        let (kr, kb) = colorimetry.matrix.luma_coefficients();
+        let kg = 1.0 - kr - kb;
+        let Codes { black, luma, chroma } = Codes::of(colorimetry.range);
+        let (cb, cr) = (chroma / (2.0 * (1.0 - kb)), chroma / (2.0 * (1.0 - kr)));
+        Affine {
+            rows: [
+                [luma * kr, luma * kg, luma * kb],
+                [-cb * kr, -cb * kg, cb * (1.0 - kb)],
+                [cr * (1.0 - kr), -cr * kg, -cr * kb],
+            ],
+            constants: [black, 128.0, 128.0],
+        }
+    }
+
+    /// From codes of Y', Cb, Cr to R', G', B' on the scale 0–255.
+    pub fn to_rgb(colorimetry: Colorimetry) -> Self {
+        let (kr, kb) = colorimetry.matrix.luma_coefficients();
+        let kg = 1.0 - kr - kb;
+        let Codes { black, luma, chroma } = Codes::of(colorimetry.range);
+        let (y, cb, cr) = (1.0 / luma, 2.0 * (1.0 - kb) / chroma, 2.0 * (1.0 - kr) / chroma);
+        let rows = [[y, 0.0, cr], [y, -cb * kb / kg, -cr * kr / kg], [y, cb, 0.0]];
+        Affine { rows, constants: rows.map(|[y, b, r]| -black * y - 128.0 * (b + r)) }
+    }
+}
+
+/// How a range of codes lies on the scale 0–255.
+struct Codes {
+    /// Code of black.
+    black: f64,
+    /// Codes of luma for each of 255 steps.
+    luma: f64,
+    /// The same of chroma.
+    chroma: f64,
+}
+
+impl Codes {
+    fn of(range: Range) -> Self {
+        match range {
+            Range::Limited => Codes { black: 16.0, luma: 219.0 / 255.0, chroma: 224.0 / 255.0 },
+            Range::Full => Codes { black: 0.0, luma: 1.0, chroma: 1.0 },
+        }
+    }
+}
+
+/// Converts the frames of one size, layout and colorimetry.
+///
+/// Below, N is the number of frames, H and W are height and width, S is the number of samples of a
+/// frame in the order of its bytes.
+#[derive(Debug)]
+pub struct Converter {
+    info: FrameInfo,
+    layout: Layout,
+    device: Device,
+    /// 3 × 3 and 3 × 1, both ways.
+    to_rgb: (Tensor, Tensor),
+    from_rgb: (Tensor, Tensor),
+    /// 255ths for each code of luma.
+    luma_scale: f64,
+    /// Codes of black and white.
+    luma_range: (f64, f64),
+}
+
+impl Converter {
+    /// For frames like these. Of RGB frames the colorimetry is ignored: their luma is that of
+    /// BT.601 in full range, as in JPEG.
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub fn new(info: FrameInfo, layout: Layout, device: Device) -> Result<Self, TchError> {
+        let colorimetry = match layout {
+            Layout::Rgb => Colorimetry { matrix: Matrix::Bt601, range: Range::Full },
+            Layout::I420 | Layout::Y444 => info.colorimetry,
+        };
+        let place = |affine: Affine| {
+            let float = (Kind::Float, device.torch());
+            let rows = Tensor::f_from_slice(affine.rows.as_flattened())?.f_view([1, 3, 3])?;
+            let constants = Tensor::f_from_slice(&affine.constants)?.f_view([1, 3, 1])?;
+            let to = |t: Tensor| t.f_to_dtype_layout(float, false, false);
+            Ok::<_, TchError>((to(rows)?, to(constants)?))
+        };
+        let to_rgb = Affine::to_rgb(colorimetry);
+        let Codes { black, luma, .. } = Codes::of(colorimetry.range);
+        Ok(Converter {
+            info,
+            layout,
+            device,
+            luma_scale: 1.0 / luma,
+            luma_range: (black, black + 255.0 * luma),
+            to_rgb: place(to_rgb)?,
+            from_rgb: place(Affine::from_rgb(colorimetry))?,
+        })
+    }
+
+    /// Whether it is for frames like this one.
+    pub fn fits(&self, frame: &Frame) -> bool {
+        self.info == frame.info && self.layout == frame.planes.layout()
+    }
+
+    /// The bytes of frames that all [fit](Self::fits), N × S, on the device.
+    ///
+    /// # Errors
+    /// When a frame has more or fewer bytes than its layout, or the device lacks memory.
+    pub fn upload(&self, frames: &[Frame]) -> Result<Tensor, TchError> {
+        let size = self.layout.bytes(self.info.width, self.info.height);
+        let one = |frame: &Frame| {
+            let bytes = frame.planes.bytes();
+            if bytes.len() != size {
+                let found = bytes.len();
+                return Err(TchError::Shape(format!("a frame of {found} bytes, expected {size}")));
+            }
+            Tensor::f_from_slice(bytes)?.f_unsqueeze(0)
+        };
+        let samples = match frames {
+            [frame] => one(frame)?,
+            _ => Tensor::f_cat(&frames.iter().map(one).collect::<Result<Vec<_>, _>>()?, 0)?,
+        };
+        samples.f_to_device(self.device.torch())
+    }
+
+    /// R', G', B', N × 3 × H × W in single precision on the scale 0–255, clamped to it: colours
+    /// outside of RGB occur in Y'CbCr, but no network has ever seen them.
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub fn to_rgb(&self, samples: &Tensor) -> Result<Tensor, TchError> {
+        let (n, _) = samples.size2()?;
+        let (h, w) = self.size();
+        match self.layout {
+            Layout::Rgb => {
+                let interleaved = samples.f_view([n, h, w, 3])?.f_permute([0, 3, 1, 2])?;
+                interleaved.f_to_kind(Kind::Float)
+            }
+            Layout::Y444 => {
+                let codes = samples.f_to_kind(Kind::Float)?.f_view([n, 3, h * w])?;
+                let mut rgb = affine(&self.to_rgb, &codes)?.f_view([n, 3, h, w])?;
+                rgb.f_clamp_(0.0, 255.0)
+            }
+            Layout::I420 => {
+                let (ch, cw) = ((h + 1) / 2, (w + 1) / 2);
+                let luma = samples.f_narrow(1, 0, h * w)?.f_to_kind(Kind::Float)?;
+                let luma = luma.f_view([n, 1, h, w])?.f_mul_scalar_(self.luma_scale)?;
+                let chroma = samples.f_narrow(1, h * w, 2 * ch * cw)?.f_to_kind(Kind::Float)?;
+                // The matrix comes before the enlargement, which is linear too: a quarter of the
+                // work.
+                let matrix = (self.to_rgb.0.f_narrow(2, 1, 2)?, self.to_rgb.1.shallow_clone());
+                let share = affine(&matrix, &chroma.f_view([n, 2, ch * cw])?)?;
+                let share = enlarge(&share.f_view([n, 3, ch, cw])?, h, w)?;
+                share.f_add(&luma)?.f_clamp_(0.0, 255.0)
+            }
+        }
+    }
+
+    /// Samples of a frame from R', G', B' (N × 3 × H × W, 0–255): N × S in single precision on the
+    /// scale of the codes, not yet rounded.
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub fn from_rgb(&self, rgb: &Tensor) -> Result<Tensor, TchError> {
+        let n = rgb.size4()?.0;
+        let (h, w) = self.size();
+        match self.layout {
+            Layout::Rgb => {
+                let interleaved = rgb.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+                interleaved.f_view([n, h * w * 3])
+            }
+            Layout::Y444 => {
+                let codes = affine(&self.from_rgb, &rgb.f_reshape([n, 3, h * w])?)?;
+                codes.f_view([n, 3 * h * w])
+            }
+            Layout::I420 => {
+                let codes = affine(&self.from_rgb, &rgb.f_reshape([n, 3, h * w])?)?;
+                let luma = codes.f_narrow(1, 0, 1)?.f_view([n, h * w])?;
+                let chroma = reduce(&codes.f_narrow(1, 1, 2)?.f_view([n, 2, h, w])?)?;
+                Tensor::f_cat(&[luma, chroma.f_reshape([n, -1])?], 1)
+            }
+        }
+    }
+
+    /// Codes of luma alone from R', G', B' (N × 3 × H × W, 0–255, of any height and width): N × 1 ×
+    /// H × W in single precision, not rounded.
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub fn luma(&self, rgb: &Tensor) -> Result<Tensor, TchError> {
+        let (n, _, h, w) = rgb.size4()?;
+        let row = (self.from_rgb.0.f_narrow(1, 0, 1)?, self.from_rgb.1.f_narrow(1, 0, 1)?);
+        affine(&row, &rgb.f_reshape([n, 3, h * w])?)?.f_view([n, 1, h, w])
+    }
+
+    /// The first samples of each frame with the luma of another picture (N × 1 × H × W, codes,
+    /// clamped to those between black and white) and
+    /// the colour that `samples` have: of Y'CbCr the luma plane, so that chroma is never touched;
+    /// of RGB all, each of R', G', B' moved by as much as luma moves. N × L, not rounded.
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub fn with_luma(&self, samples: &Tensor, luma: &Tensor) -> Result<Tensor, TchError> {
+        let n = samples.size2()?.0;
+        let (black, white) = self.luma_range;
+        let luma = luma.f_clamp(black, white)?;
+        match self.layout {
+            Layout::I420 | Layout::Y444 => luma.f_reshape([n, -1]),
+            Layout::Rgb => {
+                let rgb = self.to_rgb(samples)?;
+                let change = luma.f_sub(&self.luma(&rgb)?)?;
+                self.from_rgb(&rgb.f_add(&change)?.f_clamp_(0.0, 255.0)?)
+            }
+        }
+    }
+
+    /// Writes samples (N × L) into the first L bytes of each frame, rounded and clamped to 0–255.
+    ///
+    /// # Errors
+    /// When the device or the machine lacks memory.
+    pub fn download(&self, samples: &Tensor, frames: &mut [Frame]) -> Result<(), TchError> {
+        let bytes = samples.f_round()?.f_clamp_(0.0, 255.0)?.f_to_kind(Kind::Uint8)?;
+        let bytes = bytes.f_to_device(tch::Device::Cpu)?;
+        let length = bytes.size2()?.1 as usize;
+        for (n, frame) in (0..).zip(frames) {
+            let room = frame.planes.bytes_mut().get_mut(..length);
+            let room = room.ok_or_else(|| TchError::Shape("a frame that is too small".into()))?;
+            bytes.f_get(n)?.f_copy_data_u8(room, length)?;
+        }
+        Ok(())
+    }
+
+    /// Height and width.
+    pub(super) fn size(&self) -> (i64, i64) {
+        // Lossless: a frame of 2^63 lines has no bytes to convert.
+        (self.info.height as i64, self.info.width as i64)
+    }
+}
+
+/// `matrix · x + constants` for x of N × channels × pixels.
+fn affine((matrix, constants): &(Tensor, Tensor), x: &Tensor) -> Result<Tensor, TchError> {
+    let (n, _, pixels) = x.size3()?;
+    let (_, rows, columns) = matrix.size3()?;
+    let matrix = matrix.f_expand([n, rows, columns], false)?;
+    constants.f_expand([n, rows, pixels], false)?.f_baddbmm(&matrix, x, 1.0, 1.0)
+}
+
+/// N × C × ⌈height/2⌉ × ⌈width/2⌉ → N × C × height × width.
+fn enlarge(chroma: &Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
+    let (_, _, ch, cw) = chroma.size4()?;
+    // Across, samples lie on columns 0, 2, 4, …: interpolation between aligned corners. One more
+    // column gives the last odd one its right neighbour.
+    let wide = chroma.f_replication_pad2d([0, 1, 0, 0])?;
+    let wide = wide.f_upsample_bilinear2d([ch, 2 * cw + 1], true, None, None)?;
+    let wide = wide.f_narrow(3, 0, width)?;
+    // Down, they lie at ½, 2½, 4½, …: the usual interpolation between pixel centres.
+    let high = wide.f_upsample_bilinear2d([2 * ch, width], false, None, None)?;
+    high.f_narrow(2, 0, height)
+}
+
+/// N × C × H × W → N × C × ⌈H/2⌉ × ⌈W/2⌉.
+fn reduce(chroma: &Tensor) -> Result<Tensor, TchError> {
+    let (_, _, h, w) = chroma.size4()?;
+    let even = match (h % 2, w % 2) {
+        (0, 0) => chroma.shallow_clone(),
+        (down, across) => chroma.f_replication_pad2d([0, across, 0, down])?,
+    };
+    let every_second = |t: &Tensor, dim, first| t.f_slice(dim, first, None, 2);
+    let down = every_second(&even, 2, 0)?.f_add(&every_second(&even, 2, 1)?)?;
+    let (on, right) = (every_second(&down, 3, 0)?, every_second(&down, 3, 1)?);
+    let columns = on.size4()?.3;
+    let left = Tensor::f_cat(&[on.f_narrow(3, 0, 1)?, right.f_narrow(3, 0, columns - 1)?], 3)?;
+    // Half for the two lines, quarters for [1 2 1].
+    on.f_mul_scalar(2.0)?.f_add_(&right)?.f_add_(&left)?.f_mul_scalar_(0.125)
+}

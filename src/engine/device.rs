@@ -1,0 +1,330 @@
+//! Where the network runs and in which arithmetic.
+//!
+//! One binary serves CPU and GPU: libtorch's CUDA part is opened at run time, if it is there.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use serde::Serialize;
+
+use super::precision::Precision;
+
+/// The libtorch this program is built for.
+pub const LIBTORCH_VERSION: &str = "2.11.0";
+
+/// Why a device or precision cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// Not the name of a device.
+    #[error("'{0}' is no device: expected auto, cpu, cuda or cuda:N")]
+    UnknownDevice(String),
+    /// Not the name of a precision.
+    #[error("'{0}' is no precision: expected auto, fp32, bf16 or fp16")]
+    UnknownPrecision(String),
+    /// CUDA was asked for and is not there.
+    #[error("no CUDA device: {0}; `--device cpu` or `auto` runs on the CPU")]
+    NoCuda(String),
+    /// There are GPUs, but not that many.
+    #[error("no device cuda:{index}: this machine has {count}, the first is cuda:0")]
+    NoSuchGpu {
+        /// The number asked for, from 0.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// Half precision on the CPU.
+    #[error("fp16 needs a GPU: use `--precision bf16` or `fp32` on the CPU")]
+    Fp16OnCpu,
+}
+
+/// Opens libtorch's CUDA part, where there is one. To be called first in `main`, before other
+/// threads start and **before any call into libtorch**: libtorch looks for CUDA once, at its first
+/// call, and never again. Later calls of this function do nothing. It never fails; [`resolve`]
+/// says why CUDA is missing.
+pub fn open_cuda() {
+    cuda_library();
+}
+
+/// What became of opening CUDA: `Err` says why not.
+fn cuda_library() -> &'static Result<(), String> {
+    static OPENED: OnceLock<Result<(), String>> = OnceLock::new();
+    OPENED.get_or_init(|| {
+        set_unless_set("THP_MEM_ALLOC_ENABLE", "1");
+        // Without this a GPU rounds the factors of "fp32" convolutions to 10 bits (TF32).
+        set_unless_set("NVIDIA_TF32_OVERRIDE", "0");
+        let cpu = loaded_library("libtorch_cpu.so")
+            .ok_or("libtorch_cpu.so is linked in, not a library of its own")?;
+        // Symbolic links lead to a folder without the CUDA part, so the real place counts.
+        let cpu = cpu.canonicalize().unwrap_or(cpu);
+        let cuda = cpu.with_file_name("libtorch_cuda.so");
+        if !cuda.exists() {
+            let folder = cpu.parent().unwrap_or(Path::new(".")).display();
+            return Err(format!("no libtorch_cuda.so in {folder} (`CUDA=1 make setup` brings it)"));
+        }
+        open_for_good(&cuda).map_err(|error| format!("cannot open {}: {error}", cuda.display()))
+    })
+}
+
+/// Sets an environment variable that libtorch reads at its first call.
+fn set_unless_set(name: &str, value: &str) {
+    if std::env::var_os(name).is_none() {
+        // SAFETY: setting is unsound while another thread reads the environment other than by
+        // std. `open_cuda` comes first in `main`, before GStreamer or libtorch have threads.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::set_var(name, value);
+        }
+    }
+}
+
+/// Opens a library with its symbols visible to all, for the rest of the process's life.
+fn open_for_good(path: &Path) -> Result<(), libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: opening runs the library's initialisers. It is the counterpart of the libtorch_cpu.so
+    // that is linked in, from the same folder, made to be loaded after it; no symbol is taken from
+    // it here.
+    #[allow(unsafe_code)]
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
+    // It has registered itself with libtorch_cpu.so, so it must never be closed.
+    std::mem::forget(library);
+    Ok(())
+}
+
+/// Path of a library of this process, without asking the library.
+fn loaded_library(name: &str) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    // A line ends in the path, which may hold spaces but begins with the first slash.
+    let paths = maps.lines().filter_map(|line| Some(Path::new(&line[line.find('/')?..])));
+    paths.filter(|path| path.file_name().is_some_and(|n| n == name)).map(Path::to_owned).next()
+}
+
+/// Number of GPUs that libtorch can use; `Err` says why there are none.
+fn gpu_count() -> Result<usize, String> {
+    cuda_library().clone()?;
+    if !driver_present() {
+        return Err("no NVIDIA driver is loaded".to_owned());
+    }
+    match usize::try_from(tch::Cuda::device_count()) {
+        Ok(0) | Err(_) => {
+            Err("the NVIDIA driver shows no GPU, or is too old for CUDA 13".to_owned())
+        }
+        Ok(count) => Ok(count),
+    }
+}
+
+fn driver_present() -> bool {
+    ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]
+        .iter()
+        .any(|p| Path::new(p).exists())
+}
+
+/// Which device is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU if there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU by number, from 0.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) if index.bytes().all(|b| b.is_ascii_digit()) => index
+                .parse()
+                .map(Self::Cuda)
+                .map_err(|_| DeviceError::UnknownDevice(text.to_owned())),
+            _ => Err(DeviceError::UnknownDevice(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// A device that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    torch: tch::Device,
+}
+
+impl Device {
+    /// The CPU, which is always there.
+    pub const CPU: Self = Self { torch: tch::Device::Cpu };
+
+    /// The device as `tch` names it.
+    pub fn torch(&self) -> tch::Device {
+        self.torch
+    }
+
+    /// Whether it is a GPU.
+    pub fn is_cuda(&self) -> bool {
+        self.torch.is_cuda()
+    }
+}
+
+impl fmt::Display for Device {
+    /// `cpu`, `cuda:0`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.torch {
+            tch::Device::Cuda(index) => write!(f, "cuda:{index}"),
+            _ => f.write_str("cpu"),
+        }
+    }
+}
+
+/// Finds the device. The note, where there is one, says why `Auto` became the CPU.
+///
+/// # Errors
+/// [`DeviceError::NoCuda`], with the reason, or [`DeviceError::NoSuchGpu`] when a GPU is wanted
+/// that is not there. `Auto` and `Cpu` never fail.
+pub fn resolve(choice: DeviceChoice) -> Result<(Device, Option<String>), DeviceError> {
+    let gpu = |index| Device { torch: tch::Device::Cuda(index) };
+    match (choice, gpu_count()) {
+        (DeviceChoice::Cpu, _) => Ok((Device::CPU, None)),
+        (DeviceChoice::Auto, Ok(_)) => Ok((gpu(0), None)),
+        (DeviceChoice::Auto, Err(why)) => {
+            Ok((Device::CPU, Some(format!("no CUDA device: {why}; using the CPU"))))
+        }
+        (DeviceChoice::Cuda(index), Ok(count)) if index < count => Ok((gpu(index), None)),
+        (DeviceChoice::Cuda(index), Ok(count)) => Err(DeviceError::NoSuchGpu { index, count }),
+        (DeviceChoice::Cuda(_), Err(why)) => Err(DeviceError::NoCuda(why)),
+    }
+}
+
+/// Whether the CPU multiplies bfloat16 numbers in hardware.
+pub fn cpu_has_bf16() -> bool {
+    cpu_field("flags").is_some_and(|f| f.split(' ').any(|f| f == "avx512_bf16" || f == "amx_bf16"))
+}
+
+/// A field of the first processor in /proc/cpuinfo.
+fn cpu_field(name: &str) -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let mut fields = info.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(field, _)| field.trim() == name).map(|(_, value)| value.trim().to_owned())
+}
+
+/// Sets how many threads libtorch computes with **on the calling thread**: OpenMP keeps the number
+/// for each thread apart, so this is called by the thread that computes. `None` takes as many as
+/// the process may use, where containers' limits count and libtorch would not see them.
+pub fn set_threads(threads: Option<usize>) {
+    let threads = threads.unwrap_or_else(default_threads).clamp(1, 4096);
+    // Lossless: at most 4096.
+    tch::set_num_threads(threads as i32);
+}
+
+/// How many threads compute when nothing else is asked for.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What `probe` shows of the engine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of libtorch.
+    pub libtorch: &'static str,
+    /// Folder it was loaded from.
+    pub libtorch_folder: Option<PathBuf>,
+    /// Name of the processor.
+    pub cpu: Option<String>,
+    /// Threads that compute when nothing else is asked for.
+    pub threads: usize,
+    /// Precision on the CPU when nothing else is asked for.
+    pub cpu_precision: String,
+    /// GPUs, or why there are none.
+    pub cuda: String,
+}
+
+/// Looks at devices and libraries.
+pub fn report() -> Report {
+    let cuda = match gpu_count() {
+        Ok(count) => {
+            let s = if count == 1 { "" } else { "s" };
+            format!("{count} GPU{s}: {}", gpu_names().join(", "))
+        }
+        Err(why) => format!("none: {why}"),
+    };
+    let library = loaded_library("libtorch_cpu.so").and_then(|path| path.canonicalize().ok());
+    Report {
+        libtorch: LIBTORCH_VERSION,
+        libtorch_folder: library.and_then(|path| path.parent().map(Path::to_owned)),
+        cpu: cpu_field("model name"),
+        threads: default_threads(),
+        cpu_precision: if cpu_has_bf16() { Precision::Bf16 } else { Precision::Fp32 }.to_string(),
+        cuda,
+    }
+}
+
+/// Names of the GPUs as the driver gives them, in no order that means anything.
+fn gpu_names() -> Vec<String> {
+    let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let information =
+        folders.filter_map(|f| std::fs::read_to_string(f.path().join("information")).ok());
+    information
+        .filter_map(|text| {
+            let model = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
+            Some(model.trim().to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names() {
+        for (text, choice) in [
+            ("auto", DeviceChoice::Auto),
+            ("cpu", DeviceChoice::Cpu),
+            ("cuda", DeviceChoice::Cuda(0)),
+            ("cuda:3", DeviceChoice::Cuda(3)),
+        ] {
+            assert_eq!(text.parse(), Ok(choice));
+        }
+        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:+1", "CPU", "cpu:0"] {
+            assert_eq!(
+                text.parse::<DeviceChoice>(),
+                Err(DeviceError::UnknownDevice(text.to_owned()))
+            );
+        }
+    }
+
+    #[test]
+    fn the_cpu_is_always_there_and_auto_never_fails() {
+        assert_eq!(resolve(DeviceChoice::Cpu), Ok((Device::CPU, None)));
+        let (device, note) = resolve(DeviceChoice::Auto).unwrap();
+        assert_eq!(device.is_cuda(), note.is_none(), "{note:?}");
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_refused_with_the_reason() {
+        let error = resolve(DeviceChoice::Cuda(1000)).unwrap_err().to_string();
+        assert!(error.starts_with("no CUDA device: ") || error.contains("cuda:1000"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn libtorch_is_found_without_asking_it() {
+        let path = loaded_library("libtorch_cpu.so").unwrap();
+        assert!(path.is_file(), "{path:?}");
+        assert_eq!(loaded_library("libnone.so"), None);
+    }
+}

@@ -1,0 +1,55 @@
+//! Inference: libtorch runs the network, and frames become tensors and frames again.
+//!
+//! * [`model_file`], [`shipped`]: what a model is, without libtorch.
+//! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
+//! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
+//! * [`color`]: Y'CbCr planes ↔ RGB tensors.
+//! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
+//!
+//! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
+//! memory, is an error and no panic.
+
+pub mod color;
+pub mod device;
+mod layers;
+pub mod model;
+pub mod model_file;
+pub mod network;
+pub mod precision;
+pub mod shipped;
+pub mod stylizer;
+
+use tch::{TchError, Tensor};
+
+use crate::stylizer::StylizeError;
+
+pub use layers::pad_reflect;
+
+/// libtorch's words in one line: its C++ stack and source lines are of no use to a user.
+fn words(error: &TchError) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("Internal torch error: ").unwrap_or(&text);
+    // A failing TorchScript program first gives its own stack.
+    let last = text.lines().rev().find(|line| line.contains("Error: "));
+    let line = last.filter(|_| text.contains("TorchScript interpreter"));
+    line.or(text.lines().next()).unwrap_or_default().trim().to_owned()
+}
+
+/// The error of a batch of pictures `x`, batch × channels × height × width.
+fn failed(error: &TchError, x: &Tensor) -> StylizeError {
+    let (batch, _, height, width) = x.size4().unwrap_or_default();
+    // Lossless: lengths of a tensor are not negative.
+    failed_on(error, width as usize, height as usize, batch as usize)
+}
+
+/// The error of `batch` frames.
+fn failed_on(error: &TchError, width: usize, height: usize, batch: usize) -> StylizeError {
+    const FULL: [&str; 5] =
+        ["out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc"];
+    let text = error.to_string();
+    if FULL.iter().any(|words| text.contains(words)) {
+        StylizeError::OutOfMemory { width, height, batch }
+    } else {
+        StylizeError::Failed(words(error))
+    }
+}

@@ -1,0 +1,155 @@
+//! A model on a device: our own network, or a TorchScript program.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tch::{CModule, Kind, TchError, Tensor};
+
+use super::device::Device;
+use super::model_file::{ModelError, ModelFile};
+use super::network::{MULTIPLE, Network, any_size};
+use super::precision::Precision;
+use super::{failed, shipped, words};
+use crate::stylizer::StylizeError;
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is no sound model, or a TorchScript program that is not trusted.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// libtorch cannot load a TorchScript program.
+    #[error("cannot load the TorchScript program '{file}': {reason}")]
+    Script {
+        /// The file.
+        file: String,
+        /// What libtorch said.
+        reason: String,
+    },
+    /// The network cannot be built on the device, as for want of memory.
+    #[error("cannot put the network onto {device}: {reason}")]
+    Build {
+        /// The device.
+        device: Device,
+        /// What libtorch said.
+        reason: String,
+    },
+}
+
+/// What paints: pictures in, pictures of the same size out.
+#[derive(Debug)]
+pub enum Model {
+    /// Johnson's network.
+    Johnson(Network),
+    /// Somebody's program.
+    Script(Script),
+}
+
+impl Model {
+    /// Opens a model by path or by the name of a shipped one. A TorchScript program is run only
+    /// when `trust` is given; it computes in the precision it was saved in.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`ModelError::TorchScript`] inside it for a program without `trust`.
+    pub fn open(
+        name_or_path: &str,
+        trust: bool,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self, OpenError> {
+        match shipped::open(name_or_path) {
+            Ok(file) => Self::from_file(&file, device, precision),
+            Err(ModelError::TorchScript { file }) if trust => {
+                Script::load(Path::new(&file), device).map(Self::Script)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A network of ours from a model that is in memory.
+    ///
+    /// # Errors
+    /// [`OpenError::Model`] when it is unsound, [`OpenError::Build`] when the device lacks memory.
+    pub fn from_file(
+        file: &ModelFile,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self, OpenError> {
+        file.check(&file.description.name)?;
+        match Network::new(file, device, precision) {
+            Ok(network) => Ok(Self::Johnson(network)),
+            Err(error) => Err(OpenError::Build { device, reason: words(&error) }),
+        }
+    }
+
+    /// Paints a batch in one pass; see [`Network::forward`], which says shapes and scale.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+        match self {
+            Self::Johnson(network) => network.forward(x),
+            Self::Script(script) => script.forward(x),
+        }
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Johnson(network) => network.device(),
+            Self::Script(script) => script.device,
+        }
+    }
+
+    /// In which arithmetic; of a program only its own author knows.
+    pub fn precision(&self) -> Option<Precision> {
+        match self {
+            Self::Johnson(network) => Some(network.precision()),
+            Self::Script(_) => None,
+        }
+    }
+
+    /// How many forward passes were made: a batch counts once.
+    pub fn passes(&self) -> u64 {
+        match self {
+            Self::Johnson(network) => network.passes(),
+            Self::Script(script) => script.passes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A TorchScript program whose `forward` takes and returns one tensor as [`Network::forward`] does,
+/// in single precision, for sizes that are multiples of 4.
+#[derive(Debug)]
+pub struct Script {
+    module: CModule,
+    device: Device,
+    passes: AtomicU64,
+}
+
+impl Script {
+    /// Loads the program. Loading may already run code of its author's.
+    fn load(path: &Path, device: Device) -> Result<Self, OpenError> {
+        let refuse =
+            |e: TchError| OpenError::Script { file: path.display().to_string(), reason: words(&e) };
+        let mut module = CModule::load_on_device(path, device.torch()).map_err(refuse)?;
+        module.f_set_eval().map_err(refuse)?;
+        Ok(Script { module, device, passes: AtomicU64::new(0) })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+        self.passes.fetch_add(1, Ordering::Relaxed);
+        any_size(x, MULTIPLE, |x| {
+            let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
+            let y = self.module.forward_ts(&[&x])?;
+            if y.size() != x.size() {
+                let (found, expected) = (y.size(), x.size());
+                let what =
+                    format!("the program returned the shape {found:?}, expected {expected:?}");
+                return Err(TchError::Shape(what));
+            }
+            y.f_to_kind(Kind::Float)?.f_to_device(self.device.torch())
+        })
+        .map_err(|e| failed(&e, x))
+    }
+}

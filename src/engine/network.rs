@@ -1,0 +1,187 @@
+//! The image transformation network of Johnson, Alahi and Fei-Fei 2016, "Perceptual Losses for
+//! Real-Time Style Transfer and Super-Resolution", with instance normalization (Ulyanov et al.
+//! 2016), reflection padding, and nearest-neighbour upsampling before convolutions: laid out as
+//! PyTorch's fast_neural_style example publishes it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tch::{Kind, TchError, Tensor};
+
+use super::device::Device;
+use super::failed;
+use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
+use super::model_file::{Architecture, ModelFile, RawTensor};
+use super::precision::Precision;
+use crate::stylizer::StylizeError;
+
+/// Subtracted from the last bias in half precisions and added in single: results about 0 keep one
+/// bit more than results about 128.
+const MIDDLE: f64 = 127.5;
+
+/// What width and height are padded to a multiple of: the network halves them twice.
+pub(super) const MULTIPLE: i64 = 4;
+
+/// Convolution and instance norm.
+type Normed = (Conv, InstanceNorm);
+
+/// A network on a device.
+#[derive(Debug)]
+pub struct Network {
+    architecture: Architecture,
+    device: Device,
+    precision: Precision,
+    encoder: Vec<Normed>,
+    residual: Vec<[Normed; 2]>,
+    decoder: Vec<Normed>,
+    last: Conv,
+    passes: AtomicU64,
+}
+
+impl Network {
+    /// Builds the network of a model, whose tensors have been [checked](ModelFile::check).
+    ///
+    /// # Errors
+    /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
+    pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
+        let architecture = model.description.architecture.clone();
+        let weights = Weights { model, device, precision };
+        let encoder = vec![
+            weights.normed("conv1", "in1", |c| c)?,
+            weights.normed("conv2", "in2", Conv::halving)?,
+            weights.normed("conv3", "in3", Conv::halving)?,
+        ];
+        let block = |i: usize| {
+            let half = |j: usize| {
+                weights.normed(&format!("res{i}.conv{j}"), &format!("res{i}.in{j}"), |c| c)
+            };
+            Ok([half(1)?, half(2)?])
+        };
+        let residual = (1..=architecture.residual_blocks).map(block);
+        let residual = residual.collect::<Result<Vec<_>, TchError>>()?;
+        let decoder = vec![
+            weights.normed("deconv1", "in4", Conv::doubling)?,
+            weights.normed("deconv2", "in5", Conv::doubling)?,
+        ];
+        let last = weights.last()?;
+        let passes = AtomicU64::new(0);
+        Ok(Network { architecture, device, precision, encoder, residual, decoder, last, passes })
+    }
+
+    /// Paints pictures: one pass for the whole batch.
+    ///
+    /// `x`: batch × 3 × height × width, any size but an empty one, RGB 0–255 of any type, on the
+    /// network's device. The result has the same shape and scale in single precision; it is not
+    /// clamped, values below 0 and above 255 occur. Sizes that are no multiple of 4 are padded
+    /// right and bottom by reflection and cropped again.
+    ///
+    /// # Errors
+    /// [`StylizeError::OutOfMemory`], or [`StylizeError::Failed`] with libtorch's words.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+        self.passes.fetch_add(1, Ordering::Relaxed);
+        any_size(x, MULTIPLE, |x| self.layers(x)).map_err(|e| failed(&e, x))
+    }
+
+    /// Shapes below are of one picture; C1, C2, C3 are the widths.
+    fn layers(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let mut x = channels_last(&x.f_to_kind(self.precision.kind())?)?; // 3 × H × W
+        for layer in &self.encoder {
+            x = normed(layer, &x)?.f_relu_()?; // C1 × H × W, C2 × H/2 × W/2, C3 × H/4 × W/4
+        }
+        for [first, second] in &self.residual {
+            let inner = normed(first, &x)?.f_relu_()?;
+            x = normed(second, &inner)?.f_add_(&x)?; // C3 × H/4 × W/4
+        }
+        for layer in &self.decoder {
+            x = normed(layer, &x)?.f_relu_()?; // C2 × H/2 × W/2, C1 × H × W
+        }
+        let mut y = self.last.forward(&x)?.f_to_kind(Kind::Float)?; // 3 × H × W
+        match self.precision {
+            Precision::Fp32 => Ok(y),
+            Precision::Bf16 | Precision::Fp16 => y.f_add_scalar_(MIDDLE),
+        }
+    }
+
+    /// Widths and depth.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Arithmetic of its convolutions.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// How many forward passes were made: a batch counts once.
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs `paint` on pictures padded right and bottom, by reflection, to multiples of `multiple`, and
+/// crops what it returns.
+pub(super) fn any_size(
+    x: &Tensor,
+    multiple: i64,
+    paint: impl FnOnce(&Tensor) -> Result<Tensor, TchError>,
+) -> Result<Tensor, TchError> {
+    let (_, channels, height, width) = x.size4()?;
+    if channels != 3 {
+        return Err(TchError::Shape(format!("{channels} channels, expected R, G and B")));
+    }
+    let missing = |length: i64| (multiple - length % multiple) % multiple;
+    let padded = pad_reflect(x, [0, missing(width), 0, missing(height)])?;
+    // Grad mode belongs to the thread; whoever calls may not have switched it off.
+    let painted = tch::no_grad(|| paint(&padded))?;
+    painted.f_narrow(2, 0, height)?.f_narrow(3, 0, width)
+}
+
+fn normed((conv, norm): &Normed, x: &Tensor) -> Result<Tensor, TchError> {
+    norm.forward(conv.forward(x)?)
+}
+
+/// The tensors of a model on their way into layers.
+struct Weights<'a> {
+    model: &'a ModelFile,
+    device: Device,
+    precision: Precision,
+}
+
+impl Weights<'_> {
+    fn tensor(&self, name: &str) -> Result<Tensor, TchError> {
+        let raw = self.model.tensors.get(name);
+        let raw = raw.ok_or_else(|| TchError::FileFormat(format!("'{name}' is missing")))?;
+        to_tensor(raw)
+    }
+
+    fn conv(&self, name: &str) -> Result<(Tensor, Tensor), TchError> {
+        let part = |part| self.tensor(&format!("{name}.conv2d.{part}"));
+        Ok((part("weight")?, part("bias")?))
+    }
+
+    fn normed(&self, conv: &str, norm: &str, make: fn(Conv) -> Conv) -> Result<Normed, TchError> {
+        let (weight, bias) = self.conv(conv)?;
+        let conv = make(Conv::new(&weight, &bias, self.device, self.precision)?);
+        let weight = self.tensor(&format!("{norm}.weight"))?;
+        let bias = self.tensor(&format!("{norm}.bias"))?;
+        Ok((conv, InstanceNorm::new(&weight, &bias, self.device)?))
+    }
+
+    fn last(&self) -> Result<Conv, TchError> {
+        let (weight, bias) = self.conv("deconv3")?;
+        let bias = match self.precision {
+            Precision::Fp32 => bias,
+            Precision::Bf16 | Precision::Fp16 => bias.f_sub_scalar(MIDDLE)?,
+        };
+        Conv::new(&weight, &bias, self.device, self.precision)
+    }
+}
+
+/// The values of a stored tensor in single precision, on the CPU.
+fn to_tensor(raw: &RawTensor) -> Result<Tensor, TchError> {
+    Tensor::f_from_slice(&raw.to_f32())?.f_reshape(raw.shape.as_slice())
+}

@@ -1,0 +1,190 @@
+//! The models that are part of the program, so that it paints without a download.
+//!
+//! `models/manifest.toml` says where each comes from; the bytes lie in the executable (about
+//! 19 MB) and are not copied until a model is opened.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::model_file::{ModelError, ModelFile};
+
+/// What a shipped model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A network that paints: a model file.
+    Style,
+    /// The network that training measures pictures with: safetensors, not a model file.
+    Loss,
+}
+
+/// A shipped model.
+#[derive(Clone, Copy)]
+pub struct Shipped {
+    /// Its short name, as in `mosaic`.
+    pub name: &'static str,
+    /// Name of its file, as in `mosaic.pt`.
+    pub file: &'static str,
+    /// What it is for.
+    pub role: Role,
+    /// The file's bytes.
+    pub bytes: &'static [u8],
+}
+
+impl fmt::Debug for Shipped {
+    /// Without the bytes, which would fill the screen.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, file, role, bytes } = self;
+        write!(f, "Shipped {{ {name}, {file}, {role:?}, {} bytes }}", bytes.len())
+    }
+}
+
+static SHIPPED: [Shipped; 2] = [
+    Shipped {
+        name: "mosaic",
+        file: "mosaic.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/mosaic.pt"),
+    },
+    Shipped {
+        name: "vgg16",
+        file: "vgg16.safetensors",
+        role: Role::Loss,
+        bytes: include_bytes!("../../models/vgg16.safetensors"),
+    },
+];
+
+/// Every shipped model, the loss network among them.
+pub fn all() -> &'static [Shipped] {
+    &SHIPPED
+}
+
+/// The shipped model of this name or file name: both `mosaic` and `mosaic.pt` find the same.
+pub fn find(name: &str) -> Option<&'static Shipped> {
+    all().iter().find(|shipped| shipped.name == name || shipped.file == name)
+}
+
+/// Opens a model by path or by the name of a shipped one. A file goes first, so one called
+/// `mosaic.pt` in the working folder takes the place of the shipped `mosaic.pt`.
+///
+/// # Errors
+///
+/// [`ModelError::NotFound`], which lists the shipped models, when it is neither; otherwise what
+/// is wrong with the model.
+pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
+    let path = Path::new(name_or_path);
+    if path.is_file() {
+        return ModelFile::open(path);
+    }
+    match find(name_or_path) {
+        Some(Shipped { role: Role::Style, file, bytes, .. }) => ModelFile::from_bytes(file, bytes),
+        Some(Shipped { role: Role::Loss, file, .. }) => Err(ModelError::NotAModel {
+            file: (*file).to_owned(),
+            reason: "it is the network training measures with, it paints nothing".to_owned(),
+        }),
+        // A folder, or a file that cannot be reached: the system's word says more than ours.
+        None if path.exists() => ModelFile::open(path),
+        None => {
+            let styles = all().iter().filter(|shipped| shipped.role == Role::Style);
+            let names: Vec<&str> = styles.map(|shipped| shipped.name).collect();
+            let (name, shipped) = (name_or_path.escape_debug().to_string(), names.join(", "));
+            Err(ModelError::NotFound { name, shipped })
+        }
+    }
+}
+
+/// The manifest: provenance of every shipped model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// One entry a model, in the order of [`all`].
+    #[serde(rename = "model")]
+    pub models: Vec<Entry>,
+}
+
+impl Manifest {
+    /// The entry of a model.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.models.iter().find(|entry| entry.name == name)
+    }
+}
+
+/// Where a shipped model comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its short name.
+    pub name: String,
+    /// Name of its file in `models/`.
+    pub file: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// What it is for.
+    pub role: Role,
+    /// One line about it.
+    pub about: String,
+    /// Licence of the weights, an SPDX expression.
+    pub licence: String,
+    /// Whom to name.
+    pub credit: String,
+    /// Where it was taken from, when it is not our own work.
+    pub source: Option<String>,
+    /// The picture it learned its style from.
+    pub style: Option<StylePicture>,
+    /// How it was trained.
+    pub training: Option<Training>,
+    /// Things measured, in words.
+    #[serde(default)]
+    pub figures: BTreeMap<String, String>,
+}
+
+/// A style picture and its rights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StylePicture {
+    /// Its file in `models/`, when it may be passed on.
+    pub picture: Option<String>,
+    /// Who made it, and when.
+    pub author: String,
+    /// Its licence, or `public domain`.
+    pub licence: String,
+}
+
+/// How a model was trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// The program that trained it.
+    pub tool: String,
+    /// The command line, when this program trained it.
+    pub command: Option<String>,
+    /// Name of the shipped loss network.
+    pub loss_network: String,
+    /// The photographs, in words.
+    pub photos: String,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Photographs a step.
+    pub batch: u64,
+    /// Side of the square cut out of each photograph, pixels.
+    pub crop: u64,
+    /// Shorter side of the style picture as training saw it, pixels.
+    pub style_size: u64,
+    /// Weight of the content loss.
+    pub content_weight: f64,
+    /// Weight of the style loss.
+    pub style_weight: f64,
+    /// Weight of the total variation.
+    pub tv_weight: f64,
+}
+
+/// Reads the manifest inside the program.
+///
+/// # Errors
+///
+/// When it is not as [`Manifest`] wants it, which a test keeps from happening.
+pub fn manifest() -> Result<Manifest, toml::de::Error> {
+    toml::from_str(include_str!("../../models/manifest.toml"))
+}

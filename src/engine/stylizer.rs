@@ -1,0 +1,218 @@
+//! A model as a [`Stylizer`]: planes → RGB → network → planes.
+
+use std::thread::{self, ThreadId};
+
+use tch::{Kind, TchError, Tensor};
+
+use super::color::Converter;
+use super::device::set_threads;
+use super::failed_on;
+use super::model::Model;
+use crate::frame::Frame;
+use crate::stylizer::{StylizeError, Stylizer};
+
+/// What is made of the painted picture. It may change between two batches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StyleMix {
+    /// How much of the painted picture there is in the result: 0 leaves the frame as it is, 1
+    /// replaces it. Values outside 0–1 count as the nearer of the two, NaN as 1.
+    pub strength: f32,
+    /// Keeps the frame's colours: luma is painted, chroma stays, bit for bit where frames have
+    /// chroma planes.
+    pub preserve_color: bool,
+}
+
+impl Default for StyleMix {
+    /// The painted picture as it is.
+    fn default() -> Self {
+        StyleMix { strength: 1.0, preserve_color: false }
+    }
+}
+
+impl StyleMix {
+    fn strength(self) -> f64 {
+        if self.strength.is_nan() { 1.0 } else { f64::from(self.strength.clamp(0.0, 1.0)) }
+    }
+}
+
+/// Paints frames with a model.
+#[derive(Debug)]
+pub struct NetworkStylizer {
+    model: Model,
+    mix: StyleMix,
+    scale: f64,
+    threads: Option<usize>,
+    /// Kept for as long as frames stay alike.
+    converter: Option<Converter>,
+    /// The thread whose number of threads has been set.
+    ready: Option<ThreadId>,
+    /// Whether a result has been looked at.
+    looked_at: bool,
+}
+
+impl NetworkStylizer {
+    /// Paints at full size and full strength, with as many threads as the process may use.
+    pub fn new(model: Model) -> Self {
+        NetworkStylizer {
+            model,
+            mix: StyleMix::default(),
+            scale: 1.0,
+            threads: None,
+            converter: None,
+            ready: None,
+            looked_at: false,
+        }
+    }
+
+    /// Paints at this fraction of the frames' size, in 0–1, and enlarges the result. A value that
+    /// is not in that range counts as 1.
+    #[must_use]
+    pub fn with_scale(mut self, scale: f64) -> Self {
+        self.scale = if scale > 0.0 && scale < 1.0 { scale } else { 1.0 };
+        self
+    }
+
+    /// Computes with so many threads of the CPU.
+    #[must_use]
+    pub fn with_threads(mut self, threads: Option<usize>) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Starts with this mix.
+    #[must_use]
+    pub fn with_mix(mut self, mix: StyleMix) -> Self {
+        self.mix = mix;
+        self
+    }
+
+    /// Changes the mix from the next batch on.
+    pub fn set_mix(&mut self, mix: StyleMix) {
+        self.mix = mix;
+    }
+
+    /// The mix of the next batch.
+    pub fn mix(&self) -> StyleMix {
+        self.mix
+    }
+
+    /// What paints.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Width and height at which frames of `width` × `height` pixels are painted: at least 1 × 1.
+    pub fn painted_size(&self, width: usize, height: usize) -> (usize, usize) {
+        let scaled = |length: usize| ((length as f64 * self.scale).round() as usize).max(1);
+        (scaled(width), scaled(height))
+    }
+
+    /// Paints a batch of frames that are alike; there is one at least.
+    fn paint(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        let info = batch[0].info;
+        let frames = batch.len();
+        let failed = |e: TchError| failed_on(&e, info.width, info.height, frames);
+        let kept = self.converter.take().filter(|converter| converter.fits(&batch[0]));
+        let converter = match kept {
+            Some(converter) => converter,
+            None => Converter::new(info, batch[0].planes.layout(), self.model.device())
+                .map_err(failed)?,
+        };
+        let samples = converter.upload(batch).map_err(failed)?;
+        let input = self.input(&converter, &samples).map_err(failed)?;
+        let painted = self.model.forward(&input).map_err(|error| match error {
+            // In the words of the user, who knows the frames' size but not the network's.
+            StylizeError::OutOfMemory { .. } => {
+                StylizeError::OutOfMemory { width: info.width, height: info.height, batch: frames }
+            }
+            other => other,
+        })?;
+        self.look_at(&painted)?;
+        let result = self.finish(&converter, &samples, painted);
+        result.and_then(|samples| converter.download(&samples, batch)).map_err(failed)?;
+        self.converter = Some(converter);
+        Ok(())
+    }
+
+    /// Samples (N × S) → RGB at the size at which is painted.
+    fn input(&self, converter: &Converter, samples: &Tensor) -> Result<Tensor, TchError> {
+        let rgb = converter.to_rgb(samples)?;
+        let (_, _, height, width) = rgb.size4()?;
+        let (w, h) = self.painted_size(width as usize, height as usize);
+        resize(rgb, h as i64, w as i64)
+    }
+
+    /// Half precision may overflow, and a network's picture is then black or noise. The first
+    /// picture tells; to look at every one would cost time.
+    fn look_at(&mut self, painted: &Tensor) -> Result<(), StylizeError> {
+        if self.looked_at {
+            return Ok(());
+        }
+        let finite = painted.f_isfinite().and_then(|t| t.f_all()?.f_int64_value(&[]));
+        match finite {
+            Ok(0) => Err(StylizeError::Failed(
+                "it makes values that are no numbers; try --precision fp32".to_owned(),
+            )),
+            Ok(_) => {
+                self.looked_at = true;
+                Ok(())
+            }
+            Err(error) => Err(StylizeError::Failed(error.to_string())),
+        }
+    }
+
+    /// The painted picture, N × 3 × any height × any width, becomes samples: N × L, the first L of
+    /// each frame.
+    fn finish(
+        &self,
+        converter: &Converter,
+        samples: &Tensor,
+        mut painted: Tensor,
+    ) -> Result<Tensor, TchError> {
+        let (height, width) = converter.size();
+        let painted = painted.f_clamp_(0.0, 255.0)?;
+        let target = if self.mix.preserve_color {
+            let luma = resize(converter.luma(&painted)?, height, width)?;
+            converter.with_luma(samples, &luma)?
+        } else {
+            converter.from_rgb(&resize(painted, height, width)?.f_clamp_(0.0, 255.0)?)?
+        };
+        let strength = self.mix.strength();
+        if strength == 1.0 {
+            return Ok(target);
+        }
+        let original = samples.f_narrow(1, 0, target.size2()?.1)?.f_to_kind(Kind::Float)?;
+        original.f_lerp(&target, strength)
+    }
+}
+
+/// Enlarges by cubic interpolation (Keys 1981, a = −½), reduces by a triangle filter as wide as two
+/// pixels of the result, so that nothing shimmers.
+fn resize(x: Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
+    let (_, _, h, w) = x.size4()?;
+    match (h, w) {
+        same if same == (height, width) => Ok(x),
+        (h, w) if h <= height && w <= width => {
+            x.f_internal_upsample_bicubic2d_aa([height, width], false, None, None)
+        }
+        _ => x.f_internal_upsample_bilinear2d_aa([height, width], false, None, None),
+    }
+}
+
+impl Stylizer for NetworkStylizer {
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        let Some((first, rest)) = batch.split_first() else { return Ok(()) };
+        if !rest.iter().all(|frame| frame.batches_with(first)) {
+            return Err(StylizeError::MixedBatch);
+        }
+        if self.mix.strength() == 0.0 {
+            return Ok(());
+        }
+        let here = thread::current().id();
+        if self.ready != Some(here) {
+            set_threads(self.threads);
+            self.ready = Some(here);
+        }
+        tch::no_grad(|| self.paint(batch))
+    }
+}

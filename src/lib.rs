@@ -1,0 +1,26 @@
+//! nst-stream: live neural style transfer for video.
+//!
+//! The map of the house, from the ground up. A room may use what lies below it, never above;
+//! `media` and `engine` do not know each other. `tests/layers.rs` keeps it so.
+//!
+//! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
+//!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
+//!   frames), [`stats`], [`span`] (times), [`picture`] (still picture files)
+//! - [`media`]: GStreamer: files → frames, frames → files
+//! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
+//! - [`stream`]: joins the two
+//! - [`cli`]: arguments → a configuration
+
+pub mod batch;
+pub mod cli;
+pub mod engine;
+pub mod frame;
+#[cfg(feature = "media")]
+pub mod media;
+pub mod picture;
+pub mod queue;
+pub mod span;
+pub mod stats;
+pub mod stream;
+pub mod stylizer;
+pub mod worker;

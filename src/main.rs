@@ -1,0 +1,41 @@
+//! The `nst-stream` program: parse, log, run, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nst_stream::cli::{Cli, Outcome, UsageError};
+
+/// Done, failed, wrong usage, interrupted: what scripts rely on.
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    // Clap exits by itself: 0 after --help and --version, 2 for wrong usage.
+    let cli = Cli::parse();
+    log(cli.verbose, cli.quiet);
+    match nst_stream::cli::run(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("nst-stream: {error:#}");
+            let usage = error.is::<UsageError>();
+            ExitCode::from(if usage { WRONG_USAGE } else { FAILED })
+        }
+    }
+}
+
+fn log(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "nst_stream=info,warn",
+        (false, _) => "nst_stream=debug,warn",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,100 @@
+//! What went wrong in a pipeline, in words a user can act on.
+
+use gstreamer as gst;
+use gst::prelude::*;
+
+use super::packages;
+
+/// An error of a pipeline: which element, what, and GStreamer's own details.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("{error}")]
+pub struct PipelineError {
+    /// The element (or the part of the program) that failed.
+    pub element: String,
+    /// One line: what happened and what to do.
+    pub error: String,
+    /// GStreamer's details, for `-v`.
+    pub debug: Option<String>,
+    /// What kind of failure, where the caller acts on it.
+    pub kind: ErrorKind,
+}
+
+/// The kinds of failure that callers tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ErrorKind {
+    /// Anything else.
+    #[default]
+    Other,
+    /// A decoder, encoder or other plugin is not installed.
+    MissingPlugin,
+    /// The disk is full.
+    NoSpace,
+    /// The file has no video track.
+    NoVideo,
+    /// The data is damaged or of no known format.
+    Damaged,
+}
+
+impl PipelineError {
+    /// An error of our own making.
+    pub fn new(element: impl Into<String>, error: impl Into<String>) -> Self {
+        PipelineError {
+            element: element.into(),
+            error: error.into(),
+            debug: None,
+            kind: ErrorKind::Other,
+        }
+    }
+
+    /// The same error, of another kind.
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// From an error message on a bus.
+    pub fn from_message(message: &gst::message::Error) -> Self {
+        let error = message.error();
+        let kind = if error.matches(gst::ResourceError::NoSpaceLeft) {
+            ErrorKind::NoSpace
+        } else if error.matches(gst::CoreError::MissingPlugin)
+            || error.matches(gst::StreamError::CodecNotFound)
+        {
+            ErrorKind::MissingPlugin
+        } else if error.domain() == gst::StreamError::domain() {
+            ErrorKind::Damaged
+        } else {
+            ErrorKind::Other
+        };
+        let element = message.src().map_or_else(|| "pipeline".to_owned(), |s| s.name().to_string());
+        PipelineError {
+            error: error.message().trim_end_matches('.').to_owned(),
+            debug: message.debug().map(|d| d.to_string()),
+            element,
+            kind,
+        }
+    }
+
+    /// From a `missing-plugin` message: names what is missing and the package that brings it.
+    pub fn from_missing_plugin(structure: &gst::StructureRef) -> Option<Self> {
+        if structure.name() != "missing-plugin" {
+            return None;
+        }
+        let what = structure.get::<String>("name").unwrap_or_else(|_| "a plugin".to_owned());
+        // For a decoder or demuxer the detail is caps, for an element its name.
+        let caps = structure.get::<gst::Caps>("detail").ok();
+        let format = caps.as_ref().and_then(|c| c.structure(0)).map(|s| s.name().to_string());
+        let element = structure.get::<String>("detail").ok();
+        let package = match (&format, &element) {
+            (Some(format), _) => packages::for_format(format),
+            (None, Some(element)) => packages::for_element(element),
+            (None, None) => None,
+        };
+        let remedy = package.map_or_else(
+            || "find the GStreamer plugin that brings it".to_owned(),
+            |package| format!("install {package}"),
+        );
+        let error = format!("no {}; {remedy}", what.trim_end_matches('.'));
+        Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin))
+    }
+}

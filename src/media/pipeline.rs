@@ -1,0 +1,242 @@
+//! What every pipeline shares: built from a description, watched, and brought to Null.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use super::error::{ErrorKind, PipelineError};
+use super::packages;
+use crate::span::Span;
+
+/// Which pipeline an [`Event`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The decoder of the picture.
+    Source,
+    /// The reader of the copied track of this number.
+    Track(usize),
+    /// Encoder and muxer.
+    Sink,
+}
+
+/// What a pipeline has to say while it runs.
+#[derive(Debug)]
+pub enum Event {
+    /// Everything went through to the last element.
+    End(Role),
+    /// It failed and will do nothing more.
+    Failed(Role, PipelineError),
+    /// Something was wrong, it goes on.
+    Warning(Role, PipelineError),
+}
+
+/// A GStreamer pipeline that is brought to Null when dropped.
+pub struct Pipeline {
+    inner: gst::Pipeline,
+    role: Role,
+}
+
+impl Pipeline {
+    /// Builds a pipeline from a description in `gst-launch` syntax; lines that begin with `#` are
+    /// comments.
+    ///
+    /// # Errors
+    /// When an element is missing (the error names its package) or the text does not parse.
+    pub fn parse(role: Role, description: &str) -> Result<Self, PipelineError> {
+        super::init()?;
+        let lines = description.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let mut context = gst::ParseContext::new();
+        let parsed =
+            gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
+        let element = parsed.map_err(|error| {
+            if let Some(missing) = context.missing_elements().first() {
+                let remedy = packages::for_element(missing)
+                    .map_or_else(String::new, |package| format!("; install {package}"));
+                let text = format!("no GStreamer element '{missing}'{remedy}");
+                return PipelineError::new(missing.as_str(), text)
+                    .of_kind(ErrorKind::MissingPlugin);
+            }
+            PipelineError::new("pipeline", error.message())
+        })?;
+        let inner = element
+            .downcast::<gst::Pipeline>()
+            .map_err(|_| PipelineError::new("pipeline", "the description is not a pipeline"))?;
+        Ok(Pipeline { inner, role })
+    }
+
+    /// The pipeline itself.
+    pub fn gst(&self) -> &gst::Pipeline {
+        &self.inner
+    }
+
+    /// The element of this name.
+    ///
+    /// # Errors
+    /// When the description has none.
+    pub fn element(&self, name: &str) -> Result<gst::Element, PipelineError> {
+        self.inner.by_name(name).ok_or_else(|| {
+            PipelineError::new(name, format!("the pipeline has no element named '{name}'"))
+        })
+    }
+
+    /// The element of this name, as what it must be (an `AppSink`, an `AppSrc`).
+    ///
+    /// # Errors
+    /// When there is none, or it is something else.
+    pub fn element_as<T: IsA<gst::Element>>(&self, name: &str) -> Result<T, PipelineError> {
+        self.element(name)?.downcast::<T>().map_err(|element| {
+            let is = element.type_();
+            PipelineError::new(name, format!("'{name}' is a {is}, not a {}", T::static_type()))
+        })
+    }
+
+    /// Asks for a state and does not wait for it.
+    ///
+    /// # Errors
+    /// The error on the bus, when an element refuses.
+    pub fn set_state(&self, state: gst::State) -> Result<(), PipelineError> {
+        self.inner.set_state(state).map(drop).map_err(|_| self.failure())
+    }
+
+    /// How many streams of a kind the file has, by the list that its demuxer posts.
+    ///
+    /// # Errors
+    /// The pipeline's error, or that no list came in time.
+    pub fn count_streams(
+        &self,
+        kind: gst::StreamType,
+        limit: Duration,
+    ) -> Result<usize, PipelineError> {
+        let deadline = Instant::now() + limit;
+        let Some(bus) = self.inner.bus() else { return Ok(0) };
+        while Instant::now() < deadline {
+            let message = bus.timed_pop(gst::ClockTime::from_mseconds(100));
+            match message.as_ref().map(|m| m.view()) {
+                Some(gst::MessageView::StreamCollection(list)) => {
+                    let list = list.stream_collection();
+                    return Ok(list.iter().filter(|s| s.stream_type().contains(kind)).count());
+                }
+                Some(gst::MessageView::Error(e)) => return Err(PipelineError::from_message(e)),
+                _ => {}
+            }
+        }
+        Err(PipelineError::new("parsebin", "cannot list the tracks"))
+    }
+
+    /// Waits until every sink has its first buffer, or the end of its stream.
+    ///
+    /// # Errors
+    /// The first error, a missing plugin before its consequences; or that nothing came in time.
+    pub fn wait_prerolled(&self, limit: Duration) -> Result<(), PipelineError> {
+        let deadline = Instant::now() + limit;
+        let mut missing = None;
+        let Some(bus) = self.inner.bus() else { return Ok(()) };
+        while Instant::now() < deadline {
+            let message = bus.timed_pop(gst::ClockTime::from_mseconds(5));
+            match message.as_ref().map(|m| m.view()) {
+                Some(gst::MessageView::Error(error)) => {
+                    return Err(missing.unwrap_or_else(|| PipelineError::from_message(error)));
+                }
+                Some(gst::MessageView::Element(element)) => {
+                    let found = element.structure().and_then(PipelineError::from_missing_plugin);
+                    missing = missing.or(found);
+                }
+                _ => {}
+            }
+            // The state is asked, not read off the bus: after a seek the bus may still hold the
+            // message of the state before.
+            let (result, current, _) = self.inner.state(gst::ClockTime::ZERO);
+            if result == Ok(gst::StateChangeSuccess::Success) && current >= gst::State::Paused {
+                return Ok(());
+            }
+        }
+        Err(PipelineError::new("pipeline", format!("nothing came within {} s", limit.as_secs())))
+    }
+
+    /// The error that waits on the bus, or a general one.
+    fn failure(&self) -> PipelineError {
+        let message = self.inner.bus().and_then(|b| b.pop_filtered(&[gst::MessageType::Error]));
+        match message.as_ref().map(|m| m.view()) {
+            Some(gst::MessageView::Error(error)) => PipelineError::from_message(error),
+            _ => PipelineError::new("pipeline", "the pipeline could not start"),
+        }
+    }
+
+    /// From now on sends what the bus says to `events`, from the thread that says it.
+    pub fn forward(&self, events: Sender<Event>) {
+        let Some(bus) = self.inner.bus() else { return };
+        let role = self.role;
+        // The channel is only used inside; a `Mutex` is not needed since `Sender` is `Sync`.
+        let send = move |message: &gst::Message| {
+            let event = match message.view() {
+                gst::MessageView::Eos(_) => Event::End(role),
+                gst::MessageView::Error(e) => Event::Failed(role, PipelineError::from_message(e)),
+                gst::MessageView::Warning(warning) => {
+                    let src = warning.src().map_or_else(String::new, |s| s.name().to_string());
+                    let mut error = PipelineError::new(src, warning.error().message());
+                    error.debug = warning.debug().map(|d| d.to_string());
+                    Event::Warning(role, error)
+                }
+                _ => return,
+            };
+            // Nobody listens any more once the run is over.
+            let _ = events.send(event);
+        };
+        let earlier = send.clone();
+        bus.set_sync_handler(move |_, message| {
+            send(message);
+            gst::BusSyncReply::Drop
+        });
+        while let Some(message) = bus.pop() {
+            earlier(&message);
+        }
+    }
+
+    /// How long the media is, where the container says.
+    pub fn duration(&self) -> Option<Duration> {
+        self.inner.query_duration::<gst::ClockTime>().map(Duration::from)
+    }
+
+    /// Goes exactly to the beginning of `span` and stops at its end; nothing for a whole file. The
+    /// pipeline must be prerolled. Running time then begins at zero.
+    ///
+    /// # Errors
+    /// When the media cannot be sought.
+    pub fn seek_span(&self, span: Span) -> Result<(), PipelineError> {
+        if span == Span::default() {
+            return Ok(());
+        }
+        let time = |d: Duration| {
+            gst::ClockTime::try_from(d)
+                .map_err(|_| PipelineError::new("seek", "the time is out of range"))
+        };
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        let start = span.start.unwrap_or_default();
+        let (stop_type, stop) = match span.duration {
+            Some(duration) => (gst::SeekType::Set, Some(time(start + duration)?)),
+            None => (gst::SeekType::None, gst::ClockTime::NONE),
+        };
+        self.inner
+            .seek(1.0, flags, gst::SeekType::Set, time(start)?, stop_type, stop)
+            .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))?;
+        self.wait_prerolled(Duration::from_secs(60))
+    }
+
+    /// Writes the pipeline as a Graphviz graph.
+    pub fn dot(&self) -> String {
+        self.inner.debug_to_dot_data(gst::DebugGraphDetails::all()).to_string()
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if let Some(bus) = self.inner.bus() {
+            bus.unset_sync_handler();
+        }
+        // Also unblocks whoever waits in an appsrc or for an appsink of this pipeline.
+        let _ = self.inner.set_state(gst::State::Null);
+    }
+}

@@ -1,0 +1,235 @@
+//! Frames and copied tracks → a file.
+
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::audio::{AudioTrack, TrackLimit};
+use super::error::PipelineError;
+use super::pipeline::{Event, Pipeline, Role};
+use super::source::Busy;
+use super::video::{VideoStream, buffer_from_frame};
+use crate::frame::Frame;
+
+/// The containers that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// MPEG-4 part 14.
+    Mp4,
+    /// Matroska.
+    Mkv,
+}
+
+impl Container {
+    /// By the file name's ending, in any case.
+    pub fn from_path(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "mp4" | "m4v" => Some(Container::Mp4),
+            "mkv" => Some(Container::Mkv),
+            _ => None,
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Container::Mp4 => include_str!("../../pipelines/sink-mp4.pipeline"),
+            Container::Mkv => include_str!("../../pipelines/sink-mkv.pipeline"),
+        }
+    }
+}
+
+/// A file being written.
+pub struct VideoSink {
+    pipeline: Pipeline,
+    frames: gst_app::AppSrc,
+    tracks: Vec<(AudioTrack, gst_app::AppSrc)>,
+    busy: Busy,
+    /// What the user should know: a track that had to be encoded anew.
+    notes: Vec<String>,
+}
+
+/// The end of a [`VideoSink`] that frames go into; may live on another thread.
+pub struct FrameInput(gst_app::AppSrc);
+
+impl FrameInput {
+    /// Hands a frame to the encoder, waiting while it is busy. False when the pipeline is gone.
+    ///
+    /// # Errors
+    /// When the frame cannot be described to GStreamer.
+    pub fn push(&self, frame: Frame) -> Result<bool, PipelineError> {
+        Ok(self.0.push_buffer(buffer_from_frame(frame)?).is_ok())
+    }
+
+    /// No more frames.
+    pub fn end(&self) {
+        let _ = self.0.end_of_stream();
+    }
+}
+
+impl VideoSink {
+    /// Starts a file for frames like `stream` and for copies of `tracks`.
+    ///
+    /// # Errors
+    /// When an element is missing, or the file cannot be created.
+    pub fn create(
+        path: &Path,
+        container: Container,
+        stream: &VideoStream,
+        tracks: Vec<AudioTrack>,
+        events: &Sender<Event>,
+    ) -> Result<Self, PipelineError> {
+        let pipeline = Pipeline::parse(Role::Sink, container.description())?;
+        pipeline.element("file")?.set_property("location", path);
+        let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
+        frames.set_caps(Some(&stream.caps()?));
+        if stream.framerate.is_none()
+            && let Some(pad) = pipeline.element("mux")?.static_pad("video_0")
+            && pad.has_property("trak-timescale")
+        {
+            // Without a rate mp4mux counts in coarse steps; 90 kHz is what cameras and players use.
+            pad.set_property("trak-timescale", 90_000u32);
+        }
+        let busy = Busy::default();
+        watch(&frames, &busy);
+
+        let mut sink = VideoSink { pipeline, frames, tracks: Vec::new(), busy, notes: Vec::new() };
+        for track in tracks {
+            sink.add_track(track)?;
+        }
+        sink.pipeline.forward(events.clone());
+        sink.pipeline.set_state(gst::State::Playing)?;
+        for (track, target) in &sink.tracks {
+            track.start(target, events.clone())?;
+        }
+        Ok(sink)
+    }
+
+    fn add_track(&mut self, track: AudioTrack) -> Result<(), PipelineError> {
+        let number = self.tracks.len();
+        let mux = self.pipeline.element("mux")?;
+        let template = mux.pad_template("audio_%u").map(|t| t.caps().clone());
+        let way = way_into(track.caps(), template.as_ref());
+        if way == REENCODE || way == ENCODE {
+            let codec = track.caps().structure(0).map_or("audio", |s| s.name().as_str());
+            self.notes.push(format!(
+                "audio track {} ({codec}) does not fit into this container: encoding it as AAC",
+                number + 1
+            ));
+        }
+        // A packet is a few hundred bytes: 64 KiB are seconds of sound.
+        let description = format!("appsrc name=packets format=time block=true max-bytes=65536 ! {way}");
+        let bin = gst::parse::bin_from_description(&description, true)
+            .map_err(|e| PipelineError::new("audio", e.message()))?;
+        let target = bin.by_name("packets").and_downcast::<gst_app::AppSrc>();
+        let target = target.ok_or_else(|| PipelineError::new("audio", "no packets element"))?;
+        target.set_caps(Some(track.caps()));
+        let failed = |_| PipelineError::new("mux", "cannot add the audio track");
+        self.pipeline.gst().add(&bin).map_err(failed)?;
+        let pad = mux.request_pad_simple("audio_%u");
+        let (Some(from), Some(to)) = (bin.static_pad("src"), pad) else {
+            return Err(PipelineError::new("mux", "the container takes no audio"));
+        };
+        from.link(&to).map_err(|e| PipelineError::new("mux", format!("audio: {e}")))?;
+        self.tracks.push((track, target));
+        Ok(())
+    }
+
+    /// Where frames go in.
+    pub fn input(&self) -> FrameInput {
+        FrameInput(self.frames.clone())
+    }
+
+    /// How long the encoder has worked.
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
+    /// Handles that end the copied tracks early.
+    pub fn limits(&self) -> Vec<TrackLimit> {
+        self.tracks.iter().map(|(track, _)| track.limit()).collect()
+    }
+
+    /// Ends a copied track whose reader failed; the others go on.
+    pub fn end_track(&self, number: usize) {
+        if let Some((_, target)) = self.tracks.get(number) {
+            let _ = target.end_of_stream();
+        }
+    }
+
+    /// Stops at once: whoever waits to push is let go, the file stays as it is.
+    pub fn abandon(&self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+
+    /// How many copied tracks there are.
+    pub fn track_count(&self) -> usize {
+        self.tracks.len()
+    }
+
+    /// What the user should know.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The pipeline, as a Graphviz graph.
+    pub fn dot(&self) -> String {
+        self.pipeline.dot()
+    }
+}
+
+const REENCODE: &str = "decodebin ! audioconvert ! audioresample ! avenc_aac ! aacparse";
+const ENCODE: &str = "audioconvert ! audioresample ! avenc_aac ! aacparse";
+
+/// Elements that bring a track into the form its muxer takes: a parser, so that ADTS from a
+/// transport stream fits an MP4; an encoder where the container does not know the codec.
+fn way_into(caps: &gst::Caps, template: Option<&gst::Caps>) -> &'static str {
+    let Some(format) = caps.structure(0) else { return REENCODE };
+    // The template also names details that a parser adapts (stream-format), so only what makes
+    // out the codec is compared.
+    let mut codec = gst::Structure::new_empty(format.name());
+    for field in ["mpegversion", "format"] {
+        if let Ok(value) = format.value(field) {
+            codec.set_value(field, value.clone());
+        }
+    }
+    let codec = gst::Caps::from(codec);
+    if !template.is_some_and(|t| t.can_intersect(&codec)) {
+        return if format.name() == "audio/x-raw" { ENCODE } else { REENCODE };
+    }
+    match (format.name().as_str(), format.get::<i32>("mpegversion")) {
+        ("audio/mpeg", Ok(1)) => "mpegaudioparse",
+        ("audio/mpeg", Ok(_)) => "aacparse",
+        ("audio/x-ac3" | "audio/x-eac3", _) => "ac3parse",
+        ("audio/x-flac", _) => "flacparse",
+        ("audio/x-opus", _) => "opusparse",
+        ("audio/x-dts", _) => "dcaparse",
+        _ => "identity",
+    }
+}
+
+/// Counts as work the time from a frame leaving the appsrc until the appsrc's thread is back and
+/// finds nothing to do ("need-data" is emitted on that thread).
+fn watch(frames: &gst_app::AppSrc, busy: &Busy) {
+    let since: Arc<Mutex<Option<Instant>>> = Arc::default();
+    let began = Arc::clone(&since);
+    if let Some(pad) = frames.static_pad("src") {
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            let mut began = began.lock().unwrap_or_else(PoisonError::into_inner);
+            began.get_or_insert_with(Instant::now);
+            gst::PadProbeReturn::Ok
+        });
+    }
+    let busy = busy.clone();
+    let callbacks = gst_app::AppSrcCallbacks::builder()
+        .need_data(move |_, _| {
+            let began = since.lock().unwrap_or_else(PoisonError::into_inner).take();
+            busy.add(began.map_or(Duration::ZERO, |began| began.elapsed()));
+        })
+        .build();
+    frames.set_callbacks(callbacks);
+}

@@ -1,0 +1,229 @@
+//! A file → decoded frames.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::error::{ErrorKind, PipelineError};
+use super::pipeline::{Event, Pipeline, Role};
+use super::video::{VideoStream, format_of, frame_from_sample};
+use crate::frame::{Frame, FramePool, Layout};
+use crate::queue::{Producer, PushError};
+use crate::span::Span;
+
+const DESCRIPTION: &str = include_str!("../../pipelines/source-file.pipeline");
+/// Longer than any file on a working disk needs for its first frame.
+const PREROLL: Duration = Duration::from_secs(60);
+
+/// How long a pipeline's thread was at work, not waiting for others.
+#[derive(Debug, Clone, Default)]
+pub struct Busy(Arc<AtomicU64>);
+
+impl Busy {
+    pub(super) fn add(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// The time so far.
+    pub fn time(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// An open file whose first frame is decoded.
+pub struct VideoSource {
+    pipeline: Pipeline,
+    frames: gst_app::AppSink,
+    stream: VideoStream,
+    busy: Busy,
+}
+
+impl VideoSource {
+    /// Opens a file and decodes to its first frame (of `span`).
+    ///
+    /// Video frames are I420; Y444 when a side is odd, which 4:2:0 cannot hold; `rgb` asks for
+    /// RGB instead (for still pictures of a video).
+    ///
+    /// # Errors
+    /// [`PipelineError`]: no such file, no video in it, no decoder, nothing that can be decoded.
+    pub fn open(path: &Path, span: Span, rgb: bool) -> Result<Self, PipelineError> {
+        let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
+        pipeline.element("src")?.set_property("location", path);
+        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+        let seen = link_video(&pipeline, rgb)?;
+
+        let prerolled = pipeline
+            .set_state(gst::State::Paused)
+            .and_then(|()| pipeline.wait_prerolled(PREROLL))
+            .and_then(|()| pipeline.seek_span(span));
+        prerolled.map_err(|error| seen.explain(error))?;
+
+        let whole = pipeline.duration();
+        if let (Some(start), Some(whole)) = (span.start, whole)
+            && start >= whole
+        {
+            let text = format!(
+                "--start {:.3} s lies behind its end ({:.3} s)",
+                start.as_secs_f64(),
+                whole.as_secs_f64()
+            );
+            return Err(PipelineError::new("seek", text));
+        }
+        let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
+        let caps = caps.ok_or_else(|| {
+            PipelineError::new("appsink", "it has no frames").of_kind(ErrorKind::Damaged)
+        })?;
+        let mut stream = VideoStream::from_caps(&caps)?;
+        stream.duration = span.of(whole);
+        Ok(VideoSource { pipeline, frames, stream, busy: Busy::default() })
+    }
+
+    /// What its frames are like.
+    pub fn stream(&self) -> &VideoStream {
+        &self.stream
+    }
+
+    /// How long the decoder has worked.
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
+    /// The first frame alone.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn first_frame(&self) -> Result<Frame, PipelineError> {
+        let sample = self.frames.pull_preroll().map_err(|_| {
+            PipelineError::new("appsink", "no frame at this time").of_kind(ErrorKind::Damaged)
+        })?;
+        frame_from_sample(&sample, &FramePool::new(0))
+    }
+
+    /// Sends every frame into `queue`, waiting when it is full, and drops its end after the last.
+    ///
+    /// # Errors
+    /// When the pipeline does not start.
+    pub fn start(
+        &self,
+        mut queue: Producer<Frame>,
+        pool: FramePool,
+        events: Sender<Event>,
+    ) -> Result<(), PipelineError> {
+        let closer = queue.closer();
+        let busy = self.busy.clone();
+        let mut returned = Instant::now();
+        let step = self.stream.framerate.map_or(Duration::from_millis(40), |(n, d)| {
+            Duration::from_secs_f64(f64::from(d) / f64::from(n))
+        });
+        let mut next_pts = Duration::ZERO;
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                busy.add(returned.elapsed());
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let since = Instant::now();
+                let frame = frame_from_sample(&sample, &pool).map_err(|error| {
+                    gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
+                    gst::FlowError::Error
+                });
+                busy.add(since.elapsed());
+                let mut frame = frame?;
+                // The decoder's buffer goes back before we wait for room in the queue.
+                drop(sample);
+                // Some streams carry no times (raw H.264): then the rate counts.
+                let pts = frame.pts.unwrap_or(next_pts);
+                frame.pts = Some(pts);
+                next_pts = pts + frame.duration.unwrap_or(step);
+                let pushed = queue.push(frame);
+                returned = Instant::now();
+                match pushed {
+                    Ok(()) => Ok(gst::FlowSuccess::Ok),
+                    Err(PushError::Closed(_) | PushError::Full(_)) => Err(gst::FlowError::Eos),
+                }
+            })
+            .eos(move |_| closer.close())
+            .build();
+        self.frames.set_callbacks(callbacks);
+        self.pipeline.forward(events);
+        self.pipeline.set_state(gst::State::Playing)
+    }
+
+    /// The pipeline, as a Graphviz graph.
+    pub fn dot(&self) -> String {
+        self.pipeline.dot()
+    }
+}
+
+/// Which kinds of tracks the file was seen to hold.
+#[derive(Clone, Default)]
+struct Seen {
+    video: Arc<AtomicBool>,
+    audio: Arc<AtomicBool>,
+}
+
+impl Seen {
+    /// decodebin says "missing plug-in" of a file without video; this says what is the matter.
+    fn explain(&self, error: PipelineError) -> PipelineError {
+        let seen = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if seen(&self.audio) && !seen(&self.video) && error.kind != ErrorKind::NoSpace {
+            return PipelineError::new("decodebin", "it has sound but no video track")
+                .of_kind(ErrorKind::NoVideo);
+        }
+        error
+    }
+}
+
+/// Links the first video pad of `decode` to `convert`, in the layout that its size allows.
+fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
+    let decode = pipeline.element("decode")?;
+    let convert = pipeline.element("convert")?.downgrade();
+    let format = pipeline.element("format")?.downgrade();
+    let seen = Seen::default();
+
+    let watch = seen.clone();
+    // Asked for every pad on the way; "true" leaves the answer to decodebin's own rules.
+    decode.connect("autoplug-continue", false, move |args| {
+        let caps = args.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+        if let Some(name) = caps.as_ref().and_then(|c| c.structure(0)).map(|s| s.name()) {
+            // Containers are called video/… too: only what has a picture size counts.
+            let picture = caps.as_ref().and_then(|c| c.structure(0)).is_some_and(|s| {
+                s.has_field("width") || name.starts_with("image/") || name == "video/x-raw"
+            });
+            watch.video.fetch_or(picture, Ordering::Relaxed);
+            watch.audio.fetch_or(name.starts_with("audio/"), Ordering::Relaxed);
+        }
+        Some(true.to_value())
+    });
+
+    let bus = pipeline.gst().bus();
+    decode.connect_pad_added(move |decode, pad| {
+        let (Some(convert), Some(format)) = (convert.upgrade(), format.upgrade()) else { return };
+        let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
+        let Some(caps) = pad.current_caps() else { return };
+        let Some(video) = caps.structure(0).filter(|s| s.name() == "video/x-raw") else { return };
+        let odd = |side: &str| video.get::<i32>(side).is_ok_and(|v| v % 2 == 1);
+        let layout = match (rgb, odd("width") || odd("height")) {
+            (true, _) => Layout::Rgb,
+            (false, true) => Layout::Y444,
+            (false, false) => Layout::I420,
+        };
+        let wanted = gst::Caps::builder("video/x-raw")
+            .field("format", format_of(layout).to_str())
+            .build();
+        format.set_property("caps", &wanted);
+        if let Err(error) = pad.link(&input)
+            && let Some(bus) = &bus
+        {
+            let text = format!("cannot link decoded video: {error}");
+            let message = gst::message::Error::builder(gst::CoreError::Pad, &text).src(decode);
+            let _ = bus.post(message.build());
+        }
+    });
+    Ok(seen)
+}

@@ -1,0 +1,196 @@
+//! GStreamer's caps and buffers ↔ frames.
+
+use std::time::Duration;
+
+use gst_video::prelude::*;
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+
+use super::error::PipelineError;
+use crate::frame::{Bytes, Colorimetry, Frame, FrameInfo, FramePool, Layout, Matrix, Planes, Range};
+
+/// What is known of a video before its frames come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoStream {
+    /// Size and colorimetry of its frames.
+    pub frame: FrameInfo,
+    /// Layout of its frames.
+    pub layout: Layout,
+    /// Frames a second as a fraction; none when the rate varies or is not said.
+    pub framerate: Option<(i32, i32)>,
+    /// Width over height of a pixel.
+    pub pixel_aspect: (i32, i32),
+    /// Length, where the container says; of the part that was asked for.
+    pub duration: Option<Duration>,
+    /// Primaries and transfer, in GStreamer's words, carried from input to output.
+    colorimetry: gst_video::VideoColorimetry,
+}
+
+impl VideoStream {
+    /// From the caps of decoded video.
+    ///
+    /// # Errors
+    /// When the caps are not video that this program handles.
+    pub fn from_caps(caps: &gst::CapsRef) -> Result<Self, PipelineError> {
+        let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| {
+            PipelineError::new("appsink", format!("cannot handle the video format {caps}"))
+        })?;
+        let layout = layout_of(info.format()).ok_or_else(|| {
+            PipelineError::new("appsink", format!("cannot handle frames of {}", info.format()))
+        })?;
+        let rate = info.fps();
+        let par = info.par();
+        Ok(VideoStream {
+            frame: frame_info(&info),
+            layout,
+            framerate: (rate.numer() > 0).then(|| (rate.numer(), rate.denom())),
+            pixel_aspect: (par.numer(), par.denom()),
+            duration: None,
+            colorimetry: info.colorimetry(),
+        })
+    }
+
+    /// The caps that describe these frames to an encoder.
+    ///
+    /// # Errors
+    /// When the size is out of GStreamer's range.
+    pub fn caps(&self) -> Result<gst::Caps, PipelineError> {
+        let (n, d) = self.framerate.unwrap_or((0, 1));
+        let (width, height) = (self.frame.width as u32, self.frame.height as u32);
+        gst_video::VideoInfo::builder(format_of(self.layout), width, height)
+            .fps(gst::Fraction::new(n, d))
+            .par(gst::Fraction::new(self.pixel_aspect.0, self.pixel_aspect.1))
+            .colorimetry(&self.colorimetry)
+            .build()
+            .and_then(|info| info.to_caps())
+            .map_err(|_| {
+                PipelineError::new("appsrc", format!("cannot describe {width}×{height} video"))
+            })
+    }
+
+    /// How many frames will come, from length and rate.
+    pub fn frames(&self) -> Option<u64> {
+        let (n, d) = self.framerate?;
+        let seconds = self.duration?.as_secs_f64();
+        Some((seconds * f64::from(n) / f64::from(d)).round() as u64)
+    }
+}
+
+fn layout_of(format: gst_video::VideoFormat) -> Option<Layout> {
+    match format {
+        gst_video::VideoFormat::I420 => Some(Layout::I420),
+        gst_video::VideoFormat::Y444 => Some(Layout::Y444),
+        gst_video::VideoFormat::Rgb => Some(Layout::Rgb),
+        _ => None,
+    }
+}
+
+/// GStreamer's name of a layout.
+pub fn format_of(layout: Layout) -> gst_video::VideoFormat {
+    match layout {
+        Layout::I420 => gst_video::VideoFormat::I420,
+        Layout::Y444 => gst_video::VideoFormat::Y444,
+        Layout::Rgb => gst_video::VideoFormat::Rgb,
+    }
+}
+
+fn frame_info(info: &gst_video::VideoInfo) -> FrameInfo {
+    let matrix = match info.colorimetry().matrix() {
+        gst_video::VideoColorMatrix::Bt709 => Matrix::Bt709,
+        gst_video::VideoColorMatrix::Bt2020 => Matrix::Bt2020,
+        gst_video::VideoColorMatrix::Smpte240m => Matrix::Smpte240m,
+        gst_video::VideoColorMatrix::Fcc => Matrix::Fcc,
+        gst_video::VideoColorMatrix::Bt601 => Matrix::Bt601,
+        // Not said: what players assume, by size.
+        _ if info.height() >= 720 => Matrix::Bt709,
+        _ => Matrix::Bt601,
+    };
+    let range = match info.colorimetry().range() {
+        gst_video::VideoColorRange::Range0_255 => Range::Full,
+        _ => Range::Limited,
+    };
+    FrameInfo {
+        width: info.width() as usize,
+        height: info.height() as usize,
+        colorimetry: Colorimetry { matrix, range },
+    }
+}
+
+/// Copies a decoded sample into a frame from the pool; `pts` is its running time.
+///
+/// # Errors
+/// When the sample has no buffer, no caps, or cannot be read.
+pub fn frame_from_sample(sample: &gst::SampleRef, pool: &FramePool) -> Result<Frame, PipelineError> {
+    let broken = |what: &str| PipelineError::new("appsink", format!("a frame without {what}"));
+    let buffer = sample.buffer().ok_or_else(|| broken("data"))?;
+    let caps = sample.caps().ok_or_else(|| broken("a format"))?;
+    let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| broken("a format"))?;
+    let layout = layout_of(info.format()).ok_or_else(|| broken("a known format"))?;
+    let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info)
+        .map_err(|_| broken("readable data"))?;
+    let (width, height) = (info.width() as usize, info.height() as usize);
+    let mut bytes = pool.take(layout.bytes(width, height));
+    let mut rest: &mut [u8] = &mut bytes;
+    for (plane, (w, h)) in layout.planes(width, height).into_iter().enumerate() {
+        let data = mapped.plane_data(plane as u32).map_err(|_| broken("all planes"))?;
+        let stride = usize::try_from(mapped.plane_stride()[plane]).unwrap_or(0).max(w);
+        let (target, later) = std::mem::take(&mut rest).split_at_mut(w * h);
+        rest = later;
+        if stride == w && data.len() >= w * h {
+            target.copy_from_slice(&data[..w * h]);
+        } else {
+            for (to, from) in target.chunks_exact_mut(w).zip(data.chunks(stride)) {
+                let from = from.get(..w).ok_or_else(|| broken("whole rows"))?;
+                to.copy_from_slice(from);
+            }
+        }
+    }
+    drop(mapped);
+    let running = |time: Option<gst::ClockTime>| -> Option<Duration> {
+        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+        segment.to_running_time(time?).map(Duration::from)
+    };
+    Ok(Frame {
+        info: frame_info(&info),
+        planes: Planes::new(layout, bytes),
+        pts: running(buffer.pts()),
+        duration: buffer.duration().map(Duration::from),
+    })
+}
+
+/// Turns a frame into a buffer without copying: its bytes go back to their pool when the encoder
+/// is done with them.
+///
+/// # Errors
+/// When the frame's times are out of GStreamer's range.
+pub fn buffer_from_frame(frame: Frame) -> Result<gst::Buffer, PipelineError> {
+    let layout = frame.planes.layout();
+    let (width, height) = (frame.info.width, frame.info.height);
+    let (mut offsets, mut strides, mut at) = (Vec::new(), Vec::new(), 0);
+    for (w, h) in layout.planes(width, height) {
+        offsets.push(at);
+        strides.push(w as i32);
+        at += w * h;
+    }
+    let time = |d: Option<Duration>| d.and_then(|d| gst::ClockTime::try_from(d).ok());
+    let (pts, duration) = (time(frame.pts), time(frame.duration));
+    let bytes: Bytes = frame.planes.into_bytes();
+    let mut buffer = gst::Buffer::from_mut_slice(bytes);
+    let writable = buffer
+        .get_mut()
+        .ok_or_else(|| PipelineError::new("appsrc", "a new buffer is not writable"))?;
+    writable.set_pts(pts);
+    writable.set_duration(duration);
+    // Our rows have no padding; GStreamer's own default would round them up to four bytes.
+    gst_video::VideoMeta::add_full(
+        writable,
+        gst_video::VideoFrameFlags::empty(),
+        format_of(layout),
+        width as u32,
+        height as u32,
+        &offsets,
+        &strides,
+    )
+    .map_err(|_| PipelineError::new("appsrc", "cannot describe a frame's planes"))?;
+    Ok(buffer)
+}

@@ -1,0 +1,198 @@
+//! Still pictures: files ↔ RGB frames, through the `image` crate.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+
+use crate::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
+
+/// Why a picture could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// The file cannot be opened or read.
+    #[error("cannot read '{}': {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data is damaged or of a kind that is not supported.
+    #[error("cannot decode '{}': {source}", path.display())]
+    Decode {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: image::ImageError,
+    },
+    /// The file cannot be written.
+    #[error("cannot write '{}': {source}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: image::ImageError,
+    },
+}
+
+/// A still picture: its colours as a frame, and what else it carried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Width × height, RGB, 8 bits.
+    pub frame: Frame,
+    /// Opacity of each pixel, 8 bits, when the file had any.
+    pub alpha: Option<Vec<u8>>,
+    /// The ICC profile that says what the colours mean.
+    pub icc: Option<Vec<u8>>,
+}
+
+/// The picture format that a file name asks for, when it can be written.
+pub fn format_for_output(path: &Path) -> Option<ImageFormat> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "png" => Some(ImageFormat::Png),
+        "jpg" | "jpeg" => Some(ImageFormat::Jpeg),
+        _ => None,
+    }
+}
+
+/// True when the first bytes of the file are those of a picture format that can be read.
+pub fn is_picture(path: &Path) -> bool {
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    // An extension alone is no proof, so a reader whose content was not recognised is asked again.
+    reader.is_ok_and(|r| {
+        let mut head = [0u8; 32];
+        use std::io::Read;
+        let n = r.into_inner().read(&mut head).unwrap_or(0);
+        image::guess_format(&head[..n]).is_ok_and(|format| format.reading_enabled())
+    })
+}
+
+impl Picture {
+    /// A picture of an RGB frame.
+    pub fn from_frame(frame: Frame) -> Self {
+        Picture { frame, alpha: None, icc: None }
+    }
+
+    /// Reads a picture file; EXIF orientation is applied, so that width and height are those of
+    /// the picture as shown.
+    ///
+    /// # Errors
+    /// [`PictureError`].
+    pub fn open(path: &Path) -> Result<Self, PictureError> {
+        let read = |source| PictureError::Read { path: path.to_owned(), source };
+        let decode = |source| PictureError::Decode { path: path.to_owned(), source };
+        let mut reader = ImageReader::open(path).map_err(read)?;
+        reader = reader.with_guessed_format().map_err(read)?;
+        let mut limits = image::Limits::default();
+        limits.max_alloc = Some(4 << 30);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(decode)?;
+        let orientation = decoder.orientation().map_err(decode)?;
+        let icc = decoder.icc_profile().map_err(decode)?;
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(decode)?;
+        picture.apply_orientation(orientation);
+        // A grey profile would not fit the RGB picture that comes out.
+        let icc = icc.filter(|_| picture.color().has_color());
+
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let alpha = picture.color().has_alpha().then(|| {
+            let rgba = picture.to_rgba8();
+            rgba.pixels().map(|p| p.0[3]).collect()
+        });
+        let rgb = picture.into_rgb8().into_raw();
+        Ok(Picture { frame: rgb_frame(width, height, rgb), alpha, icc })
+    }
+
+    /// Writes the picture in the format that `name` (the file's final name) asks for.
+    ///
+    /// PNG keeps alpha; JPEG cannot, so the picture is laid on white.
+    ///
+    /// # Errors
+    /// [`PictureError::Write`].
+    pub fn save(&self, path: &Path, name: &Path) -> Result<(), PictureError> {
+        let write = |source| PictureError::Write { path: name.to_owned(), source };
+        let file = std::fs::File::create(path).map_err(|e| write(e.into()))?;
+        let file = BufWriter::new(file);
+        let (width, height) = (self.frame.info.width as u32, self.frame.info.height as u32);
+        let rgb: &[u8] = self.frame.planes.bytes();
+        let icc = self.icc.clone();
+        // A profile that the format cannot carry is left out; the colours are then taken as sRGB.
+        match (format_for_output(name), &self.alpha) {
+            (Some(ImageFormat::Jpeg), alpha) => {
+                let mut encoder = JpegEncoder::new_with_quality(file, 95);
+                let _ = icc.map(|icc| encoder.set_icc_profile(icc));
+                let flat = alpha.as_ref().map(|alpha| on_white(rgb, alpha));
+                let rgb = flat.as_deref().unwrap_or(rgb);
+                encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8).map_err(write)
+            }
+            (_, None) => {
+                let mut encoder = PngEncoder::new(file);
+                let _ = icc.map(|icc| encoder.set_icc_profile(icc));
+                encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8).map_err(write)
+            }
+            (_, Some(alpha)) => {
+                let mut encoder = PngEncoder::new(file);
+                let _ = icc.map(|icc| encoder.set_icc_profile(icc));
+                let rgba: Vec<u8> = rgb
+                    .chunks_exact(3)
+                    .zip(alpha)
+                    .flat_map(|(rgb, a)| [rgb[0], rgb[1], rgb[2], *a])
+                    .collect();
+                encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8).map_err(write)
+            }
+        }
+    }
+}
+
+/// A frame of RGB bytes, row by row.
+pub fn rgb_frame(width: usize, height: usize, rgb: Vec<u8>) -> Frame {
+    // Luma of an RGB picture (for colour preservation) is that of JPEG: BT.601, full range.
+    let colorimetry = Colorimetry { matrix: Matrix::Bt601, range: Range::Full };
+    Frame {
+        info: FrameInfo { width, height, colorimetry },
+        planes: Planes::Rgb(rgb.into()),
+        pts: None,
+        duration: None,
+    }
+}
+
+fn on_white(rgb: &[u8], alpha: &[u8]) -> Vec<u8> {
+    let mix = |v: u8, a: u8| {
+        let (v, a) = (u32::from(v), u32::from(a));
+        ((v * a + 255 * (255 - a) + 127) / 255) as u8
+    };
+    rgb.chunks_exact(3).zip(alpha).flat_map(|(p, &a)| [mix(p[0], a), mix(p[1], a), mix(p[2], a)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_png_with_alpha_comes_back_whole_and_a_jpeg_of_it_lies_on_white() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut picture = Picture::from_frame(rgb_frame(2, 1, vec![10, 20, 30, 200, 100, 50]));
+        picture.alpha = Some(vec![255, 0]);
+        let png = folder.path().join("a.png");
+        picture.save(&png, &png).unwrap();
+        assert!(is_picture(&png));
+        assert_eq!(Picture::open(&png).unwrap(), picture);
+        assert_eq!(on_white(&[10, 20, 30, 200, 100, 50], &[255, 0]), [10, 20, 30, 255, 255, 255]);
+        let jpeg = folder.path().join("a.jpg");
+        picture.save(&jpeg, &jpeg).unwrap();
+        assert_eq!(Picture::open(&jpeg).unwrap().alpha, None);
+    }
+
+    #[test]
+    fn a_text_file_is_no_picture_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        std::fs::write(&path, "just text").unwrap();
+        assert!(!is_picture(&path));
+        assert!(matches!(Picture::open(&path), Err(PictureError::Decode { .. })));
+        assert!(!is_picture(&folder.path().join("none.png")));
+    }
+}

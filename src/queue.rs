@@ -1,0 +1,302 @@
+//! The frame queue: ringbuf's lock-free SPSC ring, with blocking and waking around it.
+//!
+//! Frames move through the ring without a lock; the mutex is only held to go to sleep and to wake
+//! the other side. Two policies share the queue. A file wants every frame: the producer waits while
+//! the ring is full ([`Producer::push`]). A live source wants the newest: the producer never waits
+//! ([`Producer::offer`], a full ring is counted) and the consumer drains the ring before each step
+//! ([`Consumer::newest`], every frame passed over is counted).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ringbuf::traits::{Consumer as _, Observer as _, Producer as _, Split as _};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+
+/// Why an item could not be handed over; the item comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PushError<T> {
+    /// The consumer is gone, or the queue was closed.
+    Closed(T),
+    /// The ring is full ([`Producer::offer`] only).
+    Full(T),
+}
+
+/// What a queue has seen; readable from any thread.
+#[derive(Debug, Default)]
+pub struct QueueStats {
+    /// Items handed over.
+    pub pushed: AtomicU64,
+    /// How often the producer found the ring full.
+    pub full: AtomicU64,
+    /// Items dropped: refused by a full ring, or passed over for a newer one.
+    pub dropped: AtomicU64,
+    /// Nanoseconds the producer waited for room.
+    pub waited_for_room_ns: AtomicU64,
+}
+
+impl QueueStats {
+    /// How long the producer has waited for room so far.
+    pub fn waited_for_room(&self) -> Duration {
+        Duration::from_nanos(self.waited_for_room_ns.load(Ordering::Relaxed))
+    }
+}
+
+struct Shared {
+    /// Guards going to sleep only: whoever changes the ring takes it before notifying, so a
+    /// sleeper that saw the old state is already waiting when the news comes.
+    sleep: Mutex<()>,
+    changed: Condvar,
+    /// No more items will come, or none will be taken.
+    closed: AtomicBool,
+    stats: Arc<QueueStats>,
+}
+
+impl Shared {
+    fn wake(&self) {
+        drop(self.sleep.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until `ready` or the deadline; true when `ready`.
+    fn wait(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) -> bool {
+        let mut guard = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if ready() {
+                return true;
+            }
+            guard = match deadline {
+                None => self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    let woken = self.changed.wait_timeout(guard, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// The end that hands frames over. Dropping it ends the queue: the consumer still gets what is in.
+pub struct Producer<T> {
+    ring: HeapProd<T>,
+    shared: Arc<Shared>,
+}
+
+/// The end that takes frames. Dropping it closes the queue: the producer's next push fails.
+pub struct Consumer<T> {
+    ring: HeapCons<T>,
+    shared: Arc<Shared>,
+}
+
+/// Closes a queue from outside, to unblock both ends at once when a run is stopped.
+#[derive(Clone)]
+pub struct Closer(Arc<Shared>);
+
+impl Closer {
+    /// No push succeeds any more, and a blocked one returns; what is in the ring can still be taken.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// A queue for `capacity` items (at least one).
+pub fn bounded<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    let (producer, consumer) = HeapRb::new(capacity.max(1)).split();
+    let shared = Arc::new(Shared {
+        sleep: Mutex::new(()),
+        changed: Condvar::new(),
+        closed: AtomicBool::new(false),
+        stats: Arc::default(),
+    });
+    (Producer { ring: producer, shared: Arc::clone(&shared) }, Consumer { ring: consumer, shared })
+}
+
+impl<T> Producer<T> {
+    /// Hands over an item, waiting while the ring is full.
+    ///
+    /// # Errors
+    /// [`PushError::Closed`] when nobody will take it.
+    pub fn push(&mut self, item: T) -> Result<(), PushError<T>> {
+        if self.ring.is_full() && !self.shared.is_closed() {
+            self.shared.stats.full.fetch_add(1, Ordering::Relaxed);
+            let since = Instant::now();
+            self.shared.wait(None, || !self.ring.is_full() || self.shared.is_closed());
+            let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.stats.waited_for_room_ns.fetch_add(waited, Ordering::Relaxed);
+        }
+        self.hand_over(item)
+    }
+
+    /// Hands over an item if there is room, never waiting.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] (counted as a drop) or [`PushError::Closed`].
+    pub fn offer(&mut self, item: T) -> Result<(), PushError<T>> {
+        let result = self.hand_over(item);
+        if matches!(result, Err(PushError::Full(_))) {
+            self.shared.stats.full.fetch_add(1, Ordering::Relaxed);
+            self.shared.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn hand_over(&mut self, item: T) -> Result<(), PushError<T>> {
+        if self.shared.is_closed() {
+            return Err(PushError::Closed(item));
+        }
+        self.ring.try_push(item).map_err(PushError::Full)?;
+        self.shared.stats.pushed.fetch_add(1, Ordering::Relaxed);
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// What the queue has seen.
+    pub fn stats(&self) -> Arc<QueueStats> {
+        Arc::clone(&self.shared.stats)
+    }
+
+    /// A handle that closes the queue from another thread.
+    pub fn closer(&self) -> Closer {
+        Closer(Arc::clone(&self.shared))
+    }
+}
+
+impl<T> Drop for Producer<T> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl<T> Consumer<T> {
+    /// The next item, waiting for one; `None` at the end of the queue.
+    pub fn pop(&mut self) -> Option<T> {
+        self.shared.wait(None, || !self.ring.is_empty() || self.shared.is_closed());
+        self.try_pop()
+    }
+
+    /// The next item if one comes before `deadline`.
+    pub fn pop_before(&mut self, deadline: Instant) -> Option<T> {
+        let ready = || !self.ring.is_empty() || self.shared.is_closed();
+        if !self.shared.wait(Some(deadline), ready) {
+            return None;
+        }
+        self.try_pop()
+    }
+
+    /// The next item if one is there.
+    pub fn try_pop(&mut self) -> Option<T> {
+        let item = self.ring.try_pop();
+        if item.is_some() {
+            self.shared.wake();
+        }
+        item
+    }
+
+    /// The newest item, waiting for one; older ones are dropped and counted. `None` at the end.
+    pub fn newest(&mut self) -> Option<T> {
+        let mut newest = self.pop()?;
+        while let Some(newer) = self.try_pop() {
+            newest = newer;
+            self.shared.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(newest)
+    }
+
+    /// What the queue has seen.
+    pub fn stats(&self) -> Arc<QueueStats> {
+        Arc::clone(&self.shared.stats)
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn every_item_arrives_in_order_through_a_ring_of_one() {
+        let (mut producer, mut consumer) = bounded(1);
+        let pushing = thread::spawn(move || {
+            for i in 0..10_000 {
+                producer.push(i).unwrap();
+            }
+        });
+        for i in 0..10_000 {
+            assert_eq!(consumer.pop(), Some(i));
+        }
+        assert_eq!(consumer.pop(), None, "the producer is gone");
+        pushing.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_in_the_ring_outlives_its_producer() {
+        let (mut producer, mut consumer) = bounded(4);
+        producer.push(1).unwrap();
+        producer.push(2).unwrap();
+        drop(producer);
+        assert_eq!((consumer.pop(), consumer.pop(), consumer.pop()), (Some(1), Some(2), None));
+    }
+
+    #[test]
+    fn a_waiting_push_ends_when_the_consumer_goes() {
+        let (mut producer, consumer) = bounded(1);
+        producer.push(1).unwrap();
+        let pushing = thread::spawn(move || producer.push(2));
+        thread::sleep(Duration::from_millis(20));
+        drop(consumer);
+        assert_eq!(pushing.join().unwrap(), Err(PushError::Closed(2)));
+    }
+
+    #[test]
+    fn closing_from_outside_wakes_both_ends() {
+        let (producer, mut consumer) = bounded::<u8>(1);
+        let closer = producer.closer();
+        let popping = thread::spawn(move || consumer.pop());
+        thread::sleep(Duration::from_millis(20));
+        closer.close();
+        assert_eq!(popping.join().unwrap(), None);
+        drop(producer);
+    }
+
+    #[test]
+    fn live_takes_the_newest_and_counts_the_rest() {
+        let (mut producer, mut consumer) = bounded(3);
+        let stats = consumer.stats();
+        for i in 0..3 {
+            producer.offer(i).unwrap();
+        }
+        assert_eq!(producer.offer(3), Err(PushError::Full(3)));
+        assert_eq!(consumer.newest(), Some(2));
+        assert_eq!(stats.full.load(Ordering::Relaxed), 1, "one offer found the ring full");
+        assert_eq!(stats.dropped.load(Ordering::Relaxed), 3, "one refused, two passed over");
+        assert_eq!(stats.pushed.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn pop_before_gives_up_at_its_deadline() {
+        let (producer, mut consumer) = bounded::<u8>(1);
+        let start = Instant::now();
+        assert_eq!(consumer.pop_before(start + Duration::from_millis(30)), None);
+        assert!(start.elapsed() >= Duration::from_millis(30));
+        drop(producer);
+    }
+}

@@ -1,0 +1,135 @@
+//! Counters of a run, written by its threads and read by the status line and the summary.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// Counters that any thread may add to.
+#[derive(Debug)]
+pub struct Stats {
+    started: Instant,
+    frames: AtomicU64,
+    passes: AtomicU64,
+    network_ns: AtomicU64,
+    last_pass_ns: AtomicU64,
+    first_out_ns: AtomicU64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats {
+            started: Instant::now(),
+            frames: AtomicU64::new(0),
+            passes: AtomicU64::new(0),
+            network_ns: AtomicU64::new(0),
+            last_pass_ns: AtomicU64::new(0),
+            first_out_ns: AtomicU64::new(0),
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Stats {
+    /// A batch of `frames` went through the network in `took`.
+    pub fn stylized(&self, frames: usize, took: Duration) {
+        self.passes.fetch_add(1, Ordering::Relaxed);
+        self.network_ns.fetch_add(nanos(took), Ordering::Relaxed);
+        let per_frame = took / u32::try_from(frames.max(1)).unwrap_or(1);
+        self.last_pass_ns.store(nanos(per_frame), Ordering::Relaxed);
+        self.frames.fetch_add(frames as u64, Ordering::Relaxed);
+    }
+
+    /// The first stylized frame was handed to the encoder.
+    pub fn first_frame_out(&self) {
+        let now = nanos(self.started.elapsed()).max(1);
+        let _ = self.first_out_ns.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Frames stylized so far.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Network passes so far.
+    pub fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+
+    /// Time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Time spent in the network so far, colour conversion included.
+    pub fn network(&self) -> Duration {
+        Duration::from_nanos(self.network_ns.load(Ordering::Relaxed))
+    }
+
+    /// Network time of one frame in the newest batch.
+    pub fn last_pass(&self) -> Duration {
+        Duration::from_nanos(self.last_pass_ns.load(Ordering::Relaxed))
+    }
+
+    /// From the start of the run to the first stylized frame at the encoder, once there was one.
+    pub fn first_out(&self) -> Option<Duration> {
+        match self.first_out_ns.load(Ordering::Relaxed) {
+            0 => None,
+            ns => Some(Duration::from_nanos(ns)),
+        }
+    }
+}
+
+/// What `--json` prints when a run is over. Times are in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// What was read.
+    pub input: String,
+    /// What was written.
+    pub output: String,
+    /// Frames written.
+    pub frames: u64,
+    /// Frames a second over the whole run.
+    pub fps: f64,
+    /// Seconds of video made in a second; 1.0 keeps up with playing. None for a picture.
+    pub speed: Option<f64>,
+    /// The whole run on the clock.
+    pub wall_s: f64,
+    /// The decoder at work (not waiting for the network).
+    pub decode_s: f64,
+    /// The network at work.
+    pub network_s: f64,
+    /// The encoder at work (not waiting for frames).
+    pub encode_s: f64,
+    /// From the start to the first stylized frame at the encoder.
+    pub first_frame_s: Option<f64>,
+    /// Frames dropped (always 0 for a file).
+    pub dropped: u64,
+    /// How often the decoder found the frame queue full.
+    pub queue_full: u64,
+    /// Interrupted by Ctrl-C before its end.
+    pub interrupted: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up() {
+        let stats = Stats::default();
+        assert_eq!(stats.first_out(), None);
+        stats.stylized(2, Duration::from_millis(10));
+        stats.stylized(1, Duration::from_millis(7));
+        stats.first_frame_out();
+        let first = stats.first_out();
+        stats.first_frame_out();
+        assert_eq!(stats.first_out(), first, "only the first counts");
+        assert_eq!((stats.frames(), stats.passes()), (3, 2));
+        assert_eq!(stats.network(), Duration::from_millis(17));
+        assert_eq!(stats.last_pass(), Duration::from_millis(7));
+    }
+}

@@ -1,0 +1,104 @@
+//! A file under a name of its own until it is complete.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// `out.partial.mp4` beside `out.mp4`: what is being made never stands under its final name.
+///
+/// Dropped without a word, it is removed.
+#[derive(Debug)]
+pub struct PartialFile {
+    path: PathBuf,
+    target: PathBuf,
+    remove: bool,
+}
+
+impl PartialFile {
+    /// Creates the file beside `target`. What an earlier run left there is not touched: then the
+    /// name gets a number.
+    ///
+    /// # Errors
+    /// When the folder is missing or not writable.
+    pub fn beside(target: &Path) -> Result<Self, std::io::Error> {
+        let stem = target.file_stem().unwrap_or_default().to_string_lossy();
+        let ending = target.extension().unwrap_or_default().to_string_lossy();
+        for number in 1..1000 {
+            let number = if number == 1 { String::new() } else { format!("-{number}") };
+            let path = target.with_file_name(format!("{stem}.partial{number}.{ending}"));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(_) => return Ok(PartialFile { path, target: target.to_owned(), remove: true }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(std::io::Error::new(ErrorKind::AlreadyExists, "too many partial files lie there"))
+    }
+
+    /// A second file for the same target, to be made from this one.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn sibling(&self) -> Result<Self, std::io::Error> {
+        PartialFile::beside(&self.target)
+    }
+
+    /// Where it is for now.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its final name; a file that has this name is replaced in one step.
+    ///
+    /// # Errors
+    /// When it cannot be renamed; it then stays where it is.
+    pub fn commit(mut self) -> Result<(), std::io::Error> {
+        self.remove = false;
+        std::fs::rename(&self.path, &self.target)
+    }
+
+    /// Leaves it under its partial name.
+    pub fn keep(mut self) -> PathBuf {
+        self.remove = false;
+        self.path.clone()
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        if self.remove {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_partial_file_is_left_alone_and_the_final_name_comes_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("out.mp4");
+        std::fs::write(folder.path().join("out.partial.mp4"), "earlier").unwrap();
+        let partial = PartialFile::beside(&target).unwrap();
+        assert_eq!(partial.path().file_name().unwrap(), "out.partial-2.mp4");
+        std::fs::write(partial.path(), "new").unwrap();
+        assert!(!target.exists());
+        partial.commit().unwrap();
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "new");
+        let earlier = std::fs::read_to_string(folder.path().join("out.partial.mp4")).unwrap();
+        assert_eq!(earlier, "earlier");
+    }
+
+    #[test]
+    fn dropped_it_is_gone_kept_it_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("out.mkv");
+        drop(PartialFile::beside(&target).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let kept = PartialFile::beside(&target).unwrap().keep();
+        assert!(kept.exists());
+        assert!(PartialFile::beside(Path::new("/nowhere/out.mp4")).is_err());
+    }
+}

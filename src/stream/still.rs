@@ -1,0 +1,42 @@
+//! A picture file → a stylized picture file.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::PartialFile;
+use crate::picture::Picture;
+use crate::stats::{Stats, Summary};
+use crate::stylizer::Stylizer;
+
+/// Stylizes a picture and writes it to `output`.
+///
+/// # Errors
+/// When the network fails or the file cannot be written.
+pub fn stylize_picture(
+    mut picture: Picture,
+    input: &Path,
+    output: &Path,
+    stylizer: &mut dyn Stylizer,
+) -> Result<Summary> {
+    let stats = Stats::default();
+    let since = std::time::Instant::now();
+    stylizer
+        .stylize(std::slice::from_mut(&mut picture.frame))
+        .with_context(|| format!("cannot stylize '{}'", input.display()))?;
+    stats.stylized(1, since.elapsed());
+    let file = PartialFile::beside(output)
+        .with_context(|| format!("cannot write '{}'", output.display()))?;
+    picture.save(file.path(), output)?;
+    file.commit().with_context(|| format!("cannot write '{}'", output.display()))?;
+    let wall = stats.elapsed().as_secs_f64();
+    Ok(Summary {
+        input: input.display().to_string(),
+        output: output.display().to_string(),
+        frames: 1,
+        fps: 1.0 / wall,
+        wall_s: wall,
+        network_s: stats.network().as_secs_f64(),
+        ..Summary::default()
+    })
+}

@@ -1,0 +1,49 @@
+//! What a worker does to frames, whoever does it.
+
+use crate::frame::Frame;
+
+/// Why a batch could not be stylized.
+#[derive(Debug, thiserror::Error)]
+pub enum StylizeError {
+    /// The frames of one batch differ in size, layout or colorimetry.
+    #[error("a batch of frames of different sizes or formats")]
+    MixedBatch,
+    /// The device ran out of memory.
+    #[error(
+        "not enough memory for {width}×{height} frames, {batch} at a time: \
+         try --scale 0.5{}",
+        if *batch > 1 { " or --batch 1" } else { "" }
+    )]
+    OutOfMemory {
+        /// Width of a frame.
+        width: usize,
+        /// Height of a frame.
+        height: usize,
+        /// Frames in the batch.
+        batch: usize,
+    },
+    /// Anything else, in the words of the engine.
+    #[error("the network failed: {0}")]
+    Failed(String),
+}
+
+/// Repaints frames in place.
+///
+/// All frames of a batch have one size, layout and colorimetry; their timestamps are not touched.
+pub trait Stylizer: Send {
+    /// Repaints every frame of `batch`.
+    ///
+    /// # Errors
+    /// [`StylizeError`]; the contents of the frames are then arbitrary.
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError>;
+}
+
+/// Leaves frames as they are: the frame path is tested and timed with it, without a network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity;
+
+impl Stylizer for Identity {
+    fn stylize(&mut self, _batch: &mut [Frame]) -> Result<(), StylizeError> {
+        Ok(())
+    }
+}

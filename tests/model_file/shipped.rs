@@ -1,0 +1,82 @@
+//! The models inside the program are what their manifest says.
+
+use nst_stream::engine::model_file::{Architecture, DType, ModelError};
+use nst_stream::engine::shipped::{self, Role};
+use sha2::{Digest, Sha256};
+
+#[test]
+fn mosaic_opens_under_both_names_and_describes_itself() {
+    for name in ["mosaic", "mosaic.pt"] {
+        let model = shipped::open(name).unwrap();
+        let description = &model.description;
+        assert_eq!(description.name, "mosaic");
+        assert_eq!(description.styles, ["mosaic"]);
+        assert_eq!(description.architecture, Architecture::default());
+        assert_eq!(description.licence.as_deref(), Some("MIT"));
+        assert!(description.source.is_some() && description.credit.is_some());
+        assert_eq!(description.recipe.as_ref().unwrap()["steps"], 1500);
+        assert_eq!(model.tensors.len(), 62);
+        assert!(model.tensors.values().all(|tensor| tensor.dtype == DType::F16));
+    }
+}
+
+#[test]
+fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
+    let manifest = shipped::manifest().unwrap();
+    assert_eq!(manifest.models.len(), shipped::all().len());
+    for (entry, shipped) in manifest.models.iter().zip(shipped::all()) {
+        assert_eq!(
+            (entry.name.as_str(), entry.file.as_str(), entry.role),
+            (shipped.name, shipped.file, shipped.role)
+        );
+        let sum: String =
+            Sha256::digest(shipped.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(entry.sha256, sum, "{}", shipped.file);
+        if shipped.role == Role::Style {
+            let description = shipped::open(shipped.name).unwrap().description;
+            assert_eq!(description.licence.as_ref(), Some(&entry.licence));
+            assert_eq!(description.credit.as_ref(), Some(&entry.credit));
+            let recipe = description.recipe.unwrap();
+            let training = entry.training.as_ref().unwrap();
+            assert_eq!(recipe["steps"], training.steps);
+            assert_eq!(recipe["batch"], training.batch);
+            assert_eq!(recipe["crop"], training.crop);
+            assert_eq!(recipe["style_weight"], training.style_weight);
+        }
+    }
+}
+
+#[test]
+fn the_loss_network_is_there_but_is_no_model_to_paint_with() {
+    let vgg = shipped::find("vgg16").unwrap();
+    assert_eq!(vgg.role, Role::Loss);
+    assert_eq!(shipped::find("vgg16.safetensors").unwrap().bytes.len(), 15_277_752);
+    assert_eq!(&vgg.bytes[8..24], br#"{"__metadata__":"#);
+    assert_eq!(
+        shipped::open("vgg16").unwrap_err().to_string(),
+        "'vgg16.safetensors' is not a model: it is the network training measures with, it paints \
+         nothing"
+    );
+}
+
+#[test]
+fn a_name_that_is_nothing_lists_what_there_is() {
+    let error = shipped::open("mozaic").unwrap_err();
+    assert!(matches!(error, ModelError::NotFound { .. }));
+    assert_eq!(
+        error.to_string(),
+        "no model 'mozaic': no such file, and the shipped models are mosaic"
+    );
+    assert!(shipped::find("Mosaic").is_none());
+}
+
+#[test]
+fn a_file_goes_before_a_shipped_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.pt");
+    super::make::small().save(&path).unwrap();
+    let model = shipped::open(path.to_str().unwrap()).unwrap();
+    assert_eq!(model, super::make::small());
+    let error = shipped::open(folder.path().to_str().unwrap()).unwrap_err().to_string();
+    assert!(error.ends_with("it is a folder or device, not a file"), "{error}");
+}

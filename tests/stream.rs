@@ -1,0 +1,259 @@
+//! The frame path with real clips and the identity stylizer: what comes out is what went in.
+#![cfg(feature = "media")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::*;
+use nst_stream::frame::Frame;
+use nst_stream::span::Span;
+use nst_stream::stats::Summary;
+use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stylizer::{Identity, StylizeError, Stylizer};
+
+struct Silent;
+
+impl Observer for Silent {
+    fn note(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+    fn progress(&mut self, _progress: &Progress) {}
+}
+
+fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
+    VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None }
+}
+
+fn identity(job: &VideoJob) -> Summary {
+    let stop = AtomicBool::new(false);
+    stylize_video(job, &mut Identity, &stop, &mut Silent).unwrap()
+}
+
+fn assert_same_times(input: &[f64], output: &[f64], tolerance: f64) {
+    assert_eq!(input.len(), output.len(), "number of frames");
+    for (n, (a, b)) in input.iter().zip(output).enumerate() {
+        assert!((a - b).abs() <= tolerance, "frame {n}: {a} s became {b} s");
+    }
+}
+
+#[test]
+fn every_frame_keeps_its_time_and_the_sound_is_copied_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["out.mp4", "out.mkv"] {
+        let output = folder.path().join(name);
+        let summary = identity(&job(&bunny(), &output));
+        assert_eq!(summary.frames, 132, "{name}");
+        assert!(!summary.interrupted);
+        assert_eq!(size(&output), (1280, 720));
+        // Matroska counts in milliseconds.
+        let tolerance = if name.ends_with("mkv") { 0.0006 } else { 0.0001 };
+        assert_same_times(&frame_times(&bunny()), &frame_times(&output), tolerance);
+        assert_eq!(audio_packets(&bunny(), "a:0"), audio_packets(&output, "a:0"), "{name}");
+        // The picture is the same but for the encoder's loss.
+        let (before, after) = (rgb_frames(&bunny(), 40), rgb_frames(&output, 40));
+        for n in [0, 20, 39] {
+            let psnr = psnr(&before[n], &after[n]);
+            assert!(psnr > 34.0, "{name} frame {n}: {psnr} dB");
+        }
+    }
+    assert!(index_in_front(&folder.path().join("out.mp4")));
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "nothing else is left behind: {left:?}");
+}
+
+#[test]
+fn ntsc_times_are_exact() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mp4");
+    identity(&job(&carphone(), &output));
+    assert_same_times(&frame_times(&carphone()), &frame_times(&output), 0.0001);
+    assert_eq!(stream_field(&output, "v:0", "r_frame_rate"), "30000/1001");
+}
+
+#[test]
+fn variable_rate_stays_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("variable.mkv");
+    let expression = "setpts='(N*0.04+0.013*mod(N,3)+if(gt(N,30),0.7,0))/TB'";
+    ffmpeg(&[
+        "-i",
+        bikes().to_str().unwrap(),
+        "-frames:v",
+        "60",
+        "-vf",
+        expression,
+        "-fps_mode",
+        "vfr",
+        input.to_str().unwrap(),
+    ]);
+    for name in ["out.mkv", "out.mp4"] {
+        let output = folder.path().join(name);
+        identity(&job(&input, &output));
+        assert_same_times(&frame_times(&input), &frame_times(&output), 0.0006);
+    }
+}
+
+#[test]
+fn odd_sizes_are_kept_to_the_pixel() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("odd.mkv");
+    ffmpeg(&[
+        "-i",
+        bikes().to_str().unwrap(),
+        "-frames:v",
+        "10",
+        "-vf",
+        "format=yuv444p,crop=327:241:0:0",
+        input.to_str().unwrap(),
+    ]);
+    let output = folder.path().join("out.mp4");
+    identity(&job(&input, &output));
+    assert_eq!(size(&output), (327, 241));
+    let psnr = psnr(&rgb_frames(&input, 1)[0], &rgb_frames(&output, 1)[0]);
+    assert!(psnr > 33.0, "{psnr} dB");
+}
+
+#[test]
+fn a_rotated_phone_clip_comes_out_upright() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("phone.mp4");
+    let bikes = bikes();
+    let args = ["-i", bikes.to_str().unwrap(), "-t", "1", "-c", "copy"];
+    // Written as a display matrix by ffmpeg 4 to 6; from 7 on it is -display_rotation.
+    let tag = ["-metadata:s:v", "rotate=90", input.to_str().unwrap()];
+    ffmpeg(&[&args[..], &tag].concat());
+    let output = folder.path().join("out.mp4");
+    identity(&job(&input, &output));
+    assert_eq!(size(&output), (272, 640));
+}
+
+#[test]
+fn a_span_is_cut_exactly_and_the_sound_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mp4");
+    let span = Span { start: Some(Duration::from_secs(2)), duration: Some(Duration::from_secs(1)) };
+    let whole = bunny();
+    let summary = identity(&VideoJob { span, ..job(&whole, &output) });
+    assert_eq!(summary.frames, 25);
+    let times = frame_times(&output);
+    assert!(times[0].abs() < 0.001, "starts at {}", times[0]);
+    let psnr = psnr(&rgb_frames(&whole, 51)[50], &rgb_frames(&output, 1)[0]);
+    assert!(psnr > 34.0, "the first frame is that of 2 s: {psnr} dB");
+    let sound: f64 = stream_field(&output, "a:0", "duration").parse().unwrap();
+    assert!((sound - 1.0).abs() < 0.05, "sound of {sound} s");
+}
+
+/// Takes its time, as a network does.
+struct Slow(Duration);
+
+impl Stylizer for Slow {
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        std::thread::sleep(self.0 * batch.len() as u32);
+        Ok(())
+    }
+}
+
+#[test]
+fn told_to_stop_it_finishes_what_is_made_and_the_sound_ends_with_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["out.mp4", "out.mkv"] {
+        let output = folder.path().join(name);
+        let stop = AtomicBool::new(false);
+        let (input, path) = (bunny(), output.clone());
+        let summary = std::thread::scope(|scope| {
+            let stop = &stop;
+            let run = scope.spawn(move || {
+                let mut slow = Slow(Duration::from_millis(40));
+                stylize_video(&job(&input, &path), &mut slow, stop, &mut Silent).unwrap()
+            });
+            std::thread::sleep(Duration::from_millis(1500));
+            stop.store(true, Ordering::Release);
+            run.join().unwrap()
+        });
+        assert!(summary.interrupted);
+        assert!((5..100).contains(&summary.frames), "{} frames", summary.frames);
+        let times = frame_times(&output);
+        assert_eq!(times.len() as u64, summary.frames);
+        let end = times.last().unwrap() + 0.04;
+        let packets = audio_packets(&output, "a:0").1;
+        let sound = packets as f64 * 1024.0 / 48000.0;
+        assert!((sound - end).abs() < 0.05, "{name}: picture {end} s, sound {sound} s");
+    }
+}
+
+/// Fails at its n-th batch.
+struct Fails(usize);
+
+impl Stylizer for Fails {
+    fn stylize(&mut self, _batch: &mut [Frame]) -> Result<(), StylizeError> {
+        self.0 = self.0.checked_sub(1).ok_or_else(|| StylizeError::Failed("no luck".into()))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_failing_network_leaves_what_was_made_under_a_partial_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mp4");
+    let stop = AtomicBool::new(false);
+    let input = bunny();
+    let run = stylize_video(&job(&input, &output), &mut Fails(20), &stop, &mut Silent);
+    let error = format!("{:#}", run.unwrap_err());
+    assert!(error.contains("20 frames") && error.contains("no luck"), "{error}");
+    assert!(!output.exists());
+    assert_eq!(frame_times(&folder.path().join("out.partial.mp4")).len(), 20);
+
+    let output = folder.path().join("none.mp4");
+    let run = stylize_video(&job(&input, &output), &mut Fails(0), &stop, &mut Silent);
+    assert!(format!("{:#}", run.unwrap_err()).contains("no luck"));
+    assert!(!output.exists() && !folder.path().join("none.partial.mp4").exists());
+}
+
+#[test]
+fn a_batch_holds_frames_in_order() {
+    struct Batches(Vec<usize>);
+    impl Stylizer for Batches {
+        fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+            self.0.push(batch.len());
+            assert!(batch.windows(2).all(|w| w[0].pts < w[1].pts));
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.mkv");
+    let (input, stop) = (carphone(), AtomicBool::new(false));
+    let mut batches = Batches(Vec::new());
+    let job = VideoJob { batch: 7, ..job(&input, &output) };
+    stylize_video(&job, &mut batches, &stop, &mut Silent).unwrap();
+    assert_eq!(batches.0.iter().sum::<usize>(), 120);
+    assert!(batches.0[..17].iter().all(|n| *n == 7) && batches.0[17] == 1, "{:?}", batches.0);
+    assert_eq!(frame_times(&output).len(), 120);
+}
+
+#[test]
+fn sound_that_the_container_cannot_hold_is_encoded_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("pcm.mkv");
+    let bunny = bunny();
+    ffmpeg(&[
+        "-i",
+        bunny.to_str().unwrap(),
+        "-t",
+        "2",
+        "-c:v",
+        "copy",
+        "-c:a",
+        "pcm_s16le",
+        input.to_str().unwrap(),
+    ]);
+    let output = folder.path().join("out.mp4");
+    identity(&job(&input, &output));
+    assert_eq!(stream_field(&output, "a:0", "codec_name"), "aac");
+    let output = folder.path().join("out.mkv");
+    identity(&job(&input, &output));
+    assert_eq!(audio_packets(&input, "a:0").0, audio_packets(&output, "a:0").0);
+}
