@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader,
+};
 
 use crate::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
 
@@ -164,7 +166,10 @@ fn on_white(rgb: &[u8], alpha: &[u8]) -> Vec<u8> {
         let (v, a) = (u32::from(v), u32::from(a));
         ((v * a + 255 * (255 - a) + 127) / 255) as u8
     };
-    rgb.chunks_exact(3).zip(alpha).flat_map(|(p, &a)| [mix(p[0], a), mix(p[1], a), mix(p[2], a)]).collect()
+    rgb.chunks_exact(3)
+        .zip(alpha)
+        .flat_map(|(p, &a)| [mix(p[0], a), mix(p[1], a), mix(p[2], a)])
+        .collect()
 }
 
 #[cfg(test)]

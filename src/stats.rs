@@ -17,9 +17,17 @@ pub struct Stats {
 }
 
 impl Default for Stats {
+    /// Of a run that begins now.
     fn default() -> Self {
+        Stats::since(Instant::now())
+    }
+}
+
+impl Stats {
+    /// Of a run that began at `started`.
+    pub fn since(started: Instant) -> Self {
         Stats {
-            started: Instant::now(),
+            started,
             frames: AtomicU64::new(0),
             passes: AtomicU64::new(0),
             network_ns: AtomicU64::new(0),

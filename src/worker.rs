@@ -8,7 +8,7 @@ use crate::batch::Batcher;
 use crate::frame::Frame;
 use crate::queue::Producer;
 use crate::stats::Stats;
-use crate::stylizer::{Stylizer, StylizeError};
+use crate::stylizer::{StylizeError, Stylizer};
 
 /// How a worker came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,10 +134,7 @@ impl StreamArgs {
             precision: self.precision,
             threads: self.threads,
             scale: self.scale,
-            mix: StyleMix {
-                strength: self.strength as f32,
-                preserve_color: self.preserve_color,
-            },
+            mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
             batch: match self.batch {
                 Batch::Auto => None,
                 Batch::Of(n) => Some(n),

@@ -44,8 +44,13 @@ fn failed(error: &TchError, x: &Tensor) -> StylizeError {
 
 /// The error of `batch` frames.
 fn failed_on(error: &TchError, width: usize, height: usize, batch: usize) -> StylizeError {
-    const FULL: [&str; 5] =
-        ["out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc"];
+    const FULL: [&str; 5] = [
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "ALLOC_FAILED",
+        "bad_alloc",
+    ];
     let text = error.to_string();
     if FULL.iter().any(|words| text.contains(words)) {
         StylizeError::OutOfMemory { width, height, batch }

@@ -45,7 +45,11 @@ impl AudioTrack {
     }
 
     /// The track of this number, and how many there are.
-    fn open(path: &Path, span: Span, wanted: usize) -> Result<(Option<Self>, usize), PipelineError> {
+    fn open(
+        path: &Path,
+        span: Span,
+        wanted: usize,
+    ) -> Result<(Option<Self>, usize), PipelineError> {
         let pipeline = Pipeline::parse(Role::Track(wanted), DESCRIPTION)?;
         pipeline.element("src")?.set_property("location", path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;

@@ -1,7 +1,7 @@
 //! What went wrong in a pipeline, in words a user can act on.
 
-use gstreamer as gst;
 use gst::prelude::*;
+use gstreamer as gst;
 
 use super::packages;
 

@@ -29,8 +29,7 @@ pub fn index_to_front(from: &Path, to: &Path, audio_tracks: usize) -> Result<(),
 }
 
 fn remux(from: &Path, to: &Path, scratch: &Path, tracks: usize) -> Result<(), PipelineError> {
-    let mut description =
-        String::from("mp4mux name=mux faststart=true ! filesink name=file\n");
+    let mut description = String::from("mp4mux name=mux faststart=true ! filesink name=file\n");
     let pads = (0..tracks).map(|n| format!("audio_{n}"));
     let pads: Vec<String> = std::iter::once("video_0".to_owned()).chain(pads).collect();
     for pad in &pads {

@@ -37,9 +37,9 @@ pub fn for_element(element: &str) -> Option<&'static str> {
 /// The package that decodes or demuxes a format, by its caps name (`video/x-h265`).
 pub fn for_format(format: &str) -> Option<&'static str> {
     Some(match format {
-        "video/quicktime" | "video/x-matroska" | "video/webm" | "video/x-msvideo" | "video/x-flv"
-        | "audio/x-matroska" | "audio/x-wav" | "video/x-vp8" | "video/x-vp9" | "image/jpeg"
-        | "image/png" | "audio/x-flac" => "gstreamer1.0-plugins-good",
+        "video/quicktime" | "video/x-matroska" | "video/webm" | "video/x-msvideo"
+        | "video/x-flv" | "audio/x-matroska" | "audio/x-wav" | "video/x-vp8" | "video/x-vp9"
+        | "image/jpeg" | "image/png" | "audio/x-flac" => "gstreamer1.0-plugins-good",
         "video/mpegts" | "video/x-av1" | "application/mxf" => "gstreamer1.0-plugins-bad",
         "application/ogg" | "video/x-theora" | "audio/x-vorbis" | "audio/x-opus" => {
             "gstreamer1.0-plugins-base"

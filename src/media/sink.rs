@@ -122,7 +122,8 @@ impl VideoSink {
             ));
         }
         // A packet is a few hundred bytes: 64 KiB are seconds of sound.
-        let description = format!("appsrc name=packets format=time block=true max-bytes=65536 ! {way}");
+        let description =
+            format!("appsrc name=packets format=time block=true max-bytes=65536 ! {way}");
         let bin = gst::parse::bin_from_description(&description, true)
             .map_err(|e| PipelineError::new("audio", e.message()))?;
         let target = bin.by_name("packets").and_downcast::<gst_app::AppSrc>();

@@ -213,9 +213,8 @@ fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
             (false, true) => Layout::Y444,
             (false, false) => Layout::I420,
         };
-        let wanted = gst::Caps::builder("video/x-raw")
-            .field("format", format_of(layout).to_str())
-            .build();
+        let wanted =
+            gst::Caps::builder("video/x-raw").field("format", format_of(layout).to_str()).build();
         format.set_property("caps", &wanted);
         if let Err(error) = pad.link(&input)
             && let Some(bus) = &bus

@@ -7,7 +7,9 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::error::PipelineError;
-use crate::frame::{Bytes, Colorimetry, Frame, FrameInfo, FramePool, Layout, Matrix, Planes, Range};
+use crate::frame::{
+    Bytes, Colorimetry, Frame, FrameInfo, FramePool, Layout, Matrix, Planes, Range,
+};
 
 /// What is known of a video before its frames come.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +122,10 @@ fn frame_info(info: &gst_video::VideoInfo) -> FrameInfo {
 ///
 /// # Errors
 /// When the sample has no buffer, no caps, or cannot be read.
-pub fn frame_from_sample(sample: &gst::SampleRef, pool: &FramePool) -> Result<Frame, PipelineError> {
+pub fn frame_from_sample(
+    sample: &gst::SampleRef,
+    pool: &FramePool,
+) -> Result<Frame, PipelineError> {
     let broken = |what: &str| PipelineError::new("appsink", format!("a frame without {what}"));
     let buffer = sample.buffer().ok_or_else(|| broken("data"))?;
     let caps = sample.caps().ok_or_else(|| broken("a format"))?;

@@ -1,6 +1,7 @@
 //! One run: a checked configuration → a model, an input, an output.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 use crate::picture::{self, Picture};
 use crate::span::Span;
-use crate::stats::Summary;
+use crate::stats::{Stats, Summary};
 
 /// What is to be made, of what, and how.
 #[derive(Debug, Clone)]
@@ -53,6 +54,7 @@ pub struct Config {
 /// # Errors
 /// One line for the user, with the file it is about.
 pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Summary> {
+    let stats = Arc::new(Stats::default());
     check_files(config)?;
     // The input is opened before the model: it is the likelier mistake, and soon found.
     let wants_picture = picture::format_for_output(&config.output).is_some();
@@ -66,7 +68,7 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     let (mut stylizer, device) = stylizer(config, observer)?;
     match still {
         Some(picture) => {
-            still::stylize_picture(picture, &config.input, &config.output, &mut stylizer)
+            still::stylize_picture(picture, &config.input, &config.output, &mut stylizer, &stats)
         }
         None if wants_picture => bail!(
             "'{}' is not a picture; --preview TIME paints one frame of a video",
@@ -77,15 +79,15 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
             config.input.display(),
             config.output.display()
         ),
-        None => video(config, device, &mut stylizer, stop, observer),
+        None => video(config, device, &mut stylizer, stop, &stats, observer),
     }
 }
 
 /// What can be said of the files before anything is loaded.
 fn check_files(config: &Config) -> Result<()> {
     let (input, output) = (&config.input, &config.output);
-    let metadata = std::fs::metadata(input)
-        .with_context(|| format!("cannot read '{}'", input.display()))?;
+    let metadata =
+        std::fs::metadata(input).with_context(|| format!("cannot read '{}'", input.display()))?;
     if metadata.is_dir() {
         bail!("cannot read '{}': it is a folder", input.display());
     }
@@ -137,6 +139,7 @@ fn video(
     device: Device,
     stylizer: &mut NetworkStylizer,
     stop: &AtomicBool,
+    stats: &Arc<Stats>,
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let job = super::VideoJob {
@@ -147,7 +150,7 @@ fn video(
         batch: config.batch.unwrap_or(if device.is_cuda() { 4 } else { 1 }),
         dump_dot: config.dump_dot.as_deref(),
     };
-    super::stylize_video(&job, stylizer, stop, observer)
+    super::stylize_video(&job, stylizer, stop, stats, observer)
 }
 
 #[cfg(not(feature = "media"))]
@@ -161,6 +164,7 @@ fn video(
     _device: Device,
     _stylizer: &mut NetworkStylizer,
     _stop: &AtomicBool,
+    _stats: &Arc<Stats>,
     _observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let _ = (config.span, config.batch, &config.dump_dot);

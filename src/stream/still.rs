@@ -18,8 +18,8 @@ pub fn stylize_picture(
     input: &Path,
     output: &Path,
     stylizer: &mut dyn Stylizer,
+    stats: &Stats,
 ) -> Result<Summary> {
-    let stats = Stats::default();
     let since = std::time::Instant::now();
     stylizer
         .stylize(std::slice::from_mut(&mut picture.frame))

@@ -47,7 +47,8 @@ pub struct VideoJob<'a> {
 
 /// Stylizes a file, every frame, in order, with its own time; audio tracks are copied.
 ///
-/// `stop` ends the run early: what is made so far is finished under the final name.
+/// `stop` ends the run early: what is made so far is finished under the final name. `stats` counts,
+/// from when the run began.
 ///
 /// # Errors
 /// When the input cannot be decoded, the network fails or the output cannot be written. What was
@@ -56,9 +57,9 @@ pub fn stylize_video(
     job: &VideoJob,
     stylizer: &mut dyn Stylizer,
     stop: &AtomicBool,
+    stats: &Arc<Stats>,
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
-    let stats = Arc::new(Stats::default());
     let (input, output) = (job.input.display(), job.output.display());
     let container = Container::from_path(job.output)
         .with_context(|| format!("cannot write '{output}': its name must end in .mp4 or .mkv"))?;
@@ -68,16 +69,16 @@ pub fn stylize_video(
         observer.note(&format!("the sound of '{input}' cannot be copied: {error}"));
         Vec::new()
     });
-    let partial = PartialFile::beside(job.output)
-        .with_context(|| format!("cannot write '{output}'"))?;
+    let partial =
+        PartialFile::beside(job.output).with_context(|| format!("cannot write '{output}'"))?;
 
-    let made = make(job, container, &source, tracks, &partial, stylizer, stop, &stats, observer);
+    let made = make(job, container, &source, tracks, &partial, stylizer, stop, stats, observer);
     let made = match made {
         Ok(made) if made.frames == 0 => {
             let why = made.failure.unwrap_or_else(|| anyhow!("no frame came out of it"));
             if stop.load(Ordering::Acquire) {
                 observer.note("stopped before the first frame was made");
-                return Ok(Summary { interrupted: true, ..summary(job, &made.totals, &stats, 0) });
+                return Ok(Summary { interrupted: true, ..summary(job, &made.totals, stats, 0) });
             }
             return Err(why.context(format!("cannot stylize '{input}'")));
         }
@@ -95,7 +96,7 @@ pub fn stylize_video(
     finish(partial, container, made.tracks, observer)
         .with_context(|| format!("cannot write '{output}'"))?;
     let interrupted = stop.load(Ordering::Acquire);
-    Ok(Summary { interrupted, ..summary(job, &made.totals, &stats, made.frames) })
+    Ok(Summary { interrupted, ..summary(job, &made.totals, stats, made.frames) })
 }
 
 /// What a run made, complete or not.
@@ -172,10 +173,8 @@ fn make(
             drop(output);
             result
         });
-        let watched = source
-            .start(decoded_in, pool, events)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| {
+        let watched =
+            source.start(decoded_in, pool, events).map_err(anyhow::Error::from).and_then(|()| {
                 dump_dot(job.dump_dot, source, &sink)?;
                 let queues = Queues { decoded: &close_decoded, styled: &close_styled };
                 watch(&said, &queues, &sink, &early, stop, &mut || {
