@@ -1,70 +1,52 @@
 //! Gathers frames into batches that one network pass can take.
 
-use std::time::{Duration, Instant};
-
 use crate::frame::Frame;
-use crate::queue::Consumer;
-
-/// How frames are taken from the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// A file: every frame, in order; waits until a batch is full or the queue ends.
-    EveryFrame {
-        /// Most frames in a batch.
-        batch: usize,
-    },
-    /// A live source: the newest frame first, then what comes within `wait`, up to `batch`.
-    Newest {
-        /// Most frames in a batch.
-        batch: usize,
-        /// How long a started batch waits for more frames.
-        wait: Duration,
-    },
-}
+use crate::queue::{Consumer, Newest};
 
 /// Takes batches from a queue.
 pub struct Batcher {
-    queue: Consumer<Frame>,
-    policy: Policy,
+    feed: Feed,
     /// The first frame of the next batch, when it did not fit the one before.
     held: Option<Frame>,
 }
 
+enum Feed {
+    EveryFrame { queue: Consumer<Frame>, batch: usize },
+    Newest(Newest<Frame>),
+}
+
 impl Batcher {
-    /// Batches from `queue` by `policy`.
-    pub fn new(queue: Consumer<Frame>, policy: Policy) -> Self {
-        Batcher { queue, policy, held: None }
+    /// For a file: every frame, in order, up to `batch` at a time; waits until a batch is full or
+    /// the queue ends.
+    pub fn every_frame(queue: Consumer<Frame>, batch: usize) -> Self {
+        Batcher { feed: Feed::EveryFrame { queue, batch: batch.max(1) }, held: None }
+    }
+
+    /// For a live source: the newest frame, alone.
+    pub fn newest(queue: Newest<Frame>) -> Self {
+        Batcher { feed: Feed::Newest(queue), held: None }
     }
 
     /// Fills `batch` (which is emptied first) with frames of one size and format; false at the end
     /// of the queue.
     pub fn next(&mut self, batch: &mut Vec<Frame>) -> bool {
         batch.clear();
-        let first = match (self.held.take(), self.policy) {
-            (Some(frame), _) => Some(frame),
-            (None, Policy::EveryFrame { .. }) => self.queue.pop(),
-            (None, Policy::Newest { .. }) => self.queue.newest(),
-        };
-        let Some(first) = first else { return false };
-        batch.push(first);
-        let started = Instant::now();
-        let size = match self.policy {
-            Policy::EveryFrame { batch } | Policy::Newest { batch, .. } => batch,
-        };
-        while batch.len() < size {
-            let next = match self.policy {
-                Policy::EveryFrame { .. } => self.queue.pop(),
-                Policy::Newest { wait, .. } => self.queue.pop_before(started + wait),
-            };
-            match next {
-                Some(frame) if frame.batches_with(&batch[0]) => batch.push(frame),
-                other => {
-                    self.held = other;
-                    break;
+        match &mut self.feed {
+            Feed::Newest(queue) => batch.extend(queue.pop()),
+            Feed::EveryFrame { queue, batch: size } => {
+                batch.extend(self.held.take().or_else(|| queue.pop()));
+                while !batch.is_empty() && batch.len() < *size {
+                    match queue.pop() {
+                        Some(frame) if frame.batches_with(&batch[0]) => batch.push(frame),
+                        other => {
+                            self.held = other;
+                            break;
+                        }
+                    }
                 }
             }
         }
-        true
+        !batch.is_empty()
     }
 }
 
@@ -73,6 +55,7 @@ mod tests {
     use super::*;
     use crate::frame::{Colorimetry, FrameInfo, Matrix, Planes, Range};
     use crate::queue::bounded;
+    use std::time::Duration;
 
     fn frame(n: u64, width: usize) -> Frame {
         let colorimetry = Colorimetry { matrix: Matrix::Bt601, range: Range::Limited };
@@ -95,7 +78,7 @@ mod tests {
             producer.push(frame(n, 4)).unwrap();
         }
         drop(producer);
-        let mut batcher = Batcher::new(consumer, Policy::EveryFrame { batch: 2 });
+        let mut batcher = Batcher::every_frame(consumer, 2);
         let mut batch = Vec::new();
         let mut seen = Vec::new();
         while batcher.next(&mut batch) {
@@ -111,7 +94,7 @@ mod tests {
             producer.push(frame(n, width)).unwrap();
         }
         drop(producer);
-        let mut batcher = Batcher::new(consumer, Policy::EveryFrame { batch: 3 });
+        let mut batcher = Batcher::every_frame(consumer, 3);
         let mut batch = Vec::new();
         assert!(batcher.next(&mut batch));
         assert_eq!(times(&batch), vec![0, 1]);
@@ -126,8 +109,8 @@ mod tests {
         for n in 0..5 {
             producer.push(frame(n, 4)).unwrap();
         }
-        let policy = Policy::Newest { batch: 1, wait: Duration::ZERO };
-        let mut batcher = Batcher::new(consumer, policy);
+        let mut batcher = Batcher::newest(Newest::of(consumer).unwrap());
+        std::thread::sleep(Duration::from_millis(50));
         let mut batch = Vec::new();
         assert!(batcher.next(&mut batch));
         assert_eq!(times(&batch), vec![4]);

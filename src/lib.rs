@@ -13,6 +13,7 @@
 
 pub mod batch;
 pub mod cli;
+pub mod endpoint;
 pub mod engine;
 pub mod frame;
 #[cfg(feature = "media")]

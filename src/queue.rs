@@ -3,11 +3,12 @@
 //! Frames move through the ring without a lock; the mutex is only held to go to sleep and to wake
 //! the other side. Two policies share the queue. A file wants every frame: the producer waits while
 //! the ring is full ([`Producer::push`]). A live source wants the newest: the producer never waits
-//! ([`Producer::offer`], a full ring is counted) and the consumer drains the ring before each step
-//! ([`Consumer::newest`], every frame passed over is counted).
+//! ([`Producer::offer`], a full ring is counted) and the consumer drains the ring all the time
+//! ([`Newest`], every frame passed over is counted).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringbuf::traits::{Consumer as _, Observer as _, Producer as _, Split as _};
@@ -67,25 +68,11 @@ impl Shared {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Sleeps until `ready` or the deadline; true when `ready`.
-    fn wait(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) -> bool {
-        let mut guard = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if ready() {
-                return true;
-            }
-            guard = match deadline {
-                None => self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    let woken = self.changed.wait_timeout(guard, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
+    /// Sleeps until `ready`.
+    fn wait(&self, ready: impl Fn() -> bool) {
+        let guard = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let slept = self.changed.wait_while(guard, |()| !ready());
+        drop(slept.unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -133,7 +120,7 @@ impl<T> Producer<T> {
         if self.ring.is_full() && !self.shared.is_closed() {
             self.shared.stats.full.fetch_add(1, Ordering::Relaxed);
             let since = Instant::now();
-            self.shared.wait(None, || !self.ring.is_full() || self.shared.is_closed());
+            self.shared.wait(|| !self.ring.is_full() || self.shared.is_closed());
             let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.shared.stats.waited_for_room_ns.fetch_add(waited, Ordering::Relaxed);
         }
@@ -183,16 +170,7 @@ impl<T> Drop for Producer<T> {
 impl<T> Consumer<T> {
     /// The next item, waiting for one; `None` at the end of the queue.
     pub fn pop(&mut self) -> Option<T> {
-        self.shared.wait(None, || !self.ring.is_empty() || self.shared.is_closed());
-        self.try_pop()
-    }
-
-    /// The next item if one comes before `deadline`.
-    pub fn pop_before(&mut self, deadline: Instant) -> Option<T> {
-        let ready = || !self.ring.is_empty() || self.shared.is_closed();
-        if !self.shared.wait(Some(deadline), ready) {
-            return None;
-        }
+        self.shared.wait(|| !self.ring.is_empty() || self.shared.is_closed());
         self.try_pop()
     }
 
@@ -205,16 +183,6 @@ impl<T> Consumer<T> {
         item
     }
 
-    /// The newest item, waiting for one; older ones are dropped and counted. `None` at the end.
-    pub fn newest(&mut self) -> Option<T> {
-        let mut newest = self.pop()?;
-        while let Some(newer) = self.try_pop() {
-            newest = newer;
-            self.shared.stats.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(newest)
-    }
-
     /// What the queue has seen.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.shared.stats)
@@ -224,6 +192,83 @@ impl<T> Consumer<T> {
 impl<T> Drop for Consumer<T> {
     fn drop(&mut self) {
         self.shared.close();
+    }
+}
+
+/// The consumer of a live source: only the newest item waits, whoever takes it gets nothing older.
+///
+/// A thread of its own drains the ring. Draining it only when the next item is wanted would not do:
+/// while a slow step runs the ring would fill up and refuse the frames that come after, and the
+/// newest frame in it would be an old one.
+pub struct Newest<T> {
+    slot: Arc<Slot<T>>,
+    drain: Option<JoinHandle<()>>,
+    stats: Arc<QueueStats>,
+}
+
+struct Slot<T> {
+    /// The newest item, and whether more may come.
+    state: Mutex<(Option<T>, bool)>,
+    filled: Condvar,
+    /// The taker is gone.
+    abandoned: AtomicBool,
+}
+
+impl<T: Send + 'static> Newest<T> {
+    /// Drains `queue` from now on.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn of(mut queue: Consumer<T>) -> std::io::Result<Self> {
+        let slot = Arc::new(Slot {
+            state: Mutex::new((None, true)),
+            filled: Condvar::new(),
+            abandoned: AtomicBool::new(false),
+        });
+        let stats = queue.stats();
+        let to = Arc::clone(&slot);
+        let drain = std::thread::Builder::new().name("newest".into()).spawn(move || {
+            while let Some(item) = queue.pop() {
+                if to.abandoned.load(Ordering::Acquire) {
+                    break;
+                }
+                let mut state = to.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let older = state.0.replace(item);
+                drop(state);
+                to.filled.notify_one();
+                if older.is_some() {
+                    queue.shared.stats.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            to.state.lock().unwrap_or_else(PoisonError::into_inner).1 = false;
+            to.filled.notify_one();
+        })?;
+        Ok(Newest { slot, drain: Some(drain), stats })
+    }
+}
+
+impl<T> Newest<T> {
+    /// The newest item, waiting for one; `None` at the end of the queue.
+    pub fn pop(&mut self) -> Option<T> {
+        let state = self.slot.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |state: &mut (Option<T>, bool)| state.0.is_none() && state.1;
+        let state = self.slot.filled.wait_while(state, waiting);
+        state.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+}
+
+impl<T> Newest<T> {
+    /// What the queue has seen.
+    pub fn stats(&self) -> Arc<QueueStats> {
+        Arc::clone(&self.stats)
+    }
+}
+
+impl<T> Drop for Newest<T> {
+    fn drop(&mut self) {
+        // The thread ends with the next item, or with the queue; nobody needs to wait for that.
+        self.slot.abandoned.store(true, Ordering::Release);
+        drop(self.drain.take());
     }
 }
 
@@ -279,24 +324,32 @@ mod tests {
 
     #[test]
     fn live_takes_the_newest_and_counts_the_rest() {
-        let (mut producer, mut consumer) = bounded(3);
+        let (mut producer, consumer) = bounded(4);
         let stats = consumer.stats();
-        for i in 0..3 {
-            producer.offer(i).unwrap();
+        let mut newest = Newest::of(consumer).unwrap();
+        for i in 0..100 {
+            // As slowly as a camera, against the thread that drains.
+            while producer.offer(i).is_err() {}
+            thread::sleep(Duration::from_micros(200));
         }
-        assert_eq!(producer.offer(3), Err(PushError::Full(3)));
-        assert_eq!(consumer.newest(), Some(2));
-        assert_eq!(stats.full.load(Ordering::Relaxed), 1, "one offer found the ring full");
-        assert_eq!(stats.dropped.load(Ordering::Relaxed), 3, "one refused, two passed over");
-        assert_eq!(stats.pushed.load(Ordering::Relaxed), 3);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(newest.pop(), Some(99), "whatever the ring's size");
+        let dropped = || stats.dropped.load(Ordering::Relaxed);
+        let refused = stats.full.load(Ordering::Relaxed);
+        assert_eq!(dropped() - refused, 99, "every frame that was passed over is counted");
+        producer.push(100).unwrap();
+        assert_eq!(newest.pop(), Some(100));
+        drop(producer);
+        assert_eq!(newest.pop(), None);
     }
 
     #[test]
-    fn pop_before_gives_up_at_its_deadline() {
-        let (producer, mut consumer) = bounded::<u8>(1);
-        let start = Instant::now();
-        assert_eq!(consumer.pop_before(start + Duration::from_millis(30)), None);
-        assert!(start.elapsed() >= Duration::from_millis(30));
-        drop(producer);
+    fn a_full_ring_refuses_and_counts() {
+        let (mut producer, _consumer) = bounded(1);
+        producer.offer(1).unwrap();
+        assert_eq!(producer.offer(2), Err(PushError::Full(2)));
+        let stats = producer.stats();
+        let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        assert_eq!((count(&stats.full), count(&stats.dropped), count(&stats.pushed)), (1, 1, 1));
     }
 }

@@ -1,6 +1,8 @@
 //! Counters of a run, written by its threads and read by the status line and the summary.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -91,6 +93,34 @@ impl Stats {
     }
 }
 
+/// How long after their capture the last frames left, over a sliding window.
+#[derive(Debug, Default)]
+pub struct Delays(Mutex<VecDeque<Duration>>);
+
+impl Delays {
+    /// Some ten seconds of video.
+    const WINDOW: usize = 300;
+
+    /// Notes the delay of one frame.
+    pub fn add(&self, delay: Duration) {
+        let mut delays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if delays.len() == Self::WINDOW {
+            delays.pop_front();
+        }
+        delays.push_back(delay);
+    }
+
+    /// The delay that this share (0–1) of the frames did not exceed; none before the first frame.
+    pub fn percentile(&self, share: f64) -> Option<Duration> {
+        let delays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<Duration> = delays.iter().copied().collect();
+        drop(delays);
+        sorted.sort_unstable();
+        let at = (share.clamp(0.0, 1.0) * sorted.len().saturating_sub(1) as f64).round();
+        sorted.get(at as usize).copied()
+    }
+}
+
 /// What `--json` prints when a run is over. Times are in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
@@ -120,11 +150,25 @@ pub struct Summary {
     pub queue_full: u64,
     /// Interrupted by Ctrl-C before its end.
     pub interrupted: bool,
+    /// Live: seconds from capture to encoder output that half of the last frames did not exceed.
+    pub delay_p50_s: Option<f64>,
+    /// Live: the same for 99 % of them.
+    pub delay_p99_s: Option<f64>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_newest_frames() {
+        let delays = Delays::default();
+        assert_eq!(delays.percentile(0.5), None);
+        (0..1000).for_each(|_| delays.add(Duration::from_secs(9)));
+        (1..=300).for_each(|n| delays.add(Duration::from_millis(n)));
+        let ms = |share| delays.percentile(share).unwrap().as_millis();
+        assert_eq!((ms(0.0), ms(0.5), ms(0.99), ms(1.0)), (1, 151, 297, 300));
+    }
 
     #[test]
     fn counts_add_up() {

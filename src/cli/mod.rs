@@ -1,5 +1,9 @@
 //! The command line: arguments → a checked configuration; nothing else.
 
+#[cfg(feature = "media")]
+mod keys;
+#[cfg(feature = "media")]
+mod live;
 pub mod models;
 mod probe;
 mod progress;
@@ -20,7 +24,9 @@ use clap::{CommandFactory, Parser, Subcommand};
     after_help = "Examples:\n  \
         nst-stream --model mosaic --input in.mp4 --output out.mp4\n  \
         nst-stream --model mosaic --input in.mp4 --output look.png --preview 12.5\n  \
-        nst-stream --model my.pt --input photo.jpg --output painted.png --preserve-color"
+        nst-stream --model my.pt --input photo.jpg --output painted.png --preserve-color\n  \
+        nst-stream --model mosaic --input /dev/video0\n  \
+        nst-stream --model mosaic --input rtsp://cam/1 --output rtsp://0.0.0.0:8554/art"
 )]
 pub struct Cli {
     /// Says more (-vv: even more).

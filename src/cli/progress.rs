@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::span::about;
+#[cfg(feature = "media")]
+use crate::stream::LiveStatus;
 use crate::stream::{Observer, Progress};
 
 /// Between two plain lines.
@@ -21,6 +23,12 @@ pub struct Reporter {
     terminal: bool,
     estimated: bool,
     last_line: Instant,
+    /// Names of the models, for the status line of a live run.
+    models: Vec<String>,
+    /// Counters of the last status, for rates.
+    last: Option<(Instant, u64, u64)>,
+    /// The status line stands on the terminal.
+    line: bool,
 }
 
 impl Reporter {
@@ -33,13 +41,25 @@ impl Reporter {
             terminal: std::io::stderr().is_terminal(),
             estimated: false,
             last_line: Instant::now(),
+            models: Vec::new(),
+            last: None,
+            line: false,
         }
+    }
+
+    /// A reporter for a live run with these models.
+    #[cfg(feature = "media")]
+    pub fn live(quiet: bool, models: &[String]) -> Self {
+        Reporter { models: models.to_vec(), ..Reporter::new(quiet, 1.0) }
     }
 
     fn say(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.println(text),
+            // While keys are watched the terminal is raw: a new line does not begin at the left.
+            None if self.line => eprint!("\r\x1b[K{text}\r\n"),
+            None if self.terminal => eprint!("{text}\r\n"),
             None => eprintln!("{text}"),
         }
     }
@@ -48,6 +68,9 @@ impl Reporter {
     pub fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+        }
+        if std::mem::take(&mut self.line) {
+            eprint!("\r\x1b[K");
         }
     }
 
@@ -106,6 +129,59 @@ impl Observer for Reporter {
             let of = total.map_or_else(String::new, |total| format!("/{total}"));
             self.say(&format!("{frames}{of} frames, {text}"));
         }
+    }
+
+    #[cfg(feature = "media")]
+    fn live(&mut self, status: &LiveStatus) {
+        let now = Instant::now();
+        let rates = self.last.map_or((0.0, 0.0), |(at, captured, sent)| {
+            let seconds = (now - at).as_secs_f64().max(1e-3);
+            let rate = |n: u64, before: u64| n.saturating_sub(before) as f64 / seconds;
+            (rate(status.captured, captured), rate(status.sent, sent))
+        });
+        // Rates over some seconds: half a second of a slow network is a frame or none.
+        if self.last.is_none_or(|(at, ..)| now - at >= Duration::from_secs(3)) {
+            self.last = Some((now, status.captured, status.sent));
+            if self.quiet {
+                return;
+            }
+            let text = status_line(status, rates, &self.models);
+            if self.terminal {
+                eprint!("\r\x1b[K{text}");
+                self.line = true;
+            } else if self.last_line.elapsed() >= LINE_EVERY {
+                self.last_line = now;
+                self.say(&text);
+            }
+        }
+    }
+}
+
+/// "in 30.0 fps, out 12.1 fps, 532 dropped, delay 110/160 ms, mosaic"
+#[cfg(feature = "media")]
+fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> String {
+    let mut text =
+        format!("in {:.1} fps, out {:.1} fps, {} dropped", rates.0, rates.1, status.dropped);
+    if let Some((half, most)) = status.delay {
+        text += &format!(", delay {}/{} ms", half.as_millis(), most.as_millis());
+    }
+    let look = &status.look;
+    if let Some(model) = models.get(look.model) {
+        text += &format!(", {model}");
+    }
+    if look.mix.strength < 1.0 {
+        text += &format!(" at {:.0} %", look.mix.strength * 100.0);
+    }
+    if look.mix.preserve_color {
+        text += ", colours kept";
+    }
+    if look.scale < 1.0 {
+        text += &format!(", scale {}", look.scale);
+    }
+    match status.clients {
+        None => text,
+        Some(1) => text + ", 1 client",
+        Some(n) => text + &format!(", {n} clients"),
     }
 }
 

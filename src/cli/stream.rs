@@ -10,29 +10,40 @@ use clap::Args;
 
 use super::progress::Reporter;
 use super::{Outcome, UsageError};
+#[cfg(feature = "media")]
+use crate::endpoint::RtspUrl;
+use crate::endpoint::{Input, Output};
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
 use crate::picture;
 use crate::span::{Span, about, parse_time};
 use crate::stats::Summary;
-use crate::stream::{Config, Observer};
+use crate::stream::{Config, EngineOptions, Observer};
 
 /// Options of the main command.
 #[derive(Debug, Args)]
 pub struct StreamArgs {
-    /// Style model: a file, or the name of a shipped one (see `nst-stream models`).
-    #[arg(short, long, value_name = "MODEL", required = true)]
-    model: Option<String>,
-    /// Video or picture to repaint.
-    #[arg(short, long, value_name = "FILE", required = true)]
-    input: Option<PathBuf>,
-    /// File to make: .mp4 or .mkv for a video, .png or .jpg for a picture.
-    #[arg(short, long, value_name = "FILE", required = true)]
-    output: Option<PathBuf>,
+    /// Style model: a file, or the name of a shipped one (see `nst-stream models`). Live, several
+    /// may be given: keys change between them.
+    #[arg(short, long = "model", value_name = "MODEL", required = true)]
+    pub(super) models: Vec<String>,
+    /// What to repaint: a video or picture file, a camera (/dev/video0), rtsp://…, or test:
+    #[arg(short, long, value_name = "INPUT")]
+    #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
+    #[cfg_attr(not(feature = "media"), arg(required = true))]
+    input: Option<String>,
+    /// What to make: a file (.mp4 or .mkv, .png or .jpg for a picture), rtsp://ADDRESS:PORT/PATH to
+    /// serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
+    /// rtsp://127.0.0.1:8554/art]. Live, it may be given several times.
+    #[arg(short, long = "output", value_name = "OUTPUT")]
+    outputs: Vec<String>,
+    #[cfg(feature = "media")]
+    #[command(flatten)]
+    live: super::live::LiveArgs,
     /// Replace the output if it is there already.
     #[arg(long)]
-    overwrite: bool,
+    pub(super) overwrite: bool,
     /// Keep the colours of the input: only its brightness is painted.
     #[arg(long)]
     preserve_color: bool,
@@ -56,14 +67,14 @@ pub struct StreamArgs {
     threads: Option<usize>,
     /// Begin at this time: seconds or [HH:]MM:SS.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    start: Option<Duration>,
+    pub(super) start: Option<Duration>,
     /// Stop after this much of the video.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// Paint only the frame at this time, as a picture.
     #[arg(long, value_name = "TIME", value_parser = parse_time,
           conflicts_with_all = ["start", "duration"])]
-    preview: Option<Duration>,
+    pub(super) preview: Option<Duration>,
     /// Print a summary as JSON: frames, fps, speed, seconds in decoder, network and encoder.
     #[arg(long)]
     json: bool,
@@ -100,16 +111,78 @@ fn scale(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number from 0.01 to 1".to_owned())
 }
 
-impl StreamArgs {
-    /// The configuration, when the arguments do not contradict each other.
-    fn check(&self) -> Result<Config> {
-        let usage = |text: String| Err(UsageError(text).into());
-        // Clap has made sure of these three.
-        let given = "is required";
-        let model = self.model.clone().context("--model").context(given)?;
-        let input = self.input.clone().context("--input").context(given)?;
-        let output = self.output.clone().context("--output").context(given)?;
+/// Between which ends, as the user wrote them.
+enum Ends {
+    Files(PathBuf, PathBuf),
+    Live(Input, Vec<Output>),
+}
 
+impl StreamArgs {
+    fn ends(&self) -> Result<Ends, UsageError> {
+        let usage = |option: &str| {
+            let option = option.to_owned();
+            move |text| UsageError(format!("{option}: {text}"))
+        };
+        // Clap has made sure that there is one.
+        let input = self.input.as_deref().unwrap_or_default();
+        let input = match self.own_source() {
+            Some(path) => Input::Pipeline(path),
+            None => Input::parse(input).map_err(usage("--input"))?,
+        };
+        let outputs = self.outputs.iter().map(|output| Output::parse(output));
+        let outputs: Vec<Output> = outputs.collect::<Result<_, _>>().map_err(usage("--output"))?;
+        match (input, outputs) {
+            #[cfg(feature = "media")]
+            (input, mut outputs) if self.live.has_outputs() => {
+                outputs.extend(self.live.pipeline_sink.iter().cloned().map(Output::Pipeline));
+                for url in &self.live.push {
+                    let url = RtspUrl::parse(url).map_err(usage("--rtsp-push"))?;
+                    outputs.push(Output::Push(url));
+                }
+                Ok(Ends::Live(input, outputs))
+            }
+            (Input::File(input), outputs) if outputs.len() == 1 => match outputs.into_iter().next()
+            {
+                Some(Output::File(output)) => Ok(Ends::Files(input, output)),
+                other => Ok(Ends::Live(Input::File(input), other.into_iter().collect())),
+            },
+            (Input::File(_), outputs)
+                if outputs.iter().any(|output| matches!(output, Output::File(_))) =>
+            {
+                Err(UsageError("several outputs are for live sources: give one file".to_owned()))
+            }
+            (input, outputs) => Ok(Ends::Live(input, outputs)),
+        }
+    }
+
+    #[cfg(feature = "media")]
+    fn own_source(&self) -> Option<PathBuf> {
+        self.live.pipeline_source.clone()
+    }
+
+    #[cfg(not(feature = "media"))]
+    fn own_source(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// How models run.
+    pub(super) fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            trust: self.trust,
+            device: self.device,
+            precision: self.precision,
+            threads: self.threads,
+            scale: self.scale,
+            mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
+        }
+    }
+
+    /// The configuration for a file, when the arguments do not contradict each other.
+    fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
+        let usage = |text: String| Err(UsageError(text).into());
+        let [model] = &self.models[..] else {
+            return usage("several models are for live sources: give one --model".to_owned());
+        };
         let picture = picture::format_for_output(&output).is_some();
         if !picture && !is_video_name(&output) {
             return usage(format!(
@@ -125,16 +198,11 @@ impl StreamArgs {
             return usage(format!("'{}' is both input and output", input.display()));
         }
         Ok(Config {
-            model,
-            trust: self.trust,
+            model: model.clone(),
+            engine: self.engine(),
             input,
             output,
             overwrite: self.overwrite,
-            device: self.device,
-            precision: self.precision,
-            threads: self.threads,
-            scale: self.scale,
-            mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
             batch: match self.batch {
                 Batch::Auto => None,
                 Batch::Of(n) => Some(n),
@@ -160,16 +228,35 @@ fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Repaints a file.
+/// Repaints a file, or a live source.
 ///
 /// # Errors
 /// One line for the user.
 pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
-    let config = args.check()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    on_interrupt(Arc::clone(&stop))?;
-    let mut reporter = Reporter::new(quiet, config.scale);
-    let result = crate::stream::run(&config, &stop, &mut reporter);
+    match args.ends()? {
+        Ends::Files(input, output) => {
+            let config = args.file_config(input, output)?;
+            let stop = on_interrupt()?;
+            let mut reporter = Reporter::new(quiet, config.engine.scale);
+            let result = crate::stream::run(&config, &stop, &mut reporter);
+            report(args, result, &mut reporter)
+        }
+        #[cfg(feature = "media")]
+        Ends::Live(input, outputs) => super::live::run(args, &args.live, input, outputs, quiet),
+        #[cfg(not(feature = "media"))]
+        Ends::Live(..) => {
+            Err(UsageError("this nst-stream was built without GStreamer: no live video".to_owned())
+                .into())
+        }
+    }
+}
+
+/// Says how a run ended.
+pub(super) fn report(
+    args: &StreamArgs,
+    result: Result<Summary>,
+    reporter: &mut Reporter,
+) -> Result<Outcome> {
     reporter.finish();
     let summary = result?;
     if args.json {
@@ -181,6 +268,16 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
 
 fn in_words(summary: &Summary) -> String {
     let took = about(Duration::from_secs_f64(summary.wall_s));
+    if let Some(delay) = summary.delay_p50_s {
+        return format!(
+            "{}: {} frames in {took} ({:.1} fps, {} dropped, delay {:.0} ms)",
+            summary.output,
+            summary.frames,
+            summary.fps,
+            summary.dropped,
+            delay * 1000.0
+        );
+    }
     let Some(speed) = summary.speed else { return format!("{}: {took}", summary.output) };
     let stopped = if summary.interrupted { " before it was interrupted" } else { "" };
     format!(
@@ -190,13 +287,18 @@ fn in_words(summary: &Summary) -> String {
 }
 
 /// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second stops at once.
-fn on_interrupt(stop: Arc<AtomicBool>) -> Result<()> {
+pub(super) fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || {
-        if stop.swap(true, Ordering::AcqRel) {
+        if asked.swap(true, Ordering::AcqRel) {
+            #[cfg(feature = "media")]
+            super::keys::restore();
             eprintln!("\nnst-stream: stopped at once; what was made lies in a partial file");
             std::process::exit(130);
         }
         eprintln!("\nnst-stream: finishing what is made so far; once more stops at once");
     })
-    .context("cannot watch for Ctrl-C")
+    .context("cannot watch for Ctrl-C")?;
+    Ok(stop)
 }

@@ -68,8 +68,13 @@ impl NetworkStylizer {
     /// is not in that range counts as 1.
     #[must_use]
     pub fn with_scale(mut self, scale: f64) -> Self {
-        self.scale = if scale > 0.0 && scale < 1.0 { scale } else { 1.0 };
+        self.set_scale(scale);
         self
+    }
+
+    /// Changes the scale from the next batch on, as [`with_scale`](Self::with_scale) does.
+    pub fn set_scale(&mut self, scale: f64) {
+        self.scale = if scale > 0.0 && scale < 1.0 { scale } else { 1.0 };
     }
 
     /// Computes with so many threads of the CPU.

@@ -2,7 +2,10 @@
 //!
 //! - [`source`]: a file → decoded frames
 //! - [`audio`]: encoded audio tracks, copied
+//! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`mode`] which of
+//!   a camera's modes to use, [`clock`] one clock for all pipelines of a live run
 //! - [`sink`]: frames and tracks → a file
+//! - [`live_sink`]: frames → a window, a virtual camera, a media server; [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
@@ -10,16 +13,23 @@
 //! - [`probe`]: what this installation can do
 
 pub mod audio;
+pub mod clock;
 pub mod error;
 pub mod finalise;
+pub mod live;
+pub mod live_sink;
+pub mod mode;
 pub mod packages;
 pub mod pipeline;
 pub mod probe;
+pub mod rtsp_server;
 pub mod sink;
 pub mod source;
 pub mod video;
 
 pub use error::PipelineError;
+/// A frame on its way to outputs.
+pub use gstreamer::Buffer;
 pub use pipeline::{Event, Role};
 
 /// Starts GStreamer; may be called again.

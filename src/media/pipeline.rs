@@ -156,13 +156,30 @@ impl Pipeline {
         Err(PipelineError::new("pipeline", format!("nothing came within {} s", limit.as_secs())))
     }
 
-    /// The error that waits on the bus, or a general one.
-    fn failure(&self) -> PipelineError {
-        let message = self.inner.bus().and_then(|b| b.pop_filtered(&[gst::MessageType::Error]));
-        match message.as_ref().map(|m| m.view()) {
-            Some(gst::MessageView::Error(error)) => PipelineError::from_message(error),
-            _ => PipelineError::new("pipeline", "the pipeline could not start"),
+    /// The error that waits on the bus, a missing plugin before its consequences; messages before
+    /// it are lost.
+    pub(super) fn pending_error(&self) -> Option<PipelineError> {
+        let bus = self.inner.bus()?;
+        let mut missing = None;
+        while let Some(message) = bus.pop() {
+            match message.view() {
+                gst::MessageView::Error(error) => {
+                    return missing.or_else(|| Some(PipelineError::from_message(error)));
+                }
+                gst::MessageView::Element(element) => {
+                    let found = element.structure().and_then(PipelineError::from_missing_plugin);
+                    missing = missing.or(found);
+                }
+                _ => {}
+            }
         }
+        None
+    }
+
+    /// The error that waits on the bus, or a general one.
+    pub(super) fn failure(&self) -> PipelineError {
+        self.pending_error()
+            .unwrap_or_else(|| PipelineError::new("pipeline", "the pipeline could not start"))
     }
 
     /// From now on sends what the bus says to `events`, from the thread that says it.

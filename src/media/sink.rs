@@ -11,6 +11,7 @@ use gstreamer_app as gst_app;
 
 use super::audio::{AudioTrack, TrackLimit};
 use super::error::PipelineError;
+use super::live::LiveAudio;
 use super::pipeline::{Event, Pipeline, Role};
 use super::source::Busy;
 use super::video::{VideoStream, buffer_from_frame};
@@ -47,7 +48,10 @@ impl Container {
 pub struct VideoSink {
     pipeline: Pipeline,
     frames: gst_app::AppSrc,
-    tracks: Vec<(AudioTrack, gst_app::AppSrc)>,
+    /// Where packets of the audio tracks go in.
+    targets: Vec<gst_app::AppSrc>,
+    /// Who reads them from the input file.
+    readers: Vec<AudioTrack>,
     busy: Busy,
     /// What the user should know: a track that had to be encoded anew.
     notes: Vec<String>,
@@ -83,6 +87,66 @@ impl VideoSink {
         tracks: Vec<AudioTrack>,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
+        let caps: Vec<_> = tracks.iter().map(|track| track.caps().clone()).collect();
+        let mut sink = VideoSink::build(path, container, stream, &caps)?;
+        sink.pipeline.forward(events.clone());
+        sink.pipeline.set_state(gst::State::Playing)?;
+        for (track, target) in tracks.iter().zip(&sink.targets) {
+            track.start(target, events.clone())?;
+        }
+        sink.readers = tracks;
+        Ok(sink)
+    }
+
+    /// Starts a file for frames that come live, with their sound if there is any. It never holds
+    /// up who delivers: frames that the encoder cannot take in time are dropped. The file's time
+    /// begins with the first frame, `first` on the run's clock.
+    ///
+    /// # Errors
+    /// When an element is missing, or the file cannot be created.
+    pub fn create_live(
+        path: &Path,
+        container: Container,
+        stream: &VideoStream,
+        audio: Option<&LiveAudio>,
+        first: Duration,
+        events: &Sender<Event>,
+    ) -> Result<Self, PipelineError> {
+        let caps: Vec<_> = audio.iter().map(|audio| audio.caps().clone()).collect();
+        let sink = VideoSink::build(path, container, stream, &caps)?;
+        let encode = sink.pipeline.element("encode")?;
+        encode.set_property_from_str("speed-preset", "veryfast");
+        // Looking ahead would hold back dozens of frames, minutes of them with a slow network.
+        encode.set_property_from_str("tune", "zerolatency");
+        sink.frames.set_block(false);
+        sink.frames.set_max_buffers(30);
+        sink.frames.set_leaky_type(gst_app::AppLeakyType::Downstream);
+        for input in sink.targets.iter().chain([&sink.frames]) {
+            if let Some(pad) = input.static_pad("src") {
+                pad.set_offset(-i64::try_from(first.as_nanos()).unwrap_or(0));
+            }
+        }
+        if let (Some(audio), Some(target)) = (audio, sink.targets.first()) {
+            target.set_block(false);
+            target.set_leaky_type(gst_app::AppLeakyType::Downstream);
+            let target = target.clone();
+            audio.send_to(move |packet| {
+                if packet.pts().is_some_and(|pts| Duration::from(pts) >= first) {
+                    let _ = target.push_buffer(packet.clone());
+                }
+            });
+        }
+        sink.pipeline.forward(events.clone());
+        sink.pipeline.set_state(gst::State::Playing)?;
+        Ok(sink)
+    }
+
+    fn build(
+        path: &Path,
+        container: Container,
+        stream: &VideoStream,
+        tracks: &[gst::Caps],
+    ) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Sink, container.description())?;
         pipeline.element("file")?.set_property("location", path);
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
@@ -96,26 +160,27 @@ impl VideoSink {
         }
         let busy = Busy::default();
         watch(&frames, &busy);
-
-        let mut sink = VideoSink { pipeline, frames, tracks: Vec::new(), busy, notes: Vec::new() };
-        for track in tracks {
-            sink.add_track(track)?;
-        }
-        sink.pipeline.forward(events.clone());
-        sink.pipeline.set_state(gst::State::Playing)?;
-        for (track, target) in &sink.tracks {
-            track.start(target, events.clone())?;
+        let mut sink = VideoSink {
+            pipeline,
+            frames,
+            targets: Vec::new(),
+            readers: Vec::new(),
+            busy,
+            notes: Vec::new(),
+        };
+        for caps in tracks {
+            sink.add_track(caps)?;
         }
         Ok(sink)
     }
 
-    fn add_track(&mut self, track: AudioTrack) -> Result<(), PipelineError> {
-        let number = self.tracks.len();
+    fn add_track(&mut self, caps: &gst::Caps) -> Result<(), PipelineError> {
+        let number = self.targets.len();
         let mux = self.pipeline.element("mux")?;
         let template = mux.pad_template("audio_%u").map(|t| t.caps().clone());
-        let way = way_into(track.caps(), template.as_ref());
+        let way = way_into(caps, template.as_ref());
         if way == REENCODE || way == ENCODE {
-            let codec = track.caps().structure(0).map_or("audio", |s| s.name().as_str());
+            let codec = caps.structure(0).map_or("audio", |s| s.name().as_str());
             self.notes.push(format!(
                 "audio track {} ({codec}) does not fit into this container: encoding it as AAC",
                 number + 1
@@ -128,7 +193,7 @@ impl VideoSink {
             .map_err(|e| PipelineError::new("audio", e.message()))?;
         let target = bin.by_name("packets").and_downcast::<gst_app::AppSrc>();
         let target = target.ok_or_else(|| PipelineError::new("audio", "no packets element"))?;
-        target.set_caps(Some(track.caps()));
+        target.set_caps(Some(caps));
         let failed = |_| PipelineError::new("mux", "cannot add the audio track");
         self.pipeline.gst().add(&bin).map_err(failed)?;
         let pad = mux.request_pad_simple("audio_%u");
@@ -136,8 +201,25 @@ impl VideoSink {
             return Err(PipelineError::new("mux", "the container takes no audio"));
         };
         from.link(&to).map_err(|e| PipelineError::new("mux", format!("audio: {e}")))?;
-        self.tracks.push((track, target));
+        self.targets.push(target);
         Ok(())
+    }
+
+    /// The encoder's output, where delay is measured.
+    pub fn encoded(&self) -> Option<gst::Pad> {
+        self.pipeline.gst().by_name("encode")?.static_pad("src")
+    }
+
+    /// Ends all tracks and the picture.
+    pub fn end(&self) {
+        for input in self.targets.iter().chain([&self.frames]) {
+            let _ = input.end_of_stream();
+        }
+    }
+
+    /// Hands over a live frame that other outputs also take.
+    pub fn push_live(&self, frame: &gst::Buffer) -> bool {
+        self.frames.push_buffer(frame.clone()).is_ok()
     }
 
     /// Where frames go in.
@@ -152,12 +234,12 @@ impl VideoSink {
 
     /// Handles that end the copied tracks early.
     pub fn limits(&self) -> Vec<TrackLimit> {
-        self.tracks.iter().map(|(track, _)| track.limit()).collect()
+        self.readers.iter().map(AudioTrack::limit).collect()
     }
 
     /// Ends a copied track whose reader failed; the others go on.
     pub fn end_track(&self, number: usize) {
-        if let Some((_, target)) = self.tracks.get(number) {
+        if let Some(target) = self.targets.get(number) {
             let _ = target.end_of_stream();
         }
     }
@@ -169,7 +251,7 @@ impl VideoSink {
 
     /// How many copied tracks there are.
     pub fn track_count(&self) -> usize {
-        self.tracks.len()
+        self.targets.len()
     }
 
     /// What the user should know.

@@ -199,3 +199,19 @@ pub fn buffer_from_frame(frame: Frame) -> Result<gst::Buffer, PipelineError> {
     .map_err(|_| PipelineError::new("appsrc", "cannot describe a frame's planes"))?;
     Ok(buffer)
 }
+
+/// The picture of a buffer of `stream` in RGB, for a snapshot.
+///
+/// # Errors
+/// When GStreamer cannot convert it.
+pub fn rgb_of(buffer: &gst::Buffer, stream: &VideoStream) -> Result<Frame, PipelineError> {
+    let failed = |e: gst::glib::Error| PipelineError::new("videoconvert", e.message());
+    let sample = gst::Sample::builder().buffer(buffer).caps(&stream.caps()?).build();
+    let wanted = gst::Caps::builder("video/x-raw")
+        .field("format", "RGB")
+        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+        .build();
+    let limit = gst::ClockTime::from_seconds(5);
+    let sample = gst_video::convert_sample(&sample, &wanted, Some(limit)).map_err(failed)?;
+    frame_from_sample(&sample, &FramePool::new(0))
+}

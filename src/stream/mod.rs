@@ -5,14 +5,28 @@
 //! - `still`: pictures
 //! - [`PartialFile`]: nothing half-made under a final name
 
+#[cfg(feature = "media")]
+mod adapt;
+#[cfg(feature = "media")]
+mod live;
+#[cfg(feature = "media")]
+mod look;
+#[cfg(feature = "media")]
+mod outputs;
 mod partial;
 mod run;
 mod still;
 #[cfg(feature = "media")]
 mod video;
 
+#[cfg(feature = "media")]
+pub use live::{Command, LiveJob, stylize_live};
+#[cfg(feature = "media")]
+pub use look::{Adjustable, Look, Looks, Wanted};
 pub use partial::PartialFile;
-pub use run::{Config, run};
+pub use run::{Config, EngineOptions, run};
+#[cfg(feature = "media")]
+pub use run::{LiveConfig, run_live};
 pub use still::stylize_picture;
 #[cfg(feature = "media")]
 pub use video::{VideoJob, stylize_video};
@@ -27,10 +41,30 @@ pub struct Progress<'a> {
     pub total: Option<u64>,
 }
 
+/// How a live run is going.
+#[cfg(feature = "media")]
+pub struct LiveStatus {
+    /// Frames that came from the source.
+    pub captured: u64,
+    /// Frames that went to the outputs.
+    pub sent: u64,
+    /// Frames dropped before the network.
+    pub dropped: u64,
+    /// Half and 99 % of the last frames took no longer from capture to encoder output.
+    pub delay: Option<(std::time::Duration, std::time::Duration)>,
+    /// Clients of the RTSP servers, where there are any.
+    pub clients: Option<usize>,
+    /// What is wanted now.
+    pub look: Look,
+}
+
 /// Who is told how a run is going.
 pub trait Observer {
     /// Something the user should know, once.
     fn note(&mut self, text: &str);
     /// Called about ten times a second.
     fn progress(&mut self, progress: &Progress);
+    /// Called about twice a second while live.
+    #[cfg(feature = "media")]
+    fn live(&mut self, _status: &LiveStatus) {}
 }

@@ -21,14 +21,29 @@ use crate::stats::{Stats, Summary};
 pub struct Config {
     /// A model file, or the name of a shipped model.
     pub model: String,
-    /// Run a TorchScript program.
-    pub trust: bool,
+    /// How the model runs.
+    pub engine: EngineOptions,
     /// A video or picture file.
     pub input: PathBuf,
     /// The file to make; its ending says what.
     pub output: PathBuf,
     /// Replace an existing output.
     pub overwrite: bool,
+    /// Frames in one network pass; chosen for the device when none.
+    pub batch: Option<usize>,
+    /// Which part of a video.
+    pub span: Span,
+    /// Only the frame at this time, as a picture.
+    pub preview: Option<Duration>,
+    /// Folder for pipeline graphs.
+    pub dump_dot: Option<PathBuf>,
+}
+
+/// How a model runs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Run a TorchScript program.
+    pub trust: bool,
     /// Where the network runs.
     pub device: DeviceChoice,
     /// In which arithmetic.
@@ -39,14 +54,33 @@ pub struct Config {
     pub scale: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
-    /// Frames in one network pass; chosen for the device when none.
-    pub batch: Option<usize>,
-    /// Which part of a video.
-    pub span: Span,
-    /// Only the frame at this time, as a picture.
-    pub preview: Option<Duration>,
-    /// Folder for pipeline graphs.
-    pub dump_dot: Option<PathBuf>,
+}
+
+impl EngineOptions {
+    /// Loads models, each by file or by name.
+    ///
+    /// # Errors
+    /// When there is no such device or model, or one is damaged.
+    pub fn open(
+        &self,
+        models: &[String],
+        observer: &mut dyn Observer,
+    ) -> Result<(Vec<NetworkStylizer>, Device)> {
+        let (device, note) = device::resolve(self.device)?;
+        // A CPU where nobody asked for more is no news; elsewhere it is.
+        note.iter().for_each(|note| tracing::info!("{note}"));
+        let (precision, note) = self.precision.resolve(device)?;
+        note.iter().for_each(|note| observer.note(note));
+        tracing::info!("{device}, {precision}");
+        let open = |model: &String| -> Result<NetworkStylizer> {
+            let model = Model::open(model, self.trust, device, precision)?;
+            Ok(NetworkStylizer::new(model)
+                .with_scale(self.scale)
+                .with_threads(self.threads)
+                .with_mix(self.mix))
+        };
+        Ok((models.iter().map(open).collect::<Result<_>>()?, device))
+    }
 }
 
 /// Does what `config` says. `stop` ends a video early, with what is made so far.
@@ -65,10 +99,12 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     } else {
         None
     };
-    let (mut stylizer, device) = stylizer(config, observer)?;
+    let (mut stylizers, device) =
+        config.engine.open(std::slice::from_ref(&config.model), observer)?;
+    let stylizer = stylizers.first_mut().context("no model")?;
     match still {
         Some(picture) => {
-            still::stylize_picture(picture, &config.input, &config.output, &mut stylizer, &stats)
+            still::stylize_picture(picture, &config.input, &config.output, stylizer, &stats)
         }
         None if wants_picture => bail!(
             "'{}' is not a picture; --preview TIME paints one frame of a video",
@@ -79,7 +115,7 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
             config.input.display(),
             config.output.display()
         ),
-        None => video(config, device, &mut stylizer, stop, &stats, observer),
+        None => video(config, device, stylizer, stop, &stats, observer),
     }
 }
 
@@ -105,21 +141,6 @@ fn check_files(config: &Config) -> Result<()> {
         bail!("cannot write '{}': there is no folder '{}'", output.display(), folder.display());
     }
     Ok(())
-}
-
-fn stylizer(config: &Config, observer: &mut dyn Observer) -> Result<(NetworkStylizer, Device)> {
-    let (device, note) = device::resolve(config.device)?;
-    // A CPU where nobody asked for more is no news; elsewhere it is.
-    note.iter().for_each(|note| tracing::info!("{note}"));
-    let (precision, note) = config.precision.resolve(device)?;
-    note.iter().for_each(|note| observer.note(note));
-    tracing::info!("{device}, {precision}");
-    let model = Model::open(&config.model, config.trust, device, precision)?;
-    let stylizer = NetworkStylizer::new(model)
-        .with_scale(config.scale)
-        .with_threads(config.threads)
-        .with_mix(config.mix);
-    Ok((stylizer, device))
 }
 
 #[cfg(feature = "media")]
@@ -169,4 +190,33 @@ fn video(
 ) -> Result<Summary> {
     let _ = (config.span, config.batch, &config.dump_dot);
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
+}
+
+/// A live run: which models, how they run, and between which ends.
+#[cfg(feature = "media")]
+#[derive(Debug, Clone)]
+pub struct LiveConfig {
+    /// Model files or names of shipped models; the first is shown first.
+    pub models: Vec<String>,
+    /// How the models run.
+    pub engine: EngineOptions,
+    /// Source and outputs.
+    pub job: super::LiveJob,
+}
+
+/// Does what `config` says, with the look that is `wanted` from moment to moment.
+///
+/// # Errors
+/// One line for the user.
+#[cfg(feature = "media")]
+pub fn run_live(
+    config: &LiveConfig,
+    wanted: &super::Wanted,
+    commands: &std::sync::mpsc::Receiver<super::Command>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let stats = Arc::new(Stats::default());
+    let (models, _) = config.engine.open(&config.models, observer)?;
+    super::stylize_live(&config.job, models, wanted, commands, stop, &stats, observer)
 }

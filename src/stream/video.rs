@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::partial::PartialFile;
 use super::{Observer, Progress};
-use crate::batch::{Batcher, Policy};
+use crate::batch::Batcher;
 use crate::frame::{Frame, FramePool};
 use crate::media::audio::{AudioTrack, TrackLimit};
 use crate::media::finalise::index_to_front;
@@ -93,7 +93,7 @@ pub fn stylize_video(
         Err(why) => return Err(why.context(format!("cannot write '{output}'"))),
     };
     drop(source);
-    finish(partial, container, made.tracks, observer)
+    finish(partial, container, made.tracks, &mut |note| observer.note(note))
         .with_context(|| format!("cannot write '{output}'"))?;
     let interrupted = stop.load(Ordering::Acquire);
     Ok(Summary { interrupted, ..summary(job, &made.totals, stats, made.frames) })
@@ -153,7 +153,7 @@ fn make(
     let decoded = decoded_in.stats();
     let close_decoded = decoded_in.closer();
     let close_styled = styled_in.closer();
-    let batcher = Batcher::new(decoded_out, Policy::EveryFrame { batch: job.batch.max(1) });
+    let batcher = Batcher::every_frame(decoded_out, job.batch);
     let early = Early::default();
     let out = Written::default();
 
@@ -317,11 +317,11 @@ fn watch(
 }
 
 /// Brings the index of an MP4 to the front and gives the file its name.
-fn finish(
+pub(super) fn finish(
     partial: PartialFile,
     container: Container,
     tracks: usize,
-    observer: &mut dyn Observer,
+    note: &mut dyn FnMut(&str),
 ) -> Result<()> {
     if container == Container::Mkv {
         return Ok(partial.commit()?);
@@ -332,7 +332,7 @@ fn finish(
             front.commit()?;
         }
         Err(error) => {
-            observer.note(&format!("the index stays at the end of the file: {error}"));
+            note(&format!("the index stays at the end of the file: {error}"));
             partial.commit()?;
         }
     }
@@ -361,8 +361,7 @@ fn summary(job: &VideoJob, totals: &Totals, stats: &Stats, frames: u64) -> Summa
         network_s: stats.network().as_secs_f64(),
         encode_s: totals.encode.as_secs_f64(),
         first_frame_s: stats.first_out().map(|t| t.as_secs_f64()),
-        dropped: 0,
         queue_full: totals.queue_full,
-        interrupted: false,
+        ..Summary::default()
     }
 }

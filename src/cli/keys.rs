@@ -1,0 +1,139 @@
+//! Keys on the terminal while live.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+
+use crate::stream::{Command, Look, Wanted};
+
+/// What the keys do, for the user.
+pub const HELP: &str =
+    "keys: n/p next/previous model, +/- strength, c keep colours, s snapshot, q quit";
+
+/// A step of the strength.
+const STEP: f32 = 0.1;
+
+/// Watches the keyboard; the terminal is as before once this is dropped.
+pub struct Keys {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keys {
+    /// Begins to watch, when there is a terminal to watch and to answer on.
+    pub fn watch(wanted: Wanted, models: usize, commands: Sender<Command>) -> Option<Self> {
+        if !std::io::stdin().is_terminal() || enable_raw_mode().is_err() {
+            return None;
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&done);
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(move || {
+            while !end.load(Ordering::Acquire) {
+                // Short enough that the end of the run is not held up.
+                if !poll(Duration::from_millis(100)).unwrap_or(false) {
+                    continue;
+                }
+                let Ok(Event::Key(key)) = read() else { continue };
+                match action(key) {
+                    Some(Action::Command(command)) => drop(commands.send(command)),
+                    Some(Action::Change(change)) => drop(wanted.change(|l| change(l, models))),
+                    None => {}
+                }
+            }
+        });
+        Some(Keys { done, thread: thread.ok() })
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Release);
+        let _ = self.thread.take().map(JoinHandle::join);
+        restore();
+    }
+}
+
+/// Brings the terminal back; does nothing when it is as it was.
+pub fn restore() {
+    let _ = disable_raw_mode();
+}
+
+enum Action {
+    Command(Command),
+    Change(fn(&mut Look, usize)),
+}
+
+fn action(key: KeyEvent) -> Option<Action> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    // A terminal in raw mode sends no signal for Ctrl-C.
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        let quits = matches!(key.code, KeyCode::Char('c' | 'd'));
+        return quits.then_some(Action::Command(Command::Interrupt));
+    }
+    Some(match key.code {
+        KeyCode::Char('q') | KeyCode::Esc => Action::Command(Command::Quit),
+        KeyCode::Char('s') => Action::Command(Command::Snapshot),
+        KeyCode::Char('n') | KeyCode::Right => {
+            Action::Change(|look, models| look.model = (look.model + 1) % models.max(1))
+        }
+        KeyCode::Char('p') | KeyCode::Left => Action::Change(|look, models| {
+            look.model = (look.model + models.max(1) - 1) % models.max(1);
+        }),
+        KeyCode::Char('+' | '=') | KeyCode::Up => Action::Change(|look, _| strengthen(look, STEP)),
+        KeyCode::Char('-') | KeyCode::Down => Action::Change(|look, _| strengthen(look, -STEP)),
+        KeyCode::Char('c') => {
+            Action::Change(|look, _| look.mix.preserve_color = !look.mix.preserve_color)
+        }
+        _ => return None,
+    })
+}
+
+fn strengthen(look: &mut Look, by: f32) {
+    // Rounded to the step, so that ten steps down end at exactly 0.
+    let steps = ((look.mix.strength + by) / STEP).round();
+    look.mix.strength = (steps * STEP).clamp(0.0, 1.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::stylizer::StyleMix;
+
+    fn press(look: &mut Look, key: KeyCode) {
+        match action(KeyEvent::new(key, KeyModifiers::NONE)) {
+            Some(Action::Change(change)) => change(look, 3),
+            _ => panic!("{key:?} changes nothing"),
+        }
+    }
+
+    #[test]
+    fn models_go_round_and_strength_stays_between_none_and_all() {
+        let mut look = Look { model: 0, scale: 1.0, mix: StyleMix::default() };
+        press(&mut look, KeyCode::Char('p'));
+        assert_eq!(look.model, 2);
+        press(&mut look, KeyCode::Char('n'));
+        assert_eq!(look.model, 0);
+        (0..12).for_each(|_| press(&mut look, KeyCode::Char('-')));
+        assert_eq!(look.mix.strength, 0.0);
+        (0..12).for_each(|_| press(&mut look, KeyCode::Char('+')));
+        assert_eq!(look.mix.strength, 1.0);
+        press(&mut look, KeyCode::Char('c'));
+        assert!(look.mix.preserve_color);
+    }
+
+    #[test]
+    fn control_c_interrupts_and_q_quits() {
+        let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert!(matches!(action(interrupt), Some(Action::Command(Command::Interrupt))));
+        let quit = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
+        assert!(matches!(action(quit), Some(Action::Command(Command::Quit))));
+    }
+}

@@ -1,0 +1,159 @@
+//! The main command with a live end: a camera, a network camera, a window, an RTSP server.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use super::keys::{self, Keys};
+use super::progress::Reporter;
+use super::stream::{StreamArgs, on_interrupt, report};
+use super::{Outcome, UsageError};
+use crate::endpoint::{Input, Output, RtspUrl, parse_size};
+use crate::media::live::LiveOptions;
+use crate::media::mode::Wish;
+use crate::stream::{LiveConfig, LiveJob, Look, Observer, Wanted, run_live};
+
+/// Options that only live runs have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Live")]
+pub struct LiveArgs {
+    /// Size that a camera should deliver.
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    size: Option<(u32, u32)>,
+    /// Frames a second that a camera should deliver.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=240))]
+    fps: Option<u32>,
+    /// How long packets of an RTSP source are held back to put them into order, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    latency: u64,
+    /// Transport of an RTSP source.
+    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    rtsp_transport: Transport,
+    /// Send to this address of a media server (RTSP RECORD); may be given several times.
+    #[arg(long = "rtsp-push", value_name = "URL")]
+    pub push: Vec<String>,
+    /// A GStreamer description of your own as source: it ends in an appsink named `frames`.
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    pub pipeline_source: Option<PathBuf>,
+    /// A GStreamer description of your own as output: it begins with an appsrc named `frames`.
+    #[arg(long, value_name = "FILE")]
+    pub pipeline_sink: Vec<PathBuf>,
+    /// Paint at a smaller scale when the network cannot keep up, larger again when it can.
+    #[arg(long)]
+    adapt: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// UDP, and TCP when nothing comes.
+    Auto,
+    Tcp,
+    Udp,
+}
+
+impl LiveArgs {
+    /// True when outputs are given besides `--output`.
+    pub fn has_outputs(&self) -> bool {
+        !self.push.is_empty() || !self.pipeline_sink.is_empty()
+    }
+
+    fn options(&self) -> LiveOptions {
+        LiveOptions {
+            wish: Wish { size: self.size, fps: self.fps },
+            latency: Duration::from_millis(self.latency),
+            tcp: match self.rtsp_transport {
+                Transport::Auto => None,
+                Transport::Tcp => Some(true),
+                Transport::Udp => Some(false),
+            },
+        }
+    }
+}
+
+/// Runs live.
+///
+/// # Errors
+/// One line for the user.
+pub(super) fn run(
+    args: &StreamArgs,
+    live: &LiveArgs,
+    input: Input,
+    mut outputs: Vec<Output>,
+    quiet: bool,
+) -> Result<Outcome> {
+    if outputs.is_empty() {
+        outputs.push(default_output()?);
+    }
+    check(args, &input, &outputs)?;
+    let engine = args.engine();
+    let wanted = Wanted::new(Look { model: 0, scale: engine.scale, mix: engine.mix });
+    let config = LiveConfig {
+        models: args.models.clone(),
+        engine,
+        job: LiveJob {
+            input,
+            outputs,
+            options: live.options(),
+            adapt: live.adapt,
+            overwrite: args.overwrite,
+        },
+    };
+    let stop = on_interrupt()?;
+    let (send, commands) = channel();
+    let mut reporter = Reporter::live(quiet, &config.models);
+    let keys = Keys::watch(wanted.clone(), config.models.len(), send);
+    if keys.is_some() {
+        reporter.note(keys::HELP);
+    }
+    let result = run_live(&config, &wanted, &commands, &stop, &mut reporter);
+    drop(keys);
+    report(args, result, &mut reporter)
+}
+
+/// A window where there is a display, else an RTSP server for this machine.
+fn default_output() -> Result<Output> {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if set("DISPLAY") || set("WAYLAND_DISPLAY") {
+        return Ok(Output::Window);
+    }
+    let url = RtspUrl::parse("rtsp://127.0.0.1:8554/art").map_err(UsageError)?;
+    Ok(Output::Serve(url))
+}
+
+/// What can be said before anything is opened.
+fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
+    if args.preview.is_some() || args.start.is_some() || args.duration.is_some() {
+        bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
+    }
+    if let Input::File(path) | Input::Device(path) | Input::Pipeline(path) = input
+        && !path.exists()
+    {
+        let hint = if matches!(input, Input::Device(_)) { cameras() } else { String::new() };
+        bail!("cannot open '{}': there is no such file{hint}", path.display());
+    }
+    if let Some(output) = outputs
+        .iter()
+        .enumerate()
+        .find_map(|(n, output)| outputs[..n].contains(output).then_some(output))
+    {
+        bail!(UsageError(format!("'{output}' is given twice as output")));
+    }
+    Ok(())
+}
+
+/// "; the cameras here are /dev/video0 …"
+fn cameras() -> String {
+    let names = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.path().display().to_string());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("/dev/video")).collect();
+    names.sort();
+    match names.is_empty() {
+        true if Path::new("/dev").exists() => "; no camera is connected".to_owned(),
+        true => String::new(),
+        false => format!("; there is {}", names.join(" ")),
+    }
+}

@@ -1,0 +1,298 @@
+//! Where video comes from and goes to: what a user writes after `--input` and `--output`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+/// A source of video.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A video or picture file.
+    File(PathBuf),
+    /// A camera (`/dev/video0`).
+    Device(PathBuf),
+    /// A network camera or server.
+    Rtsp(RtspUrl),
+    /// The user's own GStreamer description, which ends in an appsink named `frames`.
+    Pipeline(PathBuf),
+    /// A moving test picture with a live clock: `test:`, `test:640x360`, `test:640x360@30`.
+    Test {
+        /// Width and height, when given.
+        size: Option<(u32, u32)>,
+        /// Frames a second, when given.
+        fps: Option<u32>,
+    },
+}
+
+impl Input {
+    /// Reads what the user wrote.
+    ///
+    /// # Errors
+    /// A line that says what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(rest) = text.strip_prefix("test:") {
+            return parse_test(rest);
+        }
+        if is_rtsp(text) {
+            return RtspUrl::parse(text).map(Input::Rtsp);
+        }
+        if is_device(text) {
+            return Ok(Input::Device(text.into()));
+        }
+        no_other_scheme(text)?;
+        Ok(Input::File(text.into()))
+    }
+
+    /// True when frames come whether or not anybody is ready for them.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Input::File(_))
+    }
+}
+
+impl fmt::Display for Input {
+    /// As the user wrote it, without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Input::File(path) | Input::Device(path) | Input::Pipeline(path) => {
+                write!(f, "{}", path.display())
+            }
+            Input::Rtsp(url) => write!(f, "{url}"),
+            Input::Test { .. } => f.write_str("test:"),
+        }
+    }
+}
+
+/// Where video goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// A file; its ending says what kind.
+    File(PathBuf),
+    /// A virtual camera (v4l2loopback).
+    Device(PathBuf),
+    /// Served to any number of clients, on an address of this machine.
+    Serve(RtspUrl),
+    /// Sent to a media server.
+    Push(RtspUrl),
+    /// A window on the screen.
+    Window,
+    /// The user's own GStreamer description, which begins with an appsrc named `frames`.
+    Pipeline(PathBuf),
+}
+
+impl Output {
+    /// Reads what the user wrote after `--output`.
+    ///
+    /// # Errors
+    /// A line that says what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "window:" {
+            return Ok(Output::Window);
+        }
+        if is_rtsp(text) {
+            let url = RtspUrl::parse(text)?;
+            url.bind_address()?;
+            return Ok(Output::Serve(url));
+        }
+        if is_device(text) {
+            return Ok(Output::Device(text.into()));
+        }
+        no_other_scheme(text)?;
+        Ok(Output::File(text.into()))
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Output::File(path) | Output::Device(path) | Output::Pipeline(path) => {
+                write!(f, "{}", path.display())
+            }
+            Output::Serve(url) | Output::Push(url) => write!(f, "{url}"),
+            Output::Window => f.write_str("window:"),
+        }
+    }
+}
+
+/// An RTSP address. User and password are kept apart, so that no message can show them.
+#[derive(Clone, PartialEq)]
+pub struct RtspUrl {
+    /// Without user and password.
+    url: Url,
+    credentials: Option<(String, String)>,
+}
+
+impl RtspUrl {
+    /// Reads `rtsp://[user:password@]host[:port]/path`, or `rtsps://…`.
+    ///
+    /// # Errors
+    /// A line that says what is wrong; it never repeats the password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // An empty host (`rtsp://:8554/art`) means this machine.
+        let text = text.replacen("://:", "://127.0.0.1:", 1);
+        let mut url = Url::parse(&text).map_err(|e| format!("not an RTSP address: {e}"))?;
+        if !matches!(url.scheme(), "rtsp" | "rtsps") || url.host_str().is_none_or(str::is_empty) {
+            return Err("expected rtsp://host[:port]/path".to_owned());
+        }
+        let decode = |text: &str| percent_decode(text);
+        let credentials = (!url.username().is_empty())
+            .then(|| (decode(url.username()), decode(url.password().unwrap_or_default())));
+        // Both can only fail for addresses without a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Ok(RtspUrl { url, credentials })
+    }
+
+    /// The address without user and password.
+    pub fn location(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// User and password, if given.
+    pub fn credentials(&self) -> Option<(&str, &str)> {
+        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+
+    /// The path a server offers, `/` at least.
+    pub fn path(&self) -> &str {
+        self.url.path()
+    }
+
+    /// The port, 8554 when none is given.
+    pub fn port(&self) -> u16 {
+        self.url.port().unwrap_or(8554)
+    }
+
+    /// The address to listen on.
+    ///
+    /// # Errors
+    /// When the host is a name other than `localhost`: a server listens on addresses.
+    pub fn bind_address(&self) -> Result<IpAddr, String> {
+        let host = self.url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = if host == "localhost" { "127.0.0.1" } else { host };
+        host.parse().map_err(|_| {
+            format!(
+                "'{host}' is not an address of this machine: 127.0.0.1 serves this machine, \
+                 0.0.0.0 everybody (to send to a server use --rtsp-push)"
+            )
+        })
+    }
+}
+
+impl fmt::Display for RtspUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.location())
+    }
+}
+
+impl fmt::Debug for RtspUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "RtspUrl({})", self.location())
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
+    while i < bytes.len() {
+        let code = (bytes[i] == b'%').then(|| text.get(i + 1..i + 3)).flatten();
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                i += 3;
+            }
+            None => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn is_rtsp(text: &str) -> bool {
+    let scheme = text.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    text.contains("://") && matches!(scheme.as_str(), "rtsp" | "rtsps")
+}
+
+fn is_device(text: &str) -> bool {
+    Path::new(text).parent() == Some(Path::new("/dev")) && text.starts_with("/dev/video")
+}
+
+fn no_other_scheme(text: &str) -> Result<(), String> {
+    match text.split_once("://") {
+        Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => Err(format!(
+            "'{scheme}://' is not supported; use a file, /dev/videoN, rtsp:// or test:"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `1280x720`.
+///
+/// # Errors
+/// A line that says what is expected.
+pub fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let sides = text.split_once(['x', '×']);
+    let side = |s: &str| s.parse().ok().filter(|n| (16..=8192).contains(n));
+    sides
+        .and_then(|(w, h)| Some((side(w)?, side(h)?)))
+        .ok_or_else(|| format!("'{text}' is not a size; write 1280x720"))
+}
+
+fn parse_test(text: &str) -> Result<Input, String> {
+    let (size, fps) = match text.split_once('@') {
+        Some((size, fps)) => (size, Some(fps)),
+        None => (text, None),
+    };
+    let size = if size.is_empty() { None } else { Some(parse_size(size)?) };
+    let fps = fps.map(|fps| {
+        let fps = fps.parse().ok().filter(|n| (1..=240).contains(n));
+        fps.ok_or_else(|| "expected test:WIDTHxHEIGHT@FPS".to_owned())
+    });
+    Ok(Input::Test { size, fps: fps.transpose()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_told_apart() {
+        assert_eq!(Input::parse("a.mp4"), Ok(Input::File("a.mp4".into())));
+        assert_eq!(Input::parse("/dev/video0"), Ok(Input::Device("/dev/video0".into())));
+        assert_eq!(Input::parse("/dev/videos/a.mp4"), Ok(Input::File("/dev/videos/a.mp4".into())));
+        assert_eq!(Input::parse("test:"), Ok(Input::Test { size: None, fps: None }));
+        let test = Input::Test { size: Some((640, 360)), fps: Some(30) };
+        assert_eq!(Input::parse("test:640x360@30"), Ok(test));
+        assert!(matches!(Input::parse("RTSP://cam/1"), Ok(Input::Rtsp(_))));
+        assert!(Input::parse("http://cam/1").unwrap_err().contains("http://"));
+        assert!(Input::parse("test:abc").is_err());
+        assert!(Input::parse("rtsp://").is_err());
+    }
+
+    #[test]
+    fn a_password_never_shows() {
+        let url = RtspUrl::parse("rtsp://me:p%40ss@cam:554/live?x=1").unwrap();
+        assert_eq!(url.credentials(), Some(("me", "p@ss")));
+        for text in [format!("{url}"), format!("{url:?}"), url.location().to_owned()] {
+            assert!(!text.contains("me") && !text.contains("p%40ss"), "{text}");
+        }
+        assert_eq!(url.location(), "rtsp://cam:554/live?x=1");
+    }
+
+    #[test]
+    fn a_server_listens_on_this_machine_unless_told_otherwise() {
+        let address = |text| RtspUrl::parse(text).unwrap().bind_address().map(|a| a.to_string());
+        assert_eq!(address("rtsp://:8554/art"), Ok("127.0.0.1".into()));
+        assert_eq!(address("rtsp://localhost/art"), Ok("127.0.0.1".into()));
+        assert_eq!(address("rtsp://0.0.0.0:8554/art"), Ok("0.0.0.0".into()));
+        assert_eq!(address("rtsp://[::1]:8554/art"), Ok("::1".into()));
+        assert!(address("rtsp://example:8554/art").unwrap_err().contains("--rtsp-push"));
+        assert_eq!(RtspUrl::parse("rtsp://0.0.0.0/art").unwrap().port(), 8554);
+        assert!(matches!(Output::parse("rtsp://0.0.0.0:1/a"), Ok(Output::Serve(_))));
+        assert_eq!(Output::parse("/dev/video9"), Ok(Output::Device("/dev/video9".into())));
+    }
+}

@@ -1,0 +1,300 @@
+//! A camera, a network camera, a test picture or a file that is played → decoded frames, as they
+//! happen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::clock::LiveClock;
+use super::error::{ErrorKind, PipelineError};
+use super::mode::{Wish, best_mode};
+use super::pipeline::{Event, Pipeline, Role};
+use super::video::{VideoStream, frame_from_sample};
+use crate::endpoint::Input;
+use crate::frame::{Frame, FramePool};
+use crate::queue::{Producer, PushError};
+
+/// How long a source may take to its first picture.
+const FIRST_FRAME: Duration = Duration::from_secs(15);
+
+/// How a live source is opened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LiveOptions {
+    /// What a camera or the test picture should deliver.
+    pub wish: Wish,
+    /// How long packets of an RTSP source are held back to put them into order.
+    pub latency: Duration,
+    /// RTSP over TCP only (`Some(true)`), over UDP only, or UDP first and then TCP.
+    pub tcp: Option<bool>,
+}
+
+/// A live source that delivers.
+pub struct LiveSource {
+    pipeline: Pipeline,
+    frames: gst_app::AppSink,
+    stream: VideoStream,
+    audio: Option<LiveAudio>,
+    captured: Arc<AtomicU64>,
+}
+
+impl LiveSource {
+    /// Opens a source and waits for its first picture. Frames are I420 of even size; when the
+    /// source changes its size later, they keep this one, with black borders where needed.
+    ///
+    /// # Errors
+    /// [`PipelineError`]: no such device, in use, refused, unreachable, no picture in time.
+    pub fn open(
+        input: &Input,
+        options: LiveOptions,
+        clock: &LiveClock,
+    ) -> Result<Self, PipelineError> {
+        let description = match input {
+            Input::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline").into(),
+            Input::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline").into(),
+            Input::Test { .. } => include_str!("../../pipelines/source-test.pipeline").into(),
+            Input::File(_) => include_str!("../../pipelines/source-playback.pipeline").into(),
+            Input::Pipeline(path) => std::fs::read_to_string(path)
+                .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
+        };
+        let pipeline = Pipeline::parse(Role::Source, &description)?;
+        clock.govern(pipeline.gst());
+        set_up(&pipeline, input, options)?;
+        if pipeline.gst().by_name("decode").is_some() {
+            link_video(&pipeline)?;
+        }
+
+        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+        pipeline.set_state(gst::State::Playing)?;
+        let caps = first_caps(&pipeline, &frames)?;
+        let stream = VideoStream::from_caps(&caps)?;
+        let audio = LiveAudio::of(&pipeline);
+        Ok(LiveSource { pipeline, frames, stream, audio, captured: Arc::default() })
+    }
+
+    /// What its frames are like.
+    pub fn stream(&self) -> &VideoStream {
+        &self.stream
+    }
+
+    /// Its sound, if it has any.
+    pub fn audio(&self) -> Option<&LiveAudio> {
+        self.audio.as_ref()
+    }
+
+    /// How many frames have come since [`start`](Self::start).
+    pub fn captured(&self) -> u64 {
+        self.captured.load(Ordering::Relaxed)
+    }
+
+    /// Offers every frame to `queue`, never waiting; frames that find it full are dropped and
+    /// counted there.
+    pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
+        let closer = queue.closer();
+        let captured = Arc::clone(&self.captured);
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                // The sink keeps one sample, and the newest: it may have gone to an earlier call.
+                let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
+                    return Ok(gst::FlowSuccess::Ok);
+                };
+                let frame = frame_from_sample(&sample, &pool).map_err(|error| {
+                    gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
+                    gst::FlowError::Error
+                })?;
+                drop(sample);
+                captured.fetch_add(1, Ordering::Relaxed);
+                match queue.offer(frame) {
+                    Ok(()) | Err(PushError::Full(_)) => Ok(gst::FlowSuccess::Ok),
+                    Err(PushError::Closed(_)) => Err(gst::FlowError::Eos),
+                }
+            })
+            .eos(move |_| closer.close())
+            .build();
+        self.frames.set_callbacks(callbacks);
+        self.pipeline.forward(events);
+    }
+
+    /// The pipeline, as a Graphviz graph.
+    pub fn dot(&self) -> String {
+        self.pipeline.dot()
+    }
+}
+
+fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<(), PipelineError> {
+    if matches!(input, Input::Pipeline(_)) {
+        // Its author knows the rest; frames come in the one format that live outputs take.
+        let caps = gst::Caps::builder("video/x-raw").field("format", "I420").build();
+        pipeline.element_as::<gst_app::AppSink>("frames")?.set_caps(Some(&caps));
+        return Ok(());
+    }
+    let src = pipeline.element("src")?;
+    match input {
+        Input::Pipeline(_) => {}
+        Input::File(path) => src.set_property("location", path),
+        Input::Device(path) => {
+            src.set_property("device", path.display().to_string());
+            // In Ready the device is open and tells what it can do.
+            src.set_state(gst::State::Ready).map_err(|_| pipeline.failure())?;
+            let can = src.static_pad("src").map(|pad| pad.query_caps(None));
+            let mode = best_mode(&can.unwrap_or_else(gst::Caps::new_any), options.wish);
+            let mode = mode.ok_or_else(|| {
+                let text = format!("the camera has no mode for {}", options.wish);
+                PipelineError::new("src", text)
+            })?;
+            pipeline.element("mode")?.set_property("caps", &mode);
+        }
+        Input::Rtsp(url) => {
+            src.set_property("location", url.location());
+            if let Some((user, password)) = url.credentials() {
+                src.set_property("user-id", user);
+                src.set_property("user-pw", password);
+            }
+            let latency = u32::try_from(options.latency.as_millis()).unwrap_or(u32::MAX);
+            src.set_property("latency", latency);
+            match options.tcp {
+                Some(true) => src.set_property_from_str("protocols", "tcp"),
+                Some(false) => src.set_property_from_str("protocols", "udp+udp-mcast"),
+                None => {}
+            }
+        }
+        Input::Test { size, fps } => {
+            let (width, height) = size.or(options.wish.size).unwrap_or((640, 360));
+            let fps = fps.or(options.wish.fps).unwrap_or(30);
+            let mode = gst::Caps::builder("video/x-raw")
+                .field("width", width as i32)
+                .field("height", height as i32)
+                .field("framerate", gst::Fraction::new(fps as i32, 1))
+                .build();
+            pipeline.element("mode")?.set_property("caps", &mode);
+        }
+    }
+    Ok(())
+}
+
+/// Links what appears: decoded video to `convert`; of an RTSP source also its streams to `decode`
+/// and `parse`, and the parsed sound to `track`.
+fn link_video(pipeline: &Pipeline) -> Result<(), PipelineError> {
+    let find = |name: &str| pipeline.gst().by_name(name).map(|e| e.downgrade());
+    let (convert, format) = (find("convert"), find("format"));
+    pipeline.element("decode")?.connect_pad_added(move |_, pad| {
+        let upgrade = |e: &Option<gst::glib::WeakRef<gst::Element>>| e.as_ref()?.upgrade();
+        let (Some(convert), Some(format)) = (upgrade(&convert), upgrade(&format)) else { return };
+        let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
+        let Some(caps) = pad.current_caps() else { return };
+        let Some(video) = caps.structure(0).filter(|s| s.name() == "video/x-raw") else { return };
+        // The first size is the size of the run; 4:2:0 wants it even.
+        let even = |side: &str| video.get::<i32>(side).map_or(2, |v| (v & !1).max(2));
+        let fixed = gst::Caps::builder("video/x-raw")
+            .field("format", "I420")
+            .field("width", even("width"))
+            .field("height", even("height"));
+        let fixed = match video.get::<gst::Fraction>("pixel-aspect-ratio") {
+            Ok(aspect) => fixed.field("pixel-aspect-ratio", aspect),
+            Err(_) => fixed,
+        };
+        format.set_property("caps", fixed.build());
+        // A failure shows as a source without pictures.
+        let _ = pad.link(&input);
+    });
+
+    let Some(parse) = pipeline.gst().by_name("parse") else { return Ok(()) };
+    let (decode, parser) = (find("decode"), parse.downgrade());
+    pipeline.element("src")?.connect_pad_added(move |_, pad| {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let media = caps.structure(0).and_then(|s| s.get::<String>("media").ok());
+        let target = match media.as_deref() {
+            Some("video") => decode.as_ref().and_then(|e| e.upgrade()),
+            Some("audio") => parser.upgrade(),
+            _ => None,
+        };
+        // The first of each kind; further ones are left alone.
+        if let Some(input) = target.and_then(|e| e.static_pad("sink")).filter(|p| !p.is_linked()) {
+            let _ = pad.link(&input);
+        }
+    });
+    let track = find("track");
+    parse.connect_pad_added(move |_, pad| {
+        let track = track.as_ref().and_then(|t| t.upgrade());
+        if let Some(input) = track.and_then(|t| t.static_pad("sink")) {
+            let _ = pad.link(&input);
+        }
+    });
+    Ok(())
+}
+
+fn first_caps(pipeline: &Pipeline, frames: &gst_app::AppSink) -> Result<gst::Caps, PipelineError> {
+    let deadline = Instant::now() + FIRST_FRAME;
+    while Instant::now() < deadline {
+        if let Some(sample) = frames.try_pull_sample(gst::ClockTime::from_mseconds(50))
+            && let Some(caps) = sample.caps_owned()
+        {
+            return Ok(caps);
+        }
+        if let Some(error) = pipeline.pending_error() {
+            return Err(error);
+        }
+        if frames.is_eos() {
+            let text = "it ended before its first picture";
+            return Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo));
+        }
+    }
+    let text = format!("no picture came within {} s", FIRST_FRAME.as_secs());
+    Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo))
+}
+
+/// The sound of a live source, still encoded; any number of outputs may take it.
+#[derive(Clone)]
+pub struct LiveAudio {
+    caps: gst::Caps,
+    takers: Arc<Mutex<Vec<Taker>>>,
+}
+
+type Taker = Box<dyn Fn(&gst::Buffer) + Send>;
+
+impl LiveAudio {
+    /// The sound that `packets` of the pipeline delivers, once its first packet is there.
+    fn of(pipeline: &Pipeline) -> Option<Self> {
+        let sink = pipeline.gst().by_name("packets").and_downcast::<gst_app::AppSink>()?;
+        let pad = sink.static_pad("sink")?;
+        // Sound often comes a little after the first picture.
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let linked = || pipeline.gst().by_name("track")?.static_pad("sink")?.peer();
+        let caps = loop {
+            match pad.current_caps() {
+                Some(caps) => break caps,
+                None if linked().is_none() && Instant::now() > deadline => return None,
+                None if Instant::now() > deadline + Duration::from_secs(2) => return None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let takers: Arc<Mutex<Vec<Taker>>> = Arc::default();
+        let to = Arc::clone(&takers);
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                if let Some(packet) = super::audio::packet_in_running_time(&sample) {
+                    let takers = to.lock().unwrap_or_else(PoisonError::into_inner);
+                    takers.iter().for_each(|take| take(&packet));
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        sink.set_callbacks(callbacks);
+        Some(LiveAudio { caps, takers })
+    }
+
+    /// The format of its packets.
+    pub fn caps(&self) -> &gst::Caps {
+        &self.caps
+    }
+
+    /// From now on `take` gets every packet, with its running time; it must not wait.
+    pub fn send_to(&self, take: impl Fn(&gst::Buffer) + Send + 'static) {
+        self.takers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
+    }
+}

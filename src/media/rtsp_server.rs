@@ -1,0 +1,223 @@
+//! An RTSP server: frames → any number of clients.
+//!
+//! There is **one** encoder, in a pipeline of its own, and one media that all clients share: a
+//! client costs its socket and what it has not yet read, not an encoder or a pipeline. The media is
+//! prepared once, at the start, and stays so: no request ever waits for a frame, and a client that
+//! comes, goes, stalls or is killed changes nothing for the others.
+//!
+//! Threads: the encoder's, "rtsp" (connections and requests), "rtsp-media" (the media's messages),
+//! and gst-rtsp-server's own for sending.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gstreamer as gst;
+
+mod door;
+mod encoder;
+mod factory;
+mod sound;
+
+pub use encoder::OnEncoded;
+
+use super::clock::LiveClock;
+use super::error::PipelineError;
+use super::pipeline::{Event, Pipeline, Role};
+use super::video::VideoStream;
+use door::{Door, Media};
+use encoder::Encoder;
+use factory::{Outlet, Primer, Recipe, SharedFactory};
+
+const DESCRIPTION: &str = include_str!("../../pipelines/serve-rtsp.pipeline");
+
+/// How long clients have to take the goodbye.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Where an RTSP server listens, and who may watch.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServeAddress {
+    /// The IP address to listen at; `0.0.0.0` or `::` for all of this machine.
+    pub host: String,
+    /// The port; 0 for any that is free.
+    pub port: u16,
+    /// The path of the stream, with its leading slash: `/art`.
+    pub path: String,
+    /// User and password; none lets everybody watch who reaches the port.
+    pub user: Option<(String, String)>,
+}
+
+impl fmt::Debug for ServeAddress {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let guarded = if self.user.is_some() { " (with a password)" } else { "" };
+        write!(f, "{}{guarded}", self.url(self.port))
+    }
+}
+
+impl ServeAddress {
+    fn url(&self, port: u16) -> String {
+        let host = &self.host;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        format!("rtsp://{host}:{port}{}", self.path)
+    }
+
+    fn checked(&self) -> Result<SocketAddr, PipelineError> {
+        let ip: IpAddr = self.host.parse().map_err(|_| {
+            failed(format!("cannot serve at '{}': not an IP address of this machine", self.host))
+        })?;
+        let plain = |c: char| c.is_ascii_graphic() && !"?#%*\\\"".contains(c);
+        let path = self.path.strip_prefix('/').filter(|path| {
+            path.chars().all(plain) && (path.is_empty() || path.split('/').all(|p| !p.is_empty()))
+        });
+        if path.is_none() {
+            return Err(failed(format!(
+                "cannot serve at path '{}': write /NAME, plain letters",
+                self.path
+            )));
+        }
+        Ok(SocketAddr::new(ip, self.port))
+    }
+}
+
+fn failed(error: impl Into<String>) -> PipelineError {
+    PipelineError::new("rtsp server", error)
+}
+
+/// Who watches, by session.
+#[derive(Default)]
+struct Watchers(Mutex<HashSet<String>>);
+
+impl Watchers {
+    /// The session begins or ceases to watch; without any the outlet is closed.
+    fn change(&self, outlet: &Outlet, session: String, watches: bool) {
+        let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if watches {
+            watchers.insert(session);
+        } else {
+            watchers.remove(&session);
+        }
+        outlet.open(!watchers.is_empty());
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// A running RTSP server. Dropping it says goodbye to the clients and stops everything.
+pub struct RtspServer {
+    encoder: Encoder,
+    outlet: Arc<Outlet>,
+    watchers: Arc<Watchers>,
+    door: Door,
+    // Goes after the door, when no client uses it any more.
+    _media: Media,
+    url: String,
+    notes: Vec<String>,
+}
+
+impl RtspServer {
+    /// Listens at `address` for clients of `video` and, where RTP can carry them, of packets like
+    /// `audio`. Frames and packets count their time by `clock`.
+    ///
+    /// # Errors
+    /// [`PipelineError`]: the port is taken, the address is not of this machine, an element is
+    /// missing, or the encoder cannot handle such frames.
+    pub fn start(
+        address: &ServeAddress,
+        video: &VideoStream,
+        audio: Option<&gst::Caps>,
+        clock: &LiveClock,
+        events: Sender<Event>,
+    ) -> Result<Self, PipelineError> {
+        super::init()?;
+        let door = Door::build(address)?;
+        let outlet = Arc::new(Outlet::default());
+        let feed = Arc::clone(&outlet);
+        let (encoder, first) = Encoder::start(video, clock, &events, move |unit| feed.unit(unit))?;
+
+        let mut description = DESCRIPTION.to_owned();
+        let mut notes = Vec::new();
+        let audio = audio.and_then(|caps| match sound::payloader(caps) {
+            Ok((elements, primer)) => {
+                description.push_str(&elements);
+                Some(primer)
+            }
+            Err(note) => {
+                notes.push(note);
+                None
+            }
+        });
+        // Only to have a missing element named: the factory builds its own.
+        drop(Pipeline::parse(Role::Sink, &description)?);
+        let video = first.caps_owned().zip(first.buffer_owned());
+        let (caps, unit) = video.ok_or_else(|| failed("the encoder made nothing"))?;
+        let video = Primer::new(caps, unit);
+        let (clock, kept) = (clock.clone(), Arc::clone(&outlet));
+        let factory = SharedFactory::new(Recipe { description, clock, outlet: kept, video, audio });
+
+        let url = door.furnish(address, &factory);
+        let watchers = Arc::new(Watchers::default());
+        door.watch(&watchers, &outlet, encoder.want_key());
+        let media = Media::prepare(&factory, &url)?;
+        let door = door.open(&media.media, events)?;
+        Ok(RtspServer { encoder, outlet, watchers, door, _media: media, url, notes })
+    }
+
+    /// The address for clients, without user and password.
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// What the user should know: sound that cannot be sent.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Hands over a frame whose PTS is its running time by the clock. Never blocks: a frame that
+    /// still waits for the encoder is dropped in favour of this one.
+    pub fn push_frame(&self, buffer: &gst::Buffer) {
+        self.encoder.push(buffer);
+    }
+
+    /// Hands over an encoded packet of sound whose PTS is its running time by the clock. Never
+    /// blocks.
+    pub fn push_audio(&self, packet: &gst::Buffer) {
+        self.outlet.packet(packet);
+    }
+
+    /// Has `told` called with the time from a frame's PTS until the encoder is done with it, for
+    /// every frame, on the encoder's thread. May be set once.
+    pub fn on_encoded(&self, told: OnEncoded) {
+        self.encoder.on_encoded(told);
+    }
+
+    /// How many clients watch at this moment.
+    pub fn clients(&self) -> usize {
+        self.watchers.count()
+    }
+
+    /// Frames that were not encoded, since newer ones had come or their time did not grow.
+    pub fn dropped(&self) -> u64 {
+        self.encoder.dropped()
+    }
+
+    /// The encoder's pipeline, as a Graphviz graph.
+    pub fn dot(&self) -> String {
+        self.encoder.dot()
+    }
+}
+
+impl Drop for RtspServer {
+    fn drop(&mut self) {
+        self.door.listening.destroy();
+        self.outlet.end();
+        if self.clients() > 0 {
+            std::thread::sleep(FAREWELL);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Connections, sessions and the shared media: gst-rtsp-server and the threads it runs in.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use gst::glib;
+use gstreamer as gst;
+use gstreamer_rtsp_server as gst_rtsp_server;
+use gstreamer_rtsp_server::{gio, gst_rtsp};
+
+use gst_rtsp_server::prelude::*;
+use gst_rtsp_server::{
+    RTSP_PERM_MEDIA_FACTORY_ACCESS, RTSP_PERM_MEDIA_FACTORY_CONSTRUCT,
+    RTSP_TOKEN_MEDIA_FACTORY_ROLE, RTSPFilterResult, RTSPMedia, RTSPMediaStatus, RTSPServer,
+    RTSPSession, RTSPSessionPool, RTSPThread, RTSPThreadType,
+};
+
+use super::factory::{Outlet, SharedFactory};
+use super::{ServeAddress, Watchers, failed};
+use crate::media::error::PipelineError;
+use crate::media::pipeline::{Event, Role};
+
+/// A client that neither watches nor asks for anything is forgotten after so many seconds.
+const SESSION_TIMEOUT: u32 = 30;
+const MAX_SESSIONS: u32 = 64;
+const MAX_CONNECTIONS: usize = 128;
+/// The largest body of a request in bytes: enough for any that has a meaning here.
+const MAX_BODY: u32 = 1 << 16;
+/// What a client with the right password is, in gst-rtsp-server's words.
+const ROLE: &str = "viewer";
+
+/// The listening socket and all connections, served by the thread "rtsp".
+pub(super) struct Door {
+    server: RTSPServer,
+    sessions: RTSPSessionPool,
+    pub listening: glib::Source,
+    timer: Option<glib::Source>,
+    thread: Option<(glib::MainLoop, JoinHandle<()>)>,
+}
+
+impl Door {
+    /// Takes the port. Who connects waits until [`open`](Door::open).
+    pub fn build(address: &ServeAddress) -> Result<Self, PipelineError> {
+        let at = address.checked()?;
+        let server = RTSPServer::new();
+        server.set_address(&address.host);
+        server.set_service(&address.port.to_string());
+        server.set_backlog(64);
+        server.set_content_length_limit(MAX_BODY);
+        if let Some(threads) = server.thread_pool() {
+            threads.set_max_threads(0); // clients are served by the thread that accepts them
+        }
+        let sessions = RTSPSessionPool::new();
+        sessions.set_max_sessions(MAX_SESSIONS);
+        server.set_session_pool(Some(&sessions));
+        let listening = server
+            .create_source(None::<&gio::Cancellable>)
+            .map_err(|error| failed(why_not(at, error.message())))?;
+        Ok(Door { server, sessions, listening, timer: None, thread: None })
+    }
+
+    /// Puts the media behind its path, and the password before it. The address for clients.
+    pub fn furnish(&self, address: &ServeAddress, factory: &SharedFactory) -> String {
+        if let Some((user, password)) = &address.user {
+            self.server.set_auth(Some(&guard(factory, user, password)));
+        }
+        let mounts = self.server.mount_points().unwrap_or_default();
+        mounts.add_factory(&address.path, factory.clone());
+        self.server.set_mount_points(Some(&mounts));
+        address.url(u16::try_from(self.server.bound_port()).unwrap_or(address.port))
+    }
+
+    /// Keeps count of who watches; each new watcher has `want_key` called.
+    pub fn watch(
+        &self,
+        watchers: &Arc<Watchers>,
+        outlet: &Arc<Outlet>,
+        want_key: impl Fn() + Send + Sync + 'static,
+    ) {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let want_key = Arc::new(want_key);
+        let change = {
+            let (watchers, outlet) = (Arc::clone(watchers), Arc::clone(outlet));
+            move |session: Option<glib::GString>, watches| {
+                if let Some(id) = session {
+                    watchers.change(&outlet, id.into(), watches);
+                }
+            }
+        };
+        let gone = change.clone();
+        self.sessions.connect_session_removed(move |_, session| gone(session.sessionid(), false));
+        let (sessions, outlet) = (self.sessions.clone(), Arc::clone(outlet));
+        self.server.connect_client_connected(move |_, client| {
+            if connections.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
+                close_soon(client);
+            }
+            let own = Arc::new(Mutex::new(Vec::new()));
+            let (left, pool, all) = (Arc::clone(&connections), sessions.clone(), Arc::clone(&own));
+            client.connect_closed(move |_| {
+                left.fetch_sub(1, Ordering::AcqRel);
+                // gst-rtsp-server would keep them until their time is up.
+                let own = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
+                for session in own {
+                    let _ = pool.remove(&session);
+                }
+            });
+            client.connect_new_session(move |_, session: &RTSPSession| {
+                session.set_timeout(SESSION_TIMEOUT);
+                own.lock().unwrap_or_else(PoisonError::into_inner).push(session.clone());
+            });
+            let (want_key, waits) = (Arc::clone(&want_key), Arc::clone(&outlet));
+            client.connect_pre_play_request(move |_, _| {
+                want_key();
+                waits.join();
+                gst_rtsp::RTSPStatusCode::Ok
+            });
+            let (began, ready) = (change.clone(), Arc::clone(&outlet));
+            client.connect_play_request(move |_, context| {
+                began(context.session().and_then(|s| s.sessionid()), true);
+                ready.joined();
+            });
+            let paused = change.clone();
+            client.connect_pause_request(move |_, context| {
+                paused(context.session().and_then(|s| s.sessionid()), false);
+            });
+        });
+    }
+
+    /// Lets clients in.
+    pub fn open(mut self, media: &RTSPMedia, events: Sender<Event>) -> Result<Self, PipelineError> {
+        let context = glib::MainContext::new();
+        self.listening.attach(Some(&context));
+        let (sessions, media) = (self.sessions.clone(), media.clone());
+        let mut told = false;
+        let tick = move || {
+            sessions.cleanup();
+            if media.status() == RTSPMediaStatus::Error && !told {
+                told = true;
+                let error = failed("the RTP pipeline failed; clients get nothing more");
+                let _ = events.send(Event::Failed(Role::Sink, error));
+            }
+            glib::ControlFlow::Continue
+        };
+        let second = Duration::from_secs(1);
+        let timer = glib::timeout_source_new(second, None, glib::Priority::DEFAULT, tick);
+        timer.attach(Some(&context));
+        self.timer = Some(timer);
+        self.thread = Some(run("rtsp", glib::MainLoop::new(Some(&context), false))?);
+        Ok(self)
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.listening.destroy();
+        if let Some(timer) = self.timer.take() {
+            timer.destroy();
+        }
+        let Some((main_loop, thread)) = self.thread.take() else { return };
+        // Connections belong to the loop's thread: they are closed there, then it ends.
+        let (server, sessions, end) =
+            (self.server.clone(), self.sessions.clone(), main_loop.clone());
+        main_loop.context().invoke(move || {
+            server.client_filter(Some(&mut |_, client| {
+                client.close();
+                RTSPFilterResult::Remove
+            }));
+            sessions.filter(Some(&mut |_, _| RTSPFilterResult::Remove));
+            end.quit();
+        });
+        let _ = thread.join();
+    }
+}
+
+/// The one media of all clients, and the thread "rtsp-media" that hears its messages.
+pub(super) struct Media {
+    pub media: RTSPMedia,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Media {
+    /// Brings the media into the state in which clients find it at any time from now on. Since
+    /// we are a user of it ourselves, it outlives every client.
+    pub fn prepare(factory: &SharedFactory, url: &str) -> Result<Self, PipelineError> {
+        let no = || failed("the RTP pipeline does not start");
+        let url = gst_rtsp::RTSPUrl::parse(url).1.ok_or_else(no)?;
+        let media = factory.construct(&url).map_err(|_| no())?;
+        let thread = RTSPThread::new(RTSPThreadType::Media).ok_or_else(no)?;
+        let (_, handle) = run("rtsp-media", thread.loop_())?;
+        let media = Media { media, thread: Some(handle) };
+        media.media.prepare(Some(thread)).map_err(|_| no())?;
+        Ok(media)
+    }
+}
+
+impl Drop for Media {
+    fn drop(&mut self) {
+        // Also ends the loop of its thread.
+        let _ = self.media.unprepare();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    name: &str,
+    main_loop: glib::MainLoop,
+) -> Result<(glib::MainLoop, JoinHandle<()>), PipelineError> {
+    let runs = main_loop.clone();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let context = runs.context();
+            let _ = context.with_thread_default(|| runs.run());
+        })
+        .map_err(|error| failed(format!("cannot start a thread: {error}")))?;
+    Ok((main_loop, thread))
+}
+
+/// Closes a connection that has just come; its "client-connected" signal must be over first.
+fn close_soon(client: &gst_rtsp_server::RTSPClient) {
+    let client = client.clone();
+    let close = move || {
+        client.close();
+        glib::ControlFlow::Break
+    };
+    let context = glib::MainContext::ref_thread_default();
+    glib::idle_source_new(None, glib::Priority::HIGH, close).attach(Some(&context));
+}
+
+/// Lets in who knows the password, by basic or digest authentication.
+fn guard(factory: &SharedFactory, user: &str, password: &str) -> gst_rtsp_server::RTSPAuth {
+    let role = gst::Structure::builder(ROLE)
+        .field(RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
+        .field(RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
+        .build();
+    factory.add_role_from_structure(&role);
+    let token =
+        gst_rtsp_server::RTSPToken::builder().field(RTSP_TOKEN_MEDIA_FACTORY_ROLE, ROLE).build();
+    let auth = gst_rtsp_server::RTSPAuth::new();
+    // A set of flags in C, an enumeration in Rust: BASIC = 1, DIGEST = 2.
+    auth.set_supported_methods(gst_rtsp::RTSPAuthMethod::__Unknown(3));
+    auth.set_realm(Some("nst-stream"));
+    auth.add_basic(&gst_rtsp_server::RTSPAuth::make_basic(user, password), &token);
+    auth.add_digest(user, password, &token);
+    auth
+}
+
+/// Why we cannot listen at `at`; GStreamer's words for it where the system has none.
+fn why_not(at: SocketAddr, message: &str) -> String {
+    let (ip, port) = (at.ip(), at.port());
+    match TcpListener::bind(at).map_err(|error| error.kind()) {
+        Err(ErrorKind::AddrInUse) => {
+            format!("cannot serve at {at}: port {port} is taken; choose another, or 0 for any")
+        }
+        Err(ErrorKind::AddrNotAvailable) => {
+            format!("cannot serve at {at}: {ip} is not an address of this machine")
+        }
+        Err(ErrorKind::PermissionDenied) => {
+            format!("cannot serve at {at}: no permission for port {port}; choose one above 1023")
+        }
+        _ => format!("cannot serve at {at}: {message}"),
+    }
+}

@@ -1,0 +1,241 @@
+//! The one encoder behind an RTSP server: frames → access units, as soon as they come.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use crate::frame::{Bytes, Frame, FrameInfo, Planes, Range};
+use crate::media::clock::LiveClock;
+use crate::media::error::PipelineError;
+use crate::media::pipeline::{Event, Pipeline, Role};
+use crate::media::video::{VideoStream, buffer_from_frame};
+
+const DESCRIPTION: &str = include_str!("../../../pipelines/encode-live.pipeline");
+
+/// A client that has just joined sees a picture within this time; so does one that lost a packet.
+const KEY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Key frames that clients ask for come no closer together, or a crowd that comes and goes would
+/// make every frame one and spoil the picture of the others.
+const KEY_GAP: Duration = Duration::from_millis(100);
+
+/// The rate assumed where the source does not say one.
+const USUAL_RATE: f64 = 30.0;
+
+/// Told how long after its capture an encoded frame left the encoder.
+pub type OnEncoded = Box<dyn Fn(Duration) + Send + Sync>;
+
+/// Turns frames into H.264 access units.
+pub(super) struct Encoder {
+    pipeline: Pipeline,
+    frames: gst_app::AppSrc,
+    encode: gst::Element,
+    keys: Arc<Keys>,
+    on_encoded: Arc<OnceLock<OnEncoded>>,
+    /// Running time of the newest frame, nanoseconds.
+    newest: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// When key frames are due. Times are in nanoseconds of running time.
+#[derive(Default)]
+struct Keys {
+    newest: AtomicU64,
+    /// A client waits for one.
+    wanted: AtomicBool,
+    /// The encoder was told and has not made it yet.
+    asked: AtomicBool,
+}
+
+impl Keys {
+    /// Whether the encoder must be told to make the frame at `now` a key frame.
+    fn due(&self, now: Duration) -> bool {
+        let since = now.saturating_sub(Duration::from_nanos(self.newest.load(Ordering::Acquire)));
+        let wanted = self.wanted.load(Ordering::Acquire) && since >= KEY_GAP;
+        (wanted || since >= KEY_INTERVAL) && !self.asked.swap(true, Ordering::AcqRel)
+    }
+
+    fn came(&self, at: Duration) {
+        self.newest.store(nanos(at), Ordering::Release);
+        self.wanted.store(false, Ordering::Release);
+        self.asked.store(false, Ordering::Release);
+    }
+}
+
+impl Encoder {
+    /// Starts the encoder and has it make a first, black picture at running time zero: its unit
+    /// says what clients must know before the first frame comes. `deliver` gets every unit after
+    /// it, with its running time and no DTS, on the encoder's thread.
+    ///
+    /// # Errors
+    /// When an element is missing, or the encoder cannot handle such frames.
+    pub fn start(
+        stream: &VideoStream,
+        clock: &LiveClock,
+        events: &Sender<Event>,
+        deliver: impl Fn(gst::Buffer) + Send + Sync + 'static,
+    ) -> Result<(Self, gst::Sample), PipelineError> {
+        let pipeline = Pipeline::parse(Role::Sink, DESCRIPTION)?;
+        clock.govern(pipeline.gst());
+        let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
+        frames.set_caps(Some(&stream.caps()?));
+        let encode = pipeline.element("encode")?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Each thread takes a slice of the picture, and slices cost quality.
+        encode.set_property("threads", cores.min(4) as u32);
+        encode.set_property("bitrate", bitrate(stream));
+        encode.set_property("key-int-max", rate(stream).round().max(1.0) as u32);
+
+        let keys = Arc::new(Keys::default());
+        let on_encoded = Arc::new(OnceLock::<OnEncoded>::new());
+        let (first, comes) = channel();
+        let units: gst_app::AppSink = pipeline.element_as("units")?;
+        let (told, timed, clock) = (Arc::clone(&keys), Arc::clone(&on_encoded), clock.clone());
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let Some(unit) = in_running_time(&sample) else { return Ok(gst::FlowSuccess::Ok) };
+                let at = unit.pts().map_or(Duration::ZERO, Duration::from);
+                if !unit.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+                    told.came(at);
+                }
+                if at.is_zero() {
+                    let _ = first.send(sample);
+                    return Ok(gst::FlowSuccess::Ok);
+                }
+                if let Some(on_encoded) = timed.get() {
+                    on_encoded(clock.now().saturating_sub(at));
+                }
+                deliver(unit);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        units.set_callbacks(callbacks);
+        pipeline.set_state(gst::State::Playing)?;
+
+        let (newest, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
+        let encoder = Encoder { pipeline, frames, encode, keys, on_encoded, newest, dropped };
+        let _ = encoder.frames.push_buffer(black(stream)?);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Ok(sample) = comes.recv_timeout(Duration::from_millis(20)) {
+                encoder.pipeline.forward(events.clone());
+                return Ok((encoder, sample));
+            }
+            if let Some(error) = encoder.pipeline.pending_error() {
+                return Err(error);
+            }
+            if Instant::now() >= deadline {
+                return Err(PipelineError::new("encode", "the H.264 encoder does not start"));
+            }
+        }
+    }
+
+    /// Takes a frame, in place of one that still waits. Frames whose time does not grow are dropped.
+    pub fn push(&self, buffer: &gst::Buffer) {
+        let Some(pts) = buffer.pts() else { return self.count_drop() };
+        if self.newest.fetch_max(pts.nseconds(), Ordering::AcqRel) >= pts.nseconds() {
+            return self.count_drop();
+        }
+        if self.frames.current_level_buffers() > 0 {
+            self.count_drop(); // the one that waits
+        }
+        if self.keys.due(pts.into()) {
+            let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
+            if let Some(pad) = self.encode.static_pad("src") {
+                pad.send_event(event);
+            }
+        }
+        // Refused only when the pipeline failed, which its bus tells.
+        let _ = self.frames.push_buffer(buffer.clone());
+    }
+
+    fn count_drop(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The next frame becomes a key frame, unless there has just been one: then a little later.
+    pub fn want_key(&self) -> impl Fn() + Send + Sync + 'static {
+        let keys = Arc::clone(&self.keys);
+        move || keys.wanted.store(true, Ordering::Release)
+    }
+
+    /// Has `told` called for every frame from now on; the first caller wins.
+    pub fn on_encoded(&self, told: OnEncoded) {
+        let _ = self.on_encoded.set(told);
+    }
+
+    /// Frames that were not encoded.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The pipeline as a Graphviz graph.
+    pub fn dot(&self) -> String {
+        self.pipeline.dot()
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn rate(stream: &VideoStream) -> f64 {
+    stream.framerate.map_or(USUAL_RATE, |(n, d)| f64::from(n) / f64::from(d.max(1)))
+}
+
+/// The highest rate in kbit/s. Quality is constant below it; 0.15 bits a pixel is ample for
+/// stylized pictures, which have more texture than camera pictures.
+fn bitrate(stream: &VideoStream) -> u32 {
+    let pixels = (stream.frame.width * stream.frame.height) as f64 * rate(stream);
+    (pixels * 0.15 / 1000.0).clamp(1_000.0, 50_000.0) as u32
+}
+
+/// A black picture at running time zero.
+fn black(stream: &VideoStream) -> Result<gst::Buffer, PipelineError> {
+    let FrameInfo { width, height, colorimetry } = stream.frame;
+    let dark = if colorimetry.range == Range::Full { 0 } else { 16 };
+    let mut bytes = vec![128; stream.layout.bytes(width, height)];
+    bytes[..width * height].fill(dark);
+    let planes = Planes::new(stream.layout, Bytes::from(bytes));
+    let pts = Some(Duration::ZERO);
+    buffer_from_frame(Frame { info: stream.frame, planes, pts, duration: None })
+}
+
+/// The unit with its running time alone: nothing is reordered, and payloaders and RTSP server take
+/// the DTS, where there is one, for its time.
+fn in_running_time(sample: &gst::SampleRef) -> Option<gst::Buffer> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    let mut unit = sample.buffer_owned()?;
+    let pts = segment.to_running_time(unit.pts()?)?;
+    let writable = unit.make_mut();
+    writable.set_pts(pts);
+    writable.set_dts(gst::ClockTime::NONE);
+    Some(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_frames_come_each_second_and_when_asked_but_not_in_bursts() {
+        let ms = Duration::from_millis;
+        let keys = Keys::default();
+        assert!(!keys.due(ms(900)));
+        assert!(keys.due(ms(1000)));
+        assert!(!keys.due(ms(1033)), "already asked for");
+        keys.came(ms(1000));
+        keys.wanted.store(true, Ordering::Release);
+        assert!(!keys.due(ms(1099)), "too soon");
+        assert!(keys.due(ms(1100)));
+        keys.came(ms(1100));
+        assert!(!keys.due(ms(1600)), "served");
+    }
+}

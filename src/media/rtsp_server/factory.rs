@@ -1,0 +1,278 @@
+//! What gst-rtsp-server asks for media: always the same one, shared by all clients.
+//!
+//! The media never waits for the source: its streams begin with a unit and a packet that were made
+//! at the start ("primers"), from which gst-rtsp-server learns all it must tell clients. Clients
+//! never get these; a pad probe holds them back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use gst::glib;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_rtsp_server as gst_rtsp_server;
+use gstreamer_rtsp_server::gst_rtsp;
+
+use gst_rtsp_server::prelude::*;
+use gst_rtsp_server::subclass::prelude::*;
+
+use crate::media::clock::LiveClock;
+
+/// How long a client that begins to watch waits for a key frame to begin with.
+const JOIN: Duration = Duration::from_millis(200);
+
+/// How long a key frame waits for the client that asked for it.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// Where units and packets go into the shared media.
+#[derive(Default)]
+pub(super) struct Outlet {
+    inlets: Mutex<Inlets>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inlets {
+    units: Option<gst_app::AppSrc>,
+    packets: Option<gst_app::AppSrc>,
+    /// Somebody watches.
+    open: bool,
+    /// The first unit after opening must be a key frame.
+    waits_for_key: bool,
+    joining: Joining,
+    newest_packet: Option<gst::ClockTime>,
+}
+
+/// A client begins to watch with a key frame: the two wait for each other, or else it would first
+/// get the rest of pictures it does not have, and show garbage.
+#[derive(Default, PartialEq, Eq)]
+enum Joining {
+    #[default]
+    Nobody,
+    /// A client waits for a key frame.
+    Client,
+    /// A key frame waits for the client to be ready.
+    KeyFrame,
+}
+
+impl Outlet {
+    fn lock(&self) -> MutexGuard<'_, Inlets> {
+        self.inlets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, units: Option<gst_app::AppSrc>, packets: Option<gst_app::AppSrc>) {
+        let mut inlets = self.lock();
+        (inlets.units, inlets.packets) = (units, packets);
+    }
+
+    /// Lets units and packets through or not, the first unit being a key frame. Without clients
+    /// nothing goes in, so that the first one gets nothing old.
+    pub fn open(&self, open: bool) {
+        let mut inlets = self.lock();
+        if open && !inlets.open {
+            inlets.waits_for_key = true;
+        }
+        inlets.open = open;
+    }
+
+    /// Waits for a key frame, which then waits for [`joined`](Outlet::joined). Short in any case,
+    /// since the thread that serves all clients waits here.
+    pub fn join(&self) {
+        let mut inlets = self.lock();
+        inlets.joining = Joining::Client;
+        let still = |inlets: &mut Inlets| inlets.joining == Joining::Client;
+        drop(self.changed.wait_timeout_while(inlets, JOIN, still));
+    }
+
+    /// The client that called [`join`](Outlet::join) is ready for units.
+    pub fn joined(&self) {
+        self.lock().joining = Joining::Nobody;
+        self.changed.notify_all();
+    }
+
+    /// Hands on an encoded picture.
+    pub fn unit(&self, unit: gst::Buffer) {
+        let mut inlets = self.lock();
+        let delta = unit.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if !delta && inlets.joining == Joining::Client {
+            inlets.joining = Joining::KeyFrame;
+            self.changed.notify_all();
+            let still = |inlets: &mut Inlets| inlets.joining == Joining::KeyFrame;
+            let waited = self.changed.wait_timeout_while(inlets, HOLD, still);
+            inlets = waited.unwrap_or_else(PoisonError::into_inner).0;
+            inlets.joining = Joining::Nobody;
+        }
+        if !inlets.open || (inlets.waits_for_key && delta) {
+            return;
+        }
+        inlets.waits_for_key = false;
+        let units = inlets.units.clone();
+        // Pushing under the lock could wait for somebody who waits for the lock.
+        drop(inlets);
+        if let Some(units) = units {
+            let _ = units.push_buffer(unit);
+        }
+    }
+
+    /// Hands on an encoded packet of sound. One whose time does not grow is dropped:
+    /// gst-rtsp-server aborts the program when times go backwards.
+    pub fn packet(&self, packet: &gst::Buffer) {
+        let mut inlets = self.lock();
+        let Some(pts) = packet.pts() else { return };
+        if !inlets.open || inlets.waits_for_key || Some(pts) <= inlets.newest_packet {
+            return;
+        }
+        inlets.newest_packet = Some(pts);
+        let packets = inlets.packets.clone();
+        drop(inlets);
+        let mut packet = packet.clone();
+        packet.make_mut().set_dts(gst::ClockTime::NONE);
+        if let Some(packets) = packets {
+            let _ = packets.push_buffer(packet);
+        }
+    }
+
+    /// No more will come: RTCP tells the clients.
+    pub fn end(&self) {
+        self.open(false);
+        let inlets = self.lock();
+        let (units, packets) = (inlets.units.clone(), inlets.packets.clone());
+        drop(inlets);
+        for source in units.iter().chain(&packets) {
+            let _ = source.end_of_stream();
+        }
+    }
+}
+
+/// One stream of the media: its format, and what gst-rtsp-server learns it from.
+pub(super) struct Primer {
+    caps: gst::Caps,
+    buffer: gst::Buffer,
+}
+
+impl Primer {
+    pub fn new(caps: gst::Caps, mut buffer: gst::Buffer) -> Self {
+        let writable = buffer.make_mut();
+        writable.set_pts(gst::ClockTime::ZERO);
+        writable.set_dts(gst::ClockTime::NONE);
+        Primer { caps, buffer }
+    }
+}
+
+/// All a factory needs to know.
+pub(super) struct Recipe {
+    /// The payloaders, in `gst-launch` syntax.
+    pub description: String,
+    pub clock: LiveClock,
+    pub outlet: Arc<Outlet>,
+    pub video: Primer,
+    pub audio: Option<Primer>,
+}
+
+mod imp {
+    use super::*;
+
+    #[derive(Default)]
+    pub struct SharedFactory {
+        pub(super) recipe: OnceLock<Recipe>,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for SharedFactory {
+        const NAME: &'static str = "NstSharedFactory";
+        type Type = super::SharedFactory;
+        type ParentType = gst_rtsp_server::RTSPMediaFactory;
+    }
+
+    impl ObjectImpl for SharedFactory {}
+
+    impl RTSPMediaFactoryImpl for SharedFactory {
+        /// The same for every address that leads here (the default tells apart port and query, so
+        /// that a client could have any number of medias built).
+        fn gen_key(&self, _url: &gst_rtsp::RTSPUrl) -> Option<glib::GString> {
+            Some("live".into())
+        }
+
+        fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
+            let recipe = self.recipe.get()?;
+            let lines = recipe.description.lines().filter(|l| !l.trim_start().starts_with('#'));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            let bin = gst::parse::bin_from_description(&text, false).ok()?;
+            let inlet = |name, primer: &Primer| {
+                let source = bin.by_name(name).and_downcast::<gst_app::AppSrc>()?;
+                prime(&source, primer);
+                Some(source)
+            };
+            let units = inlet("units", &recipe.video);
+            let packets = recipe.audio.as_ref().and_then(|audio| inlet("packets", audio));
+            recipe.outlet.set(units, packets);
+            Some(bin.upcast())
+        }
+
+        fn create_pipeline(&self, media: &gst_rtsp_server::RTSPMedia) -> Option<gst::Pipeline> {
+            let pipeline = self.parent_create_pipeline(media)?;
+            // With our clock and base time a unit's time means the same here as at the encoder.
+            self.recipe.get()?.clock.govern(&pipeline);
+            media.connect_prepared(hold_primers_back);
+            Some(pipeline)
+        }
+    }
+}
+
+glib::wrapper! {
+    /// A factory whose one media is fed through an [`Outlet`].
+    pub struct SharedFactory(ObjectSubclass<imp::SharedFactory>)
+        @extends gst_rtsp_server::RTSPMediaFactory;
+}
+
+impl SharedFactory {
+    pub(super) fn new(recipe: Recipe) -> Self {
+        let factory: Self = glib::Object::new();
+        let _ = factory.imp().recipe.set(recipe);
+        factory.set_shared(true);
+        factory.set_suspend_mode(gst_rtsp_server::RTSPSuspendMode::None);
+        // Multicast would send to a whole network what was meant for one address.
+        factory.set_protocols(gst_rtsp::RTSPLowerTrans::UDP | gst_rtsp::RTSPLowerTrans::TCP);
+        factory.set_publish_clock_mode(gst_rtsp_server::RTSPPublishClockMode::None);
+        // A key frame is a burst of packets: the socket must hold one.
+        factory.set_buffer_size(1 << 20);
+        factory
+    }
+}
+
+/// Has an appsrc begin with its primer.
+fn prime(source: &gst_app::AppSrc, primer: &Primer) {
+    source.set_caps(Some(&primer.caps));
+    let (buffer, done) = (primer.buffer.clone(), AtomicBool::new(false));
+    let callbacks = gst_app::AppSrcCallbacks::builder()
+        .need_data(move |source, _| {
+            if !done.swap(true, Ordering::AcqRel) {
+                let _ = source.push_buffer(buffer.clone());
+            }
+        })
+        .build();
+    source.set_callbacks(callbacks);
+}
+
+/// gst-rtsp-server blocks each stream behind its primer until a client plays it. What then comes
+/// out first is old, and a client that takes it for new would show the rest too late.
+fn hold_primers_back(media: &gst_rtsp_server::RTSPMedia) {
+    for stream in (0..media.n_streams()).filter_map(|i| media.stream(i)) {
+        let rtp = stream.srcpad().and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
+        let name = format!("send_rtp_src_{}", stream.index());
+        let Some(pad) = rtp.and_then(|rtp| rtp.static_pad(&name)) else { continue };
+        let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        pad.add_probe(kinds, |_, info| {
+            let pts = match &info.data {
+                Some(gst::PadProbeData::Buffer(buffer)) => buffer.pts(),
+                Some(gst::PadProbeData::BufferList(list)) => list.get(0).and_then(|b| b.pts()),
+                _ => None,
+            };
+            match pts {
+                Some(gst::ClockTime::ZERO) => gst::PadProbeReturn::Drop,
+                _ => gst::PadProbeReturn::Remove,
+            }
+        });
+    }
+}

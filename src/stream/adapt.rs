@@ -1,0 +1,114 @@
+//! `--adapt`: which scale lets the network keep the source's rate.
+
+use std::time::{Duration, Instant};
+
+/// Steps of about 1/√2 in area each: a change is seen, but no jolt.
+const SCALES: [f64; 9] = [1.0, 0.84, 0.71, 0.59, 0.5, 0.42, 0.35, 0.3, 0.25];
+/// At most one change in this time.
+const BETWEEN_CHANGES: Duration = Duration::from_secs(5);
+/// Down when a step takes more than this share of the time between two frames…
+const TOO_SLOW: f64 = 0.95;
+/// …and up only when the larger scale would take less than this share, or it would swing.
+const ROOM: f64 = 0.7;
+
+/// Chooses among fixed scales by how long steps take.
+#[derive(Debug)]
+pub struct Adapter {
+    /// Never above this.
+    highest: f64,
+    scale: f64,
+    changed: Option<Instant>,
+    /// Moving average of the time of a step, at the current scale.
+    step: Option<f64>,
+}
+
+impl Adapter {
+    /// Begins at the scale the user asked for, which is the highest it will take.
+    pub fn new(highest: f64) -> Self {
+        Adapter { highest, scale: highest, changed: None, step: None }
+    }
+
+    /// A step took `took` while frames come every `interval`: the new scale, if it should change.
+    pub fn step(&mut self, took: Duration, interval: Duration, now: Instant) -> Option<f64> {
+        let took = took.as_secs_f64();
+        // Half a dozen steps: quick enough to help, slow enough not to follow every hiccup.
+        let average = self.step.map_or(took, |step| step + (took - step) / 6.0);
+        self.step = Some(average);
+        if self.changed.is_some_and(|at| now - at < BETWEEN_CHANGES) {
+            return None;
+        }
+        let share = average / interval.as_secs_f64().max(1e-6);
+        // The network's work goes with the number of pixels.
+        let would = |scale: f64| share * (scale / self.scale).powi(2);
+        let allowed = |scale: &&f64| **scale <= self.highest;
+        let next = if share > TOO_SLOW {
+            let smaller = SCALES.iter().filter(|s| **s < self.scale);
+            let fits = smaller.clone().find(|s| would(**s) <= TOO_SLOW);
+            fits.or(smaller.last()).copied()
+        } else {
+            let larger = SCALES.iter().filter(allowed).chain([&self.highest]);
+            larger
+                .filter(|s| **s > self.scale && would(**s) < ROOM)
+                .copied()
+                .fold(None, |best: Option<f64>, s| Some(best.map_or(s, |b| b.max(s))))
+        }?;
+        let share_then = would(next);
+        self.scale = next;
+        self.changed = Some(now);
+        self.step = Some(share_then * interval.as_secs_f64());
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(40);
+
+    /// Runs a network whose full-size step takes `full` for `seconds`, and counts changes.
+    fn run(adapter: &mut Adapter, full: f64, seconds: f64, start: &mut Instant) -> (f64, usize) {
+        let (mut changes, mut elapsed) = (0, 0.0);
+        while elapsed < seconds {
+            let took = Duration::from_secs_f64(full * adapter.scale.powi(2));
+            let step = took.max(FRAME);
+            *start += step;
+            elapsed += step.as_secs_f64();
+            changes += usize::from(adapter.step(took, FRAME, *start).is_some());
+        }
+        (adapter.scale, changes)
+    }
+
+    #[test]
+    fn a_slow_network_gets_a_smaller_picture_that_it_can_keep_up_with() {
+        let (mut adapter, mut now) = (Adapter::new(1.0), Instant::now());
+        let (scale, changes) = run(&mut adapter, 0.150, 30.0, &mut now);
+        assert_eq!(scale, 0.5);
+        assert_eq!(changes, 1, "it went there at once and stayed");
+    }
+
+    #[test]
+    fn it_grows_again_when_there_is_room_but_never_beyond_what_was_asked() {
+        let (mut adapter, mut now) = (Adapter::new(0.84), Instant::now());
+        run(&mut adapter, 0.2, 20.0, &mut now);
+        assert!(adapter.scale < 0.5);
+        let (scale, changes) = run(&mut adapter, 0.01, 30.0, &mut now);
+        assert_eq!(scale, 0.84);
+        assert!(changes <= 6, "{changes} changes in 30 s");
+    }
+
+    #[test]
+    fn a_hopeless_network_ends_at_the_smallest_scale() {
+        let (mut adapter, mut now) = (Adapter::new(1.0), Instant::now());
+        assert_eq!(run(&mut adapter, 30.0, 200.0, &mut now).0, 0.25);
+    }
+
+    #[test]
+    fn just_fast_enough_does_not_swing() {
+        let (mut adapter, mut now) = (Adapter::new(1.0), Instant::now());
+        let (_, changes) = run(&mut adapter, 0.037, 60.0, &mut now);
+        assert_eq!(changes, 0);
+        let (_, changes) = run(&mut adapter, 0.045, 60.0, &mut now);
+        assert_eq!(changes, 1);
+    }
+}

@@ -1,0 +1,220 @@
+//! What a live picture looks like right now, and how it changes: cross-fades between models and
+//! between scales.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::engine::stylizer::{NetworkStylizer, StyleMix};
+use crate::frame::Frame;
+use crate::stylizer::{StylizeError, Stylizer};
+
+/// A change of the model fades over this long, a change of the scale over half of it.
+const MODEL_FADE: Duration = Duration::from_secs(1);
+const SCALE_FADE: Duration = Duration::from_millis(500);
+
+/// Which model, at which scale, how strongly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Look {
+    /// Number of the model among those that are loaded.
+    pub model: usize,
+    /// Fraction of the size at which is painted.
+    pub scale: f64,
+    /// Strength and colour preservation.
+    pub mix: StyleMix,
+}
+
+/// The look that is wanted; may be changed from any thread, counts from the next frame on.
+#[derive(Debug, Clone)]
+pub struct Wanted(Arc<Mutex<Look>>);
+
+impl Wanted {
+    /// Begins with this look.
+    pub fn new(look: Look) -> Self {
+        Wanted(Arc::new(Mutex::new(look)))
+    }
+
+    /// The look that is wanted now.
+    pub fn get(&self) -> Look {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes it, and returns what it is then.
+    pub fn change(&self, change: impl FnOnce(&mut Look)) -> Look {
+        let mut look = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut look);
+        *look
+    }
+}
+
+/// A stylizer whose scale and mix can be set.
+pub trait Adjustable: Stylizer {
+    /// For the next batches.
+    fn adjust(&mut self, scale: f64, mix: StyleMix);
+}
+
+impl Adjustable for NetworkStylizer {
+    fn adjust(&mut self, scale: f64, mix: StyleMix) {
+        self.set_scale(scale);
+        self.set_mix(mix);
+    }
+}
+
+/// Paints with the look that is wanted; a change of model or scale fades in, during which both are
+/// painted and the rate may halve.
+pub struct Looks<S> {
+    models: Vec<S>,
+    wanted: Wanted,
+    /// Model and scale that are shown.
+    shown: (usize, f64),
+    fade: Option<Fade>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fade {
+    to: (usize, f64),
+    began: Instant,
+    takes: Duration,
+}
+
+impl<S: Adjustable> Looks<S> {
+    /// `models` must not be empty; a number in `wanted` beyond them means the last one.
+    pub fn new(models: Vec<S>, wanted: Wanted) -> Self {
+        let look = wanted.get();
+        Looks { models, wanted, shown: (look.model, look.scale), fade: None }
+    }
+
+    /// True while two looks are painted.
+    pub fn fading(&self) -> bool {
+        self.fade.is_some()
+    }
+
+    fn paint(
+        &mut self,
+        (model, scale): (usize, f64),
+        mix: StyleMix,
+        batch: &mut [Frame],
+    ) -> Result<(), StylizeError> {
+        let last = self.models.len().saturating_sub(1);
+        let Some(stylizer) = self.models.get_mut(model.min(last)) else { return Ok(()) };
+        stylizer.adjust(scale, mix);
+        stylizer.stylize(batch)
+    }
+
+    /// Begins a fade if something else is wanted, ends one that is over; how far it is, 0–1.
+    fn advance(&mut self, look: Look, now: Instant) -> Option<(Fade, f64)> {
+        let target = (look.model, look.scale);
+        if self.fade.is_none() && target != self.shown {
+            let takes = if look.model == self.shown.0 { SCALE_FADE } else { MODEL_FADE };
+            self.fade = Some(Fade { to: target, began: now, takes });
+        }
+        let fade = self.fade?;
+        let share = (now - fade.began).as_secs_f64() / fade.takes.as_secs_f64();
+        if share >= 1.0 {
+            self.shown = fade.to;
+            self.fade = None;
+            return None;
+        }
+        Some((fade, share))
+    }
+}
+
+impl<S: Adjustable> Stylizer for Looks<S> {
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        let look = self.wanted.get();
+        let Some((fade, share)) = self.advance(look, Instant::now()) else {
+            return self.paint(self.shown, look.mix, batch);
+        };
+        let mut next = batch.to_vec();
+        self.paint(self.shown, look.mix, batch)?;
+        self.paint(fade.to, look.mix, &mut next)?;
+        for (frame, next) in batch.iter_mut().zip(&next) {
+            blend(frame.planes.bytes_mut(), next.planes.bytes(), share);
+        }
+        Ok(())
+    }
+}
+
+/// `a` becomes (1 − share)·a + share·b, rounded.
+fn blend(a: &mut [u8], b: &[u8], share: f64) {
+    // 8 bits of fraction: finer than a step of the samples.
+    let share = (share.clamp(0.0, 1.0) * 256.0).round() as u32;
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = ((u32::from(*a) * (256 - share) + u32::from(*b) * share + 128) >> 8) as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::rgb_frame;
+
+    /// Paints everything in one value, and remembers at which scale.
+    struct Flat(u8, f64);
+
+    impl Stylizer for Flat {
+        fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+            batch.iter_mut().for_each(|f| f.planes.bytes_mut().fill(self.0));
+            Ok(())
+        }
+    }
+
+    impl Adjustable for Flat {
+        fn adjust(&mut self, scale: f64, _mix: StyleMix) {
+            self.1 = scale;
+        }
+    }
+
+    fn look(model: usize, scale: f64) -> Look {
+        Look { model, scale, mix: StyleMix::default() }
+    }
+
+    fn value(looks: &mut Looks<Flat>) -> u8 {
+        let mut batch = [rgb_frame(2, 1, vec![0; 6])];
+        looks.stylize(&mut batch).unwrap();
+        batch[0].planes.bytes()[0]
+    }
+
+    #[test]
+    fn a_change_of_model_fades_in_and_then_only_the_new_one_paints() {
+        let wanted = Wanted::new(look(0, 1.0));
+        let mut looks = Looks::new(vec![Flat(0, 0.0), Flat(200, 0.0)], wanted.clone());
+        assert_eq!(value(&mut looks), 0);
+        wanted.change(|look| look.model = 1);
+        assert!(value(&mut looks) < 100, "it begins with the old picture");
+        let fade = looks.fade.as_mut().unwrap();
+        fade.began -= MODEL_FADE / 2;
+        let middle = value(&mut looks);
+        assert!((95..150).contains(&middle), "{middle}");
+        looks.fade.as_mut().unwrap().began -= MODEL_FADE;
+        assert_eq!(value(&mut looks), 200);
+        assert!(looks.fade.is_none());
+    }
+
+    #[test]
+    fn a_change_of_scale_fades_faster_and_one_fade_follows_the_other() {
+        let wanted = Wanted::new(look(0, 1.0));
+        let mut looks = Looks::new(vec![Flat(7, 0.0), Flat(9, 0.0)], wanted.clone());
+        wanted.change(|look| look.scale = 0.5);
+        value(&mut looks);
+        assert_eq!(looks.fade.unwrap().takes, SCALE_FADE);
+        wanted.change(|look| look.model = 1);
+        value(&mut looks);
+        assert_eq!(looks.fade.unwrap().to, (0, 0.5), "the first fade is finished first");
+        looks.fade.as_mut().unwrap().began -= SCALE_FADE;
+        value(&mut looks);
+        value(&mut looks);
+        assert_eq!(looks.fade.unwrap().to, (1, 0.5));
+        assert_eq!(looks.models[0].1, 0.5);
+    }
+
+    #[test]
+    fn blending_is_exact_at_both_ends() {
+        let mut a = [0, 10, 255];
+        blend(&mut a, &[255, 20, 0], 0.0);
+        assert_eq!(a, [0, 10, 255]);
+        blend(&mut a, &[255, 20, 0], 1.0);
+        assert_eq!(a, [255, 20, 0]);
+        blend(&mut a, &[0, 20, 255], 0.5);
+        assert_eq!(a, [128, 20, 128]);
+    }
+}

@@ -1,0 +1,111 @@
+//! A network camera: gst-rtsp-server with a live source.
+
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_rtsp_server as server;
+
+use gst::glib;
+use gst::prelude::*;
+use server::prelude::*;
+
+use crate::timecode;
+
+/// A running camera; it is gone when dropped.
+pub struct Camera {
+    context: glib::MainContext,
+    main: glib::MainLoop,
+    thread: Option<std::thread::JoinHandle<()>>,
+    server: server::RTSPServer,
+    port: u16,
+    epoch: timecode::Epoch,
+}
+
+const VIDEO: &str = "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 \
+    ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96";
+const SOUND: &str = "audiotestsrc is-live=true ! audioconvert ! avenc_aac ! aacparse \
+    ! rtpmp4gpay name=pay1 pt=97";
+const TIMECODE: &str = "appsrc name=frames is-live=true format=time do-timestamp=true \
+    ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 quantizer=10 \
+    ! rtph264pay name=pay0 pt=96";
+
+impl Camera {
+    pub fn with_sound() -> Self {
+        Self::start(&format!("( {VIDEO}  {SOUND} )"), None)
+    }
+
+    /// Its picture is the time, in blocks.
+    pub fn with_timecode() -> Self {
+        Self::start(&format!("( {TIMECODE} )"), None)
+    }
+
+    pub fn guarded(user: &str, password: &str) -> Self {
+        Self::start(&format!("( {VIDEO} )"), Some((user, password)))
+    }
+
+    fn start(launch: &str, user: Option<(&str, &str)>) -> Self {
+        gst::init().unwrap();
+        let context = glib::MainContext::new();
+        let server = server::RTSPServer::new();
+        server.set_address("127.0.0.1");
+        server.set_service("0");
+        let factory = server::RTSPMediaFactory::new();
+        factory.set_launch(launch);
+        factory.set_shared(true);
+        let epoch = timecode::Epoch::now();
+        let clock = epoch;
+        factory.connect_media_configure(move |_, media| {
+            let bin = media.element().downcast::<gst::Bin>().unwrap();
+            if let Some(frames) = bin.by_name("frames").and_downcast::<gst_app::AppSrc>() {
+                timecode::draw_into(&frames, clock);
+            }
+        });
+        if let Some((user, password)) = user {
+            let auth = server::RTSPAuth::new();
+            let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
+            auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
+            server.set_auth(Some(&auth));
+            factory.add_role_from_structure(
+                &gst::Structure::builder("user")
+                    .field("media.factory.access", true)
+                    .field("media.factory.construct", true)
+                    .build(),
+            );
+        }
+        server.mount_points().unwrap().add_factory("/cam", factory);
+        let main = glib::MainLoop::new(Some(&context), false);
+        server.attach(Some(&context)).unwrap();
+        let port = server.bound_port() as u16;
+        let runs = main.clone();
+        let thread = std::thread::spawn(move || {
+            let _ = runs.context().with_thread_default(|| runs.run());
+        });
+        Camera { context, main, thread: Some(thread), server, port, epoch }
+    }
+
+    pub fn url(&self) -> String {
+        format!("rtsp://127.0.0.1:{}/cam", self.port)
+    }
+
+    pub fn epoch(&self) -> timecode::Epoch {
+        self.epoch
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        let server = self.server.clone();
+        let (done, waits) = std::sync::mpsc::channel();
+        self.context.invoke(move || {
+            // Clients are told, as when a camera is switched off.
+            server.client_filter(Some(&mut |_: &server::RTSPServer, _: &server::RTSPClient| {
+                server::RTSPFilterResult::Remove
+            }));
+            let _ = done.send(());
+        });
+        let _ = waits.recv_timeout(Duration::from_secs(5));
+        self.main.quit();
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}

@@ -1,0 +1,176 @@
+//! The program while it runs, and its peers.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::common::nst;
+
+/// Longer than any of these runs takes to begin or to end.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A run; killed when dropped.
+pub struct Live {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    reads: Option<std::thread::JoinHandle<()>>,
+}
+
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Live {
+    pub fn start(args: &[&str]) -> Self {
+        Self::spawn(nst().args(["-m", "mosaic"]).args(args))
+    }
+
+    /// With an RTSP server on a free port as output.
+    pub fn serve(args: &[&str]) -> Self {
+        Self::start(&[args, &["-o", "rtsp://127.0.0.1:0/art"]].concat())
+    }
+
+    pub fn on(screen: &Screen, args: &[&str]) -> Self {
+        Self::spawn(nst().env("DISPLAY", &screen.name).args(["-m", "mosaic"]).args(args))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (text, pipe) = (Arc::clone(&stderr), child.stderr.take().unwrap());
+        let reads = std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                *text.lock().unwrap() += &(line + "\n");
+            }
+        });
+        Live { child, stderr, reads: Some(reads) }
+    }
+
+    /// The address that it says it serves.
+    pub fn served(&self) -> String {
+        let started = Instant::now();
+        loop {
+            let said = self.stderr.lock().unwrap().clone();
+            if let Some(url) = said.lines().find_map(|l| l.strip_prefix("serving ")) {
+                return url.trim().to_owned();
+            }
+            assert!(started.elapsed() < LIMIT, "it serves nothing: {said}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn interrupt(self) -> Ended {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        self.wait()
+    }
+
+    pub fn wait(mut self) -> Ended {
+        let started = Instant::now();
+        let status: ExitStatus = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(started.elapsed() < LIMIT, "no end: {}", self.stderr.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        self.reads.take().unwrap().join().unwrap();
+        let mut stdout = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        let stderr = self.stderr.lock().unwrap().clone();
+        Ended { code: status.code(), stdout, stderr }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `codec,kind` of every stream that ffprobe sees.
+pub fn ffprobe_streams(url: &str, transport: &str) -> String {
+    let out = Command::new("timeout")
+        .args(["60", "ffprobe", "-v", "error", "-rtsp_transport", transport])
+        .args(["-show_entries", "stream=codec_name,codec_type", "-of", "csv=p=0", url])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// An ffmpeg that decodes so many frames over TCP.
+pub fn ffmpeg_client(url: &str, frames: usize) -> Child {
+    Command::new("timeout")
+        .args(["-k", "5", "90", "ffmpeg", "-v", "error", "-nostdin", "-rtsp_transport", "tcp"])
+        .args(["-i", url, "-an", "-frames:v", &frames.to_string()])
+        .args(["-fps_mode", "passthrough", "-f", "framecrc", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// How many frames the client decoded.
+pub fn frames_of(client: Child) -> usize {
+    let out = client.wait_with_output().unwrap();
+    String::from_utf8_lossy(&out.stdout).lines().filter(|l| !l.starts_with('#')).count()
+}
+
+pub fn ffmpeg_frames(url: &str, frames: usize) -> usize {
+    frames_of(ffmpeg_client(url, frames))
+}
+
+pub fn can_watch(url: &str) -> bool {
+    ffmpeg_frames(url, 1) == 1
+}
+
+/// An X server without a screen.
+pub struct Screen {
+    server: Child,
+    pub name: String,
+}
+
+impl Screen {
+    pub fn start() -> Self {
+        let mut server = Command::new("Xvfb")
+            // Without -noreset it starts anew whenever the last client goes, and refuses meanwhile.
+            .args(["-displayfd", "1", "-noreset", "-screen", "0", "640x480x24"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut number = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut number).unwrap();
+        Screen { server, name: format!(":{}", number.trim()) }
+    }
+
+    /// Looks at the screen until something bright is on it.
+    pub fn wait_for_picture(&self, limit: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            let shot = Command::new("import")
+                .env("DISPLAY", &self.name)
+                .args(["-window", "root", "-depth", "8", "gray:-"])
+                .output()
+                .unwrap();
+            if shot.stdout.iter().filter(|v| **v > 200).count() > 500 {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        false
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
