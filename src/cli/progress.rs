@@ -1,6 +1,6 @@
 //! What the user sees of a run: an estimate, a bar on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,7 +40,8 @@ impl Reporter {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            // Not eprintln!, which panics when the reader has gone away (`2>&1 | head`).
+            None => drop(writeln!(std::io::stderr(), "{text}")),
         }
     }
 
