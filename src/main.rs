@@ -1,5 +1,6 @@
 //! The `nst-stream` program: parse, log, run, exit code.
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            eprintln!("nst-stream: {error:#}");
+            // Not eprintln!, which panics when nobody reads.
+            let _ = writeln!(std::io::stderr(), "nst-stream: {error:#}");
             let usage = error.is::<UsageError>();
             ExitCode::from(if usage { WRONG_USAGE } else { FAILED })
         }
@@ -35,6 +37,7 @@ fn log(verbose: u8, quiet: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
         .init();

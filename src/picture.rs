@@ -15,28 +15,28 @@ use crate::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// The file cannot be opened or read.
-    #[error("cannot read '{}': {source}", path.display())]
+    #[error("cannot read '{}': {error}", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The data is damaged or of a kind that is not supported.
-    #[error("cannot decode '{}': {source}", path.display())]
+    #[error("cannot decode '{}': {error}", path.display())]
     Decode {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: image::ImageError,
+        error: image::ImageError,
     },
     /// The file cannot be written.
-    #[error("cannot write '{}': {source}", path.display())]
+    #[error("cannot write '{}': {error}", path.display())]
     Write {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: image::ImageError,
+        error: image::ImageError,
     },
 }
 
@@ -84,8 +84,8 @@ impl Picture {
     /// # Errors
     /// [`PictureError`].
     pub fn open(path: &Path) -> Result<Self, PictureError> {
-        let read = |source| PictureError::Read { path: path.to_owned(), source };
-        let decode = |source| PictureError::Decode { path: path.to_owned(), source };
+        let read = |error| PictureError::Read { path: path.to_owned(), error };
+        let decode = |error| PictureError::Decode { path: path.to_owned(), error };
         let mut reader = ImageReader::open(path).map_err(read)?;
         reader = reader.with_guessed_format().map_err(read)?;
         let mut limits = image::Limits::default();
@@ -115,7 +115,7 @@ impl Picture {
     /// # Errors
     /// [`PictureError::Write`].
     pub fn save(&self, path: &Path, name: &Path) -> Result<(), PictureError> {
-        let write = |source| PictureError::Write { path: name.to_owned(), source };
+        let write = |error| PictureError::Write { path: name.to_owned(), error };
         let file = std::fs::File::create(path).map_err(|e| write(e.into()))?;
         let file = BufWriter::new(file);
         let (width, height) = (self.frame.info.width as u32, self.frame.info.height as u32);

@@ -5,6 +5,7 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
 
 fn identity(job: &VideoJob) -> Summary {
     let stop = AtomicBool::new(false);
-    stylize_video(job, &mut Identity, &stop, &mut Silent).unwrap()
+    stylize_video(job, &mut Identity, &stop, &Arc::default(), &mut Silent).unwrap()
 }
 
 fn assert_same_times(input: &[f64], output: &[f64], tolerance: f64) {
@@ -168,7 +169,8 @@ fn told_to_stop_it_finishes_what_is_made_and_the_sound_ends_with_the_picture() {
             let stop = &stop;
             let run = scope.spawn(move || {
                 let mut slow = Slow(Duration::from_millis(40));
-                stylize_video(&job(&input, &path), &mut slow, stop, &mut Silent).unwrap()
+                stylize_video(&job(&input, &path), &mut slow, stop, &Arc::default(), &mut Silent)
+                    .unwrap()
             });
             std::thread::sleep(Duration::from_millis(1500));
             stop.store(true, Ordering::Release);
@@ -201,14 +203,16 @@ fn a_failing_network_leaves_what_was_made_under_a_partial_name() {
     let output = folder.path().join("out.mp4");
     let stop = AtomicBool::new(false);
     let input = bunny();
-    let run = stylize_video(&job(&input, &output), &mut Fails(20), &stop, &mut Silent);
+    let run =
+        stylize_video(&job(&input, &output), &mut Fails(20), &stop, &Arc::default(), &mut Silent);
     let error = format!("{:#}", run.unwrap_err());
     assert!(error.contains("20 frames") && error.contains("no luck"), "{error}");
     assert!(!output.exists());
     assert_eq!(frame_times(&folder.path().join("out.partial.mp4")).len(), 20);
 
     let output = folder.path().join("none.mp4");
-    let run = stylize_video(&job(&input, &output), &mut Fails(0), &stop, &mut Silent);
+    let run =
+        stylize_video(&job(&input, &output), &mut Fails(0), &stop, &Arc::default(), &mut Silent);
     assert!(format!("{:#}", run.unwrap_err()).contains("no luck"));
     assert!(!output.exists() && !folder.path().join("none.partial.mp4").exists());
 }
@@ -228,7 +232,7 @@ fn a_batch_holds_frames_in_order() {
     let (input, stop) = (carphone(), AtomicBool::new(false));
     let mut batches = Batches(Vec::new());
     let job = VideoJob { batch: 7, ..job(&input, &output) };
-    stylize_video(&job, &mut batches, &stop, &mut Silent).unwrap();
+    stylize_video(&job, &mut batches, &stop, &Arc::default(), &mut Silent).unwrap();
     assert_eq!(batches.0.iter().sum::<usize>(), 120);
     assert!(batches.0[..17].iter().all(|n| *n == 7) && batches.0[17] == 1, "{:?}", batches.0);
     assert_eq!(frame_times(&output).len(), 120);

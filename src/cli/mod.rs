@@ -87,17 +87,22 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nst-stream", &mut script);
-            print(&String::from_utf8_lossy(&script));
+            print(&String::from_utf8_lossy(&script))?;
             Ok(Outcome::Done)
         }
     }
 }
 
 /// Prints to stdout; a reader that has gone away (`| head`) is no error.
-fn print(text: &str) {
-    use std::io::Write;
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("cannot write to stdout"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -23,12 +23,7 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
         "engine": device::report(),
         "media": media()?,
     });
-    if args.json {
-        super::print(&format!("{report:#}\n"));
-    } else {
-        super::print(&as_text(&report));
-    }
-    Ok(())
+    if args.json { super::print(&format!("{report:#}\n")) } else { super::print(&as_text(&report)) }
 }
 
 #[cfg(feature = "media")]

@@ -1,6 +1,6 @@
 //! What the user sees of a run: an estimate, a bar on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -58,9 +58,9 @@ impl Reporter {
             _ if self.quiet => {}
             Some(bar) => bar.println(text),
             // While keys are watched the terminal is raw: a new line does not begin at the left.
-            None if self.line => eprint!("\r\x1b[K{text}\r\n"),
-            None if self.terminal => eprint!("{text}\r\n"),
-            None => eprintln!("{text}"),
+            None if self.line => write_out(&format!("\r\x1b[K{text}\r\n")),
+            None if self.terminal => write_out(&format!("{text}\r\n")),
+            None => write_out(&format!("{text}\n")),
         }
     }
 
@@ -70,7 +70,7 @@ impl Reporter {
             bar.finish_and_clear();
         }
         if std::mem::take(&mut self.line) {
-            eprint!("\r\x1b[K");
+            write_out("\r\x1b[K");
         }
     }
 
@@ -147,7 +147,7 @@ impl Observer for Reporter {
             }
             let text = status_line(status, rates, &self.models);
             if self.terminal {
-                eprint!("\r\x1b[K{text}");
+                write_out(&format!("\r\x1b[K{text}"));
                 self.line = true;
             } else if self.last_line.elapsed() >= LINE_EVERY {
                 self.last_line = now;
@@ -155,6 +155,12 @@ impl Observer for Reporter {
             }
         }
     }
+}
+
+/// To stderr; not by eprint!, which panics when the reader has gone away (`2>&1 | head`).
+fn write_out(text: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
 /// "in 30.0 fps, out 12.1 fps, 532 dropped, delay 110/160 ms, mosaic"

@@ -194,6 +194,13 @@ impl StreamArgs {
         if self.preview.is_some() && !picture {
             return usage("--preview makes a picture: give an --output of .png or .jpg".to_owned());
         }
+        let parts =
+            [("--start", self.start), ("--duration", self.duration), ("--preview", self.preview)];
+        if let Some((option, _)) = parts.iter().find(|(_, time)| time.is_some())
+            && picture::is_picture(&input)
+        {
+            return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
+        }
         if same_file(&input, &output) {
             return usage(format!("'{}' is both input and output", input.display()));
         }
@@ -260,7 +267,7 @@ pub(super) fn report(
     reporter.finish();
     let summary = result?;
     if args.json {
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&summary)?));
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     }
     reporter.note(&in_words(&summary));
     Ok(if summary.interrupted { Outcome::Interrupted } else { Outcome::Done })
@@ -294,11 +301,18 @@ pub(super) fn on_interrupt() -> Result<Arc<AtomicBool>> {
         if asked.swap(true, Ordering::AcqRel) {
             #[cfg(feature = "media")]
             super::keys::restore();
-            eprintln!("\nnst-stream: stopped at once; what was made lies in a partial file");
-            std::process::exit(130);
+            say("\nnst-stream: stopped at once; what was made lies in a partial file");
+            // Not std's exit: C++ destructors would run under the feet of working threads.
+            signal_hook::low_level::exit(130);
         }
-        eprintln!("\nnst-stream: finishing what is made so far; once more stops at once");
+        say("\nnst-stream: finishing what is made so far; once more stops at once");
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)
+}
+
+/// To stderr, whether or not anybody reads.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -66,13 +66,13 @@ impl PipelineError {
         } else {
             ErrorKind::Other
         };
+        let text = if error.matches(gst::StreamError::TypeNotFound) {
+            "it is of no known video format".to_owned()
+        } else {
+            error.message().trim_end_matches('.').to_owned()
+        };
         let element = message.src().map_or_else(|| "pipeline".to_owned(), |s| s.name().to_string());
-        PipelineError {
-            error: error.message().trim_end_matches('.').to_owned(),
-            debug: message.debug().map(|d| d.to_string()),
-            element,
-            kind,
-        }
+        PipelineError { error: text, debug: message.debug().map(|d| d.to_string()), element, kind }
     }
 
     /// From a `missing-plugin` message: names what is missing and the package that brings it.

@@ -70,7 +70,7 @@ impl VideoSource {
             && start >= whole
         {
             let text = format!(
-                "--start {:.3} s lies behind its end ({:.3} s)",
+                "there is nothing at {:.3} s: it ends at {:.3} s",
                 start.as_secs_f64(),
                 whole.as_secs_f64()
             );

@@ -74,7 +74,8 @@ impl VideoStream {
     pub fn frames(&self) -> Option<u64> {
         let (n, d) = self.framerate?;
         let seconds = self.duration?.as_secs_f64();
-        Some((seconds * f64::from(n) / f64::from(d)).round() as u64)
+        // Down: containers often say how long the sound is, which outlasts the last frame.
+        Some((seconds * f64::from(n) / f64::from(d) + 0.01).floor() as u64)
     }
 }
 

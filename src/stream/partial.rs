@@ -21,6 +21,9 @@ impl PartialFile {
     /// # Errors
     /// When the folder is missing or not writable.
     pub fn beside(target: &Path) -> Result<Self, std::io::Error> {
+        // Through a link: what is to be replaced is the file, not the link to it.
+        let real = target.canonicalize();
+        let target = real.as_deref().unwrap_or(target);
         let stem = target.file_stem().unwrap_or_default().to_string_lossy();
         let ending = target.extension().unwrap_or_default().to_string_lossy();
         for number in 1..1000 {

@@ -67,8 +67,7 @@ impl EngineOptions {
         observer: &mut dyn Observer,
     ) -> Result<(Vec<NetworkStylizer>, Device)> {
         let (device, note) = device::resolve(self.device)?;
-        // A CPU where nobody asked for more is no news; elsewhere it is.
-        note.iter().for_each(|note| tracing::info!("{note}"));
+        note.iter().for_each(|note| observer.note(note));
         let (precision, note) = self.precision.resolve(device)?;
         note.iter().for_each(|note| observer.note(note));
         tracing::info!("{device}, {precision}");

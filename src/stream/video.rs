@@ -178,7 +178,9 @@ fn make(
                 dump_dot(job.dump_dot, source, &sink)?;
                 let queues = Queues { decoded: &close_decoded, styled: &close_styled };
                 watch(&said, &queues, &sink, &early, stop, &mut || {
-                    observer.progress(&Progress { stats, total });
+                    if !stop.load(Ordering::Acquire) {
+                        observer.progress(&Progress { stats, total });
+                    }
                 })
             });
         if watched.is_err() {
@@ -209,7 +211,17 @@ fn make(
         Err(_) => bail!("the encoder thread broke down"),
     }
     match watched {
-        Ok(source_failure) => failure = failure.or(source_failure.map(anyhow::Error::from)),
+        Ok(end) => {
+            failure = failure.or(end.failure.map(anyhow::Error::from));
+            if end.warnings > 0 {
+                let of = total.map_or_else(String::new, |total| format!(" of about {total}"));
+                observer.note(&format!(
+                    "'{}' is damaged: {} errors while decoding, {frames}{of} frames came out",
+                    job.input.display(),
+                    end.warnings
+                ));
+            }
+        }
         Err(error) => failure = Some(error),
     }
     Ok(Made { frames, tracks: sink.track_count(), totals, failure })
@@ -271,9 +283,17 @@ struct Queues<'a> {
     styled: &'a Closer,
 }
 
+/// How the source came through.
+#[derive(Default)]
+struct SourceEnd {
+    /// What ended it before its time.
+    failure: Option<PipelineError>,
+    /// How often the decoder complained and went on.
+    warnings: u64,
+}
+
 /// Waits for the muxer to finish, and starts the end early when something asks for it.
 ///
-/// Returns the source's failure, if that is what ended the stream.
 ///
 /// # Errors
 /// The sink's failure: then the file cannot be finished.
@@ -284,21 +304,21 @@ fn watch(
     early: &Early,
     stop: &AtomicBool,
     tick: &mut dyn FnMut(),
-) -> Result<Option<PipelineError>> {
-    let mut source_failure = None;
+) -> Result<SourceEnd> {
+    let mut end = SourceEnd::default();
     loop {
         if stop.load(Ordering::Acquire) && !early.get() {
             early.set();
             queues.decoded.close();
         }
         match said.recv_timeout(Duration::from_millis(100)) {
-            Ok(Event::End(Role::Sink)) => return Ok(source_failure),
+            Ok(Event::End(Role::Sink)) => return Ok(end),
             Ok(Event::Failed(Role::Sink, error)) => {
                 queues.styled.close();
                 return Err(error.into());
             }
             Ok(Event::Failed(Role::Source, error)) => {
-                source_failure.get_or_insert(error);
+                end.failure.get_or_insert(error);
                 early.set();
                 queues.decoded.close();
             }
@@ -306,7 +326,8 @@ fn watch(
                 tracing::warn!("audio track {}: {error}", number + 1);
                 sink.end_track(number);
             }
-            Ok(Event::Warning(_, warning)) => {
+            Ok(Event::Warning(role, warning)) => {
+                end.warnings += u64::from(role == Role::Source);
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
             }
             Ok(Event::End(_)) | Err(RecvTimeoutError::Timeout) => {}

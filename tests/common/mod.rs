@@ -97,6 +97,30 @@ pub fn rgb_frames(path: &Path, count: usize) -> Vec<Vec<u8>> {
     out.stdout.chunks_exact(width * height * 3).map(<[u8]>::to_vec).collect()
 }
 
+/// The planes of a 4:2:0 frame.
+pub struct Yuv {
+    pub y: Vec<u8>,
+    pub u: Vec<u8>,
+    pub v: Vec<u8>,
+}
+
+/// Decodes to 4:2:0 planes, as they are in the file; the sides must be even.
+pub fn yuv_frames(path: &Path) -> Vec<Yuv> {
+    let (width, height) = size(path);
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-nostdin", "-i"]).arg(path);
+    command.args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]);
+    let out = output(&mut command);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let (luma, chroma) = (width * height, width * height / 4);
+    let planes = |frame: &[u8]| Yuv {
+        y: frame[..luma].to_vec(),
+        u: frame[luma..luma + chroma].to_vec(),
+        v: frame[luma + chroma..].to_vec(),
+    };
+    out.stdout.chunks_exact(luma + 2 * chroma).map(planes).collect()
+}
+
 /// Peak signal-to-noise ratio in dB of two pictures of 8-bit samples.
 pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len(), "pictures of different sizes");

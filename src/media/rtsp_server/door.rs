@@ -16,8 +16,8 @@ use gstreamer_rtsp_server::{gio, gst_rtsp};
 use gst_rtsp_server::prelude::*;
 use gst_rtsp_server::{
     RTSP_PERM_MEDIA_FACTORY_ACCESS, RTSP_PERM_MEDIA_FACTORY_CONSTRUCT,
-    RTSP_TOKEN_MEDIA_FACTORY_ROLE, RTSPFilterResult, RTSPMedia, RTSPMediaStatus, RTSPServer,
-    RTSPSession, RTSPSessionPool, RTSPThread, RTSPThreadType,
+    RTSP_TOKEN_MEDIA_FACTORY_ROLE, RTSPClient, RTSPFilterResult, RTSPMedia, RTSPMediaStatus,
+    RTSPServer, RTSPSession, RTSPSessionPool, RTSPThread, RTSPThreadType,
 };
 
 use super::factory::{Outlet, SharedFactory};
@@ -101,8 +101,9 @@ impl Door {
             }
             let own = Arc::new(Mutex::new(Vec::new()));
             let (left, pool, all) = (Arc::clone(&connections), sessions.clone(), Arc::clone(&own));
-            client.connect_closed(move |_| {
+            client.connect_closed(move |client| {
                 left.fetch_sub(1, Ordering::AcqRel);
+                keep_a_while(client);
                 // gst-rtsp-server would keep them until their time is up.
                 let own = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
                 for session in own {
@@ -224,14 +225,30 @@ fn run(
 }
 
 /// Closes a connection that has just come; its "client-connected" signal must be over first.
-fn close_soon(client: &gst_rtsp_server::RTSPClient) {
+fn close_soon(client: &RTSPClient) {
     let client = client.clone();
-    let close = move || {
-        client.close();
+    later(Duration::ZERO, move || client.close());
+}
+
+/// Keeps a closed connection in memory for a little longer. When sending to it fails,
+/// gst-rtsp-server (1.22) has its thread close it "soon" without holding a reference: the memory
+/// may belong to something else by then.
+fn keep_a_while(client: &RTSPClient) {
+    let client = client.clone();
+    later(Duration::from_secs(2), move || drop(client));
+}
+
+/// Does something once in the thread "rtsp", where this must be called.
+fn later(wait: Duration, what: impl FnOnce() + Send + 'static) {
+    let mut what = Some(what);
+    let tick = move || {
+        if let Some(what) = what.take() {
+            what();
+        }
         glib::ControlFlow::Break
     };
     let context = glib::MainContext::ref_thread_default();
-    glib::idle_source_new(None, glib::Priority::HIGH, close).attach(Some(&context));
+    glib::timeout_source_new(wait, None, glib::Priority::DEFAULT, tick).attach(Some(&context));
 }
 
 /// Lets in who knows the password, by basic or digest authentication.

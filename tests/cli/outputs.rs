@@ -1,0 +1,120 @@
+//! Outputs that cannot or may not be written.
+
+use std::fs;
+use std::path::Path;
+
+use super::{assert_says, files, folder, refusal, run, works};
+
+fn refused(folder: &Path, code: i32, input: &str, output: &str, more: &[&str]) -> String {
+    let line =
+        refusal(folder, code, &[&["-m", "mosaic", "-i", input, "-o", output], more].concat());
+    assert_says(&line, &[&format!("'{output}'")]);
+    line
+}
+
+#[test]
+fn an_output_whose_folder_is_missing_is_refused() {
+    let folder = folder();
+    for (input, output) in [("clip.mp4", "none/out.mp4"), ("cat.png", "none/deeper/out.png")] {
+        let line = refused(folder.path(), 1, input, output, &[]);
+        assert_says(&line, &["cannot write", "no folder 'none"]);
+    }
+    // A file where the folder should be.
+    let line = refused(folder.path(), 1, "clip.mp4", "cat.png/out.mp4", &[]);
+    assert_says(&line, &["cannot write", "no folder 'cat.png'"]);
+}
+
+/// Root may write into any folder of an ordinary disk, so the folder is one where the kernel itself
+/// takes no files.
+#[test]
+fn an_output_whose_folder_is_not_writable_is_refused() {
+    let folder = folder();
+    let outputs =
+        [("clip.mp4", "/proc/nst-stream-test.mp4"), ("cat.png", "/sys/nst-stream-test.png")];
+    for (input, output) in outputs {
+        if !Path::new(output).parent().is_some_and(Path::is_dir) {
+            eprintln!("SKIPPED: '{output}' has no folder on this system");
+            continue;
+        }
+        assert_says(&refused(folder.path(), 1, input, output, &[]), &["cannot write"]);
+    }
+}
+
+#[test]
+fn an_output_that_is_a_folder_is_refused() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("folder.mp4")).unwrap();
+    let line = refused(folder.path(), 1, "clip.mp4", "folder.mp4", &["--overwrite"]);
+    assert_says(&line, &["cannot write", "is a folder"]);
+}
+
+#[test]
+fn an_output_of_unknown_ending_is_a_usage_error_that_lists_the_known_ones() {
+    let folder = folder();
+    for output in ["out.avi", "out", ".mp4"] {
+        let line = refused(folder.path(), 2, "clip.mp4", output, &[]);
+        assert_says(&line, &[".mp4", ".mkv", ".png", ".jpg"]);
+    }
+}
+
+#[test]
+fn a_preview_is_not_written_as_a_video() {
+    let folder = folder();
+    let args = ["-m", "mosaic", "-i", "clip.mp4", "-o", "out.mp4", "--preview", "1"];
+    assert_says(&refusal(folder.path(), 2, &args), &["--preview", ".png", ".jpg"]);
+}
+
+#[test]
+fn the_input_is_never_the_output_neither_directly_nor_through_links() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("clip.mp4", at("soft.mp4")).unwrap();
+    fs::hard_link(at("clip.mp4"), at("hard.mp4")).unwrap();
+    let detour = format!("../{}/clip.mp4", folder.path().file_name().unwrap().to_str().unwrap());
+    for (input, output, more) in [
+        ("clip.mp4", "clip.mp4", &[][..]),
+        ("clip.mp4", "clip.mp4", &["--overwrite"]),
+        ("clip.mp4", &detour, &["--overwrite"]),
+        ("clip.mp4", "soft.mp4", &["--overwrite"]),
+        ("clip.mp4", "hard.mp4", &["--overwrite"]),
+        ("soft.mp4", "clip.mp4", &["--overwrite"]),
+        ("cat.png", "cat.png", &["--overwrite"]),
+    ] {
+        let args = [&["-m", "mosaic", "-i", input, "-o", output][..], more].concat();
+        let line = refusal(folder.path(), 2, &args);
+        assert_says(&line, &[&format!("'{input}'"), "both input and output"]);
+    }
+    assert!(at("soft.mp4").is_symlink());
+}
+
+#[test]
+fn an_existing_output_is_replaced_only_when_asked() {
+    let folder = folder();
+    let work = folder.path();
+    for (input, output) in [("cat.png", "out.png"), ("clip.mp4", "out.mp4")] {
+        fs::write(work.join(output), "earlier").unwrap();
+        let line = refused(work, 1, input, output, &[]);
+        assert_says(&line, &["there already", "--overwrite"]);
+        let short = ["--overwrite", "--strength", "0", "--duration", "0.1"];
+        works(work, &[&["-m", "mosaic", "-i", input, "-o", output][..], &short].concat());
+        let after = files(work);
+        assert!(after[output].as_ref().unwrap().len() > 1000, "'{output}' is replaced");
+        assert_eq!(after.keys().filter(|name| name.contains("partial")).count(), 0);
+    }
+}
+
+/// What is written goes into a file of its own, so a failure leaves the earlier output whole.
+#[test]
+fn a_run_that_fails_leaves_the_earlier_output_as_it_was() {
+    let folder = folder();
+    fs::write(folder.path().join("out.mp4"), "earlier").unwrap();
+    let args = ["-m", "mosaic", "-i", "clip.mp4", "-o", "out.mp4", "--overwrite"];
+    let more = ["--dump-dot", "none", "--scale", "0.1"];
+    let line = refusal(folder.path(), 1, &[&args[..], &more].concat());
+    assert_says(&line, &["'none/source.dot'"]);
+    let line = refusal(folder.path(), 1, &[&args[..], &["--start", "50"]].concat());
+    assert_says(&line, &["'clip.mp4'"]);
+    let out = run(folder.path(), &args[..2]);
+    assert_eq!(out.status.code(), Some(2));
+    assert_eq!(fs::read(folder.path().join("out.mp4")).unwrap(), b"earlier");
+}

@@ -1,0 +1,72 @@
+//! What clap refuses, before anything is opened.
+
+use super::{assert_says, files, folder, run};
+
+/// Exit code 2, nothing made; what was said.
+fn misused(args: &[&str]) -> String {
+    let folder = folder();
+    let before = files(folder.path());
+    let out = run(folder.path(), args);
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+    assert!(out.stdout.is_empty() && !stderr.contains("panicked"), "{args:?}: {stderr}");
+    assert!(files(folder.path()) == before, "{args:?}: something was made");
+    stderr
+}
+
+fn misused_with(more: &[&str]) -> String {
+    misused(&[&["-m", "mosaic", "-i", "clip.mp4", "-o", "out.mp4"][..], more].concat())
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_what_is_expected() {
+    for (flag, values, expected) in [
+        ("--strength", &["2", "NaN"][..], "a number from 0 to 1"),
+        ("--scale", &["0", "1.5"], "a number from 0.01 to 1"),
+        ("--batch", &["0", "1.5"], "a number from 1 to 1024"),
+        ("--threads", &["0"], "a number from 1 to 1024"),
+        ("--start", &["abc", "1:60"], "write seconds (12.5) or [HH:]MM:SS"),
+        ("--duration", &["soon"], "write seconds (12.5) or [HH:]MM:SS"),
+        ("--device", &["gpu"], "expected auto, cpu, cuda or cuda:N"),
+        ("--precision", &["int8"], "expected auto, fp32, bf16 or fp16"),
+    ] {
+        for value in values {
+            let said = misused_with(&[&format!("{flag}={value}")]);
+            let first = said.lines().next().unwrap();
+            assert_says(first, &["error: ", flag, &format!("'{value}'"), expected]);
+        }
+    }
+}
+
+#[test]
+fn flags_that_do_not_exist_or_do_not_go_together_are_refused_by_name() {
+    assert_says(&misused_with(&["--nonsense"]), &["'--nonsense'"]);
+    assert_says(&misused_with(&["--quiet", "--verbose"]), &["--quiet", "--verbose"]);
+    let preview = misused_with(&["--preview", "1", "--start", "2"]);
+    assert_says(&preview, &["--preview", "--start"]);
+    assert_says(&misused_with(&["extra"]), &["extra"]);
+    assert_says(&misused(&["completions", "tcsh"]), &["tcsh", "bash", "zsh", "fish"]);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let said = misused(&["-m", "mosaic"]);
+    assert_says(&said, &["--input", "--output"]);
+    assert!(!said.lines().take(3).any(|line| line.contains("--model")), "{said}");
+    assert_says(&misused(&["models", "show"]), &["NAME|FILE"]);
+}
+
+#[test]
+fn without_arguments_it_prints_its_help() {
+    assert_says(&misused(&[]), &["Usage: nst-stream", "--model", "--strength", "Examples:"]);
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let folder = folder();
+    for (flag, expected) in [("--help", "Usage: nst-stream"), ("--version", "nst-stream 0.")] {
+        let out = run(folder.path(), &[flag]);
+        assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(0), &b""[..]));
+        assert_says(&String::from_utf8(out.stdout).unwrap(), &[expected]);
+    }
+}

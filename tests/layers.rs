@@ -1,0 +1,293 @@
+//! The house stays as ARCHITECTURE.md draws it: pure ← media | engine ← train | stream ← cli.
+//!
+//! Read from the source itself: `use` lines and inline paths, names of foreign crates, `unsafe`,
+//! length of files. Comments and texts in quotes do not count.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the ground up; a room may use those of a lower floor, and itself.
+const ROOMS: [(&str, u8); 13] = [
+    ("frame", 0),
+    ("queue", 0),
+    ("batch", 0),
+    ("worker", 0),
+    ("stats", 0),
+    ("stylizer", 0),
+    ("span", 0),
+    ("picture", 0),
+    ("media", 1),
+    ("engine", 1),
+    ("train", 2),
+    ("stream", 2),
+    ("cli", 3),
+];
+
+/// Foreign crates and the rooms that may name them.
+const FOREIGN: [(&[&str], &[&str]); 3] = [
+    (
+        &["gstreamer", "gstreamer_app", "gstreamer_video", "gst", "gst_app", "gst_video", "glib"],
+        &["media"],
+    ),
+    (&["tch", "torch_sys"], &["engine", "train"]),
+    // Lower rooms have errors of their own, which their callers can tell apart.
+    (&["anyhow"], &["train", "stream", "cli"]),
+];
+
+/// Where `unsafe` may stand: opening CUDA, kernels, and where a buffer of samples becomes a tensor.
+const UNSAFE: [&str; 3] = ["engine/device", "engine/kernels", "engine/color.rs"];
+
+const LONGEST: usize = 400;
+
+/// Everything that is wrong with one file, whose path counts from src/.
+fn faults(path: &str, source: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let lines = source.lines().count();
+    if lines > LONGEST {
+        faults.push(format!("{path} has {lines} lines, {LONGEST} are enough"));
+    }
+    let code = code_of(source);
+    let words = words(&code);
+    if words.contains(&"unsafe") && !UNSAFE.iter().any(|place| path.starts_with(place)) {
+        faults.push(format!("{path} holds `unsafe`"));
+    }
+    let module = module_of(path);
+    let Some(room) = module.first() else { return faults };
+    for (names, rooms) in FOREIGN {
+        if let Some(name) = words.iter().find(|word| names.contains(word))
+            && !rooms.contains(&room.as_str())
+        {
+            faults.push(format!("{path} mentions {name}"));
+        }
+    }
+    let Some(floor) = floor_of(room) else {
+        faults.push(format!("{path}: the room '{room}' has no floor; give it one in this test"));
+        return faults;
+    };
+    for used in rooms_used(&module, &code) {
+        match floor_of(&used) {
+            _ if used == *room => {}
+            // Things of the ground floor may lean on each other.
+            Some(0) if floor == 0 => {}
+            Some(other) if other < floor => {}
+            _ => faults.push(format!("{path} uses crate::{used}")),
+        }
+    }
+    faults
+}
+
+fn floor_of(room: &str) -> Option<u8> {
+    ROOMS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+}
+
+/// `media/source.rs` is the module media::source, `media/mod.rs` is media; main.rs and lib.rs are
+/// none.
+fn module_of(path: &str) -> Vec<String> {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    let parts: Vec<String> = path.split('/').map(str::to_owned).collect();
+    if parts == ["main"] || parts == ["lib"] { Vec::new() } else { parts }
+}
+
+/// The source with comments left out and with nothing in its quotes.
+fn code_of(source: &str) -> String {
+    let chars: Vec<char> = source.chars().collect();
+    let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
+    let (mut code, mut i) = (String::new(), 0);
+    while i < chars.len() {
+        let word_before = code.ends_with(part_of_name);
+        match (at(i), at(i + 1)) {
+            ('/', '/') => {
+                while i < chars.len() && at(i) != '\n' {
+                    i += 1;
+                }
+            }
+            ('/', '*') => {
+                i += 2;
+                while i < chars.len() && (at(i), at(i + 1)) != ('*', '/') {
+                    i += 1;
+                }
+                i += 2;
+            }
+            ('r', '"' | '#') if !word_before || code.ends_with('b') => {
+                let hashes = chars[i + 1..].iter().take_while(|c| **c == '#').count();
+                if at(i + 1 + hashes) != '"' {
+                    // A raw name: r#type.
+                    code.push('r');
+                    i += 1;
+                    continue;
+                }
+                i += 2 + hashes;
+                let ends = |i: usize| at(i) == '"' && (1..=hashes).all(|n| at(i + n) == '#');
+                while i < chars.len() && !ends(i) {
+                    i += 1;
+                }
+                i += 1 + hashes;
+                code.push_str("\"\"");
+            }
+            ('"', _) => {
+                i += 1;
+                while i < chars.len() && at(i) != '"' {
+                    i += if at(i) == '\\' { 2 } else { 1 };
+                }
+                i += 1;
+                code.push_str("\"\"");
+            }
+            // A character, not a lifetime.
+            ('\'', '\\') => {
+                i += 3;
+                while i < chars.len() && at(i) != '\'' {
+                    i += 1;
+                }
+                i += 1;
+            }
+            ('\'', _) if at(i + 2) == '\'' => i += 3,
+            (c, _) => {
+                code.push(c);
+                i += 1;
+            }
+        }
+    }
+    code
+}
+
+/// Names and keywords, in order.
+fn words(code: &str) -> Vec<&str> {
+    code.split(|c| !part_of_name(c)).filter(|word| !word.is_empty()).collect()
+}
+
+fn part_of_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Top-level modules that paths beginning with `crate`, `super` or the crate's name lead to.
+fn rooms_used(module: &[String], code: &str) -> Vec<String> {
+    let tests = code.find("#[cfg(test)]").unwrap_or(code.len());
+    let mut rooms = Vec::new();
+    let mut at = 0;
+    while let Some(found) = code[at..].find("::") {
+        let end = at + found;
+        at = end + 2;
+        let head = &code[..end];
+        let word = &head[head.trim_end_matches(part_of_name).len()..];
+        // In the middle of a path: its beginning has been looked at.
+        if head[..head.len() - word.len()].ends_with("::") {
+            continue;
+        }
+        // Where the path starts: `super` in a file's own tests is the file itself.
+        let mut here = module.to_vec();
+        if end > tests {
+            here.push("tests".to_owned());
+        }
+        match word {
+            "crate" | "nst_stream" => here.clear(),
+            "super" => drop(here.pop()),
+            _ => continue,
+        }
+        let mut rest = &code[at..];
+        while let Some(further) = rest.strip_prefix("super::") {
+            here.pop();
+            rest = further;
+        }
+        match here.first() {
+            Some(room) => rooms.push(room.clone()),
+            None => rooms.extend(heads(rest)),
+        }
+    }
+    rooms
+}
+
+/// The first names of a path, or of every path of a group: `{frame::{Frame, Layout}, queue}`.
+fn heads(path: &str) -> Vec<String> {
+    let Some(group) = path.strip_prefix('{') else {
+        let name = path.split(|c| !part_of_name(c)).next();
+        // `crate::*` brings in everything: the star has no floor.
+        return vec![name.filter(|n| !n.is_empty()).unwrap_or("*").to_owned()];
+    };
+    let (mut heads_of, mut depth, mut part) = (Vec::new(), 0, String::new());
+    for c in group.chars() {
+        match c {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => heads_of.extend(heads(std::mem::take(&mut part).trim())),
+            c => {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                part.push(c);
+            }
+        }
+    }
+    if !part.trim().is_empty() {
+        heads_of.extend(heads(part.trim()));
+    }
+    heads_of
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries
+        .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_room_uses_only_what_lies_below_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = rust_files(&src);
+    assert!(files.len() > 30, "only {} files in {}", files.len(), src.display());
+    let faults: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let path = file.strip_prefix(&src).unwrap().to_str().unwrap();
+            faults(path, &fs::read_to_string(file).unwrap())
+        })
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn what_is_allowed_is_found_right() {
+    for (path, source) in [
+        ("worker.rs", "use crate::queue::Consumer;\nuse super::frame::Frame;"),
+        ("media/source.rs", "use gstreamer as gst;\nuse super::video::X;\nuse crate::span::Span;"),
+        ("engine/model_file/read.rs", "use super::super::device::Device; use tch::Tensor;"),
+        ("engine/device.rs", "unsafe { open() }"),
+        ("stream/run.rs", "use crate::{engine::{model::Model, device}, media, stats::Stats};"),
+        ("cli/probe.rs", "fn f() { crate::media::probe::version(); anyhow::bail!(\"tch\") }"),
+        ("queue.rs", "// use crate::cli;\n/* unsafe crate::media */ const A: &str = \"tch::x\";"),
+        ("span.rs", "#[cfg(test)]\nmod tests { use super::*; const Q: char = '\"'; }"),
+        ("batch.rs", "fn f<'a>(x: &'a str) -> char { '\\'' } // gst"),
+        ("main.rs", "use nst_stream::cli::Cli; use nst_stream::media::init;"),
+    ] {
+        assert_eq!(faults(path, source), Vec::<String>::new(), "{path}: {source}");
+    }
+}
+
+#[test]
+fn what_is_forbidden_is_found() {
+    for (path, source, fault) in [
+        ("frame.rs", "use crate::media::source::VideoSource;", "uses crate::media"),
+        ("worker.rs", "use crate::{frame::{Frame, Layout}, engine::color};", "uses crate::engine"),
+        ("media/sink.rs", "fn f() { let x = crate::engine::device::report(); }", "crate::engine"),
+        ("engine/color.rs", "use super::super::media::video;", "uses crate::media"),
+        ("engine/model_file/mod.rs", "use super::super::stream::Config;", "uses crate::stream"),
+        ("engine/network.rs", "use super::super::{picture, stream};", "uses crate::stream"),
+        ("stream/run.rs", "use crate::cli::Outcome;", "uses crate::cli"),
+        ("train/trainer.rs", "use crate::stream::run;", "uses crate::stream"),
+        ("stats.rs", "use super::cli;", "uses crate::cli"),
+        ("media/mod.rs", "use crate::*;", "uses crate::*"),
+        ("queue.rs", "#[cfg(test)]\nmod tests { use crate::stream::run; }", "uses crate::stream"),
+        ("picture.rs", "fn f(t: &tch::Tensor) {}", "mentions tch"),
+        ("stream/video.rs", "use gstreamer::prelude::*;", "mentions gstreamer"),
+        ("engine/stylizer.rs", "type X = gst::Buffer;", "mentions gst"),
+        ("media/source.rs", "use anyhow::Result;", "mentions anyhow"),
+        ("cli/mod.rs", "fn f(x: tch::Tensor) {}", "mentions tch"),
+        ("media/video.rs", "fn f() { unsafe { g() } }", "holds `unsafe`"),
+        ("cellar.rs", "fn f() {}", "no floor"),
+        ("frame.rs", &"\n".repeat(401), "401 lines"),
+    ] {
+        let found = faults(path, source);
+        assert!(found.iter().any(|f| f.contains(fault)), "{path}: {source}: {found:?}");
+    }
+}
