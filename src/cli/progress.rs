@@ -23,6 +23,8 @@ pub struct Reporter {
     terminal: bool,
     estimated: bool,
     last_line: Instant,
+    /// What is said once the run is under way.
+    asides: Vec<String>,
     /// Names of the models, for the status line of a live run.
     models: Vec<String>,
     /// Counters of the last status, for rates.
@@ -41,6 +43,7 @@ impl Reporter {
             terminal: std::io::stderr().is_terminal(),
             estimated: false,
             last_line: Instant::now(),
+            asides: Vec::new(),
             models: Vec::new(),
             last: None,
             line: false,
@@ -62,6 +65,16 @@ impl Reporter {
             None if self.terminal => write_out(&format!("{text}\r\n")),
             None => write_out(&format!("{text}\n")),
         }
+    }
+
+    fn say_asides(&mut self) {
+        std::mem::take(&mut self.asides).iter().for_each(|text| self.say(text));
+    }
+
+    /// Removes the bar, after a run that went well.
+    pub fn finish_well(&mut self) {
+        self.finish();
+        self.say_asides();
     }
 
     /// Removes the bar.
@@ -101,11 +114,16 @@ impl Observer for Reporter {
         self.say(text);
     }
 
+    fn aside(&mut self, text: &str) {
+        self.asides.push(text.to_owned());
+    }
+
     fn progress(&mut self, progress: &Progress) {
         let (stats, total) = (progress.stats, progress.total);
         if self.quiet || stats.passes() == 0 {
             return;
         }
+        self.say_asides();
         let per_frame = stats.last_pass();
         if !self.estimated && (stats.passes() >= WARM_PASSES || per_frame.as_secs_f64() > 3.0) {
             self.estimated = true;
@@ -133,6 +151,7 @@ impl Observer for Reporter {
 
     #[cfg(feature = "media")]
     fn live(&mut self, status: &LiveStatus) {
+        self.say_asides();
         let now = Instant::now();
         let rates = self.last.map_or((0.0, 0.0), |(at, captured, sent)| {
             let seconds = (now - at).as_secs_f64().max(1e-3);

@@ -266,6 +266,7 @@ pub(super) fn report(
 ) -> Result<Outcome> {
     reporter.finish();
     let summary = result?;
+    reporter.finish_well();
     if args.json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     }

@@ -62,6 +62,10 @@ pub struct LiveStatus {
 pub trait Observer {
     /// Something the user should know, once.
     fn note(&mut self, text: &str);
+    /// Something worth a word once all goes well; after an error it would only be in the way.
+    fn aside(&mut self, text: &str) {
+        self.note(text);
+    }
     /// Called about ten times a second.
     fn progress(&mut self, progress: &Progress);
     /// Called about twice a second while live.

@@ -67,7 +67,7 @@ impl EngineOptions {
         observer: &mut dyn Observer,
     ) -> Result<(Vec<NetworkStylizer>, Device)> {
         let (device, note) = device::resolve(self.device)?;
-        note.iter().for_each(|note| observer.note(note));
+        note.iter().for_each(|note| observer.aside(note));
         let (precision, note) = self.precision.resolve(device)?;
         note.iter().for_each(|note| observer.note(note));
         tracing::info!("{device}, {precision}");
