@@ -28,8 +28,10 @@ lint: setup ## rustfmt and clippy; a warning is an error
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -x; $(CARGO) clippy --release --all-targets -- -D warnings; \
 		else echo "lint: clippy is not installed: skipped (rustup component add clippy)"; fi
 
-bench: setup ## all benches
-	$(CARGO) bench
+bench: ## all benches, in a quarter of an hour; the figures go into BENCHMARKS.md
+	@scripts/setup.sh test
+	$(CARGO) bench --bench color --bench network --bench queue
+	$(CARGO) bench --bench whole -- --write BENCHMARKS.md
 
 install: setup ## nst-stream into cargo's bin folder
 	$(CARGO) install --path . --locked

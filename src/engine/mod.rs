@@ -27,6 +27,10 @@ pub use layers::pad_reflect;
 
 /// libtorch's words in one line: its C++ stack and source lines are of no use to a user.
 fn words(error: &TchError) -> String {
+    // Ours, most often: without the name of its kind.
+    if let TchError::Shape(text) | TchError::FileFormat(text) = error {
+        return text.clone();
+    }
     let text = error.to_string();
     let text = text.strip_prefix("Internal torch error: ").unwrap_or(&text);
     // A failing TorchScript program first gives its own stack.
