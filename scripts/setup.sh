@@ -11,11 +11,11 @@ version=2.11.0
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nst-stream
 folder=$cache/libtorch-$version
 part=$folder.part
-packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
-    gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav gstreamer1.0-tools
+packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
+    gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav gstreamer1.0-{rtsp,x,tools}
     g++ pkg-config python3 python3-pip ca-certificates)
 if [ "${1-}" = test ]; then
-    packages+=(ffmpeg)
+    packages+=(ffmpeg xvfb imagemagick)
     wish=python3-torch # for one test, and not in every distribution
 fi
 
@@ -44,7 +44,8 @@ find_missing() {
 system_packages() {
     local sudo=()
     if ! command -v apt-get >/dev/null; then
-        pkg-config --exists 'gstreamer-1.0 >= 1.22' gstreamer-app-1.0 gstreamer-video-1.0 2>/dev/null ||
+        pkg-config --exists 'gstreamer-1.0 >= 1.22' gstreamer-app-1.0 gstreamer-video-1.0 \
+            gstreamer-rtsp-server-1.0 2>/dev/null ||
             die "no apt-get here: install by hand what your system calls ${packages[*]} ${wish-}"
         say "no apt-get, but GStreamer is there; of use besides: ${packages[*]} ${wish-}"
         return

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up; a room may use those of a lower floor, and itself.
-const ROOMS: [(&str, u8); 13] = [
+const ROOMS: [(&str, u8); 14] = [
     ("frame", 0),
+    ("endpoint", 0),
     ("queue", 0),
     ("batch", 0),
     ("worker", 0),

@@ -1,4 +1,8 @@
 //! The RTSP server, with real clients: ffmpeg, ffprobe, GStreamer's rtspsrc, and hand-written RTSP.
+//!
+//! These look at the whole process (threads, descriptors, memory) and at time, so they are run by
+//! themselves: `cargo test --release --test rtsp_server -- --ignored --test-threads 1`. What must hold
+//! everywhere is in tests/live.rs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "rtsp_server/feed.rs"]
@@ -20,6 +24,7 @@ fn anywhere() -> ServeAddress {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn ffmpeg_decodes_over_tcp_and_over_udp() {
     let _lock = beside_others();
     within(60, || {
@@ -31,6 +36,7 @@ fn ffmpeg_decodes_over_tcp_and_over_udp() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn a_client_reads_the_frame_numbers_in_order() {
     let _lock = beside_others();
     within(60, || {
@@ -47,6 +53,7 @@ fn a_client_reads_the_frame_numbers_in_order() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn a_client_may_ask_before_the_first_frame_and_gets_frames_when_they_come() {
     let _lock = beside_others();
     within(60, || {
@@ -65,6 +72,7 @@ fn a_client_may_ask_before_the_first_frame_and_gets_frames_when_they_come() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn the_first_packet_is_a_new_key_frame_and_rtp_times_grow_with_the_frames() {
     let _lock = beside_others();
     within(60, || {
@@ -95,6 +103,7 @@ fn the_first_packet_is_a_new_key_frame_and_rtp_times_grow_with_the_frames() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn one_who_joins_late_sees_a_picture_soon() {
     let _lock = beside_others();
     within(60, || {
@@ -112,6 +121,7 @@ fn one_who_joins_late_sees_a_picture_soon() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn ten_clients_at_once_all_get_frames() {
     let _lock = alone();
     within(120, || {
@@ -137,6 +147,7 @@ fn ten_clients_at_once_all_get_frames() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn the_others_go_on_when_one_is_killed_and_one_stops_reading() {
     let _lock = beside_others();
     within(60, || {
@@ -166,6 +177,7 @@ fn the_others_go_on_when_one_is_killed_and_one_stops_reading() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn without_the_right_password_nobody_gets_in() {
     let _lock = beside_others();
     within(60, || {
@@ -205,6 +217,7 @@ fn without_the_right_password_nobody_gets_in() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn what_is_not_there_or_not_offered_is_refused() {
     let _lock = beside_others();
     within(60, || {
@@ -231,6 +244,7 @@ fn what_is_not_there_or_not_offered_is_refused() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn two_hundred_who_come_and_go_leave_nothing_behind() {
     let _lock = alone();
     within(180, || {
@@ -280,6 +294,7 @@ fn two_hundred_who_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn garbage_and_half_open_requests_do_no_harm() {
     let _lock = alone();
     within(180, || {
@@ -369,6 +384,7 @@ fn garbage_and_half_open_requests_do_no_harm() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn an_idle_session_is_forgotten() {
     let _lock = beside_others();
     within(90, || {
@@ -383,6 +399,7 @@ fn an_idle_session_is_forgotten() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn a_port_that_is_taken_and_an_address_that_is_not_ours_are_told() {
     let _lock = beside_others();
     within(60, || {
@@ -414,6 +431,7 @@ fn a_port_that_is_taken_and_an_address_that_is_not_ours_are_told() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn clients_end_and_nothing_stays_when_the_server_goes() {
     let _lock = alone();
     within(180, || {
@@ -445,6 +463,7 @@ fn clients_end_and_nothing_stays_when_the_server_goes() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn sound_goes_along() {
     let _lock = beside_others();
     within(60, || {
@@ -487,6 +506,7 @@ fn sound_goes_along() {
 }
 
 #[test]
+#[ignore = "counts threads and seconds: alone, on a quiet machine"]
 fn sound_that_cannot_be_sent_is_said_and_the_picture_goes_on() {
     let _lock = beside_others();
     within(60, || {

@@ -77,7 +77,7 @@ pub struct UsageError(pub String);
 /// One line for the user; a [`UsageError`] when the arguments are to blame.
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     // libtorch takes CUDA on board only before its first call of any kind.
-    crate::engine::device::open_cuda();
+    crate::engine::device::prepare();
     match cli.command {
         None => stream::run(&cli.stream, cli.quiet),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),

@@ -42,9 +42,9 @@ impl Adapter {
         let would = |scale: f64| share * (scale / self.scale).powi(2);
         let allowed = |scale: &&f64| **scale <= self.highest;
         let next = if share > TOO_SLOW {
-            let smaller = SCALES.iter().filter(|s| **s < self.scale);
-            let fits = smaller.clone().find(|s| would(**s) <= TOO_SLOW);
-            fits.or(smaller.last()).copied()
+            let mut smaller = SCALES.iter().filter(|s| **s < self.scale);
+            let smallest = smaller.clone().next_back();
+            smaller.find(|s| would(**s) <= TOO_SLOW).or(smallest).copied()
         } else {
             let larger = SCALES.iter().filter(allowed).chain([&self.highest]);
             larger

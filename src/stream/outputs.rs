@@ -30,7 +30,7 @@ pub struct Outputs {
 enum Sink {
     Shown(LiveSink),
     Served(Arc<RtspServer>),
-    File(Mutex<LiveFile>),
+    File(Box<Mutex<LiveFile>>),
 }
 
 impl Outputs {
@@ -58,7 +58,7 @@ impl Outputs {
                 }
                 Output::File(path) => {
                     let file = LiveFile::reserve(path, job.overwrite, source, clock, events)?;
-                    Sink::File(Mutex::new(file.reporting(on_delay)))
+                    Sink::File(Box::new(Mutex::new(file.reporting(on_delay))))
                 }
                 Output::Window | Output::Device(_) | Output::Push(_) | Output::Pipeline(_) => {
                     let opened = LiveSink::open(output, source.stream(), clock, events, on_delay);

@@ -89,7 +89,7 @@ fn a_time_behind_the_end_is_refused() {
     let folder = folder();
     let base = ["-m", "mosaic", "-i", "clip.mp4", "-o"];
     let start = refusal(folder.path(), 1, &[&base[..], &["out.mp4", "--start", "100"]].concat());
-    assert_says(&start, &["'clip.mp4'", "--start", "100", "4.004 s"]);
+    assert_says(&start, &["'clip.mp4'", "nothing at 100", "4.004 s"]);
     let preview = [&base[..], &["out.png", "--preview", "1:40"]].concat();
     assert_says(&refusal(folder.path(), 1, &preview), &["'clip.mp4'", "100", "4.004 s"]);
 }

@@ -1,6 +1,6 @@
 //! What clap refuses, before anything is opened.
 
-use super::{assert_says, files, folder, run};
+use super::{assert_says, files, folder, refusal, run};
 
 /// Exit code 2, nothing made; what was said.
 fn misused(args: &[&str]) -> String {
@@ -51,9 +51,18 @@ fn flags_that_do_not_exist_or_do_not_go_together_are_refused_by_name() {
 #[test]
 fn what_is_missing_is_named() {
     let said = misused(&["-m", "mosaic"]);
-    assert_says(&said, &["--input", "--output"]);
+    assert_says(&said, &["--input"]);
     assert!(!said.lines().take(3).any(|line| line.contains("--model")), "{said}");
     assert_says(&misused(&["models", "show"]), &["NAME|FILE"]);
+}
+
+#[test]
+fn a_part_of_a_picture_is_not_to_be_had() {
+    let folder = folder();
+    for option in ["--start", "--duration", "--preview"] {
+        let args = ["-m", "mosaic", "-i", "cat.png", "-o", "out.png", option, "1"];
+        assert_says(&refusal(folder.path(), 2, &args), &[option, "'cat.png'", "a picture"]);
+    }
 }
 
 #[test]

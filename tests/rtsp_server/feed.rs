@@ -137,7 +137,7 @@ impl Feed {
         audio: Option<&gst::Caps>,
     ) -> Result<Self, PipelineError> {
         let (send, events) = channel();
-        let (stream, clock) = (stream(), LiveClock::start());
+        let (stream, clock) = (stream(), LiveClock::start()?);
         let server = Arc::new(RtspServer::start(address, &stream, audio, &clock, send)?);
         let delays = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&delays);

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gstreamer as gst;
@@ -39,6 +39,7 @@ pub(super) struct Door {
     server: RTSPServer,
     sessions: RTSPSessionPool,
     pub listening: glib::Source,
+    closed: Arc<Closed>,
     timer: Option<glib::Source>,
     thread: Option<(glib::MainLoop, JoinHandle<()>)>,
 }
@@ -61,7 +62,8 @@ impl Door {
         let listening = server
             .create_source(None::<&gio::Cancellable>)
             .map_err(|error| failed(why_not(at, error.message())))?;
-        Ok(Door { server, sessions, listening, timer: None, thread: None })
+        let closed = Arc::default();
+        Ok(Door { server, sessions, listening, closed, timer: None, thread: None })
     }
 
     /// Puts the media behind its path, and the password before it. The address for clients.
@@ -94,16 +96,18 @@ impl Door {
         };
         let gone = change.clone();
         self.sessions.connect_session_removed(move |_, session| gone(session.sessionid(), false));
-        let (sessions, outlet) = (self.sessions.clone(), Arc::clone(outlet));
+        let (sessions, closed) = (self.sessions.clone(), Arc::clone(&self.closed));
+        let outlet = Arc::clone(outlet);
         self.server.connect_client_connected(move |_, client| {
             if connections.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
                 close_soon(client);
             }
             let own = Arc::new(Mutex::new(Vec::new()));
-            let (left, pool, all) = (Arc::clone(&connections), sessions.clone(), Arc::clone(&own));
+            let (left, closed) = (Arc::clone(&connections), Arc::clone(&closed));
+            let (pool, all) = (sessions.clone(), Arc::clone(&own));
             client.connect_closed(move |client| {
                 left.fetch_sub(1, Ordering::AcqRel);
-                keep_a_while(client);
+                closed.keep(client);
                 // gst-rtsp-server would keep them until their time is up.
                 let own = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
                 for session in own {
@@ -137,9 +141,11 @@ impl Door {
         let context = glib::MainContext::new();
         self.listening.attach(Some(&context));
         let (sessions, media) = (self.sessions.clone(), media.clone());
+        let closed = Arc::clone(&self.closed);
         let mut told = false;
         let tick = move || {
             sessions.cleanup();
+            closed.forget(Duration::from_secs(2));
             if media.status() == RTSPMediaStatus::Error && !told {
                 told = true;
                 let error = failed("the RTP pipeline failed; clients get nothing more");
@@ -175,6 +181,7 @@ impl Drop for Door {
             end.quit();
         });
         let _ = thread.join();
+        self.closed.forget(Duration::ZERO);
     }
 }
 
@@ -227,28 +234,33 @@ fn run(
 /// Closes a connection that has just come; its "client-connected" signal must be over first.
 fn close_soon(client: &RTSPClient) {
     let client = client.clone();
-    later(Duration::ZERO, move || client.close());
-}
-
-/// Keeps a closed connection in memory for a little longer. When sending to it fails,
-/// gst-rtsp-server (1.22) has its thread close it "soon" without holding a reference: the memory
-/// may belong to something else by then.
-fn keep_a_while(client: &RTSPClient) {
-    let client = client.clone();
-    later(Duration::from_secs(2), move || drop(client));
-}
-
-/// Does something once in the thread "rtsp", where this must be called.
-fn later(wait: Duration, what: impl FnOnce() + Send + 'static) {
-    let mut what = Some(what);
-    let tick = move || {
-        if let Some(what) = what.take() {
-            what();
-        }
+    let close = move || {
+        client.close();
         glib::ControlFlow::Break
     };
     let context = glib::MainContext::ref_thread_default();
-    glib::timeout_source_new(wait, None, glib::Priority::DEFAULT, tick).attach(Some(&context));
+    glib::idle_source_new(None, glib::Priority::HIGH, close).attach(Some(&context));
+}
+
+/// Closed connections that stay in memory for a little longer. When sending to one fails,
+/// gst-rtsp-server (1.22) has its thread close it "soon" without holding a reference: the memory
+/// could belong to something else by then.
+#[derive(Default)]
+struct Closed(Mutex<Vec<(Instant, RTSPClient)>>);
+
+impl Closed {
+    fn keep(&self, client: &RTSPClient) {
+        self.lock().push((Instant::now(), client.clone()));
+    }
+
+    fn forget(&self, older_than: Duration) {
+        // Dropped when the lock is free: a client's end may have consequences.
+        let _old: Vec<_> = self.lock().extract_if(.., |c| c.0.elapsed() >= older_than).collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Instant, RTSPClient)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Lets in who knows the password, by basic or digest authentication.
