@@ -24,6 +24,8 @@ impl Observer for Silent {
 
 /// The frame path of the program with nothing in the place of the network.
 pub fn identity(input: &Path, output: &Path) {
+    // As the program does: it also says how memory is kept.
+    device::open_cuda();
     let job = VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None };
     let stop = AtomicBool::new(false);
     let stats = Arc::default();

@@ -26,8 +26,10 @@ pub struct Reporter {
     /// What is said once the run is under way.
     asides: Vec<String>,
     /// Names of the models, for the status line of a live run.
+    #[cfg_attr(not(feature = "media"), allow(dead_code))]
     models: Vec<String>,
     /// Counters of the last status, for rates.
+    #[cfg_attr(not(feature = "media"), allow(dead_code))]
     last: Option<(Instant, u64, u64)>,
     /// The status line stands on the terminal.
     line: bool,

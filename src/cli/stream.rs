@@ -112,6 +112,7 @@ fn scale(text: &str) -> Result<f64, String> {
 }
 
 /// Between which ends, as the user wrote them.
+#[cfg_attr(not(feature = "media"), allow(dead_code))]
 enum Ends {
     Files(PathBuf, PathBuf),
     Live(Input, Vec<Output>),
