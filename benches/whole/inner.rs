@@ -25,7 +25,7 @@ impl Observer for Silent {
 /// The frame path of the program with nothing in the place of the network.
 pub fn identity(input: &Path, output: &Path) {
     // As the program does: it also says how memory is kept.
-    device::open_cuda();
+    device::prepare();
     let job = VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None };
     let stop = AtomicBool::new(false);
     let stats = Arc::default();
@@ -36,7 +36,7 @@ pub fn identity(input: &Path, output: &Path) {
 /// The network alone on a picture that is a float tensor already, with all cores. Prints the
 /// milliseconds of each pass.
 pub fn network(width: i64, height: i64, passes: usize) {
-    device::open_cuda();
+    device::prepare();
     device::set_threads(None);
     let (precision, _) = PrecisionChoice::Auto.resolve(Device::CPU).unwrap();
     let model = Model::open(super::clips::MODEL, false, Device::CPU, precision).unwrap();
