@@ -25,8 +25,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub const FULL: Effort =
-        Effort { turns: 3, network_turns: 2, loops: 2, frames: 48, passes: 5 };
+    pub const FULL: Effort = Effort { turns: 3, network_turns: 2, loops: 2, frames: 48, passes: 5 };
     pub const QUICK: Effort = Effort { turns: 1, network_turns: 1, loops: 1, frames: 8, passes: 2 };
 }
 
