@@ -189,7 +189,7 @@ impl Drop for Feed {
 }
 
 /// A frame with its number in black and white blocks at the bottom, something moving above.
-fn numbered(number: usize) -> Frame {
+pub fn numbered(number: usize) -> Frame {
     let stream = stream();
     let mut luma = vec![128u8; stream.layout.bytes(WIDTH, HEIGHT)];
     for y in 0..HEIGHT {

@@ -120,8 +120,7 @@ impl Door {
             });
             let (want_key, waits) = (Arc::clone(&want_key), Arc::clone(&outlet));
             client.connect_pre_play_request(move |_, _| {
-                want_key();
-                waits.join();
+                waits.join(&*want_key);
                 gst_rtsp::RTSPStatusCode::Ok
             });
             let (began, ready) = (change.clone(), Arc::clone(&outlet));
@@ -141,11 +140,17 @@ impl Door {
         let context = glib::MainContext::new();
         self.listening.attach(Some(&context));
         let (sessions, media) = (self.sessions.clone(), media.clone());
-        let closed = Arc::clone(&self.closed);
+        let (closed, tidies) = (Arc::clone(&self.closed), context.clone());
         let mut told = false;
         let tick = move || {
             sessions.cleanup();
-            closed.forget(Duration::from_secs(2));
+            let closed = Arc::clone(&closed);
+            let forget = move || {
+                closed.forget(Duration::from_secs(2));
+                glib::ControlFlow::Break
+            };
+            // Only when nothing else is to be done: what gst-rtsp-server does "soon" comes first.
+            glib::idle_source_new(None, glib::Priority::LOW, forget).attach(Some(&tidies));
             if media.status() == RTSPMediaStatus::Error && !told {
                 told = true;
                 let error = failed("the RTP pipeline failed; clients get nothing more");

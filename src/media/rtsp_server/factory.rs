@@ -76,11 +76,13 @@ impl Outlet {
         inlets.open = open;
     }
 
-    /// Waits for a key frame, which then waits for [`joined`](Outlet::joined). Short in any case,
-    /// since the thread that serves all clients waits here.
-    pub fn join(&self) {
+    /// Asks for a key frame and waits for it; then it waits for [`joined`](Outlet::joined). Short in
+    /// any case, since the thread that serves all clients waits here.
+    pub fn join(&self, want_key: impl Fn()) {
         let mut inlets = self.lock();
         inlets.joining = Joining::Client;
+        // After that, or else the key frame could come in between.
+        want_key();
         let still = |inlets: &mut Inlets| inlets.joining == Joining::Client;
         drop(self.changed.wait_timeout_while(inlets, JOIN, still));
     }
@@ -215,6 +217,7 @@ mod imp {
             // With our clock and base time a unit's time means the same here as at the encoder.
             self.recipe.get()?.clock.govern(&pipeline);
             media.connect_prepared(hold_primers_back);
+            pipeline.connect_deep_element_added(|_, _, element| name_rtcp(element));
             Some(pipeline)
         }
     }
@@ -253,6 +256,16 @@ fn prime(source: &gst_app::AppSrc, primer: &Primer) {
         })
         .build();
     source.set_callbacks(callbacks);
+}
+
+/// gst-rtsp-server has an appsrc for what TCP clients report, and does not say in what format:
+/// GStreamer then complains, on stderr, when a UDP client reports too.
+fn name_rtcp(element: &gst::Element) {
+    if let Some(reports) = element.downcast_ref::<gst_app::AppSrc>()
+        && reports.caps().is_none()
+    {
+        reports.set_caps(Some(&gst::Caps::builder("application/x-rtcp").build()));
+    }
 }
 
 /// gst-rtsp-server blocks each stream behind its primer until a client plays it. What then comes
