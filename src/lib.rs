@@ -8,8 +8,12 @@
 //!   frames), [`stats`], [`span`] (times), [`picture`] (still picture files)
 //! - [`media`]: GStreamer: files → frames, frames → files
 //! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
+//! - [`train`]: libtorch in training: the loss network, losses, and what makes a model of them
 //! - [`stream`]: joins the two
 //! - [`cli`]: arguments → a configuration
+
+#[macro_use]
+mod choice;
 
 pub mod batch;
 pub mod cli;
@@ -24,4 +28,5 @@ pub mod span;
 pub mod stats;
 pub mod stream;
 pub mod stylizer;
+pub mod train;
 pub mod worker;

@@ -108,6 +108,16 @@ impl Picture {
         Ok(Picture { frame: rgb_frame(width, height, rgb), alpha, icc })
     }
 
+    /// The picture without alpha: what is transparent shows white.
+    #[must_use]
+    pub fn on_white(mut self) -> Self {
+        if let Some(alpha) = self.alpha.take() {
+            let flat = on_white(self.frame.planes.bytes(), &alpha);
+            self.frame.planes = Planes::Rgb(flat.into());
+        }
+        self
+    }
+
     /// Writes the picture in the format that `name` (the file's final name) asks for.
     ///
     /// PNG keeps alpha; JPEG cannot, so the picture is laid on white.

@@ -10,6 +10,7 @@ mod progress;
 #[cfg(feature = "media")]
 mod sheet;
 mod stream;
+mod train;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -43,6 +44,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Trains a style model from a picture and a folder of photos.
+    Train(Box<train::TrainArgs>),
     /// Lists, shows and imports style models.
     Models(models::ModelsArgs),
     /// Says what this machine can do, and what is missing.
@@ -80,6 +83,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     crate::engine::device::prepare();
     match cli.command {
         None => stream::run(&cli.stream, cli.quiet),
+        Some(Command::Train(args)) => train::run(&args, cli.quiet),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),
         Some(Command::Probe(args)) => probe::run(&args).map(|()| Outcome::Done),
         #[cfg(feature = "media")]

@@ -7,6 +7,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+use super::model_file::Padding;
 use super::precision::Precision;
 
 /// Pads a batch × channels × height × width tensor by mirroring at the middle of its border pixels
@@ -48,7 +49,7 @@ fn mirrored(before: i64, length: i64, after: i64) -> Vec<i64> {
 }
 
 /// The same tensor with its channels innermost in memory; tch has no name for that order.
-pub(super) fn channels_last(x: &Tensor) -> Result<Tensor, TchError> {
+pub fn channels_last(x: &Tensor) -> Result<Tensor, TchError> {
     x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
 }
 
@@ -61,6 +62,9 @@ pub(super) struct Conv {
     /// Repeats each pixel 2×2 first: Odena et al. 2016, "Deconvolution and Checkerboard Artifacts",
     /// and no discoloured borders as with fractional strides.
     upsample: bool,
+    /// A transposed convolution: doubles height and width by fractional strides.
+    transposed: bool,
+    padding: Padding,
 }
 
 impl Conv {
@@ -74,7 +78,9 @@ impl Conv {
     ) -> Result<Self, TchError> {
         let place = |t: &Tensor| t.f_to_device(device.torch())?.f_to_kind(precision.kind());
         let weight = channels_last(&place(weight)?)?;
-        Ok(Conv { weight, bias: place(bias)?, stride: 1, upsample: false })
+        let bias = place(bias)?;
+        let padding = Padding::Reflect;
+        Ok(Conv { weight, bias, stride: 1, upsample: false, transposed: false, padding })
     }
 
     /// Halves height and width.
@@ -87,22 +93,32 @@ impl Conv {
         Conv { upsample: true, ..self }
     }
 
+    /// Doubles height and width as a transposed convolution.
+    pub(super) fn transposed(self) -> Self {
+        Conv { transposed: true, ..self }
+    }
+
+    /// With this beyond the border.
+    pub(super) fn padded(self, padding: Padding) -> Self {
+        Conv { padding, ..self }
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (weight, bias) = (&self.weight, Some(&self.bias));
+        if self.transposed {
+            return x.f_conv_transpose2d(weight, bias, [2, 2], [1, 1], [1, 1], 1, [1, 1]);
+        }
         let (_, _, height, width) = x.size4()?;
         let enlarged = match self.upsample {
             true => x.f_upsample_nearest2d([2 * height, 2 * width], 2.0, 2.0)?,
             false => x.shallow_clone(),
         };
         let pad = self.weight.size4()?.2 / 2;
-        let padded = pad_reflect(&enlarged, [pad; 4])?;
-        padded.f_conv2d(
-            &self.weight,
-            Some(&self.bias),
-            [self.stride, self.stride],
-            [0, 0],
-            [1, 1],
-            1,
-        )
+        let (padded, zeros) = match self.padding {
+            Padding::Reflect => (pad_reflect(&enlarged, [pad; 4])?, 0),
+            Padding::Zero => (enlarged, pad),
+        };
+        padded.f_conv2d(weight, bias, [self.stride; 2], [zeros; 2], [1, 1], 1)
     }
 }
 
@@ -113,16 +129,35 @@ impl Conv {
 pub(super) struct InstanceNorm {
     weight: Tensor,
     bias: Tensor,
+    /// Weight and bias of each style, styles × channels, where there are several.
+    styles: Option<(Tensor, Tensor)>,
 }
 
 /// Added to the variance, as published.
 const EPSILON: f64 = 1e-5;
 
 impl InstanceNorm {
-    /// `weight` and `bias`: channels, in single precision on the CPU.
+    /// `weight` and `bias`: channels, or styles × channels, in single precision on the CPU. Of
+    /// several styles the first is painted.
     pub(super) fn new(weight: &Tensor, bias: &Tensor, device: Device) -> Result<Self, TchError> {
         let place = |t: &Tensor| t.f_to_device(device.torch());
-        Ok(InstanceNorm { weight: place(weight)?, bias: place(bias)? })
+        let (weight, bias) = (place(weight)?, place(bias)?);
+        if weight.dim() == 1 {
+            return Ok(InstanceNorm { weight, bias, styles: None });
+        }
+        let (first_weight, first_bias) = (weight.f_select(0, 0)?, bias.f_select(0, 0)?);
+        Ok(InstanceNorm { weight: first_weight, bias: first_bias, styles: Some((weight, bias)) })
+    }
+
+    /// Paints a mixture of styles from now on: a share for each, in their order (Dumoulin et al.
+    /// 2017, "A Learned Representation for Artistic Style", section 3.3). Nothing to a norm of one.
+    pub(super) fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
+        if let Some((weight, bias)) = &self.styles {
+            let shares = shares.f_to_device(weight.device())?;
+            self.weight = shares.f_matmul(weight)?;
+            self.bias = shares.f_matmul(bias)?;
+        }
+        Ok(())
     }
 
     /// Normalizes `x` in its own memory.

@@ -23,10 +23,10 @@ use tch::{TchError, Tensor};
 
 use crate::stylizer::StylizeError;
 
-pub use layers::pad_reflect;
+pub use layers::{channels_last, pad_reflect};
 
 /// libtorch's words in one line: its C++ stack and source lines are of no use to a user.
-fn words(error: &TchError) -> String {
+pub(crate) fn words(error: &TchError) -> String {
     // Ours, most often: without the name of its kind.
     if let TchError::Shape(text) | TchError::FileFormat(text) = error {
         return text.clone();
@@ -48,6 +48,15 @@ fn failed(error: &TchError, x: &Tensor) -> StylizeError {
 
 /// The error of `batch` frames.
 fn failed_on(error: &TchError, width: usize, height: usize, batch: usize) -> StylizeError {
+    if is_out_of_memory(error) {
+        StylizeError::OutOfMemory { width, height, batch }
+    } else {
+        StylizeError::Failed(words(error))
+    }
+}
+
+/// Whether libtorch failed for want of memory.
+pub(crate) fn is_out_of_memory(error: &TchError) -> bool {
     const FULL: [&str; 5] = [
         "out of memory",
         "can't allocate memory",
@@ -56,9 +65,5 @@ fn failed_on(error: &TchError, width: usize, height: usize, batch: usize) -> Sty
         "bad_alloc",
     ];
     let text = error.to_string();
-    if FULL.iter().any(|words| text.contains(words)) {
-        StylizeError::OutOfMemory { width, height, batch }
-    } else {
-        StylizeError::Failed(words(error))
-    }
+    FULL.iter().any(|words| text.contains(words))
 }

@@ -10,7 +10,9 @@ use tch::{Kind, TchError, Tensor};
 use super::device::Device;
 use super::failed;
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
-use super::model_file::{Architecture, ModelFile, RawTensor};
+use super::model_file::{
+    Architecture, ModelFile, Normalization, OutputLayer, RawTensor, Upsampling,
+};
 use super::precision::Precision;
 use crate::stylizer::StylizeError;
 
@@ -18,11 +20,14 @@ use crate::stylizer::StylizeError;
 /// bit more than results about 128.
 const MIDDLE: f64 = 127.5;
 
+/// Levels that tanh reaches to either side of the middle.
+const TANH_SCALE: f64 = 150.0;
+
 /// What width and height are padded to a multiple of: the network halves them twice.
 pub(super) const MULTIPLE: i64 = 4;
 
 /// Convolution and instance norm.
-type Normed = (Conv, InstanceNorm);
+type Normed = (Conv, Option<InstanceNorm>);
 
 /// A network on a device.
 #[derive(Debug)]
@@ -45,6 +50,10 @@ impl Network {
     pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         let architecture = model.description.architecture.clone();
         let weights = Weights { model, device, precision };
+        let enlarging = match architecture.upsample {
+            Upsampling::Nearest => Conv::doubling,
+            Upsampling::Transposed => Conv::transposed,
+        };
         let encoder = vec![
             weights.normed("conv1", "in1", |c| c)?,
             weights.normed("conv2", "in2", Conv::halving)?,
@@ -59,8 +68,8 @@ impl Network {
         let residual = (1..=architecture.residual_blocks).map(block);
         let residual = residual.collect::<Result<Vec<_>, TchError>>()?;
         let decoder = vec![
-            weights.normed("deconv1", "in4", Conv::doubling)?,
-            weights.normed("deconv2", "in5", Conv::doubling)?,
+            weights.normed("deconv1", "in4", enlarging)?,
+            weights.normed("deconv2", "in5", enlarging)?,
         ];
         let last = weights.last()?;
         let passes = AtomicU64::new(0);
@@ -81,8 +90,27 @@ impl Network {
         any_size(x, MULTIPLE, |x| self.layers(x)).map_err(|e| failed(&e, x))
     }
 
+    /// Paints a mixture of the network's styles from the next pass on: a share for each, in their
+    /// order. A network of one style has nothing to mix.
+    ///
+    /// # Errors
+    /// When there are not as many shares as styles, or libtorch fails.
+    pub fn blend(&mut self, shares: &[f32]) -> Result<(), TchError> {
+        let styles = self.architecture.styles;
+        if shares.len() != styles {
+            let found = shares.len();
+            return Err(TchError::Shape(format!("{found} shares for {styles} styles")));
+        }
+        let shares = Tensor::f_from_slice(shares)?;
+        let residual = self.residual.iter_mut().flatten();
+        let all = self.encoder.iter_mut().chain(residual).chain(&mut self.decoder);
+        all.filter_map(|(_, norm)| norm.as_mut()).try_for_each(|norm| norm.blend(&shares))
+    }
+
     /// Shapes below are of one picture; C1, C2, C3 are the widths.
     fn layers(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let grey = self.architecture.luminance;
+        let x = if grey { luma(x)? } else { x.shallow_clone() };
         let mut x = channels_last(&x.f_to_kind(self.precision.kind())?)?; // 3 × H × W
         for layer in &self.encoder {
             x = normed(layer, &x)?.f_relu_()?; // C1 × H × W, C2 × H/2 × W/2, C3 × H/4 × W/4
@@ -95,10 +123,14 @@ impl Network {
             x = normed(layer, &x)?.f_relu_()?; // C2 × H/2 × W/2, C1 × H × W
         }
         let mut y = self.last.forward(&x)?.f_to_kind(Kind::Float)?; // 3 × H × W
-        match self.precision {
-            Precision::Fp32 => Ok(y),
-            Precision::Bf16 | Precision::Fp16 => y.f_add_scalar_(MIDDLE),
-        }
+        let y = match (self.architecture.output, self.precision) {
+            (OutputLayer::Tanh, _) => {
+                y.f_tanh_()?.f_mul_scalar_(TANH_SCALE)?.f_add_scalar_(MIDDLE)?
+            }
+            (OutputLayer::Direct, Precision::Fp32) => y,
+            (OutputLayer::Direct, Precision::Bf16 | Precision::Fp16) => y.f_add_scalar_(MIDDLE)?,
+        };
+        if grey { luma(&y) } else { Ok(y) }
     }
 
     /// Widths and depth.
@@ -141,7 +173,22 @@ pub(super) fn any_size(
 }
 
 fn normed((conv, norm): &Normed, x: &Tensor) -> Result<Tensor, TchError> {
-    norm.forward(conv.forward(x)?)
+    let x = conv.forward(x)?;
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => Ok(x),
+    }
+}
+
+/// Brightness (BT.601, as colour preservation takes it) in all three channels of an RGB picture.
+///
+/// # Errors
+/// When libtorch fails, as for want of memory.
+pub fn luma(x: &Tensor) -> Result<Tensor, TchError> {
+    let parts = Tensor::f_from_slice(&[0.299_f32, 0.587, 0.114])?.f_reshape([1, 3, 1, 1])?;
+    let parts = parts.f_to_device(x.device())?;
+    let luma = x.f_to_kind(Kind::Float)?.f_mul(&parts)?;
+    luma.f_sum_dim_intlist(1, true, Kind::Float)?.f_expand([-1, 3, -1, -1], false)
 }
 
 /// The tensors of a model on their way into layers.
@@ -166,18 +213,27 @@ impl Weights<'_> {
     fn normed(&self, conv: &str, norm: &str, make: fn(Conv) -> Conv) -> Result<Normed, TchError> {
         let (weight, bias) = self.conv(conv)?;
         let conv = make(Conv::new(&weight, &bias, self.device, self.precision)?);
+        let architecture = &self.model.description.architecture;
+        let conv = conv.padded(architecture.padding);
+        if architecture.norm == Normalization::None {
+            return Ok((conv, None));
+        }
         let weight = self.tensor(&format!("{norm}.weight"))?;
         let bias = self.tensor(&format!("{norm}.bias"))?;
-        Ok((conv, InstanceNorm::new(&weight, &bias, self.device)?))
+        Ok((conv, Some(InstanceNorm::new(&weight, &bias, self.device)?)))
     }
 
     fn last(&self) -> Result<Conv, TchError> {
         let (weight, bias) = self.conv("deconv3")?;
-        let bias = match self.precision {
-            Precision::Fp32 => bias,
-            Precision::Bf16 | Precision::Fp16 => bias.f_sub_scalar(MIDDLE)?,
+        let architecture = &self.model.description.architecture;
+        let bias = match (architecture.output, self.precision) {
+            (OutputLayer::Tanh, _) | (_, Precision::Fp32) => bias,
+            (OutputLayer::Direct, Precision::Bf16 | Precision::Fp16) => {
+                bias.f_sub_scalar(MIDDLE)?
+            }
         };
-        Conv::new(&weight, &bias, self.device, self.precision)
+        let conv = Conv::new(&weight, &bias, self.device, self.precision)?;
+        Ok(conv.padded(architecture.padding))
     }
 }
 

@@ -36,7 +36,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use architecture::{Architecture, Kind};
+pub use architecture::{Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling};
 pub use description::Description;
 pub use error::ModelError;
 pub use tensor::{DType, RawTensor};
@@ -46,6 +46,27 @@ use error::printable;
 /// Largest file read, in bytes: 1 GiB, some 300 times a usual model. It keeps a mistaken argument
 /// (a film, a disk image) from filling the memory.
 pub const MAX_FILE_SIZE: u64 = 1 << 30;
+
+/// The tensors of a state dict that need not be a model of ours, as of a loss network: a PyTorch
+/// file's bytes → names and values, running no code. `label` names the file in errors.
+///
+/// # Errors
+/// When the bytes are no sound PyTorch file.
+pub fn read_state_dict(
+    label: &str,
+    bytes: &[u8],
+) -> Result<BTreeMap<String, RawTensor>, ModelError> {
+    Ok(read::read(bytes).map_err(|fault| fault.of(label))?.tensors)
+}
+
+/// Writes a file beside `path` and moves it there when it is whole: no reader sees half of it, and
+/// a failure leaves what stood there before.
+///
+/// # Errors
+/// The system's.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write::atomically(path, bytes)
+}
 
 /// A model: what it is and its weights.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,442 @@
+//! `nst-stream train`: arguments → recipe; the bar of a run.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Outcome, UsageError};
+use crate::engine::device::{DeviceChoice, resolve};
+use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::precision::{Precision, PrecisionChoice};
+use crate::span::about;
+use crate::train::dataset::Dataset;
+use crate::train::recipe::{
+    LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm,
+};
+use crate::train::run::{Config, Progress, Watcher, choose_previews, train};
+use crate::train::run_folder::{RunFile, RunFolder};
+
+/// Options of `train`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    nst-stream train --style mosaic.jpg --dataset coco/train2014 --output mosaic.pt\n  \
+    nst-stream train --style a.jpg:0.7 --style b.jpg:0.3 --dataset photos --output hybrid.pt\n  \
+    nst-stream train --resume mosaic.run")]
+pub struct TrainArgs {
+    /// Style picture. Several, each with a weight if wanted (a.jpg:0.7), make one hybrid style.
+    #[arg(long = "style", value_name = "PICTURE", required_unless_present = "resume")]
+    styles: Vec<StyleSource>,
+    /// Folder of photos (.jpg, .png, .webp), searched with all folders in it.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    dataset: Option<PathBuf>,
+    /// The model to make.
+    #[arg(short, long, value_name = "FILE.pt", required_unless_present = "resume")]
+    output: Option<PathBuf>,
+    /// Go on with a run that was stopped, from its newest checkpoint.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Folder for checkpoints, losses and previews [default: OUTPUT with .run for its ending].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "resume")]
+    run: Option<PathBuf>,
+    /// Replace the run and the model if they are there already.
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    numbers: Numbers,
+    /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
+    #[arg(long, value_name = "FILE")]
+    vgg: Option<PathBuf>,
+    /// Photos to paint as previews [default: four of the dataset].
+    #[arg(long = "preview", value_name = "PHOTO")]
+    previews: Vec<PathBuf>,
+    /// Steps between two previews.
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..))]
+    preview_every: u64,
+    /// Steps between two checkpoints.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: u64,
+    /// Licence that the model is to carry, best as an SPDX expression.
+    #[arg(long)]
+    licence: Option<String>,
+    /// Whom the model is to name: the artist, the photographers.
+    #[arg(long)]
+    credit: Option<String>,
+    /// Where to train: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// CPU threads of libtorch [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+/// Numbers of the recipe; each takes the place of the preset's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+struct Numbers {
+    /// Published settings to start from: default, paper, pytorch or johnson.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    recipe: Preset,
+    /// Weight of the content loss.
+    #[arg(long, value_name = "X")]
+    content_weight: Option<f64>,
+    /// Weight of the style loss.
+    #[arg(long, value_name = "X")]
+    style_weight: Option<f64>,
+    /// Weight of the total variation.
+    #[arg(long, value_name = "X")]
+    tv_weight: Option<f64>,
+    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    content_layers: Vec<LayerWeight>,
+    /// Layers of the style loss.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    style_layers: Vec<LayerWeight>,
+    /// How Gram matrices are compared: mean or paper.
+    #[arg(long, value_name = "FORM")]
+    style_form: Option<StyleForm>,
+    /// How neighbouring pixels are compared: absolute or squared.
+    #[arg(long, value_name = "FORM")]
+    tv_form: Option<TvForm>,
+    /// Shorter side of the style picture, pixels.
+    #[arg(long, value_name = "PX")]
+    style_size: Option<u32>,
+    /// Side of the pieces of photos, pixels.
+    #[arg(long, value_name = "PX")]
+    image_size: Option<u32>,
+    /// Photos a step.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Steps.
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    steps: Option<u64>,
+    /// Steps, as times that every photo is seen.
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// adam, adamw, sgd or rmsprop.
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<Optimizer>,
+    /// Length of a step.
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Last part of the steps, 0–1, over which the learning rate falls to a tenth.
+    #[arg(long, value_name = "X")]
+    decay: Option<f64>,
+    /// Seed of all that is random.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Largest deviation of noise on the network's input, levels of 255.
+    #[arg(long, value_name = "X")]
+    noise: Option<f64>,
+    /// Random pieces of photos, mirrored at random (true), or the middle of each (false).
+    #[arg(long, value_name = "BOOL")]
+    augment: Option<bool>,
+    /// Channels of the network's first layer.
+    #[arg(long, value_name = "N")]
+    width: Option<i64>,
+    /// Residual blocks of the network.
+    #[arg(long, value_name = "N")]
+    residual_blocks: Option<usize>,
+    /// Normalization: instance or batch.
+    #[arg(long, value_name = "NAME")]
+    norm: Option<Normalization>,
+    /// Output: direct or tanh.
+    #[arg(long, value_name = "NAME")]
+    output_layer: Option<OutputLayer>,
+    /// Enlarging: nearest or transposed.
+    #[arg(long, value_name = "NAME")]
+    upsample: Option<Upsampling>,
+    /// Beyond the border: reflect or zero.
+    #[arg(long, value_name = "NAME")]
+    padding: Option<Padding>,
+    /// Train on brightness alone; the stream adds the colours of the input.
+    #[arg(long)]
+    luminance: bool,
+    /// One network with a style for each picture (conditional instance norm), not a hybrid.
+    #[arg(long)]
+    styles_separate: bool,
+    /// Start from this model instead of random weights.
+    #[arg(long, value_name = "MODEL")]
+    init: Option<String>,
+    /// Arithmetic: auto, fp32 or bf16.
+    #[arg(long, value_name = "NAME")]
+    precision: Option<PrecisionChoice>,
+}
+
+impl Numbers {
+    /// Puts what was given into the place of the recipe's own.
+    fn apply(&self, recipe: &mut Recipe, photos: usize) {
+        fn set<T: Copy>(place: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *place = given;
+            }
+        }
+        set(&mut recipe.content_weight, self.content_weight);
+        set(&mut recipe.style_weight, self.style_weight);
+        set(&mut recipe.tv_weight, self.tv_weight);
+        set(&mut recipe.style_form, self.style_form);
+        set(&mut recipe.tv_form, self.tv_form);
+        set(&mut recipe.style_size, self.style_size);
+        set(&mut recipe.image_size, self.image_size);
+        set(&mut recipe.batch, self.batch);
+        set(&mut recipe.steps, self.steps);
+        set(&mut recipe.optimizer, self.optimizer);
+        set(&mut recipe.learning_rate, self.learning_rate);
+        set(&mut recipe.decay, self.decay);
+        set(&mut recipe.seed, self.seed);
+        set(&mut recipe.noise, self.noise);
+        set(&mut recipe.augment, self.augment);
+        set(&mut recipe.width, self.width);
+        set(&mut recipe.residual_blocks, self.residual_blocks);
+        set(&mut recipe.norm, self.norm);
+        set(&mut recipe.output_layer, self.output_layer);
+        set(&mut recipe.upsample, self.upsample);
+        set(&mut recipe.padding, self.padding);
+        if !self.content_layers.is_empty() {
+            recipe.content_layers.clone_from(&self.content_layers);
+        }
+        if !self.style_layers.is_empty() {
+            recipe.style_layers.clone_from(&self.style_layers);
+        }
+        if let Some(epochs) = self.epochs {
+            recipe.steps = (epochs * photos as f64 / recipe.batch.max(1) as f64).ceil() as u64;
+        }
+        recipe.luminance |= self.luminance;
+        recipe.styles_separate |= self.styles_separate;
+        if self.init.is_some() {
+            recipe.init.clone_from(&self.init);
+        }
+    }
+}
+
+/// Trains, or goes on training.
+///
+/// # Errors
+/// One line for the user; a [`UsageError`] when the arguments are to blame.
+pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
+    let (device, note) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
+    let mut bar = Bar::new(quiet);
+    if let Some(note) = note {
+        tracing::info!("{note}");
+    }
+    let (mut run, folder) = match &args.resume {
+        Some(folder) => (RunFolder::read(folder)?, folder.clone()),
+        None => fresh(args)?,
+    };
+    let photos = Dataset::open(args.dataset.as_deref().unwrap_or(&run.dataset), 1)?;
+    args.numbers.apply(&mut run.recipe, photos.len());
+    if args.resume.is_none() {
+        finish(args, &mut run, &photos, device, &mut bar)?;
+    } else if !args.styles.is_empty() {
+        run.recipe.styles.clone_from(&args.styles);
+    }
+    run.recipe.check().map_err(UsageError)?;
+    let stop = super::stream::on_interrupt()?;
+    let config = Config {
+        folder: folder.clone(),
+        resume: args.resume.is_some(),
+        overwrite: args.overwrite,
+        device,
+        threads: args.threads.map(usize::from),
+        preview_every: args.preview_every,
+        checkpoint_every: args.checkpoint_every,
+        licence: args.licence.clone(),
+        credit: args.credit.clone(),
+        run,
+    };
+    let trained = train(&config, &stop, &mut bar);
+    bar.finish();
+    let trained = trained?;
+    let shown = folder.display();
+    if trained.interrupted {
+        let step = trained.step;
+        bar.note(&format!(
+            "stopped after step {step}; `nst-stream train --resume {shown}` goes on"
+        ));
+        return Ok(Outcome::Interrupted);
+    }
+    let output = config.run.output.display();
+    bar.note(&format!(
+        "{output}: {} steps; losses, previews and evolution.jpg in {shown}",
+        trained.step
+    ));
+    Ok(Outcome::Done)
+}
+
+/// A new run, as the arguments name its files.
+fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
+    // Clap has made sure that they are there.
+    let output = args.output.clone().unwrap_or_default();
+    if output.extension().is_none_or(|ending| ending != "pt") {
+        let shown = output.display();
+        return Err(UsageError(format!("--output {shown}: a model's name ends in .pt")).into());
+    }
+    let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
+    let recipe = Recipe::preset(args.numbers.recipe, args.styles.clone());
+    let dataset = args.dataset.clone().unwrap_or_default();
+    let run = RunFile {
+        dataset,
+        photos: 0,
+        output,
+        vgg: args.vgg.clone(),
+        previews: args.previews.clone(),
+        recipe,
+    };
+    Ok((run, folder))
+}
+
+/// What depends on the machine, the photos and the loss network.
+fn finish(
+    args: &TrainArgs,
+    run: &mut RunFile,
+    photos: &Dataset,
+    device: crate::engine::device::Device,
+    bar: &mut Bar,
+) -> Result<()> {
+    run.photos = photos.len();
+    let precision = match args.numbers.precision.unwrap_or_default() {
+        // Half precision's range is too small for gradients.
+        PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
+        PrecisionChoice::Exactly(Precision::Fp16) => {
+            return Err(
+                UsageError("--precision fp16: training takes fp32 or bf16".to_owned()).into()
+            );
+        }
+        choice => {
+            let (precision, note) =
+                choice.resolve(device).map_err(|e| UsageError(e.to_string()))?;
+            note.iter().for_each(|note| bar.note(note));
+            precision
+        }
+    };
+    run.recipe.precision = precision.to_string();
+    if run.previews.is_empty() {
+        run.previews = choose_previews(photos, run.recipe.seed, 4);
+    }
+    crate::train::rescale::adapt(&mut run.recipe, args.vgg.as_deref())?;
+    Ok(())
+}
+
+/// A bar on a terminal, lines elsewhere.
+struct Bar {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    terminal: bool,
+    estimated: bool,
+    last_line: Option<Instant>,
+}
+
+/// Between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(15);
+/// The first steps are slower than the others.
+const WARM_STEPS: u64 = 3;
+
+impl Bar {
+    fn new(quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Bar { quiet, bar: None, terminal, estimated: false, last_line: None }
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Watcher for Bar {
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.println(text),
+            // Not eprintln!, which panics when nobody reads.
+            None => drop(writeln!(std::io::stderr(), "{text}")),
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let Progress { step, steps, terms, seconds } = *progress;
+        if self.quiet {
+            return;
+        }
+        let left = about(Duration::from_secs_f64(seconds * (steps - step) as f64));
+        if !self.estimated && (step >= WARM_STEPS || seconds > 5.0) {
+            self.estimated = true;
+            self.note(&format!("{} steps at {seconds:.2} s: about {left}", steps - step));
+        }
+        let text = format!(
+            "content {:.4}  style {:.4}  tv {:.4}  {left} left",
+            terms.content, terms.style, terms.tv
+        );
+        if self.terminal {
+            let bar = self.bar.get_or_insert_with(|| {
+                let bar = ProgressBar::new(steps);
+                // A template that does not parse leaves indicatif's own, which is as good.
+                if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}") {
+                    bar.set_style(style);
+                }
+                bar
+            });
+            bar.set_position(step);
+            bar.set_message(text);
+        } else if self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            self.note(&format!("step {step}/{steps}  {text}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        train: TrainArgs,
+    }
+
+    #[test]
+    fn every_number_takes_the_place_of_the_presets() {
+        let text = "train --style a.jpg --dataset d --output o.pt --recipe johnson \
+            --content-weight 2 --style-weight 3 --tv-weight 0 --content-layers relu3_3:0.5,relu2_2 \
+            --style-layers relu1_1 --style-form paper --tv-form absolute --style-size 300 \
+            --image-size 128 --batch 3 --epochs 2 --optimizer rmsprop --learning-rate 0.1 \
+            --decay 0.5 --seed 9 --noise 1 --augment true --width 8 --residual-blocks 2 \
+            --norm batch --output-layer direct --upsample nearest --padding reflect --luminance \
+            --styles-separate --init mosaic";
+        let args = Only::parse_from(text.split_whitespace()).train;
+        let mut recipe = Recipe::preset(args.numbers.recipe, args.styles.clone());
+        let before = toml::Table::try_from(&recipe).unwrap();
+        args.numbers.apply(&mut recipe, 100);
+        assert_eq!(recipe.steps, 67);
+        let after = toml::Table::try_from(&recipe).unwrap();
+        let same: Vec<&String> =
+            before.keys().filter(|k| before.get(*k) == after.get(*k)).collect();
+        let fixed =
+            ["preset", "content_factor", "style_factor", "loss_network", "precision", "styles"];
+        assert!(same.iter().all(|name| fixed.contains(&name.as_str())), "{same:?}");
+    }
+
+    #[test]
+    fn a_new_run_needs_style_dataset_and_output_a_resumed_one_nothing() {
+        assert!(Only::try_parse_from(["train", "--style", "a.jpg"]).is_err());
+        assert!(Only::try_parse_from(["train", "--resume", "a.run"]).is_ok());
+    }
+
+    #[test]
+    fn the_runs_folder_stands_beside_the_model() {
+        let args = ["train", "--style", "a.jpg", "--dataset", "d", "--output", "x/wave.pt"];
+        let (run, folder) = fresh(&Only::parse_from(args).train).unwrap();
+        assert_eq!(
+            (run.output.as_path(), folder.as_path()),
+            (Path::new("x/wave.pt"), Path::new("x/wave.run"))
+        );
+    }
+}

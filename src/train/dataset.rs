@@ -1,0 +1,398 @@
+//! Photographs: found in a folder, decoded, cut and mirrored ahead of the training step, on threads
+//! of their own.
+//!
+//! Which photo a step sees, and which piece of it, depends on seed, step and place in the batch
+//! alone. Each photo comes once an epoch.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use image::imageops::{self, FilterType};
+use image::{ImageBuffer, Rgb, RgbImage};
+use walkdir::WalkDir;
+
+use super::random::{generator, normal_pair};
+use crate::picture::{Picture, PictureError};
+
+/// Endings of files that are taken for photographs.
+const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// Photos are shown up to this much larger than the piece cut out of them.
+const ZOOM: f32 = 1.25;
+/// Pieces that wait for each thread, in photos.
+const AHEAD: usize = 4;
+
+/// Why there are no photographs to train on.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// The folder cannot be read.
+    #[error("cannot read the dataset '{}': {reason}", folder.display())]
+    Read {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's word.
+        reason: String,
+    },
+    /// Fewer photos than a step needs.
+    #[error(
+        "the dataset '{}' holds {found} pictures (.jpg, .png, .webp), a batch needs {batch}; \
+         give a folder with more, or a smaller --batch",
+        folder.display()
+    )]
+    TooFew {
+        /// The folder.
+        folder: PathBuf,
+        /// How many there are.
+        found: usize,
+        /// How many a step needs.
+        batch: usize,
+    },
+    /// None can be decoded.
+    #[error("no picture of the dataset can be decoded; the last: {0}")]
+    NoneReadable(String),
+}
+
+/// The photographs of a folder and all folders in it.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    folder: PathBuf,
+    files: Arc<[PathBuf]>,
+}
+
+impl Dataset {
+    /// Looks for pictures by their endings, through links too; decodes none.
+    ///
+    /// # Errors
+    /// [`DatasetError::Read`], or [`DatasetError::TooFew`] for a batch of this size.
+    pub fn open(folder: &Path, batch: usize) -> Result<Self, DatasetError> {
+        let mut files = Vec::new();
+        let walk = WalkDir::new(folder).follow_links(true);
+        for entry in walk {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A broken link within is no reason to stop; the folder itself is.
+                Err(error) if error.depth() > 0 => continue,
+                Err(error) => {
+                    let reason = error.io_error().map_or("no folder".to_owned(), |e| e.to_string());
+                    return Err(DatasetError::Read { folder: folder.to_owned(), reason });
+                }
+            };
+            let path = entry.path();
+            let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+            let known = ending.is_some_and(|e| ENDINGS.contains(&e.as_str()));
+            if known && entry.file_type().is_file() {
+                files.push(entry.into_path());
+            }
+        }
+        // Folders list their files in any order.
+        files.sort_unstable();
+        let found = files.len();
+        if found < batch.max(1) {
+            return Err(DatasetError::TooFew { folder: folder.to_owned(), found, batch });
+        }
+        Ok(Dataset { folder: folder.to_owned(), files: files.into() })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How many photographs there are.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is none; a dataset that could be opened has some.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files, sorted.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+}
+
+/// What is cut out of photographs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cut {
+    /// Side of the square pieces, pixels.
+    pub size: u32,
+    /// At random places and scales, and mirrored; else the middle.
+    pub augment: bool,
+    /// Largest deviation of the noise on what the network sees, levels of 255.
+    pub noise: f32,
+    /// Seed of all that is random.
+    pub seed: u64,
+}
+
+/// A piece of a photograph: `size · size` RGB pixels, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// As photographed, 0–255.
+    pub photo: Vec<u8>,
+    /// With noise, which may lead below 0 and above 255; none when there is to be no noise.
+    pub noisy: Option<Vec<f32>>,
+}
+
+/// Pieces of photographs, one after another, made ahead by threads.
+#[derive(Debug)]
+pub struct Loader {
+    /// One for each thread; thread n makes every piece whose number is n modulo their count.
+    pieces: Vec<Receiver<Result<Piece, DatasetError>>>,
+    next: u64,
+    unreadable: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+impl Loader {
+    /// Begins with the piece of this number, on so many threads.
+    pub fn new(dataset: &Dataset, cut: Cut, first: u64, threads: usize) -> Self {
+        let unreadable = Arc::new(Mutex::new(BTreeSet::new()));
+        let threads = threads.max(1) as u64;
+        let mut pieces = Vec::new();
+        for thread in 0..threads {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let worker = Worker {
+                files: Arc::clone(&dataset.files),
+                cut,
+                epoch: None,
+                unreadable: Arc::clone(&unreadable),
+            };
+            let first = first + (thread + threads - first % threads) % threads;
+            thread::spawn(move || worker.run(first, threads, &sender));
+            pieces.push(receiver);
+        }
+        Loader { pieces, next: first, unreadable }
+    }
+
+    /// The next piece.
+    ///
+    /// # Errors
+    /// [`DatasetError::NoneReadable`].
+    pub fn piece(&mut self) -> Result<Piece, DatasetError> {
+        let thread = (self.next % self.pieces.len() as u64) as usize;
+        self.next += 1;
+        let gone = || Err(DatasetError::NoneReadable("the thread that decodes is gone".to_owned()));
+        self.pieces[thread].recv().unwrap_or_else(|_| gone())
+    }
+
+    /// Photographs that could not be decoded so far, each once.
+    pub fn unreadable(&self) -> Vec<PathBuf> {
+        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        unreadable.iter().cloned().collect()
+    }
+}
+
+struct Worker {
+    files: Arc<[PathBuf]>,
+    cut: Cut,
+    /// The last epoch and the order of its photos.
+    epoch: Option<(u64, Vec<u32>)>,
+    unreadable: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+impl Worker {
+    /// Until nobody takes the pieces any more.
+    fn run(mut self, first: u64, stride: u64, sender: &SyncSender<Result<Piece, DatasetError>>) {
+        let mut number = first;
+        while sender.send(self.piece(number)).is_ok() {
+            number += stride;
+        }
+    }
+
+    /// The piece of this number. An unreadable photo gives way to the next in the epoch's order, so
+    /// the pieces stay the same however often a run is stopped.
+    fn piece(&mut self, number: u64) -> Result<Piece, DatasetError> {
+        let count = self.files.len() as u64;
+        let mut last = String::new();
+        for shift in 0..count {
+            let file = self.file(number / count, (number % count + shift) % count);
+            match decode(&file) {
+                Ok(photo) => return Ok(self.cut.piece(photo, number)),
+                Err(error) => {
+                    last = error.to_string();
+                    let mut all = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+                    if all.insert(file) {
+                        tracing::warn!("skipped: {last}");
+                    }
+                }
+            }
+        }
+        Err(DatasetError::NoneReadable(last))
+    }
+
+    /// The file at a place in the order of an epoch.
+    fn file(&mut self, epoch: u64, place: u64) -> PathBuf {
+        if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            // Lossless: more than four thousand million photos are not expected.
+            let mut order: Vec<u32> = (0..self.files.len() as u32).collect();
+            generator(self.cut.seed, "order", epoch).shuffle(&mut order);
+            self.epoch = Some((epoch, order));
+        }
+        let order = self.epoch.as_ref().map_or(&[][..], |(_, order)| order);
+        let file = order.get(place as usize).map_or(0, |&file| file as usize);
+        self.files[file].clone()
+    }
+}
+
+/// A photograph as shown: turned as its EXIF data say, grey ones in RGB, transparent ones on white.
+fn decode(file: &Path) -> Result<RgbImage, PictureError> {
+    let picture = Picture::open(file)?.on_white();
+    let (width, height) = (picture.frame.info.width as u32, picture.frame.info.height as u32);
+    let pixels = picture.frame.planes.bytes().to_vec();
+    Ok(ImageBuffer::from_raw(width, height, pixels).unwrap_or_default())
+}
+
+impl Cut {
+    /// Piece number `number` of the run, of this photograph.
+    fn piece(self, photo: RgbImage, number: u64) -> Piece {
+        let photo = self.of(photo, number).into_raw();
+        let noisy = (self.noise > 0.0).then(|| {
+            let mut random = generator(self.seed, "noise", number);
+            let amount = self.noise * random.f32();
+            let mut noisy: Vec<f32> = photo.iter().map(|&value| f32::from(value)).collect();
+            for pair in noisy.chunks_mut(2) {
+                let noise = normal_pair(&mut random);
+                pair.iter_mut().zip(noise).for_each(|(value, n)| *value += n * amount);
+            }
+            noisy
+        });
+        Piece { photo, noisy }
+    }
+
+    /// Its pixels.
+    fn of(self, photo: RgbImage, number: u64) -> RgbImage {
+        let mut random = generator(self.seed, "cut", number);
+        let zoom = if self.augment { 1.0 + random.f32() * (ZOOM - 1.0) } else { 1.0 };
+        let (width, height) = photo.dimensions();
+        let size = self.size as f32;
+        let scale = size * zoom / width.min(height).max(1) as f32;
+        let scaled = |length: u32| ((length as f32 * scale).round() as u32).max(self.size);
+        let (w, h) = (scaled(width), scaled(height));
+        let photo = match (w, h) == (width, height) {
+            true => photo,
+            false => imageops::resize(&photo, w, h, FilterType::Triangle),
+        };
+        let (free_x, free_y) = (w - self.size, h - self.size);
+        let (x, y) = match self.augment {
+            true => (random.u32(0..=free_x), random.u32(0..=free_y)),
+            false => (free_x / 2, free_y / 2),
+        };
+        let mut piece = imageops::crop_imm(&photo, x, y, self.size, self.size).to_image();
+        if self.augment && random.bool() {
+            imageops::flip_horizontal_in_place(&mut piece);
+        }
+        piece
+    }
+}
+
+/// A photograph with its shorter side at `size` pixels, for previews and measurements.
+///
+/// # Errors
+/// When it cannot be read or decoded.
+pub fn resized(file: &Path, size: u32) -> Result<ImageBuffer<Rgb<u8>, Vec<u8>>, PictureError> {
+    let photo = decode(file)?;
+    let (width, height) = photo.dimensions();
+    let scale = f64::from(size) / f64::from(width.min(height).max(1));
+    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let (w, h) = (scaled(width), scaled(height));
+    Ok(match (w, h) == (width, height) {
+        true => photo,
+        false => imageops::resize(&photo, w, h, FilterType::CatmullRom),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CUT: Cut = Cut { size: 32, augment: true, noise: 6.0, seed: 1 };
+
+    /// A folder of pictures in different formats, one of them grey, one damaged.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("train2014/more");
+        std::fs::create_dir_all(&deep).unwrap();
+        for (n, name) in
+            ["a.jpg", "b.png", "train2014/c.JPEG", "train2014/more/d.webp"].into_iter().enumerate()
+        {
+            let picture = RgbImage::from_fn(50, 40, |x, y| Rgb([x as u8, y as u8, n as u8 * 60]));
+            picture.save(folder.path().join(name)).unwrap();
+        }
+        image::GrayImage::from_pixel(40, 60, image::Luma([200]))
+            .save(folder.path().join("grey.png"))
+            .unwrap();
+        std::fs::write(deep.join("damaged.jpg"), b"not a picture").unwrap();
+        std::fs::write(folder.path().join("readme.txt"), b"no picture").unwrap();
+        folder
+    }
+
+    fn pieces(dataset: &Dataset, first: u64, count: usize, threads: usize) -> Vec<Piece> {
+        let mut loader = Loader::new(dataset, CUT, first, threads);
+        (0..count).map(|_| loader.piece().unwrap()).collect()
+    }
+
+    #[test]
+    fn pieces_do_not_depend_on_threads_or_on_where_a_run_began() {
+        let folder = folder();
+        let dataset = Dataset::open(folder.path(), 2).unwrap();
+        assert_eq!(dataset.len(), 6);
+        let all = pieces(&dataset, 0, 20, 1);
+        assert!(all.iter().all(|piece| piece.photo.len() == 32 * 32 * 3));
+        let noisy = all[3].noisy.as_ref().unwrap();
+        let noise = noisy.iter().zip(&all[3].photo).map(|(n, &p)| (n - f32::from(p)).abs());
+        let mean = noise.sum::<f32>() / noisy.len() as f32;
+        assert!(mean > 0.0 && mean < 6.0, "{mean}");
+        assert_eq!(pieces(&dataset, 0, 20, 3), all);
+        assert_eq!(pieces(&dataset, 7, 13, 2), all[7..]);
+    }
+
+    #[test]
+    fn unreadable_pictures_are_skipped_and_counted_once() {
+        let folder = folder();
+        let dataset = Dataset::open(folder.path(), 2).unwrap();
+        let mut loader = Loader::new(&dataset, CUT, 0, 1);
+        for _ in 0..24 {
+            loader.piece().unwrap();
+        }
+        let unreadable = loader.unreadable();
+        assert_eq!(unreadable.len(), 1);
+        assert!(unreadable[0].ends_with("damaged.jpg"));
+    }
+
+    #[test]
+    fn an_epoch_shows_every_photo_once() {
+        let folder = folder();
+        let dataset = Dataset::open(folder.path(), 2).unwrap();
+        let (files, unreadable) = (Arc::clone(&dataset.files), Arc::default());
+        let mut worker = Worker { files, cut: CUT, epoch: None, unreadable };
+        for epoch in 0..2 {
+            let seen: BTreeSet<PathBuf> = (0..6).map(|place| worker.file(epoch, place)).collect();
+            assert_eq!(seen.len(), 6);
+        }
+    }
+
+    #[test]
+    fn too_few_none_and_no_folder_are_told_apart() {
+        let folder = folder();
+        let error = Dataset::open(folder.path(), 7).unwrap_err().to_string();
+        assert!(error.contains("holds 6 pictures") && error.contains("a batch needs 7"), "{error}");
+        let error = Dataset::open(&folder.path().join("none"), 1).unwrap_err().to_string();
+        assert!(error.contains("none': No such file"), "{error}");
+        let empty = tempfile::tempdir().unwrap();
+        std::fs::write(empty.path().join("x.jpg"), b"").unwrap();
+        let dataset = Dataset::open(empty.path(), 1).unwrap();
+        let error = Loader::new(&dataset, CUT, 0, 1).piece().unwrap_err().to_string();
+        assert!(error.contains("no picture of the dataset can be decoded"), "{error}");
+    }
+
+    #[test]
+    fn without_augmenting_the_middle_is_cut_out() {
+        let photo = RgbImage::from_fn(96, 32, |x, _| Rgb([x as u8, 0, 0]));
+        let piece = Cut { augment: false, ..CUT }.of(photo, 5);
+        assert_eq!((piece.get_pixel(0, 0).0[0], piece.get_pixel(31, 31).0[0]), (32, 63));
+    }
+}

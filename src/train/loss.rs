@@ -1,0 +1,222 @@
+//! What training minimizes: content, style and total variation losses (the paper's section
+//! "Method"; Gatys et al. 2016; Johnson et al. 2016, section 3.2).
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, TchError, Tensor};
+
+use super::recipe::{LayerWeight, StyleForm, TvForm};
+use super::vgg::{Layer, Vgg};
+
+/// Values of the terms, each times its weight, averaged over the pictures of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossTerms {
+    /// Distance of features from those of the photo.
+    pub content: f64,
+    /// Distance of Gram matrices from those of the style picture.
+    pub style: f64,
+    /// Total variation: how much neighbouring pixels differ.
+    pub tv: f64,
+}
+
+impl LossTerms {
+    /// The sum, which is what is minimized.
+    pub fn total(&self) -> f64 {
+        self.content + self.style + self.tv
+    }
+
+    /// Whether no term is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        self.total().is_finite()
+    }
+
+    /// Adds a part of other terms.
+    pub fn add(&mut self, other: &Self, part: f64) {
+        self.content += other.content * part;
+        self.style += other.style * part;
+        self.tv += other.tv * part;
+    }
+}
+
+/// Gram matrix of features: batch × channels × channels, one for each picture, in single
+/// precision.
+///
+/// `G = F Fᵀ / (C·H·W)`, where F is channels × (height · width): the published implementations'
+/// scale. (The paper divides by H·W alone; [`StyleForm::Paper`] makes up for it.)
+///
+/// # Errors
+/// When libtorch fails, as for want of memory.
+pub fn gram(features: &Tensor) -> Result<Tensor, TchError> {
+    let (batch, channels, height, width) = features.size4()?;
+    // Channels lie innermost in memory, so this order takes no copy.
+    let f = features.f_permute([0, 2, 3, 1])?.f_reshape([batch, height * width, channels])?;
+    let f = f.f_to_kind(Kind::Float)?;
+    let scale = 1.0 / (channels * height * width) as f64;
+    f.f_transpose(1, 2)?.f_matmul(&f)?.f_mul_scalar(scale)
+}
+
+/// What pictures are compared with, and how much each difference weighs.
+#[derive(Debug)]
+pub struct Losses {
+    vgg: Vgg,
+    content: Vec<LayerWeight>,
+    style: Vec<LayerWeight>,
+    weights: LossTerms,
+    style_form: StyleForm,
+    tv_form: TvForm,
+    /// Layers of both losses, in the network's order.
+    layers: Vec<Layer>,
+}
+
+/// The Gram matrices of a style, one for each style layer: 1 × channels × channels.
+#[derive(Debug)]
+pub struct StyleTarget(Vec<Tensor>);
+
+impl Losses {
+    /// Losses with these layers and weights. `weights` are those of the three terms.
+    pub fn new(
+        vgg: Vgg,
+        content: Vec<LayerWeight>,
+        style: Vec<LayerWeight>,
+        weights: LossTerms,
+        style_form: StyleForm,
+        tv_form: TvForm,
+    ) -> Self {
+        let mut layers: Vec<Layer> = content.iter().chain(&style).map(|l| l.layer).collect();
+        layers.sort_unstable();
+        layers.dedup();
+        Losses { vgg, content, style, weights, style_form, tv_form, layers }
+    }
+
+    /// The loss network.
+    pub fn vgg(&self) -> &Vgg {
+        &self.vgg
+    }
+
+    /// Gram matrices of style pictures (each 1 × 3 × height × width, RGB 0–255), averaged with
+    /// their weights: one picture's own, or the middle of several, which a network trained on it
+    /// paints as a hybrid.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn style_target(&self, pictures: &[(Tensor, f64)]) -> Result<StyleTarget, TchError> {
+        let layers: Vec<Layer> = self.style.iter().map(|l| l.layer).collect();
+        let sum: f64 = pictures.iter().map(|(_, weight)| weight).sum();
+        let mut target: Vec<Tensor> = Vec::new();
+        for (picture, weight) in pictures {
+            let features = tch::no_grad(|| self.features_of(picture, &layers))?;
+            for (n, features) in features.iter().enumerate() {
+                let part = gram(features)?.f_mul_scalar(weight / sum)?;
+                match target.get_mut(n) {
+                    Some(whole) => *whole = whole.f_add(&part)?,
+                    None => target.push(part),
+                }
+            }
+        }
+        Ok(StyleTarget(target))
+    }
+
+    /// Features of a photo at the content layers, without gradients.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn content_target(&self, photo: &Tensor) -> Result<Vec<Tensor>, TchError> {
+        let layers: Vec<Layer> = self.content.iter().map(|l| l.layer).collect();
+        tch::no_grad(|| self.features_of(photo, &layers))
+    }
+
+    /// Features in the order of `layers`, whatever that is.
+    fn features_of(&self, x: &Tensor, layers: &[Layer]) -> Result<Vec<Tensor>, TchError> {
+        let mut sorted = layers.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let features = self.vgg.features(x, &sorted)?;
+        let of = |layer| sorted.binary_search(layer).map(|n| features[n].shallow_clone());
+        // Every layer is in the sorted list.
+        Ok(layers.iter().filter_map(|layer| of(layer).ok()).collect())
+    }
+
+    /// The three weighted terms of painted pictures, as tensors of one number each, averaged over
+    /// the batch: content, style, total variation.
+    ///
+    /// `y`: batch × 3 × height × width, RGB 0–255. `content`: of the photos, as
+    /// [`content_target`](Self::content_target) gives it. Gradients flow to `y`.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn terms(
+        &self,
+        y: &Tensor,
+        content: &[Tensor],
+        style: &StyleTarget,
+    ) -> Result<[Tensor; 3], TchError> {
+        let features = self.vgg.features(y, &self.layers)?;
+        let of = |layer: Layer| {
+            let n = self.layers.binary_search(&layer).unwrap_or_default();
+            &features[n]
+        };
+        let zero = || Tensor::f_zeros([], (Kind::Float, y.device()));
+        let mut content_loss = zero()?;
+        for (wanted, target) in self.content.iter().zip(content) {
+            // Mean over batch, channels and pixels: eq. 1 of the paper.
+            let difference = of(wanted.layer).f_sub(target)?.f_to_kind(Kind::Float)?;
+            let term = difference.f_square()?.f_mean(Kind::Float)?;
+            content_loss =
+                content_loss.f_add(&term.f_mul_scalar(wanted.weight * self.weights.content)?)?;
+        }
+        let mut style_loss = zero()?;
+        for (wanted, target) in self.style.iter().zip(&style.0) {
+            let difference = gram(of(wanted.layer))?.f_sub(target)?;
+            let mut weight = wanted.weight * self.weights.style;
+            if self.style_form == StyleForm::Paper {
+                // E = 1/(4C²) Σ(G·C − A·C)², where the Gram matrices here are smaller by C: C²/4 of
+                // the mean over the C² entries.
+                weight *= (wanted.layer.channels() as f64).powi(2) / 4.0;
+            }
+            let term = difference.f_square()?.f_mean(Kind::Float)?;
+            style_loss = style_loss.f_add(&term.f_mul_scalar(weight)?)?;
+        }
+        let tv = total_variation(y, self.tv_form)?.f_mul_scalar(self.weights.tv)?;
+        Ok([content_loss, style_loss, tv])
+    }
+}
+
+/// Total variation of pictures, a sum over each one's pixels and channels, averaged over the batch.
+fn total_variation(y: &Tensor, form: TvForm) -> Result<Tensor, TchError> {
+    let (batch, _, height, width) = y.size4()?;
+    let down = y.f_narrow(2, 1, height - 1)?.f_sub(&y.f_narrow(2, 0, height - 1)?)?;
+    let right = y.f_narrow(3, 1, width - 1)?.f_sub(&y.f_narrow(3, 0, width - 1)?)?;
+    let sum = |d: Tensor| match form {
+        TvForm::Absolute => d.f_abs()?.f_sum(Kind::Float),
+        TvForm::Squared => d.f_square()?.f_sum(Kind::Float)?.f_mul_scalar(0.5),
+    };
+    sum(down)?.f_add(&sum(right)?)?.f_mul_scalar(1.0 / batch as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[test]
+    fn a_gram_matrix_is_of_one_picture_and_counts_channels_and_pixels() {
+        // 2 pictures of 2 channels, 1 × 3 pixels.
+        let f = Tensor::from_slice(&[1_f32, 2., 3., 4., 5., 6., 0., 0., 1., 2., 0., 0.])
+            .reshape([2, 2, 1, 3]);
+        let g = Vec::<f32>::try_from(gram(&f).unwrap().reshape([-1])).unwrap();
+        let expected = [14., 32., 32., 77., 1., 0., 0., 4.].map(|v: f32| v / 6.0);
+        for (g, expected) in g.iter().zip(expected) {
+            assert!((g - expected).abs() < 1e-6, "{g} {expected}");
+        }
+    }
+
+    #[test]
+    fn total_variation_counts_each_neighbour_once() {
+        let y = Tensor::from_slice(&[0_f32, 3., 1., 1.]).reshape([1, 1, 2, 2]);
+        let y = Tensor::cat(&[&y, &y], 0);
+        let value = |form| total_variation(&y, form).unwrap().double_value(&[]);
+        assert_eq!(value(TvForm::Absolute), 1. + 2. + 3.);
+        assert_eq!(value(TvForm::Squared), (1. + 4. + 9.) / 2.0);
+        let flat = Tensor::ones([1, 3, 4, 5], (Kind::Float, Device::Cpu));
+        assert_eq!(total_variation(&flat, TvForm::Absolute).unwrap().double_value(&[]), 0.0);
+    }
+}

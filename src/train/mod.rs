@@ -1,0 +1,24 @@
+//! Training: a style picture and photographs → a model.
+//!
+//! * [`vgg`] → [`loss`]: the loss network and what is measured with it.
+//! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs.
+//! * [`network`], [`optimizer`]: what is trained, and how.
+//! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
+//!
+//! All randomness is a function of seed, step and index ([`random`]): a run that was stopped and
+//! resumed makes, on the CPU, the very same numbers as one that never was.
+
+pub mod checkpoint;
+pub mod dataset;
+pub mod loss;
+pub mod network;
+pub mod optimizer;
+pub mod plot;
+pub mod preview;
+pub mod random;
+pub mod recipe;
+pub mod rescale;
+pub mod run;
+pub mod run_folder;
+pub mod trainer;
+pub mod vgg;

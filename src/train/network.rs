@@ -1,0 +1,391 @@
+//! The network in training: the layers of [`engine::network`](crate::engine::network), with
+//! gradients.
+//!
+//! A network that begins with random weights gives values about 0, and would spend hundreds of
+//! steps finding the range of RGB. So what is trained is `f` in `y = 64·f(x/255) + 127.5`; both
+//! scales are folded into the first and the last convolution when a model is made of it.
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::random::generator;
+use crate::engine::model_file::{
+    Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
+    Upsampling,
+};
+use crate::engine::network::luma;
+use crate::engine::{channels_last, pad_reflect};
+
+/// Levels of RGB that a change of 1 in the last convolution's result makes.
+const OUTPUT_SCALE: f64 = 64.0;
+/// Levels of RGB that tanh reaches to either side of the middle (Johnson et al. 2016).
+const TANH_SCALE: f64 = 150.0;
+const MIDDLE: f64 = 127.5;
+const WHITE: f64 = 255.0;
+/// Added to variances, as published.
+const EPSILON: f64 = 1e-5;
+/// How fast running statistics of batch norms follow, as PyTorch's default.
+const MOMENTUM: f64 = 0.1;
+
+/// A network being trained.
+#[derive(Debug)]
+pub struct TrainNetwork {
+    architecture: Architecture,
+    index: BTreeMap<String, usize>,
+    names: Vec<String>,
+    parameters: Vec<Tensor>,
+    /// Running mean and variance of batch norms, by the norm's name.
+    statistics: BTreeMap<String, [Tensor; 2]>,
+    kind: Kind,
+}
+
+impl TrainNetwork {
+    /// Random weights, as PyTorch gives its convolutions: uniform in ±1/√(inputs · size²), norms 1
+    /// and 0. `kind` is the type in which convolutions compute; weights are in single precision.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn random(
+        architecture: Architecture,
+        seed: u64,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self, TchError> {
+        let mut values = Vec::new();
+        let mut bound = 0.0;
+        for (n, (name, shape)) in architecture.parameters().into_iter().enumerate() {
+            let count = shape.iter().product::<i64>() as usize;
+            if name.ends_with("conv2d.weight") {
+                bound = 1.0 / (shape[1..].iter().product::<i64>() as f32).sqrt();
+            }
+            let mut random = generator(seed, "weights", n as u64);
+            let data: Vec<f32> = match name.contains("conv2d") {
+                true => (0..count).map(|_| (random.f32() * 2.0 - 1.0) * bound).collect(),
+                false => vec![f32::from(name.ends_with("weight")); count],
+            };
+            values.push((name, Tensor::f_from_slice(&data)?.f_reshape(shape.as_slice())?));
+        }
+        Self::from_values(architecture, values, device, kind)
+    }
+
+    /// The weights of a model, which [`to_model`](Self::to_model) made or which was published.
+    ///
+    /// # Errors
+    /// When memory is short, or a tensor is missing.
+    pub fn from_model(model: &ModelFile, device: Device, kind: Kind) -> Result<Self, TchError> {
+        let architecture = model.description.architecture.clone();
+        let mut values = Vec::new();
+        for (name, shape) in architecture.parameters() {
+            let missing = || TchError::FileFormat(format!("'{name}' is missing"));
+            let raw = model.tensors.get(&name).ok_or_else(missing)?;
+            let value = Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape.as_slice())?;
+            let value = scaled(&name, &value, architecture.output, true)?;
+            values.push((name, value));
+        }
+        Self::from_values(architecture, values, device, kind)
+    }
+
+    fn from_values(
+        architecture: Architecture,
+        values: Vec<(String, Tensor)>,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self, TchError> {
+        let (mut names, mut parameters) = (Vec::new(), Vec::new());
+        let mut statistics = BTreeMap::new();
+        for (name, value) in values {
+            let value = value.f_to_device(device)?;
+            if let Some(norm) = name.strip_suffix(".weight")
+                && architecture.norm == Normalization::Batch
+                && !name.contains("conv2d")
+            {
+                let pair = [value.f_zeros_like()?, value.f_ones_like()?];
+                statistics.insert(norm.to_owned(), pair);
+            }
+            // Convolutions want their weights' channels innermost, as the pictures'.
+            let value = if value.dim() == 4 { channels_last(&value)? } else { value };
+            parameters.push(value.f_set_requires_grad(true)?);
+            names.push(name);
+        }
+        let index = names.iter().cloned().enumerate().map(|(n, name)| (name, n)).collect();
+        Ok(TrainNetwork { architecture, index, names, parameters, statistics, kind })
+    }
+
+    /// Widths, depth and kinds of layers.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// What is trained, in the order of [`names`](Self::names).
+    pub fn parameters(&self) -> &[Tensor] {
+        &self.parameters
+    }
+
+    /// Names of the parameters.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Running statistics of batch norms: name and value.
+    pub fn statistics(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        self.statistics.iter().flat_map(|(norm, [mean, variance])| {
+            [(format!("{norm}.running_mean"), mean), (format!("{norm}.running_var"), variance)]
+        })
+    }
+
+    /// Forgets gradients, for the next step.
+    pub fn zero_grad(&mut self) {
+        self.parameters.iter_mut().for_each(Tensor::zero_grad);
+    }
+
+    /// Paints pictures, with gradients to the parameters.
+    ///
+    /// `x`: batch × 3 × height × width, RGB 0–255, height and width multiples of 4. `style` is that
+    /// of a network with several, else 0. The result has the same shape and scale, in single
+    /// precision, not clamped.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn forward(&self, x: &Tensor, style: usize) -> Result<Tensor, TchError> {
+        let grey = self.architecture.luminance;
+        let x = if grey { luma(x)? } else { x.shallow_clone() };
+        let x = x.f_mul_scalar(1.0 / WHITE)?.f_to_kind(self.kind)?;
+        let mut x = self.normed("conv1", "in1", 1, &channels_last(&x)?, style)?.f_relu_()?;
+        x = self.normed("conv2", "in2", 2, &x, style)?.f_relu_()?;
+        x = self.normed("conv3", "in3", 2, &x, style)?.f_relu_()?;
+        for block in 1..=self.architecture.residual_blocks {
+            let half = |n: usize, x: &Tensor| {
+                self.normed(
+                    &format!("res{block}.conv{n}"),
+                    &format!("res{block}.in{n}"),
+                    1,
+                    x,
+                    style,
+                )
+            };
+            let inner = half(1, &x)?.f_relu_()?;
+            x = half(2, &inner)?.f_add(&x)?;
+        }
+        for (conv, norm) in [("deconv1", "in4"), ("deconv2", "in5")] {
+            let y = self.enlarge(conv, &x)?;
+            x = self.norm(norm, y, style)?.f_relu_()?;
+        }
+        let y = self.conv("deconv3", 1, &x)?.f_to_kind(Kind::Float)?;
+        let y = match self.architecture.output {
+            OutputLayer::Direct => y.f_mul_scalar(OUTPUT_SCALE)?,
+            OutputLayer::Tanh => y.f_tanh()?.f_mul_scalar(TANH_SCALE)?,
+        };
+        let y = y.f_add_scalar(MIDDLE)?;
+        if grey { luma(&y) } else { Ok(y) }
+    }
+
+    fn parameter(&self, name: &str) -> Result<&Tensor, TchError> {
+        let missing = || TchError::FileFormat(format!("'{name}' is missing"));
+        self.index.get(name).map(|&n| &self.parameters[n]).ok_or_else(missing)
+    }
+
+    fn weights(&self, conv: &str) -> Result<(Tensor, Tensor), TchError> {
+        let get = |part| self.parameter(&format!("{conv}.conv2d.{part}"))?.f_to_kind(self.kind);
+        Ok((get("weight")?, get("bias")?))
+    }
+
+    fn conv(&self, name: &str, stride: i64, x: &Tensor) -> Result<Tensor, TchError> {
+        let (weight, bias) = self.weights(name)?;
+        let pad = weight.size4()?.2 / 2;
+        let (x, zeros) = match self.architecture.padding {
+            Padding::Reflect => (pad_reflect(x, [pad; 4])?, 0),
+            Padding::Zero => (x.shallow_clone(), pad),
+        };
+        x.f_conv2d(&weight, Some(&bias), [stride, stride], [zeros, zeros], [1, 1], 1)
+    }
+
+    /// A convolution at twice the height and width.
+    fn enlarge(&self, name: &str, x: &Tensor) -> Result<Tensor, TchError> {
+        match self.architecture.upsample {
+            Upsampling::Nearest => {
+                let (_, _, height, width) = x.size4()?;
+                let x = x.f_upsample_nearest2d([2 * height, 2 * width], None, None)?;
+                self.conv(name, 1, &x)
+            }
+            Upsampling::Transposed => {
+                let (weight, bias) = self.weights(name)?;
+                x.f_conv_transpose2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], 1, [1, 1])
+            }
+        }
+    }
+
+    fn normed(
+        &self,
+        conv: &str,
+        norm: &str,
+        stride: i64,
+        x: &Tensor,
+        style: usize,
+    ) -> Result<Tensor, TchError> {
+        self.norm(norm, self.conv(conv, stride, x)?, style)
+    }
+
+    fn norm(&self, name: &str, x: Tensor, style: usize) -> Result<Tensor, TchError> {
+        if self.architecture.norm == Normalization::None {
+            return Ok(x);
+        }
+        let get = |part: &str| {
+            let value = self.parameter(&format!("{name}.{part}"))?;
+            if value.dim() == 2 {
+                value.f_select(0, style as i64)
+            } else {
+                Ok(value.shallow_clone())
+            }
+        };
+        let (weight, bias) = (get("weight")?, get("bias")?);
+        let statistics = self.statistics.get(name);
+        // Instance norm of one picture is batch norm over it alone, which is several times faster
+        // than libtorch's instance norm with the channels innermost.
+        if statistics.is_some() || x.size4()?.0 == 1 {
+            let (mean, variance) = statistics.map(|[mean, variance]| (mean, variance)).unzip();
+            let w = Some(&weight);
+            let normed =
+                x.f_native_batch_norm(w, Some(&bias), mean, variance, true, MOMENTUM, EPSILON)?;
+            return Ok(normed.0);
+        }
+        let none = None::<&Tensor>;
+        x.f_instance_norm(Some(&weight), Some(&bias), none, none, true, 0.0, EPSILON, false)
+    }
+
+    /// A model of the weights as they are: input and output scale folded in, batch norms folded
+    /// into the convolutions before them, half precision.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn to_model(&self, mut description: Description) -> Result<ModelFile, TchError> {
+        let _guard = tch::no_grad_guard();
+        description.architecture = self.architecture.clone();
+        if !self.statistics.is_empty() {
+            description.architecture.norm = Normalization::None;
+        }
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in description.architecture.parameters() {
+            let mut value = self.parameter(&name)?.f_to_device(Device::Cpu)?;
+            if let Some((conv, part)) = name.split_once(".conv2d.") {
+                value = self.with_norm_folded(conv, part, value)?;
+            }
+            let value = scaled(&name, &value, self.architecture.output, false)?;
+            let values = Vec::<f32>::try_from(value.f_contiguous()?.f_reshape([-1])?)?;
+            tensors.insert(name, RawTensor::from_f32(shape, &values, DType::F16));
+        }
+        Ok(ModelFile { description, tensors })
+    }
+
+    /// Weight or bias of a convolution with the batch norm behind it folded in.
+    fn with_norm_folded(&self, conv: &str, part: &str, value: Tensor) -> Result<Tensor, TchError> {
+        let norm = match conv {
+            "conv1" | "conv2" | "conv3" => conv.replace("conv", "in"),
+            "deconv1" => "in4".to_owned(),
+            "deconv2" => "in5".to_owned(),
+            _ => conv.replace(".conv", ".in"),
+        };
+        let Some([mean, variance]) = self.statistics.get(&norm) else { return Ok(value) };
+        let cpu = |t: &Tensor| t.f_to_device(Device::Cpu);
+        let deviation = cpu(variance)?.f_add_scalar(EPSILON)?.f_sqrt()?;
+        let factor = cpu(self.parameter(&format!("{norm}.weight"))?)?.f_div(&deviation)?;
+        if part == "bias" {
+            let shift = cpu(self.parameter(&format!("{norm}.bias"))?)?;
+            return value.f_sub(&cpu(mean)?)?.f_mul(&factor)?.f_add(&shift);
+        }
+        let transposed =
+            self.architecture.upsample == Upsampling::Transposed && conv.starts_with("deconv");
+        let shape = if transposed { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };
+        value.f_mul(&factor.f_reshape(shape)?)
+    }
+}
+
+/// A parameter with the scales of input and output folded in, or (`back`) taken out again.
+fn scaled(name: &str, value: &Tensor, output: OutputLayer, back: bool) -> Result<Tensor, TchError> {
+    let (factor, shift) = match (name, output) {
+        ("conv1.conv2d.weight", _) => (1.0 / WHITE, 0.0),
+        ("deconv3.conv2d.weight", OutputLayer::Direct) => (OUTPUT_SCALE, 0.0),
+        ("deconv3.conv2d.bias", OutputLayer::Direct) => (OUTPUT_SCALE, MIDDLE),
+        _ => return Ok(value.shallow_clone()),
+    };
+    match back {
+        false => value.f_mul_scalar(factor)?.f_add_scalar(shift),
+        true => value.f_sub_scalar(shift)?.f_mul_scalar(1.0 / factor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::Device as EngineDevice;
+    use crate::engine::network::Network;
+    use crate::engine::precision::Precision;
+
+    fn small() -> Architecture {
+        Architecture { widths: [4, 8, 16], residual_blocks: 2, ..Architecture::default() }
+    }
+
+    /// What the model of a network paints, by the engine, and what the network itself does.
+    fn both(architecture: Architecture) -> (Tensor, Tensor) {
+        let network = TrainNetwork::random(architecture, 3, Device::Cpu, Kind::Float).unwrap();
+        let x = Tensor::rand([1, 3, 32, 48], (Kind::Float, Device::Cpu)) * 255;
+        let y = tch::no_grad(|| network.forward(&x, 0).unwrap());
+        let model = network.to_model(Description::new("test", small())).unwrap();
+        model.check("test").unwrap();
+        let engine = Network::new(&model, EngineDevice::CPU, Precision::Fp32).unwrap();
+        (y, engine.forward(&x).unwrap())
+    }
+
+    #[test]
+    fn the_engine_paints_what_training_saw_but_for_the_rounding_of_weights() {
+        let variants = [
+            small(),
+            Architecture { output: OutputLayer::Tanh, ..small() },
+            Architecture { upsample: Upsampling::Transposed, ..small() },
+            Architecture { padding: Padding::Zero, ..small() },
+            Architecture { luminance: true, ..small() },
+            Architecture { norm: Normalization::None, ..small() },
+        ];
+        for architecture in variants {
+            let name = architecture.to_string();
+            let (ours, engine) = both(architecture);
+            let error = (ours - engine).abs().max().double_value(&[]);
+            assert!(error < 1.0, "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_untrained_network_is_about_the_middle_of_the_range() {
+        let (y, _) = both(small());
+        let (mean, deviation) =
+            (y.mean(Kind::Float).double_value(&[]), y.std(true).double_value(&[]));
+        assert!((mean - 127.5).abs() < 60.0 && deviation > 5.0, "{mean} {deviation}");
+    }
+
+    #[test]
+    fn a_batch_norm_is_folded_into_the_convolution_before_it() {
+        for upsample in [Upsampling::Nearest, Upsampling::Transposed] {
+            let architecture = Architecture { norm: Normalization::Batch, upsample, ..small() };
+            let network = TrainNetwork::random(architecture, 3, Device::Cpu, Kind::Float).unwrap();
+            let x = Tensor::rand([4, 3, 32, 32], (Kind::Float, Device::Cpu)) * 255;
+            // Until the running statistics are those of this batch.
+            let mut y = network.forward(&x, 0).unwrap();
+            for _ in 0..150 {
+                y = tch::no_grad(|| network.forward(&x, 0).unwrap());
+            }
+            let model = network.to_model(Description::new("test", small())).unwrap();
+            let engine = Network::new(&model, EngineDevice::CPU, Precision::Fp32).unwrap();
+            let error = (y - engine.forward(&x).unwrap()).abs().mean(Kind::Float);
+            let error = error.double_value(&[]);
+            assert!(error < 1.0, "{upsample}: {error}");
+        }
+    }
+
+    #[test]
+    fn fine_tuning_starts_from_what_a_model_paints() {
+        let network = TrainNetwork::random(small(), 3, Device::Cpu, Kind::Float).unwrap();
+        let model = network.to_model(Description::new("test", small())).unwrap();
+        let again = TrainNetwork::from_model(&model, Device::Cpu, Kind::Float).unwrap();
+        assert_eq!(again.to_model(Description::new("test", small())).unwrap(), model);
+    }
+}

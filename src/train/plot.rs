@@ -1,0 +1,112 @@
+//! Losses as a drawing: SVG and PNG.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use image::RgbImage;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+use super::run_folder::Row;
+use crate::engine::model_file::write_atomically;
+
+const SIZE: (u32, u32) = (960, 540);
+/// Points of a line, at most: more would only blur it.
+const POINTS: usize = 400;
+
+/// Draws the loss terms over the steps, on a logarithmic scale, as `PATH.svg` and `PATH.png`. Each
+/// point is the mean of some neighbouring steps, for a single batch's loss says little.
+///
+/// # Errors
+/// When there are no losses, or the files cannot be written.
+pub fn draw(rows: &[Row], path: &Path) -> Result<()> {
+    readable_font();
+    let (svg, png) = (path.with_extension("svg"), path.with_extension("png"));
+    let mut text = String::new();
+    chart(&SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), rows)?;
+    write_atomically(&svg, text.as_bytes())?;
+    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
+    chart(&BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area(), rows)?;
+    save_png(SIZE, pixels, &png)
+}
+
+fn save_png((width, height): (u32, u32), pixels: Vec<u8>, path: &Path) -> Result<()> {
+    let picture = RgbImage::from_raw(width, height, pixels).ok_or(anyhow!("an empty drawing"))?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(write_atomically(path, &bytes.into_inner())?)
+}
+
+/// The fonts of a system may be missing, so one comes along (Ubuntu Light, Ubuntu Font Licence).
+pub(super) fn readable_font() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // A font that cannot be read leaves a drawing without words.
+        let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
+    });
+}
+
+fn chart<B: DrawingBackend>(
+    area: &DrawingArea<B, plotters::coord::Shift>,
+    rows: &[Row],
+) -> Result<()>
+where
+    B::ErrorType: 'static,
+{
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Err(anyhow!("there are no losses to draw yet"));
+    };
+    let terms: [(&str, RGBColor, fn(&Row) -> f64); 4] = [
+        ("content", RGBColor(31, 119, 180), |row| row.terms.content),
+        ("style", RGBColor(214, 39, 40), |row| row.terms.style),
+        ("total variation", RGBColor(44, 160, 44), |row| row.terms.tv),
+        ("total", RGBColor(60, 60, 60), |row| row.terms.total()),
+    ];
+    let lines: Vec<Vec<(f64, f64)>> = terms.iter().map(|(_, _, of)| line(rows, of)).collect();
+    let values = || lines.iter().flatten().map(|(_, value)| *value);
+    let most = values().fold(f64::MIN_POSITIVE, f64::max);
+    // A term that is as good as nothing would flatten the others.
+    let least = values().fold(most, f64::min).max(most * 1e-5);
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(area)
+        .margin(14)
+        .x_label_area_size(40)
+        .y_label_area_size(72)
+        .build_cartesian_2d(
+        first.step as f64..(last.step as f64).max(first.step as f64 + 1.0),
+        (least * 0.8..most * 1.25).log_scale(),
+    )?;
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc("loss, weighted")
+        .label_style(("sans-serif", 15))
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.3e}"))
+        .light_line_style(RGBColor(240, 240, 240))
+        .draw()?;
+    for ((name, color, _), line) in terms.iter().zip(lines) {
+        let style = color.stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(line.into_iter().filter(|(_, y)| *y > 0.0), style))?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE.mix(0.85))
+        .border_style(RGBColor(200, 200, 200))
+        .label_font(("sans-serif", 15))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+fn line(rows: &[Row], of: &fn(&Row) -> f64) -> Vec<(f64, f64)> {
+    let run = rows.len().div_ceil(POINTS).max(1);
+    let mean = |rows: &[Row], of: &dyn Fn(&Row) -> f64| {
+        rows.iter().map(of).sum::<f64>() / rows.len() as f64
+    };
+    let point = |rows: &[Row]| (mean(rows, &|row| row.step as f64), mean(rows, of));
+    rows.chunks(run).map(point).collect()
+}

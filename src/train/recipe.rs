@@ -1,0 +1,403 @@
+//! The recipe: everything that decides what a training run makes. It is written into the run's
+//! folder, its checkpoints and the model it makes.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::vgg::{Layer, Release};
+use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+
+/// A layer of the loss network and its weight within a term.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerWeight {
+    /// Which layer.
+    pub layer: Layer,
+    /// How much it counts beside the term's other layers.
+    pub weight: f64,
+}
+
+impl FromStr for LayerWeight {
+    type Err = String;
+
+    /// `relu2_2`, or `relu2_2:0.5`
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (layer, weight) = text.split_once(':').unwrap_or((text, "1"));
+        let weight: Option<f64> = weight.parse().ok().filter(|w: &f64| *w > 0.0 && w.is_finite());
+        let weight = weight.ok_or_else(|| format!("'{text}': expected LAYER:WEIGHT, above 0"))?;
+        Ok(LayerWeight { layer: layer.parse()?, weight })
+    }
+}
+
+impl fmt::Display for LayerWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.layer, self.weight)
+    }
+}
+
+choice! {
+    /// How the difference of two Gram matrices becomes a number.
+    StyleForm {
+        /// Mean of the squares over all entries, Gram matrices divided by C·H·W: what the published
+        /// implementations do.
+        Mean = "mean",
+        /// Sum of the squares over 4·C², Gram matrices divided by H·W: the paper's formula.
+        Paper = "paper",
+    }
+}
+
+choice! {
+    /// How the difference of two neighbouring pixels counts.
+    TvForm {
+        /// Its absolute value: keeps edges.
+        Absolute = "absolute",
+        /// Half its square (Johnson's implementation).
+        Squared = "squared",
+    }
+}
+
+choice! {
+    /// What turns gradients into steps.
+    Optimizer {
+        /// Kingma and Ba 2015, betas 0.9 and 0.999, epsilon 1e-8.
+        Adam = "adam",
+        /// Adam with decoupled weight decay of 0.01 (Loshchilov and Hutter 2019).
+        AdamW = "adamw",
+        /// Plain gradient descent with momentum 0.9.
+        Sgd = "sgd",
+        /// Tieleman and Hinton 2012, alpha 0.99, epsilon 1e-8.
+        RmsProp = "rmsprop",
+    }
+}
+
+choice! {
+    /// Published settings to start from.
+    Preset {
+        /// What gives the best pictures for the steps spent, as measured.
+        Default = "default",
+        /// The paper: content 1e5, style 1e5, total variation 1e-7, batch 4.
+        Paper = "paper",
+        /// PyTorch's fast_neural_style example.
+        Pytorch = "pytorch",
+        /// Johnson et al. 2016, their own implementation.
+        Johnson = "johnson",
+    }
+}
+
+/// A style picture and how much of it there is in a hybrid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StyleSource {
+    /// The picture.
+    pub picture: PathBuf,
+    /// Its share, beside those of the others.
+    pub weight: f64,
+}
+
+impl FromStr for StyleSource {
+    type Err = String;
+
+    /// `a.jpg`, or `a.jpg:0.7`
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A name may hold a colon; only a number behind the last one is a weight.
+        let weighted = text.rsplit_once(':').and_then(|(path, w)| Some((path, w.parse().ok()?)));
+        let (path, weight): (&str, f64) = weighted.unwrap_or((text, 1.0));
+        if !(weight > 0.0 && weight.is_finite()) {
+            return Err(format!("'{text}': a style's weight must be above 0"));
+        }
+        Ok(StyleSource { picture: PathBuf::from(path), weight })
+    }
+}
+
+impl StyleSource {
+    /// The style's name: the picture's, without folder and ending.
+    pub fn name(&self) -> String {
+        self.picture.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// Everything that decides what is made, but for the photographs themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// What it started from.
+    pub preset: Preset,
+    /// Layers of the content loss.
+    pub content_layers: Vec<LayerWeight>,
+    /// Layers of the style loss.
+    pub style_layers: Vec<LayerWeight>,
+    /// Weight of the content loss, as published for the release of the loss network it was
+    /// published for.
+    pub content_weight: f64,
+    /// Weight of the style loss, likewise.
+    pub style_weight: f64,
+    /// Weight of the total variation, a sum over the pixels of each picture.
+    pub tv_weight: f64,
+    /// What the content weight is multiplied by: the loss network at hand has features of another
+    /// scale than the one the weight was published for.
+    pub content_factor: f64,
+    /// What the style weight is multiplied by, likewise.
+    pub style_factor: f64,
+    /// How Gram matrices are compared.
+    pub style_form: StyleForm,
+    /// How neighbouring pixels are compared.
+    pub tv_form: TvForm,
+    /// Release of the loss network.
+    pub loss_network: Release,
+    /// Shorter side of the style picture, pixels.
+    pub style_size: u32,
+    /// Side of the square pieces of photos, pixels.
+    pub image_size: u32,
+    /// Photos a step.
+    pub batch: usize,
+    /// Steps.
+    pub steps: u64,
+    /// What turns gradients into steps.
+    pub optimizer: Optimizer,
+    /// Length of a step.
+    pub learning_rate: f64,
+    /// Over this last part of the steps, 0–1, the rate falls to a tenth in a straight line.
+    pub decay: f64,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// Standard deviation of the noise on the network's input, levels of 255: each photo gets a
+    /// random amount up to this. It gives even skies texture.
+    pub noise: f64,
+    /// Pieces of photos at random places and scales, and mirrored; else the middle of each.
+    pub augment: bool,
+    /// Channels after the first convolution; the two after it have twice and four times as many.
+    pub width: i64,
+    /// Residual blocks.
+    pub residual_blocks: usize,
+    /// What normalizes between the layers.
+    pub norm: Normalization,
+    /// What comes out of the last layer.
+    pub output_layer: OutputLayer,
+    /// How the decoder enlarges.
+    pub upsample: Upsampling,
+    /// What lies beyond the borders.
+    pub padding: Padding,
+    /// Trains on luminance alone; the colours are the photo's own.
+    pub luminance: bool,
+    /// One network with a style for each picture, instead of one style made of all.
+    pub styles_separate: bool,
+    /// Arithmetic of the convolutions.
+    pub precision: String,
+    /// The style pictures.
+    pub styles: Vec<StyleSource>,
+    /// The model it started from, if not from random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+}
+
+/// Content and style layers of Johnson et al.
+fn johnson_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
+    let of = |layer| LayerWeight { layer, weight: 1.0 };
+    let style = [Layer::Relu1_2, Layer::Relu2_2, Layer::Relu3_3, Layer::Relu4_3];
+    (vec![of(Layer::Relu2_2)], style.map(of).to_vec())
+}
+
+impl Recipe {
+    /// A preset's own numbers, for these styles.
+    pub fn preset(preset: Preset, styles: Vec<StyleSource>) -> Self {
+        let (content_layers, style_layers) = johnson_layers();
+        let start = Recipe {
+            preset,
+            content_layers,
+            style_layers,
+            content_weight: 5.0,
+            style_weight: 10.0,
+            tv_weight: 1e-4,
+            content_factor: 1.0,
+            style_factor: 1.0,
+            style_form: StyleForm::Mean,
+            tv_form: TvForm::Absolute,
+            loss_network: Release::Caffe,
+            style_size: 384,
+            image_size: 256,
+            batch: 4,
+            steps: 2000,
+            optimizer: Optimizer::Adam,
+            learning_rate: 1e-3,
+            decay: 0.3,
+            seed: 1,
+            noise: 6.0,
+            augment: true,
+            width: 32,
+            residual_blocks: 5,
+            norm: Normalization::Instance,
+            output_layer: OutputLayer::Direct,
+            upsample: Upsampling::Nearest,
+            padding: Padding::Reflect,
+            luminance: false,
+            styles_separate: false,
+            precision: "fp32".to_owned(),
+            styles,
+            init: None,
+        };
+        let published = Recipe { decay: 0.0, noise: 0.0, augment: false, ..start.clone() };
+        match preset {
+            Preset::Default => start,
+            Preset::Paper => Recipe {
+                content_weight: 1e5,
+                style_weight: 1e5,
+                tv_weight: 1e-7,
+                style_form: StyleForm::Paper,
+                tv_form: TvForm::Squared,
+                loss_network: Release::Torchvision,
+                style_size: 256,
+                steps: 10_000,
+                ..published
+            },
+            Preset::Pytorch => Recipe {
+                content_weight: 1e5,
+                style_weight: 1e10,
+                tv_weight: 0.0,
+                loss_network: Release::Torchvision,
+                style_size: 256,
+                steps: 41_000,
+                ..published
+            },
+            Preset::Johnson => Recipe {
+                content_layers: vec![LayerWeight { layer: Layer::Relu3_3, weight: 1.0 }],
+                content_weight: 1.0,
+                style_weight: 5.0,
+                // The published strength, 1e-6, is of a sum over the four pictures of a batch;
+                // ours is of a mean.
+                tv_weight: 4e-6,
+                tv_form: TvForm::Squared,
+                style_size: 256,
+                steps: 40_000,
+                output_layer: OutputLayer::Tanh,
+                upsample: Upsampling::Transposed,
+                padding: Padding::Zero,
+                ..published
+            },
+        }
+    }
+
+    /// The learning rate of a step, the first being 0.
+    pub fn rate(&self, step: u64) -> f64 {
+        let (step, steps) = (step as f64, self.steps as f64);
+        let falling = (self.decay * steps).max(1.0);
+        let left = ((steps - step) / falling).clamp(0.1, 1.0);
+        if self.decay > 0.0 { self.learning_rate * left } else { self.learning_rate }
+    }
+
+    /// What is wrong with the numbers, if anything: the name of the option, its value, and what is
+    /// expected.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("content-weight", self.content_weight),
+            ("style-weight", self.style_weight),
+            ("learning-rate", self.learning_rate),
+        ];
+        for (name, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(format!("--{name} {value}: expected a number above 0"));
+            }
+        }
+        for (name, value) in [("tv-weight", self.tv_weight), ("noise", self.noise)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(format!("--{name} {value}: expected a number from 0"));
+            }
+        }
+        let whole = [
+            ("batch", self.batch as u64, 1, 1024),
+            ("steps", self.steps, 1, 100_000_000),
+            ("image-size", self.image_size.into(), 32, 4096),
+            ("style-size", self.style_size.into(), 32, 8192),
+            ("width", self.width.unsigned_abs(), 1, 1024),
+        ];
+        for (name, value, least, most) in whole {
+            if !(least..=most).contains(&value) {
+                return Err(format!("--{name} {value}: expected {least} to {most}"));
+            }
+        }
+        if !self.image_size.is_multiple_of(4) {
+            return Err(format!("--image-size {}: expected a multiple of 4", self.image_size));
+        }
+        if self.norm == Normalization::Batch && self.batch < 2 {
+            return Err("--norm batch needs a --batch of 2 at least".to_owned());
+        }
+        if self.styles.is_empty() || self.content_layers.is_empty() || self.style_layers.is_empty()
+        {
+            return Err("a style, a content layer and a style layer are needed".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The first number that differs from another recipe's: its name, ours, theirs.
+    pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let tables = (toml::Table::try_from(self).ok()?, toml::Table::try_from(other).ok()?);
+        let names = tables.0.keys().chain(tables.1.keys());
+        let mut differing = names.filter(|name| tables.0.get(*name) != tables.1.get(*name));
+        let name = differing.next()?;
+        let shown = |table: &toml::Table| {
+            table.get(name).map_or_else(|| "not set".to_owned(), ToString::to_string)
+        };
+        Some((name.replace('_', "-"), shown(&tables.0), shown(&tables.1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(preset: Preset) -> Recipe {
+        Recipe::preset(preset, vec!["a.jpg".parse().unwrap()])
+    }
+
+    #[test]
+    fn a_recipe_survives_toml() {
+        for preset in [Preset::Default, Preset::Paper, Preset::Pytorch, Preset::Johnson] {
+            let recipe = recipe(preset);
+            recipe.check().unwrap();
+            let text = toml::to_string(&recipe).unwrap();
+            assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rate_falls_to_a_tenth_at_the_end() {
+        let recipe = Recipe { steps: 100, ..recipe(Preset::Default) };
+        assert_eq!((recipe.rate(0), recipe.rate(70)), (1e-3, 1e-3));
+        assert!((recipe.rate(85) - 5e-4).abs() < 1e-9);
+        assert!((recipe.rate(99) - 1e-4).abs() < 1e-9);
+    }
+
+    #[test]
+    fn layers_and_styles_take_weights() {
+        let layer: LayerWeight = "relu3_3:0.25".parse().unwrap();
+        assert_eq!((layer.layer, layer.weight), (Layer::Relu3_3, 0.25));
+        assert!("relu3_3:-1".parse::<LayerWeight>().is_err());
+        let style: StyleSource = "a:b.jpg".parse().unwrap();
+        assert_eq!((style.name().as_str(), style.weight), ("a:b", 1.0));
+        let style: StyleSource = "dir/wave.jpg:0.7".parse().unwrap();
+        assert_eq!((style.name().as_str(), style.weight), ("wave", 0.7));
+        assert!("wave.jpg:0".parse::<StyleSource>().is_err());
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let (a, mut b) = (recipe(Preset::Default), recipe(Preset::Default));
+        assert_eq!(a.difference(&b), None);
+        b.style_weight = 5.0;
+        let (name, ours, theirs) = a.difference(&b).unwrap();
+        assert_eq!(
+            (name.as_str(), ours.as_str(), theirs.as_str()),
+            ("style-weight", "10.0", "5.0")
+        );
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_their_option() {
+        let bad = Recipe { batch: 0, ..recipe(Preset::Default) };
+        assert_eq!(bad.check().unwrap_err(), "--batch 0: expected 1 to 1024");
+        let bad = Recipe { style_weight: f64::NAN, ..recipe(Preset::Default) };
+        assert!(bad.check().unwrap_err().starts_with("--style-weight NaN"));
+    }
+}

@@ -1,0 +1,331 @@
+//! A run, from the arguments to the model: open everything, step, look, save.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tch::{Kind, TchError, Tensor};
+
+use super::checkpoint::Checkpoint;
+use super::dataset::{Cut, Dataset, Loader, resized};
+use super::loss::LossTerms;
+use super::preview::{Previews, to_tensor};
+use super::random::generator;
+use super::recipe::Recipe;
+use super::run_folder::{Row, RunFile, RunFolder};
+use super::trainer::{Trainer, architecture};
+use super::vgg::Vgg;
+use crate::engine::device::{Device, set_threads};
+use crate::engine::model_file::Description;
+use crate::engine::{shipped, words};
+
+/// What to train, and what with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The run.
+    pub run: RunFile,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Goes on with the run that is in the folder.
+    pub resume: bool,
+    /// Replaces a run and a model that are there already.
+    pub overwrite: bool,
+    /// Where to compute.
+    pub device: Device,
+    /// CPU threads of libtorch.
+    pub threads: Option<usize>,
+    /// Steps between two previews.
+    pub preview_every: u64,
+    /// Steps between two checkpoints.
+    pub checkpoint_every: u64,
+    /// Licence of the model, an SPDX expression.
+    pub licence: Option<String>,
+    /// Whom to name.
+    pub credit: Option<String>,
+}
+
+/// How a run stands after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Loss terms, averaged over some of the last steps.
+    pub terms: LossTerms,
+    /// Seconds a step takes, of late.
+    pub seconds: f64,
+}
+
+/// Who watches a run.
+pub trait Watcher {
+    /// One line worth saying.
+    fn note(&mut self, text: &str);
+    /// A step is done.
+    fn progress(&mut self, progress: &Progress);
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Steps done.
+    pub step: u64,
+    /// Whether it was interrupted, with a checkpoint to resume from.
+    pub interrupted: bool,
+    /// Loss terms of the last steps.
+    pub terms: LossTerms,
+}
+
+/// Loss terms are averaged over about so many steps for the eye.
+const SMOOTH: f64 = 0.05;
+/// A loss that so many times exceeds its start will not come back.
+const DIVERGED: f64 = 100.0;
+
+/// Trains. `stop` is looked at between two steps.
+///
+/// # Errors
+/// One line for the user. What was made so far stays in the run's folder.
+pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<Trained> {
+    let RunFile { recipe, dataset, output, previews, .. } = &config.run;
+    set_threads(config.threads);
+    let photos = Dataset::open(dataset, recipe.batch)?;
+    writable(output, config.overwrite || config.resume)?;
+    let previews = Previews::open(previews)?;
+    let mut trainer = open_trainer(config).map_err(|e| in_words(e, recipe))?;
+    let mut done = 0;
+    let mut folder = if config.resume {
+        done = restore(config, &trainer, watcher)?;
+        RunFolder::resume(&config.folder, done)?
+    } else {
+        RunFolder::create(&config.folder, config.overwrite, &config.run)?
+    };
+    let cut = Cut {
+        size: recipe.image_size,
+        augment: recipe.augment,
+        noise: recipe.noise as f32,
+        seed: recipe.seed,
+    };
+    let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);
+    let mut loader = Loader::new(&photos, cut, done * recipe.batch as u64, loaders);
+    let (mut smooth, mut start) = (None, None);
+    let mut pace = Pace::default();
+    let styles = trainer.network().architecture().styles;
+    if done == 0 {
+        previews.paint(trainer.network(), config.device.torch(), &folder.preview(0))?;
+    }
+    while done < recipe.steps && !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let pieces = (0..recipe.batch).map(|_| loader.piece()).collect::<Result<Vec<_>, _>>()?;
+        let step = trainer.step(done, &pieces).map_err(|e| in_words(e.into(), recipe));
+        let terms = step.inspect_err(|_| drop(folder.draw()))?;
+        let smoothed = follow(&mut smooth, &terms);
+        let start = *start.get_or_insert(smoothed.total());
+        if !terms.is_finite() || smoothed.total() > DIVERGED * start {
+            let _ = folder.draw();
+            return Err(diverged(done, &terms, &folder));
+        }
+        done += 1;
+        let seconds = began.elapsed().as_secs_f64();
+        pace.add(seconds);
+        folder.add(&Row { step: done, terms, rate: recipe.rate(done - 1), seconds })?;
+        let last = done == recipe.steps;
+        if done.is_multiple_of(config.checkpoint_every) || last {
+            save(&trainer, recipe, done, &mut folder)?;
+        }
+        if done.is_multiple_of(config.preview_every) || last || is_early(done) {
+            previews.paint(trainer.network(), config.device.torch(), &folder.preview(done))?;
+        }
+        let seconds = pace.seconds();
+        watcher.progress(&Progress { step: done, steps: recipe.steps, terms: smoothed, seconds });
+    }
+    let terms = smooth.unwrap_or_default();
+    let unreadable = loader.unreadable();
+    if let Some(first) = unreadable.first() {
+        let (count, first) = (unreadable.len(), first.display());
+        watcher.note(&format!("{count} pictures could not be decoded and were skipped: {first} …"));
+    }
+    if done < recipe.steps {
+        save(&trainer, recipe, done, &mut folder)?;
+        return Ok(Trained { step: done, interrupted: true, terms });
+    }
+    folder.draw()?;
+    previews.evolution(&folder, styles, &folder.path().join("evolution.jpg"))?;
+    let model = trainer.network().to_model(description(config, photos.len(), &terms))?;
+    model.save(output)?;
+    Ok(Trained { step: done, interrupted: false, terms })
+}
+
+/// Seconds a step takes of late: the median, which a pause or a preview does not move.
+#[derive(Debug, Default)]
+struct Pace(VecDeque<f64>);
+
+impl Pace {
+    fn add(&mut self, seconds: f64) {
+        self.0.push_back(seconds);
+        if self.0.len() > 31 {
+            self.0.pop_front();
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        let mut sorted: Vec<f64> = self.0.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+/// The first steps change most, and show whether a run is worth its time.
+fn is_early(step: u64) -> bool {
+    matches!(step, 25 | 50 | 100 | 200)
+}
+
+fn follow(smooth: &mut Option<LossTerms>, terms: &LossTerms) -> LossTerms {
+    let mut next = LossTerms::default();
+    next.add(&smooth.unwrap_or(*terms), 1.0 - SMOOTH);
+    next.add(terms, SMOOTH);
+    *smooth = Some(next);
+    next
+}
+
+fn save(trainer: &Trainer, recipe: &Recipe, done: u64, folder: &mut RunFolder) -> Result<()> {
+    folder.flush()?;
+    let checkpoint = Checkpoint::of(done, recipe, trainer.network(), trainer.optimizer())?;
+    checkpoint.save(&folder.checkpoints())?;
+    // Without losses yet, there is nothing to draw.
+    let _ = folder.draw();
+    Ok(())
+}
+
+fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
+    let what = if terms.is_finite() { "grew a hundredfold" } else { "became NaN or infinite" };
+    let shown = folder.path().display();
+    let last = match Checkpoint::newest(&folder.checkpoints()) {
+        Ok((checkpoint, _)) => {
+            format!("the last good checkpoint, of step {}, is in", checkpoint.step)
+        }
+        Err(_) => "there is no checkpoint yet in".to_owned(),
+    };
+    anyhow!(
+        "training diverged: the loss {what} in step {} (content {:.3e}, style {:.3e}, total \
+         variation {:.3e}); a lower --learning-rate or --style-weight helps; {last} '{shown}'",
+        step + 1,
+        terms.content,
+        terms.style,
+        terms.tv
+    )
+}
+
+/// Finds out before the work whether the model can be written after it.
+fn writable(output: &Path, overwrite: bool) -> Result<()> {
+    let shown = output.display();
+    if output.exists() && !overwrite {
+        bail!("'{shown}' is there already; --overwrite replaces it");
+    }
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = tempfile_in(folder);
+    probe.with_context(|| format!("cannot write '{shown}'"))
+}
+
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".nst-stream.{}.probe", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
+fn open_trainer(config: &Config) -> Result<Trainer> {
+    let recipe = &config.run.recipe;
+    let device = config.device.torch();
+    let kind = match recipe.precision.as_str() {
+        "bf16" => Kind::BFloat16,
+        _ => Kind::Float,
+    };
+    let vgg = match &config.run.vgg {
+        Some(path) => Vgg::open(path, device, kind)?,
+        None => Vgg::shipped(device, kind)?,
+    };
+    ensure!(
+        vgg.release() == recipe.loss_network,
+        "the loss network is {}, the recipe is for {}",
+        vgg.release(),
+        recipe.loss_network
+    );
+    let mut styles: Vec<Tensor> = Vec::new();
+    for style in &recipe.styles {
+        styles.push(to_tensor(&resized(&style.picture, recipe.style_size)?)?);
+    }
+    let init = recipe.init.as_deref().map(shipped::open).transpose()?;
+    if let Some(init) = &init {
+        let (found, wanted) = (&init.description.architecture, architecture(recipe));
+        ensure!(
+            *found == wanted,
+            "--init {}: its network is {found}, the recipe asks for {wanted}",
+            recipe.init.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(Trainer::new(recipe, vgg, &styles, init.as_ref(), device, kind)?)
+}
+
+/// Brings a run back to its newest sound checkpoint: how many steps it had done.
+fn restore(config: &Config, trainer: &Trainer, watcher: &mut dyn Watcher) -> Result<u64> {
+    let (checkpoint, faults) = Checkpoint::newest(&config.folder.join("checkpoints"))?;
+    for fault in faults {
+        watcher.note(&format!("{fault}; the one before it is taken"));
+    }
+    if let Some((name, was, is)) = checkpoint.recipe.difference(&config.run.recipe) {
+        bail!(
+            "cannot resume '{}' with another recipe: its {name} is {was}, not {is}",
+            config.folder.display()
+        );
+    }
+    checkpoint.restore(trainer.network(), trainer.optimizer())?;
+    Ok(checkpoint.step)
+}
+
+/// libtorch's want of memory in the user's words.
+fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
+    let Some(torch) = error.downcast_ref::<TchError>() else { return error };
+    if crate::engine::is_out_of_memory(torch) {
+        let (batch, size) = (recipe.batch, recipe.image_size);
+        return anyhow!(
+            "not enough memory to train on {batch} pieces of {size}×{size} pixels with a style of \
+             {} pixels: lower --image-size, --batch, --style-size or --width",
+            recipe.style_size
+        );
+    }
+    anyhow!("training failed: {}", words(torch))
+}
+
+/// What the model says about itself.
+fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description {
+    let RunFile { recipe, dataset, output, .. } = &config.run;
+    let name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let styles: Vec<String> = recipe.styles.iter().map(|style| style.name()).collect();
+    let data = dataset.file_name().unwrap_or(dataset.as_os_str()).to_string_lossy();
+    // Only numbers and names, which always become JSON.
+    let mut facts = serde_json::to_value(recipe).unwrap_or_default();
+    // Where files lay on the machine that trained is nobody's business.
+    let names =
+        recipe.styles.iter().map(|s| serde_json::json!({ "name": s.name(), "weight": s.weight }));
+    facts["styles"] = names.collect();
+    facts["dataset"] = serde_json::json!({ "name": data, "photos": photos });
+    facts["losses"] = serde_json::to_value(terms).unwrap_or_default();
+    Description {
+        styles: if recipe.styles_separate { styles } else { vec![styles.join(" + ")] },
+        recipe: Some(facts),
+        licence: config.licence.clone(),
+        credit: config.credit.clone(),
+        source: Some(format!("trained by nst-stream {}", env!("CARGO_PKG_VERSION"))),
+        ..Description::new(name, architecture(recipe))
+    }
+}
+
+/// Photos for previews when none are named: some of the dataset's, chosen by the seed.
+pub fn choose_previews(dataset: &Dataset, seed: u64, count: usize) -> Vec<PathBuf> {
+    let mut random = generator(seed, "previews", 0);
+    let mut files: Vec<&PathBuf> = dataset.files().iter().collect();
+    random.shuffle(&mut files);
+    let readable = files.into_iter().filter(|file| resized(file, 64).is_ok());
+    readable.take(count).cloned().collect()
+}

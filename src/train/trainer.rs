@@ -1,0 +1,165 @@
+//! One step of training: photos → network → losses → gradients → weights.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::dataset::Piece;
+use super::loss::{LossTerms, Losses, StyleTarget};
+use super::network::TrainNetwork;
+use super::optimizer::OptimizerState;
+use super::recipe::Recipe;
+use super::vgg::Vgg;
+use crate::engine::model_file::{Architecture, ModelFile, Normalization};
+use crate::engine::network::luma;
+
+/// A network on its way to a style.
+#[derive(Debug)]
+pub struct Trainer {
+    recipe: Recipe,
+    network: TrainNetwork,
+    optimizer: OptimizerState,
+    losses: Losses,
+    /// One for all styles, or one for each style of a network with several.
+    styles: Vec<StyleTarget>,
+    device: Device,
+}
+
+impl Trainer {
+    /// Ready for the first step. `styles`: the pictures of the recipe's styles, each 1 × 3 × height
+    /// × width, RGB 0–255. `init`: a model to start from, instead of random weights.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn new(
+        recipe: &Recipe,
+        vgg: Vgg,
+        styles: &[Tensor],
+        init: Option<&ModelFile>,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self, TchError> {
+        let network = match init {
+            Some(model) => TrainNetwork::from_model(model, device, kind)?,
+            None => TrainNetwork::random(architecture(recipe), recipe.seed, device, kind)?,
+        };
+        let weights = LossTerms {
+            content: recipe.content_weight * recipe.content_factor,
+            style: recipe.style_weight * recipe.style_factor,
+            tv: recipe.tv_weight,
+        };
+        let (content, style) = (recipe.content_layers.clone(), recipe.style_layers.clone());
+        let losses = Losses::new(vgg, content, style, weights, recipe.style_form, recipe.tv_form);
+        let mut pictures = Vec::new();
+        for (picture, source) in styles.iter().zip(&recipe.styles) {
+            let picture = picture.f_to_device(device)?;
+            let picture = if recipe.luminance { luma(&picture)? } else { picture };
+            pictures.push((picture, source.weight));
+        }
+        let styles = match recipe.styles_separate {
+            true => pictures.chunks(1).map(|one| losses.style_target(one)).collect(),
+            false => losses.style_target(&pictures).map(|target| vec![target]),
+        };
+        let optimizer = OptimizerState::new(recipe.optimizer, network.parameters())?;
+        Ok(Trainer { recipe: recipe.clone(), network, optimizer, losses, styles: styles?, device })
+    }
+
+    /// What is trained.
+    pub fn network(&self) -> &TrainNetwork {
+        &self.network
+    }
+
+    /// What is remembered of gradients.
+    pub fn optimizer(&self) -> &OptimizerState {
+        &self.optimizer
+    }
+
+    /// What is minimized.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Photos in one pass.
+    ///
+    /// Instance norm and Gram matrices are of each picture alone, so on the CPU a batch is painted
+    /// one by one and the gradients added up: the same numbers in a part of the memory, and faster,
+    /// for what a picture needs stays in the caches. A GPU is only busy with many at once. Batch
+    /// norm needs them all; a network with several styles takes one style a pass.
+    fn photos_in_a_pass(&self) -> usize {
+        if self.recipe.norm == Normalization::Batch {
+            self.recipe.batch
+        } else if self.device.is_cuda() && self.styles.len() == 1 {
+            self.recipe.batch
+        } else {
+            1
+        }
+    }
+
+    /// One step on a batch of pieces; `step` counts from 0. Returns the batch's loss terms, from
+    /// before the step.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn step(&mut self, step: u64, pieces: &[Piece]) -> Result<LossTerms, TchError> {
+        self.network.zero_grad();
+        let mut terms = LossTerms::default();
+        let passes = pieces.chunks(self.photos_in_a_pass().max(1));
+        let first = step * pieces.len() as u64;
+        for (n, pieces_of_pass) in passes.enumerate() {
+            let style = ((first + n as u64) % self.styles.len() as u64) as usize;
+            let share = pieces_of_pass.len() as f64 / pieces.len() as f64;
+            terms.add(&self.pass(pieces_of_pass, style, share)?, share);
+        }
+        if terms.is_finite() {
+            let rate = self.recipe.rate(step);
+            self.optimizer.step(self.network.parameters(), step, rate)?;
+        }
+        Ok(terms)
+    }
+
+    /// Adds the gradients of some of a batch's pieces, times their share of it.
+    fn pass(&self, pieces: &[Piece], style: usize, share: f64) -> Result<LossTerms, TchError> {
+        let (photos, noisy) = self.upload(pieces)?;
+        let content = self.losses.content_target(&photos)?;
+        let y = self.network.forward(&noisy, style)?;
+        let terms = self.losses.terms(&y, &content, &self.styles[style])?;
+        let total = terms[0].f_add(&terms[1])?.f_add(&terms[2])?;
+        total.f_mul_scalar(share)?.f_backward()?;
+        let [content, style, tv] = terms.map(|term| term.f_double_value(&[]));
+        Ok(LossTerms { content: content?, style: style?, tv: tv? })
+    }
+
+    /// Photos, and what the network sees of them: batch × 3 × size × size.
+    fn upload(&self, pieces: &[Piece]) -> Result<(Tensor, Tensor), TchError> {
+        let size = i64::from(self.recipe.image_size);
+        let (mut photos, mut noisy) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let photo = Tensor::f_from_slice(&piece.photo)?.f_to_device(self.device)?;
+            let photo = photo.f_to_kind(Kind::Float)?;
+            let seen = match &piece.noisy {
+                Some(noisy) => Tensor::f_from_slice(noisy)?.f_to_device(self.device)?,
+                None => photo.shallow_clone(),
+            };
+            photos.push(photo);
+            noisy.push(seen);
+        }
+        let picture = |all: &[Tensor]| {
+            Tensor::f_stack(all, 0)?.f_reshape([-1, size, size, 3])?.f_permute([0, 3, 1, 2])
+        };
+        let (photos, noisy) = (picture(&photos)?, picture(&noisy)?);
+        Ok((if self.recipe.luminance { luma(&photos)? } else { photos }, noisy))
+    }
+}
+
+/// The network that a recipe trains.
+pub fn architecture(recipe: &Recipe) -> Architecture {
+    Architecture {
+        widths: [recipe.width, recipe.width * 2, recipe.width * 4],
+        residual_blocks: recipe.residual_blocks,
+        norm: recipe.norm,
+        output: recipe.output_layer,
+        upsample: recipe.upsample,
+        padding: recipe.padding,
+        styles: if recipe.styles_separate { recipe.styles.len() } else { 1 },
+        luminance: recipe.luminance,
+        ..Architecture::default()
+    }
+}

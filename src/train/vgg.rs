@@ -1,0 +1,308 @@
+//! The loss network: VGG16 up to relu4_3 (Simonyan and Zisserman 2014), which measures pictures and
+//! is never trained itself.
+//!
+//! Two releases are known. The Caffe one, shipped: BGR 0–255 minus a mean. torchvision's: RGB 0–1,
+//! minus a mean, over a deviation. Order of channels and scale are folded into the first
+//! convolution as it is loaded, so both take the same input here: RGB 0–255.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::engine::model_file::{DType, ModelError, RawTensor, read_state_dict};
+use crate::engine::shipped;
+
+/// Convolutions in their order, by the name of the Caffe release, with torchvision's number.
+const CONVOLUTIONS: [(Layer, &str, u32, [i64; 2]); 10] = [
+    (Layer::Relu1_1, "conv1_1", 0, [64, 3]),
+    (Layer::Relu1_2, "conv1_2", 2, [64, 64]),
+    (Layer::Relu2_1, "conv2_1", 5, [128, 64]),
+    (Layer::Relu2_2, "conv2_2", 7, [128, 128]),
+    (Layer::Relu3_1, "conv3_1", 10, [256, 128]),
+    (Layer::Relu3_2, "conv3_2", 12, [256, 256]),
+    (Layer::Relu3_3, "conv3_3", 14, [256, 256]),
+    (Layer::Relu4_1, "conv4_1", 17, [512, 256]),
+    (Layer::Relu4_2, "conv4_2", 19, [512, 512]),
+    (Layer::Relu4_3, "conv4_3", 21, [512, 512]),
+];
+
+/// A place in VGG16 where features are taken: after a convolution and its ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the names of the field
+pub enum Layer {
+    Relu1_1,
+    Relu1_2,
+    Relu2_1,
+    Relu2_2,
+    Relu3_1,
+    Relu3_2,
+    Relu3_3,
+    Relu4_1,
+    Relu4_2,
+    Relu4_3,
+}
+
+impl Layer {
+    /// Every layer, from the first to the last.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CONVOLUTIONS.iter().map(|c| c.0)
+    }
+
+    /// Channels of its features.
+    pub fn channels(self) -> i64 {
+        CONVOLUTIONS[self as usize].3[0]
+    }
+
+    /// How many times width and height were halved before it.
+    pub fn halvings(self) -> u32 {
+        CONVOLUTIONS[..=self as usize].iter().filter(|c| pools_before(c.0)).count() as u32
+    }
+}
+
+impl fmt::Display for Layer {
+    /// `relu2_2`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&CONVOLUTIONS[*self as usize].1.replace("conv", "relu"))
+    }
+}
+
+impl FromStr for Layer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::all().find(|layer| layer.to_string() == text);
+        found.ok_or_else(|| format!("'{text}' is no layer: expected relu1_1 to relu4_3"))
+    }
+}
+
+/// The first layer of a block stands after a max pooling, but for the very first.
+fn pools_before(layer: Layer) -> bool {
+    matches!(layer, Layer::Relu2_1 | Layer::Relu3_1 | Layer::Relu4_1)
+}
+
+/// Which training a VGG16 comes from. Its features have another scale in each: losses measured with
+/// one cannot be compared with those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Release {
+    /// `VGG_ILSVRC_16_layers`: what the papers used. Shipped.
+    Caffe,
+    /// `vgg16` of torchvision, `IMAGENET1K_V1`.
+    Torchvision,
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caffe => "the Caffe release",
+            Self::Torchvision => "torchvision's",
+        })
+    }
+}
+
+/// Why a loss network cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum VggError {
+    /// The file cannot be read, or is no file of tensors.
+    #[error(transparent)]
+    File(#[from] ModelError),
+    /// It is not a VGG16.
+    #[error(
+        "'{file}' is no VGG16: {reason}; expected the Caffe release as safetensors, or torchvision's state dict (vgg16-397923af.pth)"
+    )]
+    NotVgg {
+        /// The file.
+        file: String,
+        /// What is missing or has the wrong shape.
+        reason: String,
+    },
+    /// libtorch failed, as for want of memory.
+    #[error("cannot load the loss network: {0}")]
+    Torch(#[from] TchError),
+}
+
+/// VGG16 on a device, its weights constant.
+#[derive(Debug)]
+pub struct Vgg {
+    convolutions: Vec<(Layer, Tensor, Tensor)>,
+    /// Mean of the pictures it was trained on, RGB 0–255: 1 × 3 × 1 × 1.
+    mean: Tensor,
+    release: Release,
+    kind: Kind,
+}
+
+impl Vgg {
+    /// The shipped one.
+    ///
+    /// # Errors
+    /// [`VggError`].
+    pub fn shipped(device: Device, kind: Kind) -> Result<Self, VggError> {
+        let shipped = shipped::find("vgg16").map(|s| (s.file, s.bytes));
+        let (file, bytes) = shipped.unwrap_or(("vgg16.safetensors", &[]));
+        Self::from_bytes(file, bytes, device, kind)
+    }
+
+    /// From a file: safetensors with the Caffe names (`conv1_1.weight`), or torchvision's state
+    /// dict (`features.0.weight`), as safetensors or as PyTorch saves it.
+    ///
+    /// # Errors
+    /// [`VggError`].
+    pub fn open(path: &Path, device: Device, kind: Kind) -> Result<Self, VggError> {
+        let file = path.display().to_string();
+        let bytes =
+            std::fs::read(path).map_err(|error| ModelError::Read { file: file.clone(), error })?;
+        Self::from_bytes(&file, &bytes, device, kind)
+    }
+
+    fn from_bytes(file: &str, bytes: &[u8], device: Device, kind: Kind) -> Result<Self, VggError> {
+        let tensors = match SafeTensors::deserialize(bytes) {
+            Ok(tensors) => from_safetensors(&tensors),
+            Err(_) => read_state_dict(file, bytes)?,
+        };
+        let not = |reason| VggError::NotVgg { file: file.to_owned(), reason };
+        let release = if tensors.contains_key("conv1_1.weight") {
+            Release::Caffe
+        } else if tensors.contains_key("features.0.weight") {
+            Release::Torchvision
+        } else {
+            return Err(not("it has no 'conv1_1.weight' and no 'features.0.weight'".to_owned()));
+        };
+        let get = |name: &str, shape: &[i64]| {
+            let raw = tensors.get(name).ok_or_else(|| not(format!("'{name}' is missing")))?;
+            if raw.shape != shape {
+                let found = &raw.shape;
+                return Err(not(format!("'{name}' is {found:?}, expected {shape:?}")));
+            }
+            if !raw.dtype.is_float() || !raw.is_finite() {
+                return Err(not(format!("'{name}' has values that are no numbers")));
+            }
+            Ok(Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape)?)
+        };
+        let mut convolutions = Vec::new();
+        for (layer, caffe, number, [outputs, inputs]) in CONVOLUTIONS {
+            let name = match release {
+                Release::Caffe => caffe.to_owned(),
+                Release::Torchvision => format!("features.{number}"),
+            };
+            let mut weight = get(&format!("{name}.weight"), &[outputs, inputs, 3, 3])?;
+            let bias = get(&format!("{name}.bias"), &[outputs])?;
+            if layer == Layer::Relu1_1 {
+                weight = takes_rgb_255(&weight, release)?;
+            }
+            let place = |t: &Tensor| t.f_to_device(device)?.f_to_kind(kind);
+            let weight = crate::engine::channels_last(&place(&weight)?)?;
+            convolutions.push((layer, weight, place(&bias)?));
+        }
+        let mean = match release {
+            Release::Caffe => [123.68, 116.779, 103.939],
+            Release::Torchvision => [0.485, 0.456, 0.406].map(|mean: f32| mean * 255.0),
+        };
+        let mean = Tensor::f_from_slice(&mean)?.f_reshape([1, 3, 1, 1])?.f_to_device(device)?;
+        Ok(Vgg { convolutions, mean, release, kind })
+    }
+
+    /// Which training it comes from.
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    /// Features of pictures at the wanted layers, in the order of the network; it is run no deeper
+    /// than the last of them.
+    ///
+    /// `x`: batch × 3 × height × width, RGB 0–255, of any floating type, at least 16 pixels high
+    /// and wide for relu4_3. Each result: batch × channels × height / 2ⁿ × width / 2ⁿ, in the
+    /// network's own type. Gradients flow through to `x`.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory or a picture that is too small.
+    pub fn features(&self, x: &Tensor, wanted: &[Layer]) -> Result<Vec<Tensor>, TchError> {
+        let mut features = Vec::with_capacity(wanted.len());
+        let Some(deepest) = wanted.iter().max() else { return Ok(features) };
+        let x = x.f_sub(&self.mean)?.f_to_kind(self.kind)?;
+        let mut x = crate::engine::channels_last(&x)?;
+        for (layer, weight, bias) in &self.convolutions {
+            if pools_before(*layer) {
+                x = x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
+            }
+            // In place: a convolution does not need its result to go back.
+            x = x.f_conv2d(weight, Some(bias), [1, 1], [1, 1], [1, 1], 1)?.f_relu_()?;
+            if wanted.contains(layer) {
+                features.push(x.shallow_clone());
+            }
+            if layer == deepest {
+                break;
+            }
+        }
+        Ok(features)
+    }
+}
+
+/// The first convolution, which takes the release's own order and scale, made to take RGB 0–255
+/// minus the mean.
+fn takes_rgb_255(weight: &Tensor, release: Release) -> Result<Tensor, TchError> {
+    match release {
+        Release::Caffe => weight.f_flip([1]),
+        Release::Torchvision => {
+            let deviation = [0.229, 0.224, 0.225].map(|d: f32| d * 255.0);
+            weight.f_div(&Tensor::f_from_slice(&deviation)?.f_reshape([1, 3, 1, 1])?)
+        }
+    }
+}
+
+fn from_safetensors(tensors: &SafeTensors<'_>) -> BTreeMap<String, RawTensor> {
+    let known = tensors.tensors().into_iter().filter_map(|(name, view)| {
+        let dtype = match view.dtype() {
+            Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            _ => return None,
+        };
+        let shape = view.shape().iter().map(|&n| i64::try_from(n).ok()).collect::<Option<_>>()?;
+        Some((name, RawTensor { shape, dtype, data: view.data().to_vec() }))
+    });
+    known.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_have_the_names_of_the_field() {
+        assert_eq!(Layer::Relu2_2.to_string(), "relu2_2");
+        assert_eq!("relu4_3".parse(), Ok(Layer::Relu4_3));
+        assert!("relu5_1".parse::<Layer>().is_err());
+        assert_eq!((Layer::Relu1_2.halvings(), Layer::Relu4_3.halvings()), (0, 3));
+    }
+
+    #[test]
+    fn features_are_as_wide_and_deep_as_published_and_it_runs_no_deeper_than_asked() {
+        let vgg = Vgg::shipped(Device::Cpu, Kind::Float).unwrap();
+        let x = Tensor::rand([2, 3, 48, 32], (Kind::Float, Device::Cpu)) * 255;
+        let features = vgg.features(&x, &[Layer::Relu4_3, Layer::Relu1_2]).unwrap();
+        let sizes: Vec<_> = features.iter().map(Tensor::size).collect();
+        assert_eq!(sizes, [[2, 64, 48, 32], [2, 512, 6, 4]]);
+        // Too small for three halvings, large enough for one.
+        let small = x.narrow(2, 0, 4).narrow(3, 0, 4);
+        assert!(vgg.features(&small, &[Layer::Relu4_3]).is_err());
+        assert!(vgg.features(&small, &[Layer::Relu2_2]).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_no_vgg_is_named_with_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vgg.safetensors");
+        let data = [0_u8; 4];
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &data).unwrap();
+        std::fs::write(&path, safetensors::serialize([("a", view)], &None).unwrap()).unwrap();
+        let error = Vgg::open(&path, Device::Cpu, Kind::Float).unwrap_err().to_string();
+        assert!(error.contains("vgg.safetensors' is no VGG16: it has no 'conv1_1"), "{error}");
+    }
+}
