@@ -1,5 +1,6 @@
 //! The command line: arguments → a checked configuration; nothing else.
 
+mod evaluate;
 #[cfg(feature = "media")]
 mod keys;
 #[cfg(feature = "media")]
@@ -46,6 +47,8 @@ pub struct Cli {
 enum Command {
     /// Trains a style model from a picture and a folder of photos.
     Train(Box<train::TrainArgs>),
+    /// Measures how good a style model is.
+    Evaluate(evaluate::EvaluateArgs),
     /// Lists, shows and imports style models.
     Models(models::ModelsArgs),
     /// Says what this machine can do, and what is missing.
@@ -84,6 +87,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         None => stream::run(&cli.stream, cli.quiet),
         Some(Command::Train(args)) => train::run(&args, cli.quiet),
+        Some(Command::Evaluate(args)) => evaluate::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),
         Some(Command::Probe(args)) => probe::run(&args).map(|()| Outcome::Done),
         #[cfg(feature = "media")]

@@ -3,12 +3,14 @@
 //! * [`model_file`], [`shipped`]: what a model is, without libtorch.
 //! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
+//! * [`blend`]: which of a network's styles.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors.
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic.
 
+pub mod blend;
 pub mod color;
 pub mod device;
 mod layers;

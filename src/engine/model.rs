@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{CModule, Kind, TchError, Tensor};
 
+use super::blend::Blend;
 use super::device::Device;
 use super::model_file::{ModelError, ModelFile};
 use super::network::{MULTIPLE, Network, any_size};
@@ -25,6 +26,16 @@ pub enum OpenError {
         file: String,
         /// What libtorch said.
         reason: String,
+    },
+    /// A style was asked for that the model does not have.
+    #[error("'{model}' has no style '{style}': it paints {known}")]
+    NoStyle {
+        /// The model's name.
+        model: String,
+        /// The style.
+        style: String,
+        /// The styles it has.
+        known: String,
     },
     /// The network cannot be built on the device, as for want of memory.
     #[error("cannot put the network onto {device}: {reason}")]
@@ -91,6 +102,41 @@ impl Model {
             Self::Johnson(network) => network.forward(x),
             Self::Script(script) => script.forward(x),
         }
+    }
+
+    /// Paints these of its styles from the next pass on.
+    ///
+    /// # Errors
+    /// [`OpenError::NoStyle`].
+    pub fn blend(&mut self, blend: &Blend) -> Result<(), OpenError> {
+        let Self::Johnson(network) = self else {
+            let (model, known) = ("the TorchScript program".to_owned(), "one style".to_owned());
+            return Err(OpenError::NoStyle { model, style: blend.to_string(), known });
+        };
+        let shares = blend.shares(network.styles()).map_err(|style| OpenError::NoStyle {
+            model: network.name().to_owned(),
+            style,
+            known: network.styles().join(", "),
+        })?;
+        // A network of one style has nothing to mix.
+        if shares.len() == 1 {
+            return Ok(());
+        }
+        let device = network.device();
+        network.blend(&shares).map_err(|e| OpenError::Build { device, reason: words(&e) })
+    }
+
+    /// Names of its styles; none when it does not say.
+    pub fn styles(&self) -> &[String] {
+        match self {
+            Self::Johnson(network) => network.styles(),
+            Self::Script(_) => &[],
+        }
+    }
+
+    /// Whether it paints brightness alone, so that the colours are to be those of the frame.
+    pub fn is_luminance(&self) -> bool {
+        matches!(self, Self::Johnson(network) if network.architecture().luminance)
     }
 
     /// Where it runs.

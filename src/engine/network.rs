@@ -11,7 +11,7 @@ use super::device::Device;
 use super::failed;
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
 use super::model_file::{
-    Architecture, ModelFile, Normalization, OutputLayer, RawTensor, Upsampling,
+    Architecture, Description, ModelFile, Normalization, OutputLayer, RawTensor, Upsampling,
 };
 use super::precision::Precision;
 use crate::stylizer::StylizeError;
@@ -32,6 +32,8 @@ type Normed = (Conv, Option<InstanceNorm>);
 /// A network on a device.
 #[derive(Debug)]
 pub struct Network {
+    name: String,
+    styles: Vec<String>,
     architecture: Architecture,
     device: Device,
     precision: Precision,
@@ -73,7 +75,19 @@ impl Network {
         ];
         let last = weights.last()?;
         let passes = AtomicU64::new(0);
-        Ok(Network { architecture, device, precision, encoder, residual, decoder, last, passes })
+        let Description { name, styles, .. } = model.description.clone();
+        Ok(Network {
+            name,
+            styles,
+            architecture,
+            device,
+            precision,
+            encoder,
+            residual,
+            decoder,
+            last,
+            passes,
+        })
     }
 
     /// Paints pictures: one pass for the whole batch.
@@ -131,6 +145,16 @@ impl Network {
             (OutputLayer::Direct, Precision::Bf16 | Precision::Fp16) => y.f_add_scalar_(MIDDLE)?,
         };
         if grey { luma(&y) } else { Ok(y) }
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Names of its styles.
+    pub fn styles(&self) -> &[String] {
+        &self.styles
     }
 
     /// Widths and depth.

@@ -176,7 +176,7 @@ impl NetworkStylizer {
     ) -> Result<Tensor, TchError> {
         let (height, width) = converter.size();
         let painted = painted.f_clamp_(0.0, 255.0)?;
-        let target = if self.mix.preserve_color {
+        let target = if self.mix.preserve_color || self.model.is_luminance() {
             let luma = resize(converter.luma(&painted)?, height, width)?;
             converter.with_luma(samples, &luma)?
         } else {

@@ -3,6 +3,7 @@
 //! * [`vgg`] → [`loss`]: the loss network and what is measured with it.
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs.
 //! * [`network`], [`optimizer`]: what is trained, and how.
+//! * [`evaluate`]: how good a model is.
 //! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
 //!
 //! All randomness is a function of seed, step and index ([`random`]): a run that was stopped and
@@ -10,6 +11,7 @@
 
 pub mod checkpoint;
 pub mod dataset;
+pub mod evaluate;
 pub mod loss;
 pub mod network;
 pub mod optimizer;

@@ -94,6 +94,17 @@ impl Previews {
     }
 }
 
+/// Columns of pictures, named, as one picture.
+///
+/// # Errors
+/// When the picture cannot be written.
+pub fn save_columns(columns: &[(&str, Vec<RgbImage>)], path: &Path) -> Result<()> {
+    let column =
+        |pictures: &[RgbImage]| column(&pictures.iter().map(thumbnail).collect::<Vec<_>>());
+    let named = columns.iter().map(|(name, pictures)| ((*name).to_owned(), column(pictures)));
+    save(&grid(&named.collect::<Vec<_>>())?, path)
+}
+
 /// Columns beside each other, a name above each.
 fn grid(columns: &[(String, RgbImage)]) -> Result<RgbImage> {
     let height = columns.iter().map(|(_, c)| c.height()).max().unwrap_or(0) + HEAD;

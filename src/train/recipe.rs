@@ -320,6 +320,12 @@ impl Recipe {
         if !self.image_size.is_multiple_of(4) {
             return Err(format!("--image-size {}: expected a multiple of 4", self.image_size));
         }
+        if self.norm == Normalization::None {
+            return Err("--norm none: expected instance or batch".to_owned());
+        }
+        if self.styles_separate && (self.styles.len() < 2 || self.norm == Normalization::Batch) {
+            return Err("--styles-separate needs two --style and --norm instance".to_owned());
+        }
         if self.norm == Normalization::Batch && self.batch < 2 {
             return Err("--norm batch needs a --batch of 2 at least".to_owned());
         }

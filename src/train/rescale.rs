@@ -1,4 +1,8 @@
 //! Weights that were published for another loss network.
+//!
+//! The paper and PyTorch's example trained with torchvision's VGG16, whose features are of another
+//! scale than those of the Caffe release that is shipped: the same weights would give another
+//! balance of the terms.
 
 use std::path::Path;
 

@@ -80,6 +80,8 @@ pub struct Trained {
 
 /// Loss terms are averaged over about so many steps for the eye.
 const SMOOTH: f64 = 0.05;
+/// The losses that a model names are the mean over so many of its last steps.
+const LAST: usize = 50;
 /// A loss that so many times exceeds its start will not come back.
 const DIVERGED: f64 = 100.0;
 
@@ -151,6 +153,8 @@ pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> R
         return Ok(Trained { step: done, interrupted: true, terms });
     }
     folder.draw()?;
+    // Of the file, so that a resumed run's model is the same as one's that was never stopped.
+    let terms = folder.last_terms(LAST)?;
     previews.evolution(&folder, styles, &folder.path().join("evolution.jpg"))?;
     let model = trainer.network().to_model(description(config, photos.len(), &terms))?;
     model.save(output)?;

@@ -166,6 +166,19 @@ impl RunFolder {
         self.losses.flush().context("cannot write losses.csv")
     }
 
+    /// Mean loss terms of so many of the last steps.
+    ///
+    /// # Errors
+    /// When the losses cannot be read.
+    pub fn last_terms(&mut self, count: usize) -> Result<LossTerms> {
+        self.flush()?;
+        let rows = read_losses(&self.path.join("losses.csv"))?;
+        let last = &rows[rows.len().saturating_sub(count)..];
+        let mut mean = LossTerms::default();
+        last.iter().for_each(|row| mean.add(&row.terms, 1.0 / last.len() as f64));
+        Ok(mean)
+    }
+
     /// Draws the losses.
     ///
     /// # Errors

@@ -132,6 +132,11 @@ impl ModelFile {
         if let Some(reason) = architecture.fault() {
             return Err(ModelError::Description { file: file(), reason });
         }
+        let named = self.description.styles.len();
+        if architecture.styles > 1 && named != architecture.styles {
+            let reason = format!("{named} names for {} styles", architecture.styles);
+            return Err(ModelError::Description { file: file(), reason });
+        }
         let parameters = architecture.parameters();
         for (tensor, expected) in &parameters {
             let tensor = tensor.clone();

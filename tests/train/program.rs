@@ -1,0 +1,178 @@
+//! `nst-stream train` and `evaluate` as a user meets them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use nst_stream::engine::model_file::ModelFile;
+
+use crate::{photos, style};
+
+fn nst(folder: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nst-stream"));
+    command.current_dir(folder).args(args.split_whitespace());
+    command
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Arguments of a run that takes some seconds.
+fn arguments(more: &str) -> String {
+    let style = style();
+    format!(
+        "train --style {} --dataset photos --output a.pt --image-size 32 --style-size 64 --batch 2 \
+         --width 4 --residual-blocks 1 --threads 1 --device cpu --preview photos/0.png {more}",
+        style.display()
+    )
+}
+
+#[test]
+fn a_model_is_trained_measured_and_paints() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    std::fs::write(folder.path().join("photos/broken.jpg"), b"broken").unwrap();
+    let output = nst(folder.path(), &arguments("--steps 8 --licence MIT")).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(code(&output), 0, "{said}");
+    assert!(said.contains("s: about") && said.contains("a.pt: 8 steps"), "{said}");
+    assert!(said.contains("1 pictures could not be decoded"), "{said}");
+    let shown = nst(folder.path(), "models show a.pt").output().unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(text.contains("johnson 4-8-16, 1 block") && text.contains("\"steps\": 8"), "{text}");
+    let style = style();
+    let evaluate = format!(
+        "evaluate --model a.pt --style {} --images photos --json --sheet s.png --threads 1",
+        style.display()
+    );
+    std::fs::remove_file(folder.path().join("photos/broken.jpg")).unwrap();
+    let output = nst(folder.path(), &evaluate).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for key in ["content", "style", "tv", "style_relative", "gradient_correlation"] {
+        assert!(figures[key].as_f64().is_some_and(f64::is_finite), "{key}: {figures}");
+    }
+    assert!(figures["border"]["mean"].is_f64() && figures["border"]["contrast"].is_f64());
+    assert_eq!(figures["photos"].as_object().unwrap().len(), 6);
+    assert!(image::open(folder.path().join("s.png")).unwrap().height() > 600);
+    let paint = "--model a.pt --input photos/1.png --output painted.png --device cpu";
+    assert_eq!(code(&nst(folder.path(), paint).output().unwrap()), 0);
+}
+
+#[test]
+fn ctrl_c_writes_a_checkpoint_and_resume_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    let mut child = nst(folder.path(), &arguments("--steps 100000 --checkpoint-every 1000"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let losses = folder.path().join("a.run/previews/step-00000025.jpg");
+    let began = Instant::now();
+    while !losses.exists() && began.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = i32::try_from(child.id()).unwrap();
+    Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(code(&output), 130, "{said}");
+    assert!(said.contains("--resume a.run` goes on"), "{said}");
+    assert!(!folder.path().join("a.pt").exists());
+    let other = nst(folder.path(), "train --resume a.run --style-weight 3").output().unwrap();
+    let said = stderr(&other);
+    assert_eq!(code(&other), 1, "{said}");
+    assert!(said.contains("another recipe: its style-weight is 10.0, not 3.0"), "{said}");
+    child = nst(folder.path(), "train --resume a.run --device cpu --threads 1")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert_eq!(code(&child.wait_with_output().unwrap()), 130);
+}
+
+#[test]
+fn what_cannot_work_is_told_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    std::fs::write(folder.path().join("text.jpg"), b"no picture").unwrap();
+    std::fs::write(folder.path().join("vgg.pth"), b"no network").unwrap();
+    std::fs::write(folder.path().join("there.pt"), b"a model").unwrap();
+    let style = style();
+    let style = style.display();
+    let short = |more: &str| format!("{} {more}", arguments("--steps 2"));
+    let cases = [
+        (short("--dataset none"), 2, ""),
+        (
+            format!("train --style {style} --dataset none --output a.pt"),
+            1,
+            "cannot read the dataset 'none': No such file",
+        ),
+        (
+            format!("train --style {style} --dataset empty --output a.pt"),
+            1,
+            "'empty' holds 0 pictures",
+        ),
+        (
+            "train --style none.jpg --dataset photos --output a.pt".to_owned(),
+            1,
+            "cannot read 'none.jpg'",
+        ),
+        (
+            "train --style text.jpg --dataset photos --output a.pt".to_owned(),
+            1,
+            "cannot decode 'text.jpg'",
+        ),
+        (
+            format!("train --style {style} --dataset photos --output none/a.pt"),
+            1,
+            "cannot write 'none/a.pt'",
+        ),
+        (
+            format!("train --style {style} --dataset photos --output there.pt"),
+            1,
+            "'there.pt' is there already; --overwrite",
+        ),
+        (
+            format!("train --style {style} --dataset photos --output a.txt"),
+            2,
+            "a model's name ends in .pt",
+        ),
+        (short("--vgg vgg.pth"), 1, "vgg.pth"),
+        (short("--norm none"), 2, "--norm"),
+        (short("--learning-rate -1"), 2, "--learning-rate"),
+        (short("--init mosaic"), 1, "--init mosaic: its network is johnson 32-64-128"),
+        ("train --resume photos".to_owned(), 1, "'photos' is no run"),
+        (format!("train --style {style} --dataset photos"), 2, "--output"),
+    ];
+    for (args, expected, words) in cases {
+        let output = nst(folder.path(), &args).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(code(&output), expected, "{args}: {said}");
+        assert!(said.contains(words), "{args}: {said}");
+        assert!(!folder.path().join("a.pt").exists(), "{args}");
+    }
+    assert_eq!(std::fs::read(folder.path().join("there.pt")).unwrap(), b"a model");
+}
+
+#[test]
+fn a_run_that_is_there_is_not_replaced_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    assert_eq!(code(&nst(folder.path(), &arguments("--steps 1")).output().unwrap()), 0);
+    std::fs::remove_file(folder.path().join("a.pt")).unwrap();
+    let again = nst(folder.path(), &arguments("--steps 2")).output().unwrap();
+    assert!(stderr(&again).contains("there is a run in 'a.run': --resume"), "{}", stderr(&again));
+    let replaced = nst(folder.path(), &arguments("--steps 2 --overwrite")).output().unwrap();
+    assert_eq!(code(&replaced), 0, "{}", stderr(&replaced));
+    let model = ModelFile::open(&folder.path().join("a.pt")).unwrap();
+    assert_eq!(model.description.recipe.unwrap()["steps"], 2);
+}

@@ -1,0 +1,208 @@
+//! Whole runs on a tiny set: they learn, repeat themselves exactly, and resume exactly.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nst_stream::engine::device::Device;
+use nst_stream::engine::model_file::{ModelFile, Normalization, OutputLayer, Upsampling};
+use nst_stream::train::recipe::{Optimizer, Preset, Recipe, StyleSource};
+use nst_stream::train::run::{Config, Progress, Trained, Watcher, train};
+use nst_stream::train::run_folder::{Row, RunFile, read_losses};
+
+use crate::{photos, style};
+
+/// Asks for an end after some steps.
+struct StopAfter<'a>(u64, &'a AtomicBool);
+
+impl Watcher for StopAfter<'_> {
+    fn note(&mut self, _: &str) {}
+    fn progress(&mut self, progress: &Progress) {
+        self.1.fetch_or(progress.step >= self.0, Ordering::Relaxed);
+    }
+}
+
+fn recipe() -> Recipe {
+    let styles = vec![StyleSource { picture: style(), weight: 1.0 }];
+    Recipe {
+        style_size: 64,
+        image_size: 32,
+        batch: 2,
+        steps: 30,
+        width: 4,
+        residual_blocks: 1,
+        ..Recipe::preset(Preset::Default, styles)
+    }
+}
+
+fn config(folder: &Path, recipe: Recipe) -> Config {
+    photos(&folder.join("photos"));
+    Config {
+        run: RunFile {
+            dataset: folder.join("photos"),
+            photos: 6,
+            output: folder.join("a.pt"),
+            vgg: None,
+            previews: vec![folder.join("photos/0.png")],
+            recipe,
+        },
+        folder: folder.join("a.run"),
+        resume: false,
+        overwrite: false,
+        device: Device::CPU,
+        threads: Some(1),
+        preview_every: 10,
+        checkpoint_every: 10,
+        licence: Some("MIT".to_owned()),
+        credit: None,
+    }
+}
+
+fn run(config: &Config, steps: u64) -> Trained {
+    let stop = AtomicBool::new(false);
+    train(config, &stop, &mut StopAfter(steps, &stop)).unwrap()
+}
+
+/// Losses without the seconds, which never repeat.
+fn losses(folder: &Path) -> Vec<Row> {
+    let rows = read_losses(&folder.join("a.run/losses.csv")).unwrap();
+    rows.into_iter().map(|row| Row { seconds: 0.0, ..row }).collect()
+}
+
+fn mean(rows: &[Row], of: fn(&Row) -> f64) -> f64 {
+    rows.iter().map(of).sum::<f64>() / rows.len() as f64
+}
+
+#[test]
+fn thirty_steps_lower_the_loss_and_leave_a_model_that_says_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), recipe());
+    let trained = run(&config, u64::MAX);
+    assert_eq!((trained.step, trained.interrupted), (30, false));
+    let rows = losses(folder.path());
+    let total = |row: &Row| row.terms.total();
+    let (first, last) = (mean(&rows[..5], total), mean(&rows[25..], total));
+    assert!(last < 0.8 * first, "{first} → {last}");
+    let model = ModelFile::open(&config.run.output).unwrap();
+    let described = &model.description;
+    assert_eq!(
+        (described.name.as_str(), described.styles.as_slice()),
+        ("a", &["mosaic".to_owned()][..])
+    );
+    assert_eq!(described.licence.as_deref(), Some("MIT"));
+    let facts = described.recipe.as_ref().unwrap();
+    assert_eq!(facts["dataset"]["photos"], 6);
+    assert_eq!(facts["steps"], 30);
+    assert!(facts["losses"]["style"].as_f64().unwrap() > 0.0);
+    // Where files lay is nobody's business.
+    assert!(!facts.to_string().contains(env!("CARGO_MANIFEST_DIR")), "{facts}");
+    for file in
+        ["recipe.toml", "losses.svg", "losses.png", "evolution.jpg", "previews/step-00000010.jpg"]
+    {
+        assert!(config.folder.join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn two_runs_with_one_seed_are_the_same_and_with_another_are_not() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    for (folder, seed) in folders.iter().zip([1, 1, 2]) {
+        run(&config(folder.path(), Recipe { seed, steps: 6, ..recipe() }), u64::MAX);
+    }
+    let [a, b, c] = folders.each_ref().map(|folder| losses(folder.path()));
+    assert_eq!(a, b);
+    assert_ne!(a, c);
+    let model = |n: usize| std::fs::read(folders[n].path().join("a.pt")).unwrap();
+    assert!(model(0) == model(1), "one seed, two models");
+}
+
+#[test]
+fn a_run_that_was_stopped_and_resumed_equals_one_that_never_was() {
+    for (norm, optimizer) in [
+        (Normalization::Instance, Optimizer::Adam),
+        (Normalization::Batch, Optimizer::AdamW),
+        (Normalization::Instance, Optimizer::Sgd),
+        (Normalization::Instance, Optimizer::RmsProp),
+    ] {
+        // Plain gradient descent would run away on losses of this size.
+        let learning_rate = if optimizer == Optimizer::Sgd { 1e-12 } else { 1e-3 };
+        let recipe = Recipe { steps: 9, norm, optimizer, learning_rate, ..recipe() };
+        let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        run(&config(whole.path(), recipe.clone()), u64::MAX);
+        let mut config = config(stopped.path(), recipe);
+        let trained = run(&config, 4);
+        assert_eq!((trained.step, trained.interrupted), (4, true));
+        assert!(!config.run.output.exists());
+        config.resume = true;
+        run(&config, 7);
+        run(&config, u64::MAX);
+        assert_eq!(losses(whole.path()), losses(stopped.path()), "{norm} {optimizer}");
+        let model = |folder: &Path| std::fs::read(folder.join("a.pt")).unwrap();
+        assert!(model(whole.path()) == model(stopped.path()), "{norm} {optimizer}: other models");
+    }
+}
+
+#[test]
+fn a_run_resumes_from_the_checkpoint_before_a_damaged_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), Recipe { steps: 8, ..recipe() });
+    config.checkpoint_every = 2;
+    run(&config, 5);
+    let whole = losses(folder.path());
+    let newest = config.folder.join("checkpoints/step-00000005.safetensors");
+    let bytes = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &bytes[..bytes.len() - 100]).unwrap();
+    config.resume = true;
+    run(&config, u64::MAX);
+    assert_eq!(losses(folder.path())[..5], whole[..]);
+}
+
+#[test]
+fn every_kind_of_network_trains_and_its_model_opens() {
+    let base = Recipe { steps: 3, ..recipe() };
+    let two = vec![base.styles[0].clone(), StyleSource { picture: style(), weight: 3.0 }];
+    let variants = [
+        Recipe { output_layer: OutputLayer::Tanh, ..base.clone() },
+        Recipe { upsample: Upsampling::Transposed, ..base.clone() },
+        Recipe { norm: Normalization::Batch, ..base.clone() },
+        Recipe { luminance: true, ..base.clone() },
+        Recipe { styles: two.clone(), ..base.clone() },
+        Recipe { styles: two, styles_separate: true, ..base.clone() },
+        Recipe { precision: "bf16".to_owned(), ..base.clone() },
+    ];
+    for recipe in variants {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), recipe);
+        run(&config, u64::MAX);
+        let model = ModelFile::open(&config.run.output).unwrap();
+        let styles = if config.run.recipe.styles_separate { 2 } else { 1 };
+        assert_eq!(model.description.styles.len(), styles);
+        assert_eq!(model.description.architecture.styles, styles);
+    }
+}
+
+#[test]
+fn fine_tuning_begins_where_the_model_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = Recipe { steps: 25, ..recipe() };
+    run(&config(folder.path(), base.clone()), u64::MAX);
+    let end = losses(folder.path()).last().unwrap().terms.total();
+    let model = folder.path().join("a.pt");
+    let init = Some(model.display().to_string());
+    let tuned = tempfile::tempdir().unwrap();
+    run(&config(tuned.path(), Recipe { steps: 1, init, ..base }), u64::MAX);
+    let first = losses(tuned.path())[0].terms.total();
+    let start = losses(folder.path())[0].terms.total();
+    assert!(first < start && first < 3.0 * end, "{start} → {end}, {first}");
+}
+
+#[test]
+fn a_run_that_diverges_says_so_and_keeps_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config =
+        config(folder.path(), Recipe { learning_rate: 1e6, optimizer: Optimizer::Sgd, ..recipe() });
+    config.checkpoint_every = 1;
+    let stop = AtomicBool::new(false);
+    let error = train(&config, &stop, &mut StopAfter(u64::MAX, &stop)).unwrap_err().to_string();
+    assert!(error.contains("training diverged") && error.contains("--learning-rate"), "{error}");
+    assert!(!config.run.output.exists());
+}
