@@ -316,7 +316,8 @@ fn finish(
     if run.previews.is_empty() {
         run.previews = choose_previews(photos, run.recipe.seed, 4);
     }
-    crate::train::rescale::adapt(&mut run.recipe, args.vgg.as_deref())?;
+    let note = crate::train::rescale::adapt(&mut run.recipe, args.vgg.as_deref())?;
+    note.iter().for_each(|note| bar.note(note));
     Ok(())
 }
 

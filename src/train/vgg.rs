@@ -296,6 +296,45 @@ mod tests {
     }
 
     #[test]
+    fn torchvisions_layout_gives_the_same_features_when_it_holds_the_same_network() {
+        // The shipped network as torchvision would store it: other names, and a first layer that
+        // takes RGB over its deviation.
+        let shipped = SafeTensors::deserialize(shipped::find("vgg16").unwrap().bytes).unwrap();
+        let mut stored = Vec::new();
+        for (layer, name, number, _) in CONVOLUTIONS {
+            for part in ["weight", "bias"] {
+                let all = from_safetensors(&shipped);
+                let raw = &all[&format!("{name}.{part}")];
+                let mut value = Tensor::from_slice(&raw.to_f32()).reshape(raw.shape.as_slice());
+                if layer == Layer::Relu1_1 && part == "weight" {
+                    let deviation = Tensor::from_slice(&[0.229_f32, 0.224, 0.225]) * 255.0;
+                    value = value.flip([1]) * deviation.reshape([1, 3, 1, 1]);
+                }
+                let values = Vec::<f32>::try_from(value.contiguous().reshape([-1])).unwrap();
+                let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+                let shape: Vec<usize> = raw.shape.iter().map(|&n| n as usize).collect();
+                stored.push((format!("features.{number}.{part}"), shape, bytes));
+            }
+        }
+        let views = stored.iter().map(|(name, shape, bytes)| {
+            let view = safetensors::tensor::TensorView::new(Dtype::F32, shape.clone(), bytes);
+            (name.as_str(), view.unwrap())
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vgg16.safetensors");
+        std::fs::write(&path, safetensors::serialize(views, &None).unwrap()).unwrap();
+        let theirs = Vgg::open(&path, Device::Cpu, Kind::Float).unwrap();
+        assert_eq!(theirs.release(), Release::Torchvision);
+        let ours = Vgg::shipped(Device::Cpu, Kind::Float).unwrap();
+        let x = Tensor::rand([1, 3, 32, 32], (Kind::Float, Device::Cpu)) * 255;
+        let shifted = &x - &ours.mean + &theirs.mean;
+        let a = ours.features(&x, &[Layer::Relu3_3]).unwrap();
+        let b = theirs.features(&shifted, &[Layer::Relu3_3]).unwrap();
+        let error = (&a[0] - &b[0]).abs().max().double_value(&[]);
+        assert!(error < 1e-3 * a[0].abs().max().double_value(&[]), "{error}");
+    }
+
+    #[test]
     fn a_file_that_is_no_vgg_is_named_with_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vgg.safetensors");
