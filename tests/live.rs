@@ -4,9 +4,19 @@
 
 #[path = "live/camera.rs"]
 mod camera;
+#[path = "live/changes.rs"]
+mod changes;
 mod common;
+#[path = "live/media_server.rs"]
+mod media_server;
+#[path = "live/own.rs"]
+mod own;
 #[path = "live/program.rs"]
 mod program;
+#[path = "live/push.rs"]
+mod push;
+#[path = "live/shapes.rs"]
+mod shapes;
 #[path = "live/timecode.rs"]
 mod timecode;
 

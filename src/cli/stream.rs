@@ -83,7 +83,7 @@ pub struct StreamArgs {
     trust: bool,
     /// Write the GStreamer pipelines as Graphviz graphs into this folder.
     #[arg(long, value_name = "FOLDER")]
-    dump_dot: Option<PathBuf>,
+    pub(super) dump_dot: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy)]
