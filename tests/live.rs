@@ -7,6 +7,8 @@ mod camera;
 #[path = "live/changes.rs"]
 mod changes;
 mod common;
+#[path = "live/keys.rs"]
+mod keys;
 #[path = "live/media_server.rs"]
 mod media_server;
 #[path = "live/own.rs"]
@@ -15,8 +17,12 @@ mod own;
 mod program;
 #[path = "live/push.rs"]
 mod push;
+#[path = "live/secrets.rs"]
+mod secrets;
 #[path = "live/shapes.rs"]
 mod shapes;
+#[path = "live/stop.rs"]
+mod stop;
 #[path = "live/timecode.rs"]
 mod timecode;
 

@@ -9,7 +9,7 @@
 //! - [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live, [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front
-//! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null
+//! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
 //! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
 //! - [`probe`]: what this installation can do
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod error;
 pub mod finalise;
 mod fit;
+mod graph;
 pub mod live;
 pub mod live_audio;
 pub mod live_file;

@@ -245,9 +245,9 @@ impl Pipeline {
         self.wait_prerolled(Duration::from_secs(60))
     }
 
-    /// Writes the pipeline as a Graphviz graph.
+    /// The pipeline as a Graphviz graph, without users and passwords.
     pub fn dot(&self) -> String {
-        self.inner.debug_to_dot_data(gst::DebugGraphDetails::all()).to_string()
+        super::graph::dot(&self.inner)
     }
 }
 

@@ -166,6 +166,7 @@ pub fn stylize_live<S: Adjustable>(
         dropped: queue.dropped.load(Ordering::Relaxed),
         queue_full: queue.full.load(Ordering::Relaxed),
         interrupted,
+        scale: Some(wanted.get().scale),
         delay_p50_s: delays.percentile(0.5).map(|d| d.as_secs_f64()),
         delay_p99_s: delays.percentile(0.99).map(|d| d.as_secs_f64()),
         ..Summary::default()

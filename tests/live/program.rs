@@ -51,6 +51,16 @@ impl Live {
         Self::spawn(nst().env("DISPLAY", &screen.name).args(["-m", "mosaic"]).args(args))
     }
 
+    /// No file of it may grow beyond so many blocks of 512 bytes.
+    pub fn with_file_limit(blocks: u32, args: &[&str]) -> Self {
+        // What would end it is a signal, where it is not ignored; then writing fails.
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let program = nst().get_program().to_owned();
+        let mut command = Command::new("sh");
+        command.env_remove("DISPLAY").args(["-c", &limited, "sh"]).arg(program);
+        Self::spawn(command.args(["-m", "mosaic"]).args(args))
+    }
+
     fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
