@@ -12,7 +12,7 @@ use gst::glib;
 use gst::prelude::*;
 use server::prelude::*;
 
-use crate::{shapes, timecode};
+use crate::timecode;
 
 /// A running camera; it is gone when dropped.
 pub struct Camera {
@@ -33,7 +33,7 @@ const TIMECODE: &str = "appsrc name=frames is-live=true format=time do-timestamp
     ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 quantizer=10 \
     ! rtph264pay name=pay0 pt=96";
 
-const SHAPES: &str = "appsrc name=shapes is-live=true format=time do-timestamp=true \
+const DRAWN: &str = "appsrc name=drawn is-live=true format=time do-timestamp=true \
     ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 quantizer=10 \
     ! rtph264pay name=pay0 pt=96 config-interval=-1";
 const STOPPING_SOUND: &str = "audiotestsrc is-live=true ! identity name=sound ! audioconvert \
@@ -64,11 +64,6 @@ impl Camera {
         Self::start(&format!("( {VIDEO} )"), Some((user, password)))
     }
 
-    /// After some seconds its picture is narrower: `shapes` says how it looks.
-    pub fn that_changes() -> Self {
-        Self::start(&format!("( {SHAPES} )"), None)
-    }
-
     /// Its sound stops after some seconds; `pausing` lets it come back later.
     pub fn whose_sound_stops(pausing: bool) -> Self {
         let camera = Self::start(&format!("( {VIDEO}  {STOPPING_SOUND} )"), None);
@@ -76,7 +71,16 @@ impl Camera {
         camera
     }
 
+    /// Its picture is what `draw` pushes.
+    pub fn drawn_by(draw: fn(&gst_app::AppSrc)) -> Self {
+        Self::built(&format!("( {DRAWN} )"), None, draw)
+    }
+
     fn start(launch: &str, user: Option<(&str, &str)>) -> Self {
+        Self::built(launch, user, |_| ())
+    }
+
+    fn built(launch: &str, user: Option<(&str, &str)>, draw: fn(&gst_app::AppSrc)) -> Self {
         gst::init().unwrap();
         let context = glib::MainContext::new();
         let server = server::RTSPServer::new();
@@ -94,8 +98,8 @@ impl Camera {
             if let Some(frames) = bin.by_name("frames").and_downcast::<gst_app::AppSrc>() {
                 timecode::draw_into(&frames, clock);
             }
-            if let Some(shapes) = bin.by_name("shapes").and_downcast::<gst_app::AppSrc>() {
-                shapes::draw_into(&shapes);
+            if let Some(drawn) = bin.by_name("drawn").and_downcast::<gst_app::AppSrc>() {
+                draw(&drawn);
             }
             if let Some(sound) = bin.by_name("sound") {
                 stop_after_some_seconds(&sound, Arc::clone(&returns));

@@ -13,7 +13,7 @@ use crate::shapes;
 fn a_camera_that_changes_its_size_is_letterboxed_into_the_first_one() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.mkv");
-    let camera = Camera::that_changes();
+    let camera = Camera::drawn_by(shapes::draw_into);
     let args = ["-i", &camera.url(), "-o", out.to_str().unwrap(), "--strength", "0"];
     let live = Live::start(&args);
     std::thread::sleep(Duration::from_secs(10));

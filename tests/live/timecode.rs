@@ -6,9 +6,9 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-const WIDTH: usize = 320;
-const HEIGHT: usize = 240;
-const FPS: i32 = 25;
+pub const WIDTH: usize = 640;
+pub const HEIGHT: usize = 360;
+pub const FPS: i32 = 25;
 /// Milliseconds in 20 bits: 17 minutes.
 const BITS: usize = 20;
 const COLUMNS: usize = 5;
@@ -53,7 +53,9 @@ fn picture(code: u32) -> Vec<u8> {
     for y in 0..HEIGHT {
         for x in 0..WIDTH {
             let bit = (y / BLOCK_H) * COLUMNS + x / BLOCK_W;
-            planes[y * WIDTH + x] = if code >> bit & 1 == 1 { 220 } else { 30 };
+            let value = if code >> bit & 1 == 1 { 190 } else { 30 };
+            // Something moving, that an encoder has to work for.
+            planes[y * WIDTH + x] = value + ((x + code as usize / 10) ^ y) as u8 % 32;
         }
     }
     planes
