@@ -71,7 +71,7 @@ impl LiveSource {
         let pipeline = Pipeline::parse(Role::Source, &description)?;
         clock.govern(pipeline.gst());
         set_up(&pipeline, input, options)?;
-        if pipeline.gst().by_name("decode").is_some() {
+        if !matches!(input, Input::Pipeline(_)) {
             link_video(&pipeline)?;
         }
 
@@ -141,7 +141,11 @@ fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<()
             .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
             .structure(gst::Structure::new_empty("video/x-raw"))
             .build();
-        pipeline.element_as::<gst_app::AppSink>("frames")?.set_caps(Some(&caps));
+        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+        frames.set_caps(Some(&caps));
+        // Frames that have piled up when the run begins would be a delay that stays.
+        frames.set_max_buffers(1);
+        frames.set_drop(true);
         return Ok(());
     }
     let src = pipeline.element("src")?;

@@ -21,13 +21,18 @@ use super::video::VideoStream;
 use super::window;
 use crate::endpoint::{Output, RtspUrl};
 
+/// How long a media server may take to hear the end.
+const PARTING: Duration = Duration::from_secs(3);
+/// How long what the user's own description makes may take to be finished.
+const FINISH: Duration = Duration::from_secs(60);
+
 /// An output that shows or sends frames as they come.
 pub struct LiveSink {
     pipeline: Pipeline,
     frames: gst_app::AppSrc,
     packets: Option<gst_app::AppSrc>,
-    /// Something is made that must be brought to its end.
-    has_end: bool,
+    /// Something is made that must be brought to its end, within this time.
+    patience: Option<Duration>,
     notes: Vec<String>,
 }
 
@@ -107,8 +112,12 @@ impl LiveSink {
         }
         pipeline.set_state(gst::State::Playing)?;
         pipeline.forward(events.clone());
-        let has_end = is_push || matches!(output, Output::Pipeline(_));
-        Ok(LiveSink { pipeline, frames, packets, has_end, notes })
+        let patience = match output {
+            Output::Push(_) => Some(PARTING),
+            Output::Pipeline(_) => Some(FINISH),
+            _ => None,
+        };
+        Ok(LiveSink { pipeline, frames, packets, patience, notes })
     }
 
     /// Hands a frame over; the oldest waiting one is dropped when the output lags. False when the
@@ -117,13 +126,13 @@ impl LiveSink {
         self.frames.push_buffer(frame.clone()).is_ok()
     }
 
-    /// No more frames. True when there is an end to wait for: a file of the user's own
-    /// description, or what a media server is told.
-    pub fn end(&self) -> bool {
+    /// No more frames. How long the end may be waited for, where there is one: of what the user's
+    /// own description makes, or what a media server is told.
+    pub fn end(&self) -> Option<Duration> {
         for input in self.packets.iter().chain([&self.frames]) {
             let _ = input.end_of_stream();
         }
-        self.has_end
+        self.patience
     }
 
     /// What the user should know: sound that cannot be sent.

@@ -19,9 +19,6 @@ use crate::media::rtsp_server::{RtspServer, ServeAddress};
 use crate::media::{Buffer, Event, PipelineError, Role};
 use crate::stats::Delays;
 
-/// How long a media server, or what the user's own description makes, may take to its end.
-const PARTING: Duration = Duration::from_secs(3);
-
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
     sinks: Vec<Sink>,
@@ -127,8 +124,8 @@ impl Outputs {
                     files.push((number, file));
                 }
                 Sink::Shown(sink) => {
-                    if sink.end() && failed != Some(number) {
-                        ends.wait_for(number, now + PARTING);
+                    if let Some(patience) = sink.end().filter(|_| failed != Some(number)) {
+                        ends.wait_for(number, now + patience);
                     }
                     shown.push(sink);
                 }
