@@ -23,8 +23,9 @@ use crate::endpoint::{Output, RtspUrl};
 
 /// How long a media server may take to hear the end.
 const PARTING: Duration = Duration::from_secs(3);
-/// How long what the user's own description makes may take to be finished.
-const FINISH: Duration = Duration::from_secs(60);
+/// How long what the user's own description makes may take to be finished. It may be a file, or an
+/// element that waits for somebody to connect and never comes to an end.
+const FINISH: Duration = Duration::from_secs(10);
 
 /// An output that shows or sends frames as they come.
 pub struct LiveSink {
