@@ -83,17 +83,26 @@ impl Reader {
         pipeline.by_name("src").unwrap().set_property("location", url);
         let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();
-        let mut delays = Vec::new();
+        let (mut delays, mut torn) = (Vec::new(), 0);
         let started = Instant::now();
         while delays.len() < count {
-            assert!(started.elapsed() < Duration::from_secs(60), "{} frames", delays.len());
+            assert!(
+                started.elapsed() < Duration::from_secs(60 + count as u64 / 5),
+                "{} frames",
+                delays.len()
+            );
             let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_seconds(1)) else {
                 continue;
             };
             let now = epoch.0.elapsed().as_millis() as u32;
             let map = sample.buffer().unwrap().map_readable().unwrap();
             let code = read(&map, WIDTH);
-            assert!(code <= now && now - code < 60_000, "drawn at {code}, read at {now}");
+            // A lost packet tears a picture.
+            if code > now || now - code > 10_000 {
+                torn += 1;
+                assert!(torn <= 2 + count / 50, "{torn} torn pictures, {} whole", delays.len());
+                continue;
+            }
             delays.push(Duration::from_millis(u64::from(now - code)));
         }
         pipeline.set_state(gst::State::Null).unwrap();
