@@ -141,3 +141,52 @@ fn inside(from: &gst_video::VideoInfo, to: &gst_video::VideoInfo) -> Area {
     let middle = |full: u32, part: i32| ((full as i32 - part) / 2) & !1;
     Area { x: middle(to.width(), width), y: middle(to.height(), height), width, height }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(size: (u32, u32), par: (i32, i32)) -> gst_video::VideoInfo {
+        gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, size.0, size.1)
+            .par(gst::Fraction::new(par.0, par.1))
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn shapes_are_kept_and_put_in_the_middle() {
+        gst::init().unwrap();
+        let wide = info((640, 360), (1, 1));
+        for (size, par, (x, y, width, height)) in [
+            ((640, 360), (1, 1), (0, 0, 640, 360)),
+            ((1280, 720), (1, 1), (0, 0, 640, 360)),
+            ((320, 240), (1, 1), (80, 0, 480, 360)),
+            ((360, 640), (1, 1), (218, 0, 202, 360)),
+            ((1280, 360), (1, 1), (0, 90, 640, 180)),
+            // Its pixels are twice as wide as high: it is shown at 640×240.
+            ((320, 240), (2, 1), (0, 60, 640, 240)),
+            ((10_000, 2), (1, 1), (0, 178, 640, 2)),
+        ] {
+            let area = inside(&info(size, par), &wide);
+            assert_eq!(area, Area { x, y, width, height }, "{size:?} {par:?}");
+        }
+    }
+
+    #[test]
+    fn frames_of_an_odd_size_and_another_format_become_even_i420() {
+        gst::init().unwrap();
+        let caps = "video/x-raw,format=BGRA,width=33,height=17,framerate=25/1";
+        let caps: gst::Caps = caps.parse().unwrap();
+        let mut fit = Fit::to(&caps).unwrap();
+        let mut buffer = gst::Buffer::from_mut_slice(vec![255u8; 33 * 17 * 4]);
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_seconds(3));
+        let sample = gst::Sample::builder().buffer(&buffer).caps(&caps).build();
+        let fitted = fit.apply(sample).unwrap();
+        let info = gst_video::VideoInfo::from_caps(fitted.caps().unwrap()).unwrap();
+        let is = (info.format(), info.width(), info.height());
+        assert_eq!(is, (gst_video::VideoFormat::I420, 32, 16));
+        let buffer = fitted.buffer().unwrap();
+        assert_eq!(buffer.pts(), Some(gst::ClockTime::from_seconds(3)));
+        assert!(buffer.map_readable().unwrap()[..32 * 16].iter().all(|y| *y > 230), "white");
+    }
+}
