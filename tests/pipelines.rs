@@ -57,7 +57,9 @@ fn what_is_no_camera_is_told_what_it_is() {
         (&file, "it is not a device"),
         (Path::new("/tmp"), "it is not a device"),
     ] {
-        let refused = LiveSource::open(&Input::Device(path.into()), options, &clock).err().unwrap();
+        let refused = LiveSource::open(&Input::Device(path.into()), options, &clock, &|| false)
+            .err()
+            .unwrap();
         assert_eq!(refused.error, why, "{}", path.display());
         let output = Output::Device(path.into());
         let caps = "video/x-raw,format=I420,width=64,height=64,framerate=25/1";

@@ -47,7 +47,7 @@ pub struct LiveSource {
 }
 
 impl LiveSource {
-    /// Opens a source and waits for its first picture. Frames are I420 of even size; when the
+    /// Opens a source and waits for its first picture, unless that is `given_up`. Frames are I420 of even size; when the
     /// source changes its size later, they keep this one, with black borders where needed.
     ///
     /// # Errors
@@ -56,6 +56,7 @@ impl LiveSource {
         input: &Input,
         options: LiveOptions,
         clock: &LiveClock,
+        given_up: &dyn Fn() -> bool,
     ) -> Result<Self, PipelineError> {
         if let Input::Rtsp(url) = input {
             rtsp_peer::reach(url)?;
@@ -77,7 +78,7 @@ impl LiveSource {
 
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         pipeline.set_state(gst::State::Playing)?;
-        let caps = first_caps(&pipeline, &frames)?;
+        let caps = first_caps(&pipeline, &frames, given_up)?;
         let fit = Fit::to(&caps)?;
         let stream = VideoStream::from_caps(fit.caps())?;
         let audio = LiveAudio::of(&pipeline);
@@ -243,7 +244,11 @@ fn link_video(pipeline: &Pipeline) -> Result<(), PipelineError> {
     Ok(())
 }
 
-fn first_caps(pipeline: &Pipeline, frames: &gst_app::AppSink) -> Result<gst::Caps, PipelineError> {
+fn first_caps(
+    pipeline: &Pipeline,
+    frames: &gst_app::AppSink,
+    given_up: &dyn Fn() -> bool,
+) -> Result<gst::Caps, PipelineError> {
     let deadline = Instant::now() + FIRST_FRAME;
     while Instant::now() < deadline {
         if let Some(sample) = frames.try_pull_sample(gst::ClockTime::from_mseconds(50))
@@ -253,6 +258,9 @@ fn first_caps(pipeline: &Pipeline, frames: &gst_app::AppSink) -> Result<gst::Cap
         }
         if let Some(error) = pipeline.pending_error() {
             return Err(error);
+        }
+        if given_up() {
+            return Err(PipelineError::new("src", "nobody waits for its first picture any more"));
         }
         if frames.is_eos() {
             let text = "it ended before its first picture";

@@ -76,8 +76,20 @@ pub fn stylize_live<S: Adjustable>(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let clock = LiveClock::start()?;
-    let source = LiveSource::open(&job.input, job.options, &clock)
-        .with_context(|| format!("cannot open '{}'", job.input))?;
+    let given_up = AtomicBool::new(false);
+    let gives_up = || {
+        match commands.try_recv() {
+            Ok(Command::Quit) => given_up.store(true, Ordering::Release),
+            Ok(Command::Interrupt) => stop.store(true, Ordering::Release),
+            Ok(Command::Snapshot) | Err(_) => {}
+        }
+        given_up.load(Ordering::Acquire) || stop.load(Ordering::Acquire)
+    };
+    let source = match LiveSource::open(&job.input, job.options, &clock, &gives_up) {
+        // It may have failed since it was asked to end: that is no failure.
+        Err(_) if gives_up() => return Ok(nothing_made(job, stop, stats)),
+        opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
+    };
     let stream = source.stream().clone();
     let delays = Arc::new(Delays::default());
     let (events, said) = channel();
@@ -154,10 +166,9 @@ pub fn stylize_live<S: Adjustable>(
     }
     dumped.transpose()?;
     let wall = stats.elapsed().as_secs_f64();
-    let outputs: Vec<_> = job.outputs.iter().map(ToString::to_string).collect();
     Ok(Summary {
         input: job.input.to_string(),
-        output: outputs.join(" "),
+        output: names(&job.outputs),
         frames,
         fps: frames as f64 / wall,
         wall_s: wall,
@@ -171,6 +182,22 @@ pub fn stylize_live<S: Adjustable>(
         delay_p99_s: delays.percentile(0.99).map(|d| d.as_secs_f64()),
         ..Summary::default()
     })
+}
+
+fn names(outputs: &[Output]) -> String {
+    let names: Vec<_> = outputs.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// The user ended it before the source's first picture.
+fn nothing_made(job: &LiveJob, stop: &AtomicBool, stats: &Stats) -> Summary {
+    Summary {
+        input: job.input.to_string(),
+        output: names(&job.outputs),
+        wall_s: stats.elapsed().as_secs_f64(),
+        interrupted: stop.load(Ordering::Acquire),
+        ..Summary::default()
+    }
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -92,3 +92,17 @@ fn a_network_that_is_too_slow_paints_smaller_with_adapt() {
     assert!((0.2..1.0).contains(&scale), "{summary}");
     assert_eq!(size(&out), (320, 240), "the output keeps its size");
 }
+
+#[test]
+fn a_camera_that_says_nothing_can_be_given_up() {
+    // It accepts connections and never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("rtsp://{}/cam", mute.local_addr().unwrap());
+    let live = Live::serve(&["-i", &url, "--strength", "0"]);
+    std::thread::sleep(Duration::from_secs(3));
+    let asked = Instant::now();
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    // By itself it would wait for fifteen seconds.
+    assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+}
