@@ -1,4 +1,4 @@
-//! Keys on a real terminal (a pseudo terminal, opened by `script` of util-linux).
+//! Keys on a real terminal (a pseudo terminal, opened by `script`, which every Debian has).
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
