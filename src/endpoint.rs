@@ -164,6 +164,13 @@ impl RtspUrl {
         self.url.port().unwrap_or(8554)
     }
 
+    /// Host and port of the server at the other end.
+    pub fn peer(&self) -> (&str, u16) {
+        let host = self.url.host_str().unwrap_or_default();
+        let usual = if self.url.scheme() == "rtsps" { 322 } else { 554 };
+        (host.trim_matches(['[', ']']), self.url.port().unwrap_or(usual))
+    }
+
     /// The address to listen on.
     ///
     /// # Errors
@@ -281,6 +288,8 @@ mod tests {
             assert!(!text.contains("me") && !text.contains("p%40ss"), "{text}");
         }
         assert_eq!(url.location(), "rtsp://cam:554/live?x=1");
+        assert_eq!(url.peer(), ("cam", 554));
+        assert_eq!(RtspUrl::parse("rtsps://[::1]/a").unwrap().peer(), ("::1", 322));
     }
 
     #[test]

@@ -150,6 +150,8 @@ pub struct Summary {
     pub queue_full: u64,
     /// Interrupted by Ctrl-C before its end.
     pub interrupted: bool,
+    /// Live: the scale at the end, which `--adapt` changes.
+    pub scale: Option<f64>,
     /// Live: seconds from capture to encoder output that half of the last frames did not exceed.
     pub delay_p50_s: Option<f64>,
     /// Live: the same for 99 % of them.

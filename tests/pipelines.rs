@@ -4,9 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
+use std::time::Duration;
 
+use nst_stream::endpoint::{Input, Output};
 use nst_stream::media::Role;
+use nst_stream::media::clock::LiveClock;
+use nst_stream::media::live::{LiveOptions, LiveSource};
+use nst_stream::media::live_sink::LiveSink;
+use nst_stream::media::mode::Wish;
 use nst_stream::media::pipeline::Pipeline;
+use nst_stream::media::video::VideoStream;
 
 #[test]
 fn every_description_parses_and_has_its_ends() {
@@ -35,4 +42,31 @@ fn every_description_parses_and_has_its_ends() {
 fn a_missing_element_is_named() {
     let error = Pipeline::parse(Role::Source, "nosuchelement ! fakesink").err().unwrap();
     assert!(error.to_string().contains("nosuchelement"), "{error}");
+}
+
+/// As far as it goes without a camera: v4l2src opens what it is given and says what that is.
+#[test]
+fn what_is_no_camera_is_told_what_it_is() {
+    let clock = LiveClock::start().unwrap();
+    let wish = Wish { size: Some((640, 480)), fps: Some(30) };
+    let options = LiveOptions { wish, latency: Duration::ZERO, tcp: None };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    for (path, why) in [
+        (Path::new("/dev/null"), "it is not a video device"),
+        (Path::new("/dev/no-such-camera"), "there is no such device"),
+        (&file, "it is not a device"),
+        (Path::new("/tmp"), "it is not a device"),
+    ] {
+        let refused = LiveSource::open(&Input::Device(path.into()), options, &clock, &|| false)
+            .err()
+            .unwrap();
+        assert_eq!(refused.error, why, "{}", path.display());
+        let output = Output::Device(path.into());
+        let caps = "video/x-raw,format=I420,width=64,height=64,framerate=25/1";
+        let stream = VideoStream::from_caps(&caps.parse::<gstreamer::Caps>().unwrap()).unwrap();
+        let (events, _said) = std::sync::mpsc::channel();
+        let on_delay = Box::new(|_| ());
+        let refused = LiveSink::open(&output, 0, &stream, None, &clock, &events, on_delay);
+        assert_eq!(refused.err().unwrap().error, why, "{}", path.display());
+    }
 }

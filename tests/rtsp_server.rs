@@ -8,6 +8,8 @@
 mod crowd;
 #[path = "rtsp_server/feed.rs"]
 mod feed;
+#[path = "rtsp_server/garbage.rs"]
+mod garbage;
 #[path = "rtsp_server/peers.rs"]
 mod peers;
 #[path = "rtsp_server/refused.rs"]

@@ -3,24 +3,30 @@
 //! `make bench` runs this after the criterion benches and has it write `BENCHMARKS.md`. What is
 //! compared runs in turns, so that other work on the machine hits both sides.
 //!
-//! `cargo bench --bench whole -- [--quick] [--write BENCHMARKS.md] [queue|identity|network|memory]…`
+//! `cargo bench --bench whole -- [--quick] [--write BENCHMARKS.md] [queue|identity|network|memory|delay]…`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[allow(dead_code)]
+#[path = "../../tests/live/camera.rs"]
+mod camera;
 mod clips;
 mod criterion;
+mod delay;
 mod inner;
 mod machine;
 mod measure;
 mod process;
 mod report;
+#[path = "../../tests/live/timecode.rs"]
+mod timecode;
 
 use std::path::Path;
 
 use measure::Effort;
 use report::Report;
 
-const PARTS: [&str; 4] = ["queue", "identity", "network", "memory"];
+const PARTS: [&str; 5] = ["queue", "identity", "network", "memory", "delay"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -51,21 +57,35 @@ fn all(options: &[&str]) {
             other => panic!("'{other}' is none of --quick, --write FILE, {}", PARTS.join(", ")),
         }
     }
-    assert!(page.is_none() || parts.is_empty(), "a page is written of all parts only");
+    let (whole, only_delay) = (parts.is_empty(), parts == ["delay"]);
+    assert!(
+        page.is_none() || whole || only_delay,
+        "a page is written of all parts, or of the delay alone"
+    );
     let load = machine::Load::begin();
     let clips = clips::Clips::make();
-    let mut report = Report::default();
+    let (mut report, mut delays) = (Report::default(), Report::default());
     for part in PARTS.iter().filter(|p| parts.is_empty() || parts.contains(p)) {
         match *part {
             "queue" => measure::queue(&mut report),
             "identity" => measure::identity(&clips, &effort, &mut report),
             "network" => measure::with_network(&clips, &effort, &mut report),
-            _ => measure::memory(&clips, &mut report),
+            "memory" => measure::memory(&clips, &mut report),
+            _ => delay::live(&effort, &mut delays),
         }
     }
-    let text = report.markdown(&machine::describe(&load), &criterion::table());
-    println!("\n{text}");
-    if let Some(page) = page {
-        report::write(Path::new(page), &text);
+    let machine = machine::describe(&load);
+    let live = format!("{machine}\n{}", delays.table());
+    let text = report.markdown(&machine, &criterion::table());
+    if !only_delay {
+        println!("\n{text}");
+    }
+    if whole || parts.contains(&"delay") {
+        println!("\n{live}");
+    }
+    let Some(page) = page.map(Path::new) else { return };
+    report::write(page, "delay", &live);
+    if whole {
+        report::write(page, "all", &text);
     }
 }

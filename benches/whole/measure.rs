@@ -22,11 +22,15 @@ pub struct Effort {
     frames: usize,
     /// Network passes before and after that clip.
     passes: usize,
+    /// Frames of which the delay is read.
+    pub live_frames: usize,
 }
 
 impl Effort {
-    pub const FULL: Effort = Effort { turns: 3, network_turns: 2, loops: 2, frames: 48, passes: 5 };
-    pub const QUICK: Effort = Effort { turns: 1, network_turns: 1, loops: 1, frames: 8, passes: 2 };
+    pub const FULL: Effort =
+        Effort { turns: 3, network_turns: 2, loops: 2, frames: 48, passes: 5, live_frames: 750 };
+    pub const QUICK: Effort =
+        Effort { turns: 1, network_turns: 1, loops: 1, frames: 8, passes: 2, live_frames: 100 };
 }
 
 fn cores() -> f64 {

@@ -83,7 +83,7 @@ pub struct StreamArgs {
     trust: bool,
     /// Write the GStreamer pipelines as Graphviz graphs into this folder.
     #[arg(long, value_name = "FOLDER")]
-    dump_dot: Option<PathBuf>,
+    pub(super) dump_dot: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -277,6 +277,9 @@ pub(super) fn report(
 
 fn in_words(summary: &Summary) -> String {
     let took = about(Duration::from_secs_f64(summary.wall_s));
+    if summary.frames == 0 && summary.speed.is_none() {
+        return format!("nothing was made: '{}' gave no picture", summary.input);
+    }
     if let Some(delay) = summary.delay_p50_s {
         return format!(
             "{}: {} frames in {took} ({:.1} fps, {} dropped, delay {:.0} ms)",

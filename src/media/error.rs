@@ -3,6 +3,7 @@
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::advice;
 use super::packages;
 
 /// An error of a pipeline: which element, what, and GStreamer's own details.
@@ -69,7 +70,8 @@ impl PipelineError {
         let text = if error.matches(gst::StreamError::TypeNotFound) {
             "it is of no known video format".to_owned()
         } else {
-            error.message().trim_end_matches('.').to_owned()
+            let details = message.debug();
+            advice::in_words(error.message(), details.as_deref().unwrap_or_default())
         };
         let element = message.src().map_or_else(|| "pipeline".to_owned(), |s| s.name().to_string());
         PipelineError { error: text, debug: message.debug().map(|d| d.to_string()), element, kind }

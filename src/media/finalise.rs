@@ -40,7 +40,7 @@ fn remux(from: &Path, to: &Path, scratch: &Path, tracks: usize) -> Result<(), Pi
              demux_{pad}.{pad} ! queue ! mux.{pad}\n"
         );
     }
-    let pipeline = Pipeline::parse(Role::Sink, &description)?;
+    let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
     for pad in &pads {
         pipeline.element(&format!("src_{pad}"))?.set_property("location", from);
     }

@@ -1,9 +1,9 @@
 //! A camera, a network camera, a test picture or a file that is played → decoded frames, as they
 //! happen.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -12,8 +12,11 @@ use gstreamer_app as gst_app;
 
 use super::clock::LiveClock;
 use super::error::{ErrorKind, PipelineError};
+use super::fit::Fit;
+use super::live_audio::LiveAudio;
 use super::mode::{Wish, best_mode};
 use super::pipeline::{Event, Pipeline, Role};
+use super::rtsp_peer;
 use super::video::{VideoStream, frame_from_sample};
 use crate::endpoint::Input;
 use crate::frame::{Frame, FramePool};
@@ -38,12 +41,13 @@ pub struct LiveSource {
     pipeline: Pipeline,
     frames: gst_app::AppSink,
     stream: VideoStream,
+    fit: Fit,
     audio: Option<LiveAudio>,
     captured: Arc<AtomicU64>,
 }
 
 impl LiveSource {
-    /// Opens a source and waits for its first picture. Frames are I420 of even size; when the
+    /// Opens a source and waits for its first picture, unless that is `given_up`. Frames are I420 of even size; when the
     /// source changes its size later, they keep this one, with black borders where needed.
     ///
     /// # Errors
@@ -52,7 +56,11 @@ impl LiveSource {
         input: &Input,
         options: LiveOptions,
         clock: &LiveClock,
+        given_up: &dyn Fn() -> bool,
     ) -> Result<Self, PipelineError> {
+        if let Input::Rtsp(url) = input {
+            rtsp_peer::reach(url)?;
+        }
         let description = match input {
             Input::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline").into(),
             Input::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline").into(),
@@ -64,16 +72,17 @@ impl LiveSource {
         let pipeline = Pipeline::parse(Role::Source, &description)?;
         clock.govern(pipeline.gst());
         set_up(&pipeline, input, options)?;
-        if pipeline.gst().by_name("decode").is_some() {
+        if !matches!(input, Input::Pipeline(_)) {
             link_video(&pipeline)?;
         }
 
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         pipeline.set_state(gst::State::Playing)?;
-        let caps = first_caps(&pipeline, &frames)?;
-        let stream = VideoStream::from_caps(&caps)?;
+        let caps = first_caps(&pipeline, &frames, given_up)?;
+        let fit = Fit::to(&caps)?;
+        let stream = VideoStream::from_caps(fit.caps())?;
         let audio = LiveAudio::of(&pipeline);
-        Ok(LiveSource { pipeline, frames, stream, audio, captured: Arc::default() })
+        Ok(LiveSource { pipeline, frames, stream, fit, audio, captured: Arc::default() })
     }
 
     /// What its frames are like.
@@ -96,17 +105,18 @@ impl LiveSource {
     pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
         let closer = queue.closer();
         let captured = Arc::clone(&self.captured);
+        let mut fit = self.fit.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 // The sink keeps one sample, and the newest: it may have gone to an earlier call.
                 let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
-                let frame = frame_from_sample(&sample, &pool).map_err(|error| {
+                let frame = fit.apply(sample).and_then(|fits| frame_from_sample(&fits, &pool));
+                let frame = frame.map_err(|error| {
                     gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
                     gst::FlowError::Error
                 })?;
-                drop(sample);
                 captured.fetch_add(1, Ordering::Relaxed);
                 match queue.offer(frame) {
                     Ok(()) | Err(PushError::Full(_)) => Ok(gst::FlowSuccess::Ok),
@@ -127,9 +137,16 @@ impl LiveSource {
 
 fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<(), PipelineError> {
     if matches!(input, Input::Pipeline(_)) {
-        // Its author knows the rest; frames come in the one format that live outputs take.
-        let caps = gst::Caps::builder("video/x-raw").field("format", "I420").build();
-        pipeline.element_as::<gst_app::AppSink>("frames")?.set_caps(Some(&caps));
+        // Its author knows the rest. What is not I420 is converted after the sink (`Fit`).
+        let caps = gst::Caps::builder_full()
+            .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
+            .structure(gst::Structure::new_empty("video/x-raw"))
+            .build();
+        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+        frames.set_caps(Some(&caps));
+        // Frames that have piled up when the run begins would be a delay that stays.
+        frames.set_max_buffers(1);
+        frames.set_drop(true);
         return Ok(());
     }
     let src = pipeline.element("src")?;
@@ -227,7 +244,11 @@ fn link_video(pipeline: &Pipeline) -> Result<(), PipelineError> {
     Ok(())
 }
 
-fn first_caps(pipeline: &Pipeline, frames: &gst_app::AppSink) -> Result<gst::Caps, PipelineError> {
+fn first_caps(
+    pipeline: &Pipeline,
+    frames: &gst_app::AppSink,
+    given_up: &dyn Fn() -> bool,
+) -> Result<gst::Caps, PipelineError> {
     let deadline = Instant::now() + FIRST_FRAME;
     while Instant::now() < deadline {
         if let Some(sample) = frames.try_pull_sample(gst::ClockTime::from_mseconds(50))
@@ -238,6 +259,9 @@ fn first_caps(pipeline: &Pipeline, frames: &gst_app::AppSink) -> Result<gst::Cap
         if let Some(error) = pipeline.pending_error() {
             return Err(error);
         }
+        if given_up() {
+            return Err(PipelineError::new("src", "nobody waits for its first picture any more"));
+        }
         if frames.is_eos() {
             let text = "it ended before its first picture";
             return Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo));
@@ -245,56 +269,4 @@ fn first_caps(pipeline: &Pipeline, frames: &gst_app::AppSink) -> Result<gst::Cap
     }
     let text = format!("no picture came within {} s", FIRST_FRAME.as_secs());
     Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo))
-}
-
-/// The sound of a live source, still encoded; any number of outputs may take it.
-#[derive(Clone)]
-pub struct LiveAudio {
-    caps: gst::Caps,
-    takers: Arc<Mutex<Vec<Taker>>>,
-}
-
-type Taker = Box<dyn Fn(&gst::Buffer) + Send>;
-
-impl LiveAudio {
-    /// The sound that `packets` of the pipeline delivers, once its first packet is there.
-    fn of(pipeline: &Pipeline) -> Option<Self> {
-        let sink = pipeline.gst().by_name("packets").and_downcast::<gst_app::AppSink>()?;
-        let pad = sink.static_pad("sink")?;
-        // Sound often comes a little after the first picture.
-        let deadline = Instant::now() + Duration::from_millis(500);
-        let linked = || pipeline.gst().by_name("track")?.static_pad("sink")?.peer();
-        let caps = loop {
-            match pad.current_caps() {
-                Some(caps) => break caps,
-                None if linked().is_none() && Instant::now() > deadline => return None,
-                None if Instant::now() > deadline + Duration::from_secs(2) => return None,
-                None => std::thread::sleep(Duration::from_millis(20)),
-            }
-        };
-        let takers: Arc<Mutex<Vec<Taker>>> = Arc::default();
-        let to = Arc::clone(&takers);
-        let callbacks = gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                if let Some(packet) = super::audio::packet_in_running_time(&sample) {
-                    let takers = to.lock().unwrap_or_else(PoisonError::into_inner);
-                    takers.iter().for_each(|take| take(&packet));
-                }
-                Ok(gst::FlowSuccess::Ok)
-            })
-            .build();
-        sink.set_callbacks(callbacks);
-        Some(LiveAudio { caps, takers })
-    }
-
-    /// The format of its packets.
-    pub fn caps(&self) -> &gst::Caps {
-        &self.caps
-    }
-
-    /// From now on `take` gets every packet, with its running time; it must not wait.
-    pub fn send_to(&self, take: impl Fn(&gst::Buffer) + Send + 'static) {
-        self.takers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
-    }
 }

@@ -13,40 +13,75 @@ use gstreamer_app as gst_app;
 
 use super::clock::LiveClock;
 use super::error::PipelineError;
+use super::live_audio::LiveAudio;
 use super::pipeline::{Event, Pipeline, Role};
+use super::rtsp_peer;
+use super::rtsp_server::rtp_sound;
 use super::video::VideoStream;
+use super::window;
 use crate::endpoint::{Output, RtspUrl};
+
+/// How long a media server may take to hear the end.
+const PARTING: Duration = Duration::from_secs(3);
+/// How long what the user's own description makes may take to be finished. It may be a file, or an
+/// element that waits for somebody to connect and never comes to an end.
+const FINISH: Duration = Duration::from_secs(10);
 
 /// An output that shows or sends frames as they come.
 pub struct LiveSink {
     pipeline: Pipeline,
     frames: gst_app::AppSrc,
+    packets: Option<gst_app::AppSrc>,
+    /// Something is made that must be brought to its end, within this time.
+    patience: Option<Duration>,
+    notes: Vec<String>,
 }
 
 /// Told how long after its capture a frame left the program.
 pub type OnDelay = Box<dyn Fn(Duration) + Send + Sync>;
 
 impl LiveSink {
-    /// Opens a window, a virtual camera, a connection to a media server, or the user's own
-    /// description (with an appsrc named `frames`); files and RTSP servers have sinks of their own.
+    /// Opens a window, a virtual camera, a connection to a media server (which also gets the
+    /// sound), or the user's own description (with an appsrc named `frames`); files and RTSP
+    /// servers have sinks of their own. What happens later is told to `events` as of the output
+    /// `number`.
     ///
     /// # Errors
-    /// [`PipelineError`]: no display, no such device, server unreachable.
+    /// [`PipelineError`]: no display, no such device, no such element.
     pub fn open(
         output: &Output,
+        number: usize,
         stream: &VideoStream,
+        audio: Option<&LiveAudio>,
         clock: &LiveClock,
         events: &Sender<Event>,
         on_delay: OnDelay,
     ) -> Result<Self, PipelineError> {
+        if let Output::Push(url) = output {
+            rtsp_peer::reach(url)?;
+        }
+        let mut notes = Vec::new();
         let description = match output {
             Output::Device(_) => include_str!("../../pipelines/sink-v4l2.pipeline").into(),
-            Output::Push(_) => include_str!("../../pipelines/sink-push.pipeline").into(),
+            Output::Push(_) => {
+                let push = include_str!("../../pipelines/sink-push.pipeline");
+                match audio.map(|audio| rtp_sound(audio.caps())) {
+                    Some(Ok(())) => format!("{push}{PUSH_SOUND}"),
+                    Some(Err(note)) => {
+                        notes.push(note);
+                        push.to_owned()
+                    }
+                    None => push.to_owned(),
+                }
+            }
             Output::Pipeline(path) => std::fs::read_to_string(path)
                 .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
-            _ => String::from(include_str!("../../pipelines/sink-window.pipeline")),
+            _ => {
+                let window = include_str!("../../pipelines/sink-window.pipeline");
+                window.replace("autovideosink", window::find()?)
+            }
         };
-        let pipeline = Pipeline::parse(Role::Sink, &description)?;
+        let pipeline = Pipeline::parse(Role::Sink(number), &description)?;
         clock.govern(pipeline.gst());
         match output {
             Output::Device(path) => set_device(&pipeline, path)?,
@@ -62,9 +97,28 @@ impl LiveSink {
         if let Some(pad) = at.or_else(|| frames.static_pad("src")) {
             measure(&pad, clock.clone(), Duration::ZERO, on_delay);
         }
+        let is_push = matches!(output, Output::Push(_));
+        let packets = match (is_push, pipeline.gst().by_name("packets")) {
+            (true, Some(packets)) => packets.downcast::<gst_app::AppSrc>().ok(),
+            _ => None,
+        };
+        if let (Some(packets), Some(audio)) = (&packets, audio) {
+            packets.set_caps(Some(audio.caps()));
+            let to = packets.downgrade();
+            audio.send_to(move |packet| {
+                if let Some(packets) = to.upgrade() {
+                    let _ = packets.push_buffer(packet.clone());
+                }
+            });
+        }
         pipeline.set_state(gst::State::Playing)?;
         pipeline.forward(events.clone());
-        Ok(LiveSink { pipeline, frames })
+        let patience = match output {
+            Output::Push(_) => Some(PARTING),
+            Output::Pipeline(_) => Some(FINISH),
+            _ => None,
+        };
+        Ok(LiveSink { pipeline, frames, packets, patience, notes })
     }
 
     /// Hands a frame over; the oldest waiting one is dropped when the output lags. False when the
@@ -73,11 +127,29 @@ impl LiveSink {
         self.frames.push_buffer(frame.clone()).is_ok()
     }
 
+    /// No more frames. How long the end may be waited for, where there is one: of what the user's
+    /// own description makes, or what a media server is told.
+    pub fn end(&self) -> Option<Duration> {
+        for input in self.packets.iter().chain([&self.frames]) {
+            let _ = input.end_of_stream();
+        }
+        self.patience
+    }
+
+    /// What the user should know: sound that cannot be sent.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The pipeline, as a Graphviz graph.
     pub fn dot(&self) -> String {
         self.pipeline.dot()
     }
 }
+
+/// How sound joins what is sent to a media server; half a second of it may wait.
+const PUSH_SOUND: &str = "\nappsrc name=packets format=time is-live=true leaky-type=downstream \
+     max-bytes=0 max-time=500000000 ! server.\n";
 
 /// Reports now − PTS for every buffer that passes `pad`, whose running time is zero at `start` of
 /// the run.

@@ -2,30 +2,39 @@
 //!
 //! - [`source`]: a file → decoded frames
 //! - [`audio`]: encoded audio tracks, copied
-//! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`mode`] which of
-//!   a camera's modes to use, [`clock`] one clock for all pipelines of a live run
+//! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
+//!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
+//!   [`clock`] one clock for all pipelines of a live run
 //! - [`sink`]: frames and tracks → a file
-//! - [`live_sink`]: frames → a window, a virtual camera, a media server; [`rtsp_server`] → RTSP clients
+//! - [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
+//!   [`live_file`] → a file while live, [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front
-//! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null
+//! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
-//! - [`packages`]: which Debian package brings a missing element
+//! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
 //! - [`probe`]: what this installation can do
 
+mod advice;
 pub mod audio;
 pub mod clock;
 pub mod error;
 pub mod finalise;
+mod fit;
+mod graph;
 pub mod live;
+pub mod live_audio;
+pub mod live_file;
 pub mod live_sink;
 pub mod mode;
 pub mod packages;
 pub mod pipeline;
 pub mod probe;
+mod rtsp_peer;
 pub mod rtsp_server;
 pub mod sink;
 pub mod source;
 pub mod video;
+mod window;
 
 pub use error::PipelineError;
 /// A frame on its way to outputs.

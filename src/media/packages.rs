@@ -20,8 +20,14 @@ pub const ELEMENTS: &[(&str, &str, &str)] = &[
     ("v4l2sink", "gstreamer1.0-plugins-good", "writes virtual cameras"),
     ("rtspsrc", "gstreamer1.0-plugins-good", "reads RTSP"),
     ("rtspclientsink", "gstreamer1.0-rtsp", "sends to media servers"),
+    ("rtpbin", "gstreamer1.0-plugins-good", "serves RTSP and reads it"),
     ("rtph264pay", "gstreamer1.0-plugins-good", "serves RTSP"),
-    ("autovideosink", "gstreamer1.0-plugins-good", "finds a way to show a window"),
+    ("rtpmp4gpay", "gstreamer1.0-plugins-good", "serves AAC over RTSP"),
+    ("rtpopuspay", "gstreamer1.0-plugins-good", "serves Opus over RTSP"),
+    ("rtppcmupay", "gstreamer1.0-plugins-good", "serves G.711 µ-law over RTSP"),
+    ("rtppcmapay", "gstreamer1.0-plugins-good", "serves G.711 A-law over RTSP"),
+    ("videoscale", "gstreamer1.0-plugins-base", "fits pictures of other sizes"),
+    ("videotestsrc", "gstreamer1.0-plugins-base", "makes the test picture"),
     ("ximagesink", "gstreamer1.0-x", "shows a window"),
     ("avenc_aac", "gstreamer1.0-libav", "encodes AAC where a track cannot be copied"),
     ("avdec_h264", "gstreamer1.0-libav", "decodes H.264"),
@@ -36,9 +42,50 @@ pub const ELEMENTS: &[(&str, &str, &str)] = &[
     ("av1dec", "gstreamer1.0-plugins-bad", "decodes AV1"),
 ];
 
+/// Elements that the program can do without, and others that descriptions of the user's own often
+/// name.
+const OTHERS: &[(&str, &str)] = &[
+    ("waylandsink", "gstreamer1.0-plugins-bad"),
+    ("glimagesink", "gstreamer1.0-gl"),
+    ("xvimagesink", "gstreamer1.0-x"),
+    ("autovideosink", "gstreamer1.0-plugins-good"),
+    ("rtph264depay", "gstreamer1.0-plugins-good"),
+    ("rtph265depay", "gstreamer1.0-plugins-good"),
+    ("rtph265pay", "gstreamer1.0-plugins-good"),
+    ("rtpjitterbuffer", "gstreamer1.0-plugins-good"),
+    ("udpsrc", "gstreamer1.0-plugins-good"),
+    ("udpsink", "gstreamer1.0-plugins-good"),
+    ("souphttpsrc", "gstreamer1.0-plugins-good"),
+    ("flvmux", "gstreamer1.0-plugins-good"),
+    ("videocrop", "gstreamer1.0-plugins-good"),
+    ("deinterlace", "gstreamer1.0-plugins-good"),
+    ("jpegdec", "gstreamer1.0-plugins-good"),
+    ("pulsesrc", "gstreamer1.0-pulseaudio"),
+    ("ximagesrc", "gstreamer1.0-plugins-good"),
+    ("pipewiresrc", "gstreamer1.0-pipewire"),
+    ("videorate", "gstreamer1.0-plugins-base"),
+    ("tcpclientsrc", "gstreamer1.0-plugins-base"),
+    ("tcpserversink", "gstreamer1.0-plugins-base"),
+    ("h265parse", "gstreamer1.0-plugins-bad"),
+    ("srtsrc", "gstreamer1.0-plugins-bad"),
+    ("srtsink", "gstreamer1.0-plugins-bad"),
+    ("rtmp2src", "gstreamer1.0-plugins-bad"),
+    ("rtmp2sink", "gstreamer1.0-plugins-bad"),
+    ("hlssink2", "gstreamer1.0-plugins-bad"),
+    ("webrtcbin", "gstreamer1.0-plugins-bad"),
+    ("mpegtsmux", "gstreamer1.0-plugins-bad"),
+    ("shmsink", "gstreamer1.0-plugins-bad"),
+    ("x265enc", "gstreamer1.0-plugins-bad"),
+    ("vah264enc", "gstreamer1.0-plugins-bad"),
+    ("nvh264enc", "gstreamer1.0-plugins-bad"),
+    ("vaapih264enc", "gstreamer1.0-vaapi"),
+];
+
 /// The package of an element.
 pub fn for_element(element: &str) -> Option<&'static str> {
-    ELEMENTS.iter().find(|(name, _, _)| *name == element).map(|(_, package, _)| *package)
+    let used = ELEMENTS.iter().map(|(name, package, _)| (name, package));
+    let others = OTHERS.iter().map(|(name, package)| (name, package));
+    used.chain(others).find(|(name, _)| **name == element).map(|(_, package)| *package)
 }
 
 /// The package that decodes or demuxes a format, by its caps name (`video/x-h265`).
@@ -57,4 +104,27 @@ pub fn for_format(format: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_element_is_listed_twice() {
+        let names = ELEMENTS.iter().map(|e| e.0).chain(OTHERS.iter().map(|e| e.0));
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        let listed = names.len();
+        names.dedup();
+        assert_eq!(names.len(), listed);
+    }
+
+    #[test]
+    fn what_live_needs_has_a_package() {
+        for element in ["rtspclientsink", "rtpbin", "rtpmp4gpay", "glimagesink", "srtsink"] {
+            assert!(for_element(element).is_some(), "{element}");
+        }
+        assert_eq!(for_element("rtspclientsink"), Some("gstreamer1.0-rtsp"));
+    }
 }

@@ -17,8 +17,8 @@ pub enum Role {
     Source,
     /// The reader of the copied track of this number.
     Track(usize),
-    /// Encoder and muxer.
-    Sink,
+    /// Encoder and muxer; of a live run the output of this number.
+    Sink(usize),
 }
 
 /// What a pipeline has to say while it runs.
@@ -52,18 +52,21 @@ impl Pipeline {
         let parsed =
             gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
         let element = parsed.map_err(|error| {
-            if let Some(missing) = context.missing_elements().first() {
+            // The context lists what was missing; other mistakes stand in the message.
+            if error.matches(gst::ParseError::NoSuchElement)
+                && let Some(missing) = context.missing_elements().first()
+            {
                 let remedy = packages::for_element(missing)
                     .map_or_else(String::new, |package| format!("; install {package}"));
                 let text = format!("no GStreamer element '{missing}'{remedy}");
                 return PipelineError::new(missing.as_str(), text)
                     .of_kind(ErrorKind::MissingPlugin);
             }
-            PipelineError::new("pipeline", error.message())
+            PipelineError::new("pipeline", understood(error.message()))
         })?;
-        let inner = element
-            .downcast::<gst::Pipeline>()
-            .map_err(|_| PipelineError::new("pipeline", "the description is not a pipeline"))?;
+        let inner = element.downcast::<gst::Pipeline>().map_err(|_| {
+            PipelineError::new("pipeline", "the description is one element, not a pipeline")
+        })?;
         Ok(Pipeline { inner, role })
     }
 
@@ -242,9 +245,18 @@ impl Pipeline {
         self.wait_prerolled(Duration::from_secs(60))
     }
 
-    /// Writes the pipeline as a Graphviz graph.
+    /// The pipeline as a Graphviz graph, without users and passwords.
     pub fn dot(&self) -> String {
-        self.inner.debug_to_dot_data(gst::DebugGraphDetails::all()).to_string()
+        super::graph::dot(&self.inner)
+    }
+}
+
+/// What GStreamer's parser says, in words for who wrote the description.
+fn understood(message: &str) -> String {
+    match message.trim_end_matches('.') {
+        "syntax error" => "it is no GStreamer description (as for gst-launch-1.0)".to_owned(),
+        "empty pipeline not allowed" => "the description is empty".to_owned(),
+        other => other.to_owned(),
     }
 }
 

@@ -23,6 +23,7 @@ mod factory;
 mod sound;
 
 pub use encoder::OnEncoded;
+pub(super) use sound::can_carry as rtp_sound;
 
 use super::clock::LiveClock;
 use super::error::PipelineError;
@@ -122,23 +123,27 @@ pub struct RtspServer {
 
 impl RtspServer {
     /// Listens at `address` for clients of `video` and, where RTP can carry them, of packets like
-    /// `audio`. Frames and packets count their time by `clock`.
+    /// `audio`. Frames and packets count their time by `clock`; what happens is told to `events` as
+    /// of the output `number`.
     ///
     /// # Errors
     /// [`PipelineError`]: the port is taken, the address is not of this machine, an element is
     /// missing, or the encoder cannot handle such frames.
     pub fn start(
         address: &ServeAddress,
+        number: usize,
         video: &VideoStream,
         audio: Option<&gst::Caps>,
         clock: &LiveClock,
         events: Sender<Event>,
     ) -> Result<Self, PipelineError> {
         super::init()?;
+        let role = Role::Sink(number);
         let door = Door::build(address)?;
         let outlet = Arc::new(Outlet::default());
         let feed = Arc::clone(&outlet);
-        let (encoder, first) = Encoder::start(video, clock, &events, move |unit| feed.unit(unit))?;
+        let (encoder, first) =
+            Encoder::start(role, video, clock, &events, move |unit| feed.unit(unit))?;
 
         let mut description = DESCRIPTION.to_owned();
         let mut notes = Vec::new();
@@ -153,7 +158,7 @@ impl RtspServer {
             }
         });
         // Only to have a missing element named: the factory builds its own.
-        drop(Pipeline::parse(Role::Sink, &description)?);
+        drop(Pipeline::parse(role, &description)?);
         let video = first.caps_owned().zip(first.buffer_owned());
         let (caps, unit) = video.ok_or_else(|| failed("the encoder made nothing"))?;
         let video = Primer::new(caps, unit);
@@ -164,7 +169,7 @@ impl RtspServer {
         let watchers = Arc::new(Watchers::default());
         door.watch(&watchers, &outlet, encoder.want_key());
         let media = Media::prepare(&factory, &url)?;
-        let door = door.open(&media.media, events)?;
+        let door = door.open(&media.media, role, events)?;
         Ok(RtspServer { encoder, outlet, watchers, door, _media: media, url, notes })
     }
 

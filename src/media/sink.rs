@@ -11,7 +11,6 @@ use gstreamer_app as gst_app;
 
 use super::audio::{AudioTrack, TrackLimit};
 use super::error::PipelineError;
-use super::live::LiveAudio;
 use super::pipeline::{Event, Pipeline, Role};
 use super::source::Busy;
 use super::video::{VideoStream, buffer_from_frame};
@@ -46,10 +45,10 @@ impl Container {
 
 /// A file being written.
 pub struct VideoSink {
-    pipeline: Pipeline,
-    frames: gst_app::AppSrc,
+    pub(super) pipeline: Pipeline,
+    pub(super) frames: gst_app::AppSrc,
     /// Where packets of the audio tracks go in.
-    targets: Vec<gst_app::AppSrc>,
+    pub(super) targets: Vec<gst_app::AppSrc>,
     /// Who reads them from the input file.
     readers: Vec<AudioTrack>,
     busy: Busy,
@@ -88,7 +87,7 @@ impl VideoSink {
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
         let caps: Vec<_> = tracks.iter().map(|track| track.caps().clone()).collect();
-        let mut sink = VideoSink::build(path, container, stream, &caps)?;
+        let mut sink = VideoSink::build(path, container, stream, &caps, 0)?;
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
         for (track, target) in tracks.iter().zip(&sink.targets) {
@@ -98,56 +97,15 @@ impl VideoSink {
         Ok(sink)
     }
 
-    /// Starts a file for frames that come live, with their sound if there is any. It never holds
-    /// up who delivers: frames that the encoder cannot take in time are dropped. The file's time
-    /// begins with the first frame, `first` on the run's clock.
-    ///
-    /// # Errors
-    /// When an element is missing, or the file cannot be created.
-    pub fn create_live(
-        path: &Path,
-        container: Container,
-        stream: &VideoStream,
-        audio: Option<&LiveAudio>,
-        first: Duration,
-        events: &Sender<Event>,
-    ) -> Result<Self, PipelineError> {
-        let caps: Vec<_> = audio.iter().map(|audio| audio.caps().clone()).collect();
-        let sink = VideoSink::build(path, container, stream, &caps)?;
-        let encode = sink.pipeline.element("encode")?;
-        encode.set_property_from_str("speed-preset", "veryfast");
-        // Looking ahead would hold back dozens of frames, minutes of them with a slow network.
-        encode.set_property_from_str("tune", "zerolatency");
-        sink.frames.set_block(false);
-        sink.frames.set_max_buffers(30);
-        sink.frames.set_leaky_type(gst_app::AppLeakyType::Downstream);
-        for input in sink.targets.iter().chain([&sink.frames]) {
-            if let Some(pad) = input.static_pad("src") {
-                pad.set_offset(-i64::try_from(first.as_nanos()).unwrap_or(0));
-            }
-        }
-        if let (Some(audio), Some(target)) = (audio, sink.targets.first()) {
-            target.set_block(false);
-            target.set_leaky_type(gst_app::AppLeakyType::Downstream);
-            let target = target.clone();
-            audio.send_to(move |packet| {
-                if packet.pts().is_some_and(|pts| Duration::from(pts) >= first) {
-                    let _ = target.push_buffer(packet.clone());
-                }
-            });
-        }
-        sink.pipeline.forward(events.clone());
-        sink.pipeline.set_state(gst::State::Playing)?;
-        Ok(sink)
-    }
-
-    fn build(
+    /// The elements, not yet running; events are of the output `number`.
+    pub(super) fn build(
         path: &Path,
         container: Container,
         stream: &VideoStream,
         tracks: &[gst::Caps],
+        number: usize,
     ) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Sink, container.description())?;
+        let pipeline = Pipeline::parse(Role::Sink(number), container.description())?;
         pipeline.element("file")?.set_property("location", path);
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
         frames.set_caps(Some(&stream.caps()?));
@@ -205,21 +163,11 @@ impl VideoSink {
         Ok(())
     }
 
-    /// The encoder's output, where delay is measured.
-    pub fn encoded(&self) -> Option<gst::Pad> {
-        self.pipeline.gst().by_name("encode")?.static_pad("src")
-    }
-
     /// Ends all tracks and the picture.
     pub fn end(&self) {
         for input in self.targets.iter().chain([&self.frames]) {
             let _ = input.end_of_stream();
         }
-    }
-
-    /// Hands over a live frame that other outputs also take.
-    pub fn push_live(&self, frame: &gst::Buffer) -> bool {
-        self.frames.push_buffer(frame.clone()).is_ok()
     }
 
     /// Where frames go in.

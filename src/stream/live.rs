@@ -4,6 +4,7 @@
 //! network takes is never older than the frame that came last, whatever a step takes. After the
 //! network nothing waits either: each output drops what it cannot take.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,8 @@ pub struct LiveJob {
     pub adapt: bool,
     /// Replace existing files.
     pub overwrite: bool,
+    /// Folder for pipeline graphs.
+    pub dump_dot: Option<PathBuf>,
 }
 
 /// What the user asks for while it runs (the look is changed through [`Wanted`]).
@@ -73,8 +76,20 @@ pub fn stylize_live<S: Adjustable>(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let clock = LiveClock::start()?;
-    let source = LiveSource::open(&job.input, job.options, &clock)
-        .with_context(|| format!("cannot open '{}'", job.input))?;
+    let given_up = AtomicBool::new(false);
+    let gives_up = || {
+        match commands.try_recv() {
+            Ok(Command::Quit) => given_up.store(true, Ordering::Release),
+            Ok(Command::Interrupt) => stop.store(true, Ordering::Release),
+            Ok(Command::Snapshot) | Err(_) => {}
+        }
+        given_up.load(Ordering::Acquire) || stop.load(Ordering::Acquire)
+    };
+    let source = match LiveSource::open(&job.input, job.options, &clock, &gives_up) {
+        // It may have failed since it was asked to end: that is no failure.
+        Err(_) if gives_up() => return Ok(nothing_made(job, stop, stats)),
+        opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
+    };
     let stream = source.stream().clone();
     let delays = Arc::new(Delays::default());
     let (events, said) = channel();
@@ -123,8 +138,13 @@ pub fn stylize_live<S: Adjustable>(
         (ended, worked)
     });
 
+    let dumped = job.dump_dot.as_deref().map(|folder| dump_dot(folder, &source, &outputs));
     drop(source);
-    let finished = outputs.finish(&said, FINISH);
+    let failed = match &ended {
+        Some((Role::Sink(number), _)) => Some(*number),
+        _ => None,
+    };
+    let finished = outputs.finish(&said, failed, FINISH);
     let interrupted = stop.load(Ordering::Acquire);
     let frames = sent.load(Ordering::Relaxed);
     match worked.context("cannot start a thread")? {
@@ -137,15 +157,18 @@ pub fn stylize_live<S: Adjustable>(
     if let Some((role, error)) = ended {
         let what = match role {
             Role::Source | Role::Track(_) => format!("'{}' failed", job.input),
-            Role::Sink => "an output failed".to_owned(),
+            Role::Sink(number) => match job.outputs.get(number) {
+                Some(output) => format!("'{output}' failed"),
+                None => "an output failed".to_owned(),
+            },
         };
         return Err(anyhow::Error::from(error).context(what));
     }
+    dumped.transpose()?;
     let wall = stats.elapsed().as_secs_f64();
-    let outputs: Vec<_> = job.outputs.iter().map(ToString::to_string).collect();
     Ok(Summary {
         input: job.input.to_string(),
-        output: outputs.join(" "),
+        output: names(&job.outputs),
         frames,
         fps: frames as f64 / wall,
         wall_s: wall,
@@ -154,10 +177,27 @@ pub fn stylize_live<S: Adjustable>(
         dropped: queue.dropped.load(Ordering::Relaxed),
         queue_full: queue.full.load(Ordering::Relaxed),
         interrupted,
+        scale: Some(wanted.get().scale),
         delay_p50_s: delays.percentile(0.5).map(|d| d.as_secs_f64()),
         delay_p99_s: delays.percentile(0.99).map(|d| d.as_secs_f64()),
         ..Summary::default()
     })
+}
+
+fn names(outputs: &[Output]) -> String {
+    let names: Vec<_> = outputs.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// The user ended it before the source's first picture.
+fn nothing_made(job: &LiveJob, stop: &AtomicBool, stats: &Stats) -> Summary {
+    Summary {
+        input: job.input.to_string(),
+        output: names(&job.outputs),
+        wall_s: stats.elapsed().as_secs_f64(),
+        interrupted: stop.load(Ordering::Acquire),
+        ..Summary::default()
+    }
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -220,7 +260,7 @@ fn feed(
         let pts = frame.pts.unwrap_or_default();
         let Ok(buffer) = crate::media::video::buffer_from_frame(frame) else { continue };
         if snapshot.take() {
-            super::outputs::save_snapshot(&buffer, stream);
+            super::recording::save_snapshot(&buffer, stream);
         }
         outputs.push(&buffer, pts);
         stats.first_frame_out();
@@ -250,7 +290,9 @@ fn watch(
         match said.recv_timeout(Duration::from_millis(20)) {
             Ok(Event::End(Role::Source)) => return None,
             // The window was closed: that is how one quits.
-            Ok(Event::Failed(Role::Sink, error)) if error.error.contains("window was closed") => {
+            Ok(Event::Failed(Role::Sink(_), error))
+                if error.error.contains("window was closed") =>
+            {
                 return None;
             }
             Ok(Event::Failed(role, error)) => return Some((role, error)),
@@ -265,6 +307,17 @@ fn watch(
             tick();
         }
     }
+}
+
+/// Writes what ran as Graphviz graphs: source.dot, output-1.dot and so on.
+fn dump_dot(folder: &Path, source: &LiveSource, outputs: &Outputs) -> Result<()> {
+    let write = |name: String, dot: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, dot).with_context(|| format!("cannot write '{}'", path.display()))
+    };
+    write("source.dot".to_owned(), source.dot())?;
+    let mut dots = outputs.dots().into_iter();
+    dots.try_for_each(|(number, dot)| write(format!("output-{}.dot", number + 1), dot))
 }
 
 /// For outputs that are told of events.

@@ -14,6 +14,8 @@ mod look;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;
+#[cfg(feature = "media")]
+mod recording;
 mod run;
 mod still;
 #[cfg(feature = "media")]

@@ -1,24 +1,22 @@
 //! Where the frames of a live run go.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::PartialFile;
 use super::live::{Events, LiveJob};
-use super::video::finish;
+use super::recording::Recording;
 use crate::endpoint::{Output, RtspUrl};
 use crate::media::clock::LiveClock;
-use crate::media::live::{LiveAudio, LiveSource};
-use crate::media::live_sink::{LiveSink, OnDelay, measure};
+use crate::media::live::LiveSource;
+use crate::media::live_audio::LiveAudio;
+use crate::media::live_sink::{LiveSink, OnDelay};
 use crate::media::rtsp_server::{RtspServer, ServeAddress};
-use crate::media::sink::{Container, VideoSink};
-use crate::media::video::{VideoStream, rgb_of};
-use crate::media::{Buffer, Event, Role};
-use crate::picture::Picture;
+use crate::media::{Buffer, Event, PipelineError, Role};
 use crate::stats::Delays;
 
 /// All outputs of a live run; a frame goes to each of them.
@@ -30,7 +28,7 @@ pub struct Outputs {
 enum Sink {
     Shown(LiveSink),
     Served(Arc<RtspServer>),
-    File(Box<Mutex<LiveFile>>),
+    File(Box<Mutex<Recording>>),
 }
 
 impl Outputs {
@@ -46,23 +44,28 @@ impl Outputs {
         delays: &Arc<Delays>,
     ) -> Result<Self> {
         let mut outputs = Outputs { sinks: Vec::new(), notes: Vec::new() };
-        for output in &job.outputs {
+        let ends = Ends { source, clock, events };
+        for (number, output) in job.outputs.iter().enumerate() {
             let delays = Arc::clone(delays);
             let on_delay: OnDelay = Box::new(move |delay| delays.add(delay));
             let sink = match output {
                 Output::Serve(url) => {
-                    let server = serve(url, source, clock, events, on_delay)?;
+                    let server = ends.serve(url, number, on_delay)?;
                     outputs.notes.push(format!("serving {}", server.url()));
                     outputs.notes.extend_from_slice(server.notes());
                     Sink::Served(server)
                 }
                 Output::File(path) => {
-                    let file = LiveFile::reserve(path, job.overwrite, source, clock, events)?;
-                    Sink::File(Box::new(Mutex::new(file.reporting(on_delay))))
+                    let file = ends.record(path, number, job.overwrite, on_delay)?;
+                    Sink::File(Box::new(Mutex::new(file)))
                 }
                 Output::Window | Output::Device(_) | Output::Push(_) | Output::Pipeline(_) => {
-                    let opened = LiveSink::open(output, source.stream(), clock, events, on_delay);
-                    Sink::Shown(opened.with_context(|| format!("cannot open '{output}'"))?)
+                    let (stream, audio) = (source.stream(), source.audio());
+                    let opened =
+                        LiveSink::open(output, number, stream, audio, clock, events, on_delay)
+                            .with_context(|| format!("cannot open '{output}'"))?;
+                    outputs.notes.extend_from_slice(opened.notes());
+                    Sink::Shown(opened)
                 }
             };
             outputs.sinks.push(sink);
@@ -97,185 +100,176 @@ impl Outputs {
         }
     }
 
-    /// Ends everything: files are finished and get their names, clients are told. Returns what the
-    /// user should know.
+    /// Ends everything: files are finished and get their names, clients and servers are told.
+    /// Returns what the user should know. `failed` is an output that is past finishing.
     ///
     /// # Errors
-    /// When a file cannot be finished in time.
-    pub fn finish(self, said: &Receiver<Event>, limit: Duration) -> Result<Vec<String>> {
-        let mut notes = Vec::new();
-        let deadline = Instant::now() + limit;
-        for sink in self.sinks {
-            if let Sink::File(file) = sink {
-                let file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
-                file.finish(said, deadline, &mut notes)?;
-            }
-        }
-        Ok(notes)
-    }
-}
-
-fn serve(
-    url: &RtspUrl,
-    source: &LiveSource,
-    clock: &LiveClock,
-    events: &Events,
-    on_delay: OnDelay,
-) -> Result<Arc<RtspServer>> {
-    let host = url.bind_address().map_err(anyhow::Error::msg)?.to_string();
-    let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
-    let address = ServeAddress {
-        host,
-        port: url.port(),
-        path: url.path().to_owned(),
-        user: url.credentials().map(owned),
-    };
-    let audio = source.audio();
-    let caps = audio.map(LiveAudio::caps);
-    let server = RtspServer::start(&address, source.stream(), caps, clock, events.clone())
-        .with_context(|| format!("cannot serve '{url}'"))?;
-    server.on_encoded(on_delay);
-    let server = Arc::new(server);
-    if let Some(audio) = audio {
-        // Weak: the source outlives the outputs.
-        let to = Arc::downgrade(&server);
-        audio.send_to(move |packet| {
-            if let Some(server) = to.upgrade() {
-                server.push_audio(packet);
-            }
-        });
-    }
-    Ok(server)
-}
-
-/// A file that is written while live; it begins with the first frame.
-struct LiveFile {
-    partial: PartialFile,
-    container: Container,
-    stream: VideoStream,
-    audio: Option<LiveAudio>,
-    clock: LiveClock,
-    events: Events,
-    on_delay: Option<OnDelay>,
-    sink: Option<VideoSink>,
-    output: PathBuf,
-}
-
-impl LiveFile {
-    fn reserve(
-        path: &Path,
-        overwrite: bool,
-        source: &LiveSource,
-        clock: &LiveClock,
-        events: &Events,
-    ) -> Result<Self> {
-        let name = path.display();
-        let Some(container) = Container::from_path(path) else {
-            bail!("cannot write '{name}': its name must end in .mp4 or .mkv");
-        };
-        if path.exists() && !overwrite {
-            bail!("'{name}' is there already; --overwrite replaces it");
-        }
-        Ok(LiveFile {
-            partial: PartialFile::beside(path).with_context(|| format!("cannot write '{name}'"))?,
-            container,
-            stream: source.stream().clone(),
-            audio: source.audio().cloned(),
-            clock: clock.clone(),
-            events: events.clone(),
-            on_delay: None,
-            sink: None,
-            output: path.to_owned(),
-        })
-    }
-
-    fn reporting(mut self, on_delay: OnDelay) -> Self {
-        self.on_delay = Some(on_delay);
-        self
-    }
-
-    fn push(&mut self, frame: &Buffer, pts: Duration) {
-        if self.sink.is_none() {
-            let (path, audio) = (self.partial.path(), self.audio.as_ref());
-            let made = VideoSink::create_live(
-                path,
-                self.container,
-                &self.stream,
-                audio,
-                pts,
-                &self.events,
-            );
-            match made {
-                Ok(sink) => {
-                    if let (Some(pad), Some(report)) = (sink.encoded(), self.on_delay.take()) {
-                        measure(&pad, self.clock.clone(), pts, report);
-                    }
-                    self.sink = Some(sink);
-                }
-                Err(error) => {
-                    let _ = self.events.send(Event::Failed(Role::Sink, error));
-                    return;
-                }
-            }
-        }
-        if let Some(sink) = &self.sink {
-            sink.push_live(frame);
-        }
-    }
-
-    fn finish(
+    /// When a file cannot be finished in time; the others are.
+    pub fn finish(
         self,
         said: &Receiver<Event>,
-        deadline: Instant,
-        notes: &mut Vec<String>,
-    ) -> Result<()> {
-        let name = self.output.display();
-        let Some(sink) = self.sink else {
-            notes.push(format!("'{name}' was not made: no frame came"));
-            return Ok(());
-        };
-        sink.end();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match said.recv_timeout(left) {
-                Ok(Event::End(Role::Sink)) => break,
-                Ok(Event::Failed(Role::Sink, error)) => {
-                    let kept = self.partial.keep();
-                    return Err(anyhow::Error::from(error)
-                        .context(format!("what was recorded is in '{}'", kept.display())));
+        failed: Option<usize>,
+        limit: Duration,
+    ) -> Result<Vec<String>> {
+        let now = Instant::now();
+        let (mut ends, mut files, mut shown) = (Endings::default(), Vec::new(), Vec::new());
+        let mut servers = Vec::new();
+        for (number, sink) in self.sinks.into_iter().enumerate() {
+            match sink {
+                Sink::File(file) => {
+                    let file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
+                    if file.end() && failed != Some(number) {
+                        ends.wait_for(number, now + limit);
+                    }
+                    files.push((number, file));
                 }
-                Ok(_) => {}
-                Err(_) => {
-                    let kept = self.partial.keep();
-                    bail!(
-                        "'{name}' could not be finished: what is there is in '{}'",
-                        kept.display()
-                    );
+                Sink::Shown(sink) => {
+                    if let Some(patience) = sink.end().filter(|_| failed != Some(number)) {
+                        ends.wait_for(number, now + patience);
+                    }
+                    shown.push(sink);
                 }
+                Sink::Served(server) => servers.push(server),
             }
         }
-        let tracks = sink.track_count();
-        drop(sink);
-        finish(self.partial, self.container, tracks, &mut |note| notes.push(note.to_owned()))
-            .with_context(|| format!("cannot write '{name}'"))
+        // Clients need not wait until files are finished.
+        drop(servers);
+        let mut said = ends.collect(said);
+        drop(shown);
+        let (mut notes, mut result) = (Vec::new(), Ok(()));
+        for (number, file) in files {
+            let ended = match said.remove(&number) {
+                _ if failed == Some(number) => None,
+                outcome => Some(outcome),
+            };
+            result = result.and(file.finish(ended, &mut notes));
+        }
+        result.map(|()| notes)
+    }
+
+    /// The pipelines as Graphviz graphs, by number of the output.
+    pub fn dots(&self) -> Vec<(usize, String)> {
+        let dot = |sink: &Sink| match sink {
+            Sink::Shown(sink) => Some(sink.dot()),
+            Sink::Served(server) => Some(server.dot()),
+            Sink::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).dot(),
+        };
+        self.sinks.iter().enumerate().filter_map(|(n, sink)| Some((n, dot(sink)?))).collect()
     }
 }
 
-/// Saves a frame as `nst-stream-<seconds since 1970>.png` in the working folder, on a thread of its
-/// own: compressing takes longer than a frame.
-pub(super) fn save_snapshot(buffer: &Buffer, stream: &VideoStream) {
-    let (buffer, stream) = (buffer.clone(), stream.clone());
-    let save = move || -> Result<PathBuf> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let path = PathBuf::from(format!("nst-stream-{}.png", since.as_millis()));
-        let picture = Picture::from_frame(rgb_of(&buffer, &stream)?);
-        let file = PartialFile::beside(&path)?;
-        picture.save(file.path(), &path)?;
-        file.commit()?;
-        Ok(path)
-    };
-    let _ = std::thread::Builder::new().name("snapshot".into()).spawn(move || match save() {
-        Ok(path) => tracing::warn!("snapshot: {}", path.display()),
-        Err(error) => tracing::error!("no snapshot: {error:#}"),
-    });
+/// Outputs that are to say that they have come to their end, and until when they may.
+#[derive(Default)]
+struct Endings(BTreeMap<usize, Instant>);
+
+/// How an output ended.
+pub(super) type Ending = Result<(), PipelineError>;
+
+impl Endings {
+    fn wait_for(&mut self, number: usize, until: Instant) {
+        self.0.insert(number, until);
+    }
+
+    /// Waits for all of them; those that say nothing in time are left out.
+    fn collect(mut self, said: &Receiver<Event>) -> BTreeMap<usize, Ending> {
+        let mut ended = BTreeMap::new();
+        while let Some(until) = self.0.values().min().copied() {
+            let left = until.saturating_duration_since(Instant::now());
+            let (number, ending) = match said.recv_timeout(left) {
+                Ok(Event::End(Role::Sink(number))) => (number, Ok(())),
+                Ok(Event::Failed(Role::Sink(number), error)) => (number, Err(error)),
+                Ok(_) => continue,
+                Err(_) => {
+                    self.0.retain(|_, limit| *limit > until);
+                    continue;
+                }
+            };
+            if self.0.remove(&number).is_some() {
+                ended.insert(number, ending);
+            }
+        }
+        ended
+    }
+}
+
+/// What outputs are opened between.
+struct Ends<'a> {
+    source: &'a LiveSource,
+    clock: &'a LiveClock,
+    events: &'a Events,
+}
+
+impl Ends<'_> {
+    fn record(
+        &self,
+        path: &Path,
+        number: usize,
+        overwrite: bool,
+        on_delay: OnDelay,
+    ) -> Result<Recording> {
+        let (clock, events) = (self.clock.clone(), self.events.clone());
+        Recording::reserve(path, number, overwrite, self.source, clock, events, on_delay)
+    }
+
+    fn serve(&self, url: &RtspUrl, number: usize, on_delay: OnDelay) -> Result<Arc<RtspServer>> {
+        let host = url.bind_address().map_err(anyhow::Error::msg)?.to_string();
+        let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
+        let address = ServeAddress {
+            host,
+            port: url.port(),
+            path: url.path().to_owned(),
+            user: url.credentials().map(owned),
+        };
+        let audio = self.source.audio();
+        let caps = audio.map(LiveAudio::caps);
+        let server = RtspServer::start(
+            &address,
+            number,
+            self.source.stream(),
+            caps,
+            self.clock,
+            self.events.clone(),
+        )
+        .with_context(|| format!("cannot serve '{url}'"))?;
+        server.on_encoded(on_delay);
+        let server = Arc::new(server);
+        if let Some(audio) = audio {
+            // Weak: the source outlives the outputs.
+            let to = Arc::downgrade(&server);
+            audio.send_to(move |packet| {
+                if let Some(server) = to.upgrade() {
+                    server.push_audio(packet);
+                }
+            });
+        }
+        Ok(server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn each_output_ends_by_itself() {
+        let (send, said) = channel();
+        let now = Instant::now();
+        let mut ends = Endings::default();
+        ends.wait_for(0, now + Duration::from_secs(60));
+        ends.wait_for(1, now + Duration::from_millis(50));
+        ends.wait_for(3, now + Duration::from_secs(60));
+        for event in [
+            Event::End(Role::Source),
+            Event::End(Role::Sink(2)),
+            Event::End(Role::Sink(3)),
+            Event::End(Role::Sink(3)),
+            Event::Failed(Role::Sink(0), PipelineError::new("file", "the disk is full")),
+        ] {
+            send.send(event).unwrap();
+        }
+        let ended = ends.collect(&said);
+        assert_eq!(ended.keys().copied().collect::<Vec<_>>(), [0, 3], "1 said nothing in time");
+        assert!(ended[&0].is_err() && ended[&3].is_ok());
+    }
 }

@@ -312,8 +312,8 @@ fn watch(
             queues.decoded.close();
         }
         match said.recv_timeout(Duration::from_millis(100)) {
-            Ok(Event::End(Role::Sink)) => return Ok(end),
-            Ok(Event::Failed(Role::Sink, error)) => {
+            Ok(Event::End(Role::Sink(_))) => return Ok(end),
+            Ok(Event::Failed(Role::Sink(_), error)) => {
                 queues.styled.close();
                 return Err(error.into());
             }

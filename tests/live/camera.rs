@@ -1,6 +1,8 @@
 //! A network camera: gst-rtsp-server with a live source.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -20,6 +22,7 @@ pub struct Camera {
     server: server::RTSPServer,
     port: u16,
     epoch: timecode::Epoch,
+    sound_returns: Arc<AtomicBool>,
 }
 
 const VIDEO: &str = "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 \
@@ -29,6 +32,23 @@ const SOUND: &str = "audiotestsrc is-live=true ! audioconvert ! avenc_aac ! aacp
 const TIMECODE: &str = "appsrc name=frames is-live=true format=time do-timestamp=true \
     ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 quantizer=10 \
     ! rtph264pay name=pay0 pt=96";
+
+const DRAWN: &str = "appsrc name=drawn is-live=true format=time do-timestamp=true \
+    ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 quantizer=10 \
+    ! rtph264pay name=pay0 pt=96 config-interval=-1";
+const STOPPING_SOUND: &str = "audiotestsrc is-live=true ! identity name=sound ! audioconvert \
+    ! avenc_aac ! aacparse ! rtpmp4gpay name=pay1 pt=97";
+
+/// Lets no sound through between the 4th and the 8th second, or from the 4th on.
+fn stop_after_some_seconds(sound: &gst::Element, returns: Arc<AtomicBool>) {
+    let started = Instant::now();
+    let pad = sound.static_pad("src").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| match started.elapsed().as_secs() {
+        0..4 => gst::PadProbeReturn::Ok,
+        8.. if returns.load(Ordering::Relaxed) => gst::PadProbeReturn::Ok,
+        _ => gst::PadProbeReturn::Drop,
+    });
+}
 
 impl Camera {
     pub fn with_sound() -> Self {
@@ -44,7 +64,23 @@ impl Camera {
         Self::start(&format!("( {VIDEO} )"), Some((user, password)))
     }
 
+    /// Its sound stops after some seconds; `pausing` lets it come back later.
+    pub fn whose_sound_stops(pausing: bool) -> Self {
+        let camera = Self::start(&format!("( {VIDEO}  {STOPPING_SOUND} )"), None);
+        camera.sound_returns.store(pausing, Ordering::Relaxed);
+        camera
+    }
+
+    /// Its picture is what `draw` pushes.
+    pub fn drawn_by(draw: fn(&gst_app::AppSrc)) -> Self {
+        Self::built(&format!("( {DRAWN} )"), None, draw)
+    }
+
     fn start(launch: &str, user: Option<(&str, &str)>) -> Self {
+        Self::built(launch, user, |_| ())
+    }
+
+    fn built(launch: &str, user: Option<(&str, &str)>, draw: fn(&gst_app::AppSrc)) -> Self {
         gst::init().unwrap();
         let context = glib::MainContext::new();
         let server = server::RTSPServer::new();
@@ -55,10 +91,18 @@ impl Camera {
         factory.set_shared(true);
         let epoch = timecode::Epoch::now();
         let clock = epoch;
+        let sound_returns = Arc::new(AtomicBool::new(false));
+        let returns = Arc::clone(&sound_returns);
         factory.connect_media_configure(move |_, media| {
             let bin = media.element().downcast::<gst::Bin>().unwrap();
             if let Some(frames) = bin.by_name("frames").and_downcast::<gst_app::AppSrc>() {
                 timecode::draw_into(&frames, clock);
+            }
+            if let Some(drawn) = bin.by_name("drawn").and_downcast::<gst_app::AppSrc>() {
+                draw(&drawn);
+            }
+            if let Some(sound) = bin.by_name("sound") {
+                stop_after_some_seconds(&sound, Arc::clone(&returns));
             }
         });
         if let Some((user, password)) = user {
@@ -81,7 +125,7 @@ impl Camera {
         let thread = std::thread::spawn(move || {
             let _ = runs.context().with_thread_default(|| runs.run());
         });
-        Camera { context, main, thread: Some(thread), server, port, epoch }
+        Camera { context, main, thread: Some(thread), server, port, epoch, sound_returns }
     }
 
     pub fn url(&self) -> String {

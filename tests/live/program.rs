@@ -23,6 +23,20 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// One line that names `what`, exit code 1, and nothing broke down.
+    pub fn is_refused(&self, what: &str) {
+        let said = &self.stderr;
+        assert_eq!(self.code, Some(1), "{what}: {said}");
+        let lines: Vec<_> = said.lines().filter(|l| l.starts_with("nst-stream: ")).collect();
+        assert_eq!(lines.len(), 1, "{what}: {said}");
+        assert!(lines[0].contains(what), "{what}: {said}");
+        for bad in ["panicked", "CRITICAL", "WARNING **"] {
+            assert!(!said.contains(bad), "{what}: {said}");
+        }
+    }
+}
+
 impl Live {
     pub fn start(args: &[&str]) -> Self {
         Self::spawn(nst().args(["-m", "mosaic"]).args(args))
@@ -35,6 +49,16 @@ impl Live {
 
     pub fn on(screen: &Screen, args: &[&str]) -> Self {
         Self::spawn(nst().env("DISPLAY", &screen.name).args(["-m", "mosaic"]).args(args))
+    }
+
+    /// No file of it may grow beyond so many blocks of 512 bytes.
+    pub fn with_file_limit(blocks: u32, args: &[&str]) -> Self {
+        // What would end it is a signal, where it is not ignored; then writing fails.
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let program = nst().get_program().to_owned();
+        let mut command = Command::new("sh");
+        command.env_remove("DISPLAY").args(["-c", &limited, "sh"]).arg(program);
+        Self::spawn(command.args(["-m", "mosaic"]).args(args))
     }
 
     fn spawn(command: &mut Command) -> Self {
@@ -64,9 +88,19 @@ impl Live {
     }
 
     pub fn interrupt(self) -> Ended {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        self.signal("INT");
         self.wait()
+    }
+
+    pub fn signal(&self, name: &str) {
+        // The shell's own kill: a bare system has no other.
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        self.stderr.lock().unwrap().clone()
     }
 
     pub fn wait(mut self) -> Ended {

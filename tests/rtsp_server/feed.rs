@@ -138,7 +138,7 @@ impl Feed {
     ) -> Result<Self, PipelineError> {
         let (send, events) = channel();
         let (stream, clock) = (stream(), LiveClock::start()?);
-        let server = Arc::new(RtspServer::start(address, &stream, audio, &clock, send)?);
+        let server = Arc::new(RtspServer::start(address, 0, &stream, audio, &clock, send)?);
         let delays = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&delays);
         server.on_encoded(Box::new(move |delay| told.lock().unwrap().push(delay)));

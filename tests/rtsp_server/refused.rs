@@ -7,6 +7,7 @@ use nst_stream::media::rtsp_server::ServeAddress;
 
 use crate::anywhere;
 use crate::feed::{Feed, alone, beside_others, within};
+use crate::garbage;
 use crate::peers::{Dialog, decode_with_ffmpeg, ffmpeg};
 
 #[test]
@@ -89,55 +90,11 @@ fn garbage_and_half_open_requests_do_no_harm() {
                 open.push(client);
             }
         };
-        let mut state = 1u32;
-        let mut noise = |length: usize| -> Vec<u8> {
-            let next = |_| {
-                state ^= state << 13;
-                state ^= state >> 17;
-                state ^= state << 5;
-                state as u8
-            };
-            (0..length).map(next).collect()
-        };
+        let mut noise = garbage::noise();
         for i in 0..30 {
             say(&noise(1 << (i % 17)), i % 2 == 0);
         }
-        let art = url.as_str();
-        let long = "x".repeat(100_000);
-        let half = [
-            "DESC".to_owned(),
-            format!("DESCRIBE {art} RTSP/1.0\r\nCSeq: 1\r\n"),
-            format!("DESCRIBE {art} RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 100\r\n\r\nabc"),
-            format!(
-                "SET_PARAMETER {art} RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 99999999999\r\n\r\n"
-            ),
-            format!("SET_PARAMETER {art} RTSP/1.0\r\nCSeq: 1\r\nContent-Length: -1\r\n\r\n"),
-            format!("SET_PARAMETER {art} RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 60000\r\n\r\n"),
-            format!("DESCRIBE {art}/{long} RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
-            format!("DESCRIBE {art} RTSP/1.0\r\n{long}: 1\r\n\r\n"),
-            format!("PLAY {art} RTSP/1.0\r\nCSeq: 1\r\nSession: 1234\r\n\r\n"),
-            format!("TEARDOWN {art} RTSP/1.0\r\nCSeq: 1\r\n\r\n"),
-            format!(
-                "SETUP {art}/stream=9 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;unicast;client_port=1-2\r\n\r\n"
-            ),
-            format!(
-                "SETUP {art}/stream=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;unicast;client_port=99999-1\r\n\r\n"
-            ),
-            format!(
-                "SETUP {art}/stream=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=300-301\r\n\r\n"
-            ),
-            "PLAY * RTSP/1.0\r\nCSeq: 1\r\n\r\n".to_owned(),
-            "GET /art HTTP/1.0\r\nx-sessioncookie: 1\r\n\r\n".to_owned(),
-            "POST /art HTTP/1.0\r\nx-sessioncookie: 2\r\n\r\n".to_owned(),
-            "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n".to_owned(),
-            "$\0\u{7f}\u{7f}".to_owned() + &"\0".repeat(200),
-            "\r\n".repeat(5000),
-            "\0".repeat(5000),
-            format!("OPTIONS {art} RTSP/9.9\r\nCSeq: -1\r\n\r\n"),
-            format!(
-                "ANNOUNCE {art} RTSP/1.0\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: 3\r\n\r\nv=0"
-            ),
-        ];
+        let half = garbage::half_requests(&url);
         for text in &half {
             say(text.as_bytes(), true);
             say(text.as_bytes(), false);

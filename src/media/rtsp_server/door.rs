@@ -136,7 +136,12 @@ impl Door {
     }
 
     /// Lets clients in.
-    pub fn open(mut self, media: &RTSPMedia, events: Sender<Event>) -> Result<Self, PipelineError> {
+    pub fn open(
+        mut self,
+        media: &RTSPMedia,
+        role: Role,
+        events: Sender<Event>,
+    ) -> Result<Self, PipelineError> {
         let context = glib::MainContext::new();
         self.listening.attach(Some(&context));
         let (sessions, media) = (self.sessions.clone(), media.clone());
@@ -154,7 +159,7 @@ impl Door {
             if media.status() == RTSPMediaStatus::Error && !told {
                 told = true;
                 let error = failed("the RTP pipeline failed; clients get nothing more");
-                let _ = events.send(Event::Failed(Role::Sink, error));
+                let _ = events.send(Event::Failed(role, error));
             }
             glib::ControlFlow::Continue
         };

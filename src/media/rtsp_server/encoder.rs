@@ -76,12 +76,13 @@ impl Encoder {
     /// # Errors
     /// When an element is missing, or the encoder cannot handle such frames.
     pub fn start(
+        role: Role,
         stream: &VideoStream,
         clock: &LiveClock,
         events: &Sender<Event>,
         deliver: impl Fn(gst::Buffer) + Send + Sync + 'static,
     ) -> Result<(Self, gst::Sample), PipelineError> {
-        let pipeline = Pipeline::parse(Role::Sink, DESCRIPTION)?;
+        let pipeline = Pipeline::parse(role, DESCRIPTION)?;
         clock.govern(pipeline.gst());
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
         frames.set_caps(Some(&stream.caps()?));

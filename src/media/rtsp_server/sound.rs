@@ -13,9 +13,28 @@ const CODECS: &[(&str, &str, &str)] = &[
     ("audio/x-alaw", "rtppcmapay", "rtppcmapay name=pay1 pt=8"),
 ];
 
+/// Whether packets of this format can go out over RTP; else, in a line for the user, why there
+/// will be no sound.
+pub(in crate::media) fn can_carry(caps: &gst::Caps) -> Result<(), String> {
+    joined(caps).map(drop)
+}
+
 /// The elements for packets of this format, and a first packet; or, in a line for the user, why
 /// there will be no sound.
 pub(super) fn payloader(caps: &gst::Caps) -> Result<(String, Primer), String> {
+    let joined = joined(caps)?;
+    // More than half a second in front of the payloader would be a delay that stays.
+    let description = format!(
+        "\nappsrc name=packets format=time is-live=true leaky-type=downstream max-bytes=0 \
+         max-time=500000000 ! {joined}\n"
+    );
+    // What it holds is never sent.
+    let packet = gst::Buffer::from_slice([0xffu8; 160]);
+    Ok((description, Primer::new(caps.clone(), packet)))
+}
+
+/// The payloader, in `gst-launch` syntax.
+fn joined(caps: &gst::Caps) -> Result<&'static str, String> {
     let name = caps.structure(0).map_or("", |s| s.name().as_str());
     let no = |why: String| Err(format!("the sound is not sent: {why}"));
     let Some((_, element, joined)) = CODECS.iter().find(|(codec, ..)| *codec == name) else {
@@ -30,14 +49,7 @@ pub(super) fn payloader(caps: &gst::Caps) -> Result<(String, Primer), String> {
     if !found.can_sink_any_caps(caps) || aac_unset {
         return no(format!("RTP cannot carry this kind of {name}"));
     }
-    // More than half a second in front of the payloader would be a delay that stays.
-    let description = format!(
-        "\nappsrc name=packets format=time is-live=true leaky-type=downstream max-bytes=0 \
-         max-time=500000000 ! {joined}\n"
-    );
-    // What it holds is never sent.
-    let packet = gst::Buffer::from_slice([0xffu8; 160]);
-    Ok((description, Primer::new(caps.clone(), packet)))
+    Ok(joined)
 }
 
 fn has(caps: &gst::Caps, field: &str) -> bool {

@@ -1,0 +1,121 @@
+//! GStreamer's errors in words for who uses the program: what it is and what to do.
+
+const REFUSED: &str =
+    "refused: user or password is missing or wrong (rtsp://USER:PASSWORD@HOST/PATH)";
+
+/// What an element says (a part of it), what its details say (a part), and what we say. The first
+/// that fits counts.
+const WORDS: &[(&str, &str, &str)] = &[
+    // v4l2src and v4l2sink
+    ("Cannot identify device", "", "there is no such device"),
+    ("This isn't a device", "", "it is not a device"),
+    ("Error getting capabilities for device", "", "it is not a video device"),
+    (
+        "is not a capture device",
+        "",
+        "it gives no pictures; a camera often has several /dev/videoN, of which one does",
+    ),
+    (
+        "is not a output device",
+        "",
+        "it takes no pictures; a virtual camera comes with `sudo modprobe v4l2loopback`",
+    ),
+    (
+        "Could not open device",
+        "Permission denied",
+        "no permission; `sudo usermod -aG video $USER` and a new login give it",
+    ),
+    ("Could not open device", "busy", "it is in use by another program"),
+    ("Could not open device", "No such", "there is no such device"),
+    ("is busy", "", "it is in use by another program"),
+    ("", "Device or resource busy", "it is in use by another program"),
+    ("cannot capture at", "", "it has no such mode; choose another --size or --fps"),
+    ("cannot capture in the specified format", "", "it has no such mode; choose another --size"),
+    ("has no supported format", "", "it delivers nothing that can be decoded"),
+    ("", "No such device", "it was unplugged"),
+    // rtspsrc and rtspclientsink
+    ("Unauthorized", "", REFUSED),
+    ("Not authorized", "", REFUSED),
+    ("Not found", "", "the server has nothing of this name; is the path right?"),
+    ("", "Method Not Allowed", "the server does not allow it; does it take streams (RECORD)?"),
+    ("", "Failed to connect", "the server does not answer as an RTSP server does"),
+    ("", "Could not receive message", "the server does not answer as an RTSP server does"),
+    ("", "Could not connect", "the connection to the server was lost"),
+    // any
+    ("Internal data stream error", "not-negotiated", "its elements agree on no format"),
+];
+
+/// What to tell the user of an error: `text` in the element's words, `details` of GStreamer.
+pub(super) fn in_words(text: &str, details: &str) -> String {
+    let fits = |part: &str, of: &str| of.contains(part);
+    if let ("Resource not found.", Some((_, why))) = (text, details.rsplit_once('\n')) {
+        return why.to_owned(); // "No such file …"
+    }
+    let found = WORDS.iter().find(|(said, more, _)| fits(said, text) && fits(more, details));
+    found.map_or_else(|| text.trim_end_matches('.').to_owned(), |(.., words)| (*words).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts and details as the elements of GStreamer 1.22 give them.
+    #[test]
+    fn what_cameras_say_is_put_into_words() {
+        for (text, details, words) in [
+            (
+                "Cannot identify device '/dev/video9'.",
+                "system error: No such file or directory",
+                "no such device",
+            ),
+            ("This isn't a device '/etc/passwd'.", "system error: Success", "not a device"),
+            (
+                "Error getting capabilities for device '/dev/null': It isn't a v4l2 driver. Check if it is a v4l1 driver.",
+                "system error: Inappropriate ioctl for device",
+                "not a video device",
+            ),
+            (
+                "Device '/dev/video1' is not a capture device.",
+                "Capabilities: 0x84a00000",
+                "several /dev/videoN",
+            ),
+            (
+                "Device '/dev/video0' is not a output device.",
+                "Capabilities: 0x84a00001",
+                "v4l2loopback",
+            ),
+            (
+                "Could not open device '/dev/video0' for reading and writing.",
+                "v4l2_calls.c(629): gst_v4l2_open (): /GstV4l2Src:src:\nsystem error: Permission denied",
+                "usermod -aG video",
+            ),
+            (
+                "Could not open device '/dev/video0' for reading and writing.",
+                "system error: Device or resource busy",
+                "in use by another program",
+            ),
+            (
+                "Device '/dev/video0' is busy",
+                "Call to S_FMT failed for YUYV @ 640x480: Device or resource busy",
+                "in use",
+            ),
+            (
+                "Failed to allocate required memory.",
+                "gstv4l2src.c(759): Buffer pool activation failed: Device or resource busy",
+                "in use",
+            ),
+            ("Device '/dev/video0' cannot capture at 800x600", "Call to S_FMT failed", "--size"),
+            ("Device '/dev/video0' cannot capture in the specified format", "", "--size"),
+            ("Could not read from resource.", "system error: No such device", "unplugged"),
+        ] {
+            let said = in_words(text, details);
+            assert!(said.contains(words), "{text}: {said}");
+            assert!(!said.contains('\n'), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_stays_as_it_is() {
+        assert_eq!(in_words("Disk on fire.", "somewhere"), "Disk on fire");
+    }
+}

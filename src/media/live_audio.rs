@@ -1,0 +1,62 @@
+//! The sound of a live source, for any number of outputs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::pipeline::Pipeline;
+
+/// The sound of a live source, still encoded; any number of outputs may take it.
+#[derive(Clone)]
+pub struct LiveAudio {
+    caps: gst::Caps,
+    takers: Arc<Mutex<Vec<Taker>>>,
+}
+
+type Taker = Box<dyn Fn(&gst::Buffer) + Send>;
+
+impl LiveAudio {
+    /// The sound that `packets` of the pipeline delivers, once its first packet is there.
+    pub(super) fn of(pipeline: &Pipeline) -> Option<Self> {
+        let sink = pipeline.gst().by_name("packets").and_downcast::<gst_app::AppSink>()?;
+        let pad = sink.static_pad("sink")?;
+        // Sound often comes a little after the first picture.
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let linked = || pipeline.gst().by_name("track")?.static_pad("sink")?.peer();
+        let caps = loop {
+            match pad.current_caps() {
+                Some(caps) => break caps,
+                None if linked().is_none() && Instant::now() > deadline => return None,
+                None if Instant::now() > deadline + Duration::from_secs(2) => return None,
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let takers: Arc<Mutex<Vec<Taker>>> = Arc::default();
+        let to = Arc::clone(&takers);
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                if let Some(packet) = super::audio::packet_in_running_time(&sample) {
+                    let takers = to.lock().unwrap_or_else(PoisonError::into_inner);
+                    takers.iter().for_each(|take| take(&packet));
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        sink.set_callbacks(callbacks);
+        Some(LiveAudio { caps, takers })
+    }
+
+    /// The format of its packets.
+    pub fn caps(&self) -> &gst::Caps {
+        &self.caps
+    }
+
+    /// From now on `take` gets every packet, with its running time; it must not wait.
+    pub fn send_to(&self, take: impl Fn(&gst::Buffer) + Send + 'static) {
+        self.takers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
+    }
+}

@@ -1,0 +1,169 @@
+//! A file that is written while live.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use super::PartialFile;
+use super::live::Events;
+use super::outputs::Ending;
+use super::video::finish;
+use crate::media::clock::LiveClock;
+use crate::media::live::LiveSource;
+use crate::media::live_audio::LiveAudio;
+use crate::media::live_file::LiveFileSink;
+use crate::media::live_sink::{OnDelay, measure};
+use crate::media::sink::Container;
+use crate::media::video::{VideoStream, rgb_of};
+use crate::media::{Buffer, Event, Role};
+use crate::picture::Picture;
+
+/// A file that is written while live; it begins with the first frame.
+pub(super) struct Recording {
+    partial: PartialFile,
+    container: Container,
+    stream: VideoStream,
+    audio: Option<LiveAudio>,
+    clock: LiveClock,
+    events: Events,
+    on_delay: Option<OnDelay>,
+    sink: Option<LiveFileSink>,
+    output: PathBuf,
+    number: usize,
+    /// It failed, and was told to have.
+    failed: bool,
+}
+
+impl Recording {
+    /// Takes the name for a file of frames like those of `source`; the output of this `number`.
+    pub fn reserve(
+        path: &Path,
+        number: usize,
+        overwrite: bool,
+        source: &LiveSource,
+        clock: LiveClock,
+        events: Events,
+        on_delay: OnDelay,
+    ) -> Result<Self> {
+        let name = path.display();
+        let Some(container) = Container::from_path(path) else {
+            bail!("cannot write '{name}': its name must end in .mp4 or .mkv");
+        };
+        if path.exists() && !overwrite {
+            bail!("'{name}' is there already; --overwrite replaces it");
+        }
+        Ok(Recording {
+            partial: PartialFile::beside(path).with_context(|| format!("cannot write '{name}'"))?,
+            container,
+            stream: source.stream().clone(),
+            audio: source.audio().cloned(),
+            clock,
+            events,
+            on_delay: Some(on_delay),
+            sink: None,
+            output: path.to_owned(),
+            number,
+            failed: false,
+        })
+    }
+
+    /// Hands over a frame, whose time is `pts`.
+    pub fn push(&mut self, frame: &Buffer, pts: Duration) {
+        if self.failed {
+            return;
+        }
+        if self.sink.is_none() {
+            let made = LiveFileSink::create(
+                self.partial.path(),
+                self.container,
+                &self.stream,
+                self.audio.as_ref(),
+                pts,
+                self.number,
+                &self.events,
+            );
+            match made {
+                Ok(sink) => {
+                    if let (Some(pad), Some(report)) = (sink.encoded(), self.on_delay.take()) {
+                        measure(&pad, self.clock.clone(), pts, report);
+                    }
+                    sink.notes().iter().for_each(|note| tracing::warn!("{note}"));
+                    self.sink = Some(sink);
+                }
+                Err(error) => {
+                    self.failed = true;
+                    let _ = self.events.send(Event::Failed(Role::Sink(self.number), error));
+                    return;
+                }
+            }
+        }
+        if let Some(sink) = &self.sink {
+            sink.push(frame);
+        }
+    }
+
+    /// No more frames; false when nothing will come of it.
+    pub fn end(&self) -> bool {
+        self.sink.as_ref().map(LiveFileSink::end).is_some()
+    }
+
+    /// Gives the file its name after it has `ended`: how, or nothing when it did not in time. None
+    /// when it failed before, and that was told.
+    pub fn finish(self, ended: Option<Option<Ending>>, notes: &mut Vec<String>) -> Result<()> {
+        let name = self.output.display();
+        let Some(sink) = self.sink else {
+            notes.push(format!("'{name}' was not made: no frame came"));
+            return Ok(());
+        };
+        let tracks = sink.track_count();
+        drop(sink);
+        match ended {
+            Some(Some(Ok(()))) => {
+                let mut note = |note: &str| notes.push(note.to_owned());
+                finish(self.partial, self.container, tracks, &mut note)
+                    .with_context(|| format!("cannot write '{name}'"))
+            }
+            Some(Some(Err(error))) => {
+                let kept = self.partial.keep();
+                Err(anyhow::Error::from(error).context(format!(
+                    "cannot write '{name}' (what was recorded is in '{}')",
+                    kept.display()
+                )))
+            }
+            Some(None) => {
+                let kept = self.partial.keep();
+                bail!("'{name}' could not be finished: what is there is in '{}'", kept.display())
+            }
+            None => {
+                let kept = self.partial.keep();
+                notes.push(format!("what was recorded is in '{}'", kept.display()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The pipeline as a Graphviz graph, once there is one.
+    pub fn dot(&self) -> Option<String> {
+        self.sink.as_ref().map(LiveFileSink::dot)
+    }
+}
+
+/// Saves a frame as `nst-stream-<seconds since 1970>.png` in the working folder, on a thread of its
+/// own: compressing takes longer than a frame.
+pub(super) fn save_snapshot(buffer: &Buffer, stream: &VideoStream) {
+    let (buffer, stream) = (buffer.clone(), stream.clone());
+    let save = move || -> Result<PathBuf> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let path = PathBuf::from(format!("nst-stream-{}.png", since.as_millis()));
+        let picture = Picture::from_frame(rgb_of(&buffer, &stream)?);
+        let file = PartialFile::beside(&path)?;
+        picture.save(file.path(), &path)?;
+        file.commit()?;
+        Ok(path)
+    };
+    let _ = std::thread::Builder::new().name("snapshot".into()).spawn(move || match save() {
+        Ok(path) => tracing::warn!("snapshot: {}", path.display()),
+        Err(error) => tracing::error!("no snapshot: {error:#}"),
+    });
+}

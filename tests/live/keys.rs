@@ -1,0 +1,148 @@
+//! Keys on a real terminal (a pseudo terminal, opened by `script`, which every Debian has).
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::common::*;
+use crate::program;
+
+/// A program on a terminal of its own.
+struct Terminal {
+    script: Child,
+    keyboard: ChildStdin,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn start(folder: &std::path::Path, command: &str) -> Self {
+        let mut script = Command::new("script")
+            .args(["--quiet", "--return", "--flush", "--command", command, "/dev/null"])
+            .current_dir(folder)
+            .env_remove("DISPLAY")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let screen: Arc<Mutex<String>> = Arc::default();
+        let (shown, mut out) = (Arc::clone(&screen), script.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = out.read(&mut bytes) {
+                *shown.lock().unwrap() += &String::from_utf8_lossy(&bytes[..count]);
+            }
+        });
+        let keyboard = script.stdin.take().unwrap();
+        Terminal { script, keyboard, screen }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// What is shown from now on must come to hold `text`.
+    fn shows(&self, from: usize, text: &str) -> usize {
+        let started = Instant::now();
+        loop {
+            let screen = self.screen.lock().unwrap().clone();
+            if let Some(at) = screen[from..].find(text) {
+                return from + at + text.len();
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "no '{text}' in: {screen}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn now(&self) -> usize {
+        self.screen.lock().unwrap().len()
+    }
+
+    fn ends(mut self) -> (Option<i32>, String) {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.script.try_wait().unwrap() {
+                break status;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "it does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        std::thread::sleep(Duration::from_millis(200));
+        (status.code(), self.screen.lock().unwrap().clone())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+#[test]
+fn keys_change_the_picture_and_the_client_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mosaic.pt");
+    // What the terminal is like afterwards is told by stty.
+    let command = format!(
+        "{} -m mosaic -m {second} -i test:96x64@15 -o rtsp://127.0.0.1:0/art --strength 0.5; \
+         code=$?; stty -a; exit $code",
+        env!("CARGO_BIN_EXE_nst-stream")
+    );
+    let mut terminal = Terminal::start(folder.path(), &command);
+    terminal.shows(0, "keys: n/p");
+    let at = terminal.shows(0, "serving ");
+    terminal.shows(at, "/art");
+    let screen = terminal.screen.lock().unwrap().clone();
+    let url = screen[at..].split_whitespace().next().unwrap().to_owned();
+    let client = program::ffmpeg_client(&url, 200);
+    terminal.shows(at, ", mosaic at 50 %");
+
+    let after = |terminal: &mut Terminal, keys: &str| {
+        let now = terminal.now();
+        terminal.press(keys);
+        now
+    };
+    let now = after(&mut terminal, "n");
+    terminal.shows(now, "mosaic.pt at 50 %");
+    let now = after(&mut terminal, "p");
+    terminal.shows(now, ", mosaic at 50 %");
+    let now = after(&mut terminal, "--");
+    terminal.shows(now, "at 30 %");
+    let now = after(&mut terminal, "+");
+    terminal.shows(now, "at 40 %");
+    let now = after(&mut terminal, "c");
+    terminal.shows(now, "colours kept");
+    let now = after(&mut terminal, "s");
+    let at = terminal.shows(now, "nst-stream-");
+    terminal.shows(at, ".png");
+    let pictures: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(pictures.len(), 1, "{pictures:?}");
+    assert_eq!(size(&pictures[0]), (96, 64));
+
+    // All the while the same client has been watching.
+    assert_eq!(program::frames_of(client), 200);
+    let now = after(&mut terminal, "q");
+    let (code, screen) = terminal.ends();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen[now..].contains("frames in"), "{screen}");
+    assert!(screen.contains(" icanon") && !screen.contains("-icanon"), "{screen}");
+}
+
+#[test]
+fn control_c_on_a_terminal_interrupts() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = format!(
+        "{} -m mosaic -i test:96x64@15 -o out.mkv --strength 0",
+        env!("CARGO_BIN_EXE_nst-stream")
+    );
+    let mut terminal = Terminal::start(folder.path(), &command);
+    terminal.shows(0, "mosaic at 0 %");
+    terminal.press("\x03");
+    let (code, screen) = terminal.ends();
+    assert_eq!(code, Some(130), "{screen}");
+    assert!(frame_times(&folder.path().join("out.mkv")).len() > 5);
+}
