@@ -14,7 +14,7 @@ use super::{Outcome, UsageError};
 use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
-use crate::stream::{LiveConfig, LiveJob, Look, Observer, Wanted, run_live};
+use crate::stream::{Choice, LiveConfig, LiveJob, Look, Observer, Wanted, run_live};
 
 /// Options that only live runs have.
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ pub(super) fn run(
     let engine = args.engine();
     let wanted = Wanted::new(Look { model: 0, scale: engine.scale, mix: engine.mix });
     let config = LiveConfig {
-        models: args.models.clone(),
+        models: args.choices()?,
         engine,
         job: LiveJob {
             input,
@@ -105,7 +105,8 @@ pub(super) fn run(
     };
     let stop = on_interrupt()?;
     let (send, commands) = channel();
-    let mut reporter = Reporter::live(quiet, &config.models);
+    let names: Vec<String> = config.models.iter().map(Choice::to_string).collect();
+    let mut reporter = Reporter::live(quiet, &names);
     let keys = Keys::watch(wanted.clone(), config.models.len(), send);
     if keys.is_some() {
         reporter.note(keys::HELP);

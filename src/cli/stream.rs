@@ -13,13 +13,14 @@ use super::{Outcome, UsageError};
 #[cfg(feature = "media")]
 use crate::endpoint::RtspUrl;
 use crate::endpoint::{Input, Output};
+use crate::engine::blend::Blend;
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
 use crate::picture;
 use crate::span::{Span, about, parse_time};
 use crate::stats::Summary;
-use crate::stream::{Config, EngineOptions, Observer};
+use crate::stream::{Choice, Config, EngineOptions, Observer};
 
 /// Options of the main command.
 #[derive(Debug, Args)]
@@ -53,6 +54,10 @@ pub struct StreamArgs {
     /// Paint at this fraction of the size (faster, larger strokes); the output keeps its size.
     #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = scale)]
     scale: f64,
+    /// Styles of a model with several: wave, or mosaic:0.6,wave:0.4 for a mixture [default: the
+    /// first; live, keys step through all].
+    #[arg(long, value_name = "STYLE[:SHARE],…")]
+    blend: Option<Blend>,
     /// Frames in one network pass: a number, or auto.
     #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
     batch: Batch,
@@ -166,6 +171,15 @@ impl StreamArgs {
         None
     }
 
+    /// The models and their styles: those of `--blend`, or each style by itself.
+    pub(super) fn choices(&self) -> Result<Vec<Choice>> {
+        if self.blend.is_none() {
+            return Choice::every_style(&self.models);
+        }
+        let of = |model: &String| Choice { model: model.clone(), blend: self.blend.clone() };
+        Ok(self.models.iter().map(of).collect())
+    }
+
     /// How models run.
     pub(super) fn engine(&self) -> EngineOptions {
         EngineOptions {
@@ -206,7 +220,7 @@ impl StreamArgs {
             return usage(format!("'{}' is both input and output", input.display()));
         }
         Ok(Config {
-            model: model.clone(),
+            model: Choice { model: model.clone(), blend: self.blend.clone() },
             engine: self.engine(),
             input,
             output,

@@ -1,23 +1,22 @@
 //! `nst-stream train`: arguments → recipe; the bar of a run.
 
-use std::io::{IsTerminal, Write};
+mod bar;
+mod numbers;
+
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+
+use bar::Bar;
+use numbers::Numbers;
 
 use super::{Outcome, UsageError};
 use crate::engine::device::{DeviceChoice, resolve};
-use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::{Precision, PrecisionChoice};
-use crate::span::about;
 use crate::train::dataset::Dataset;
-use crate::train::recipe::{
-    LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm,
-};
-use crate::train::run::{Config, Progress, Watcher, choose_previews, train};
+use crate::train::recipe::{Recipe, StyleSource};
+use crate::train::run::{Config, Watcher, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
 
 /// Options of `train`.
@@ -71,145 +70,6 @@ pub struct TrainArgs {
     /// CPU threads of libtorch [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-}
-
-/// Numbers of the recipe; each takes the place of the preset's.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Recipe")]
-struct Numbers {
-    /// Published settings to start from: default, paper, pytorch or johnson.
-    #[arg(long, default_value = "default", value_name = "NAME")]
-    recipe: Preset,
-    /// Weight of the content loss.
-    #[arg(long, value_name = "X")]
-    content_weight: Option<f64>,
-    /// Weight of the style loss.
-    #[arg(long, value_name = "X")]
-    style_weight: Option<f64>,
-    /// Weight of the total variation.
-    #[arg(long, value_name = "X")]
-    tv_weight: Option<f64>,
-    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    content_layers: Vec<LayerWeight>,
-    /// Layers of the style loss.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    style_layers: Vec<LayerWeight>,
-    /// How Gram matrices are compared: mean or paper.
-    #[arg(long, value_name = "FORM")]
-    style_form: Option<StyleForm>,
-    /// How neighbouring pixels are compared: absolute or squared.
-    #[arg(long, value_name = "FORM")]
-    tv_form: Option<TvForm>,
-    /// Shorter side of the style picture, pixels.
-    #[arg(long, value_name = "PX")]
-    style_size: Option<u32>,
-    /// Side of the pieces of photos, pixels.
-    #[arg(long, value_name = "PX")]
-    image_size: Option<u32>,
-    /// Photos a step.
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Steps.
-    #[arg(long, value_name = "N", conflicts_with = "epochs")]
-    steps: Option<u64>,
-    /// Steps, as times that every photo is seen.
-    #[arg(long, value_name = "N")]
-    epochs: Option<f64>,
-    /// adam, adamw, sgd or rmsprop.
-    #[arg(long, value_name = "NAME")]
-    optimizer: Option<Optimizer>,
-    /// Length of a step.
-    #[arg(long, value_name = "X")]
-    learning_rate: Option<f64>,
-    /// Last part of the steps, 0–1, over which the learning rate falls to a tenth.
-    #[arg(long, value_name = "X")]
-    decay: Option<f64>,
-    /// Seed of all that is random.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Largest deviation of noise on the network's input, levels of 255.
-    #[arg(long, value_name = "X")]
-    noise: Option<f64>,
-    /// Random pieces of photos, mirrored at random (true), or the middle of each (false).
-    #[arg(long, value_name = "BOOL")]
-    augment: Option<bool>,
-    /// Channels of the network's first layer.
-    #[arg(long, value_name = "N")]
-    width: Option<i64>,
-    /// Residual blocks of the network.
-    #[arg(long, value_name = "N")]
-    residual_blocks: Option<usize>,
-    /// Normalization: instance or batch.
-    #[arg(long, value_name = "NAME")]
-    norm: Option<Normalization>,
-    /// Output: direct or tanh.
-    #[arg(long, value_name = "NAME")]
-    output_layer: Option<OutputLayer>,
-    /// Enlarging: nearest or transposed.
-    #[arg(long, value_name = "NAME")]
-    upsample: Option<Upsampling>,
-    /// Beyond the border: reflect or zero.
-    #[arg(long, value_name = "NAME")]
-    padding: Option<Padding>,
-    /// Train on brightness alone; the stream adds the colours of the input.
-    #[arg(long)]
-    luminance: bool,
-    /// One network with a style for each picture (conditional instance norm), not a hybrid.
-    #[arg(long)]
-    styles_separate: bool,
-    /// Start from this model instead of random weights.
-    #[arg(long, value_name = "MODEL")]
-    init: Option<String>,
-    /// Arithmetic: auto, fp32 or bf16.
-    #[arg(long, value_name = "NAME")]
-    precision: Option<PrecisionChoice>,
-}
-
-impl Numbers {
-    /// Puts what was given into the place of the recipe's own.
-    fn apply(&self, recipe: &mut Recipe, photos: usize) {
-        fn set<T: Copy>(place: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *place = given;
-            }
-        }
-        set(&mut recipe.content_weight, self.content_weight);
-        set(&mut recipe.style_weight, self.style_weight);
-        set(&mut recipe.tv_weight, self.tv_weight);
-        set(&mut recipe.style_form, self.style_form);
-        set(&mut recipe.tv_form, self.tv_form);
-        set(&mut recipe.style_size, self.style_size);
-        set(&mut recipe.image_size, self.image_size);
-        set(&mut recipe.batch, self.batch);
-        set(&mut recipe.steps, self.steps);
-        set(&mut recipe.optimizer, self.optimizer);
-        set(&mut recipe.learning_rate, self.learning_rate);
-        set(&mut recipe.decay, self.decay);
-        set(&mut recipe.seed, self.seed);
-        set(&mut recipe.noise, self.noise);
-        set(&mut recipe.augment, self.augment);
-        set(&mut recipe.width, self.width);
-        set(&mut recipe.residual_blocks, self.residual_blocks);
-        set(&mut recipe.norm, self.norm);
-        set(&mut recipe.output_layer, self.output_layer);
-        set(&mut recipe.upsample, self.upsample);
-        set(&mut recipe.padding, self.padding);
-        if !self.content_layers.is_empty() {
-            recipe.content_layers.clone_from(&self.content_layers);
-        }
-        if !self.style_layers.is_empty() {
-            recipe.style_layers.clone_from(&self.style_layers);
-        }
-        if let Some(epochs) = self.epochs {
-            recipe.steps = (epochs * photos as f64 / recipe.batch.max(1) as f64).ceil() as u64;
-        }
-        recipe.luminance |= self.luminance;
-        recipe.styles_separate |= self.styles_separate;
-        if self.init.is_some() {
-            recipe.init.clone_from(&self.init);
-        }
-    }
 }
 
 /// Trains, or goes on training.
@@ -319,75 +179,6 @@ fn finish(
     let note = crate::train::rescale::adapt(&mut run.recipe, args.vgg.as_deref())?;
     note.iter().for_each(|note| bar.note(note));
     Ok(())
-}
-
-/// A bar on a terminal, lines elsewhere.
-struct Bar {
-    quiet: bool,
-    bar: Option<ProgressBar>,
-    terminal: bool,
-    estimated: bool,
-    last_line: Option<Instant>,
-}
-
-/// Between two plain lines.
-const LINE_EVERY: Duration = Duration::from_secs(15);
-/// The first steps are slower than the others.
-const WARM_STEPS: u64 = 3;
-
-impl Bar {
-    fn new(quiet: bool) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Bar { quiet, bar: None, terminal, estimated: false, last_line: None }
-    }
-
-    fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Watcher for Bar {
-    fn note(&mut self, text: &str) {
-        match &self.bar {
-            _ if self.quiet => {}
-            Some(bar) => bar.println(text),
-            // Not eprintln!, which panics when nobody reads.
-            None => drop(writeln!(std::io::stderr(), "{text}")),
-        }
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        let Progress { step, steps, terms, seconds } = *progress;
-        if self.quiet {
-            return;
-        }
-        let left = about(Duration::from_secs_f64(seconds * (steps - step) as f64));
-        if !self.estimated && (step >= WARM_STEPS || seconds > 5.0) {
-            self.estimated = true;
-            self.note(&format!("{} steps at {seconds:.2} s: about {left}", steps - step));
-        }
-        let text = format!(
-            "content {:.4}  style {:.4}  tv {:.4}  {left} left",
-            terms.content, terms.style, terms.tv
-        );
-        if self.terminal {
-            let bar = self.bar.get_or_insert_with(|| {
-                let bar = ProgressBar::new(steps);
-                // A template that does not parse leaves indicatif's own, which is as good.
-                if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}") {
-                    bar.set_style(style);
-                }
-                bar
-            });
-            bar.set_position(step);
-            bar.set_message(text);
-        } else if self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
-            self.last_line = Some(Instant::now());
-            self.note(&format!("step {step}/{steps}  {text}"));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -211,8 +211,9 @@ fn normed((conv, norm): &Normed, x: &Tensor) -> Result<Tensor, TchError> {
 pub fn luma(x: &Tensor) -> Result<Tensor, TchError> {
     let parts = Tensor::f_from_slice(&[0.299_f32, 0.587, 0.114])?.f_reshape([1, 3, 1, 1])?;
     let parts = parts.f_to_device(x.device())?;
-    let luma = x.f_to_kind(Kind::Float)?.f_mul(&parts)?;
-    luma.f_sum_dim_intlist(1, true, Kind::Float)?.f_expand([-1, 3, -1, -1], false)
+    let luma = x.f_to_kind(Kind::Float)?.f_mul(&parts)?.f_sum_dim_intlist(1, true, Kind::Float)?;
+    // Three planes of its own, so that the caller may change them in place.
+    luma.f_repeat([1, 3, 1, 1])
 }
 
 /// The tensors of a model on their way into layers.

@@ -11,6 +11,7 @@ mod adapt;
 mod live;
 #[cfg(feature = "media")]
 mod look;
+mod models;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;
@@ -25,8 +26,9 @@ mod video;
 pub use live::{Command, LiveJob, stylize_live};
 #[cfg(feature = "media")]
 pub use look::{Adjustable, Look, Looks, Wanted};
+pub use models::{Choice, EngineOptions};
 pub use partial::PartialFile;
-pub use run::{Config, EngineOptions, run};
+pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};
 pub use still::stylize_picture;

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Observer, still};
-use crate::engine::device::{self, Device, DeviceChoice};
-use crate::engine::model::Model;
-use crate::engine::precision::PrecisionChoice;
-use crate::engine::stylizer::{NetworkStylizer, StyleMix};
+use super::{Choice, EngineOptions, Observer, still};
+use crate::engine::device::Device;
+use crate::engine::stylizer::NetworkStylizer;
 use crate::picture::{self, Picture};
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
@@ -19,8 +17,8 @@ use crate::stats::{Stats, Summary};
 /// What is to be made, of what, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// A model file, or the name of a shipped model.
-    pub model: String,
+    /// The model, and which of its styles.
+    pub model: Choice,
     /// How the model runs.
     pub engine: EngineOptions,
     /// A video or picture file.
@@ -37,49 +35,6 @@ pub struct Config {
     pub preview: Option<Duration>,
     /// Folder for pipeline graphs.
     pub dump_dot: Option<PathBuf>,
-}
-
-/// How a model runs.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// Run a TorchScript program.
-    pub trust: bool,
-    /// Where the network runs.
-    pub device: DeviceChoice,
-    /// In which arithmetic.
-    pub precision: PrecisionChoice,
-    /// CPU threads of the network; all cores when none.
-    pub threads: Option<usize>,
-    /// Fraction of the size at which is painted, 0–1.
-    pub scale: f64,
-    /// Strength and colour preservation.
-    pub mix: StyleMix,
-}
-
-impl EngineOptions {
-    /// Loads models, each by file or by name.
-    ///
-    /// # Errors
-    /// When there is no such device or model, or one is damaged.
-    pub fn open(
-        &self,
-        models: &[String],
-        observer: &mut dyn Observer,
-    ) -> Result<(Vec<NetworkStylizer>, Device)> {
-        let (device, note) = device::resolve(self.device)?;
-        note.iter().for_each(|note| observer.aside(note));
-        let (precision, note) = self.precision.resolve(device)?;
-        note.iter().for_each(|note| observer.note(note));
-        tracing::info!("{device}, {precision}");
-        let open = |model: &String| -> Result<NetworkStylizer> {
-            let model = Model::open(model, self.trust, device, precision)?;
-            Ok(NetworkStylizer::new(model)
-                .with_scale(self.scale)
-                .with_threads(self.threads)
-                .with_mix(self.mix))
-        };
-        Ok((models.iter().map(open).collect::<Result<_>>()?, device))
-    }
 }
 
 /// Does what `config` says. `stop` ends a video early, with what is made so far.
@@ -195,8 +150,8 @@ fn video(
 #[cfg(feature = "media")]
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
-    /// Model files or names of shipped models; the first is shown first.
-    pub models: Vec<String>,
+    /// Models and their styles; the first is shown first.
+    pub models: Vec<Choice>,
     /// How the models run.
     pub engine: EngineOptions,
     /// Source and outputs.

@@ -96,8 +96,9 @@ pub fn evaluate(
         let x = to_tensor(&photo)?.f_to_device(device)?;
         let y = paint(model, &x)?;
         let measured = tch::no_grad(|| -> Result<Figures, TchError> {
+            let features = losses.content_target(&x)?;
             let terms = |y: &Tensor| {
-                let terms = losses.terms(y, &losses.content_target(&x)?, &target)?;
+                let terms = losses.terms(y, &features, &target)?;
                 let [content, style, _] = terms.map(|term| term.f_double_value(&[]));
                 Ok::<_, TchError>((content?, style?))
             };

@@ -1,6 +1,8 @@
 //! The recipe: everything that decides what a training run makes. It is written into the run's
 //! folder, its checkpoints and the model it makes.
 
+mod presets;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -190,92 +192,7 @@ pub struct Recipe {
     pub init: Option<String>,
 }
 
-/// Content and style layers of Johnson et al.
-fn johnson_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
-    let of = |layer| LayerWeight { layer, weight: 1.0 };
-    let style = [Layer::Relu1_2, Layer::Relu2_2, Layer::Relu3_3, Layer::Relu4_3];
-    (vec![of(Layer::Relu2_2)], style.map(of).to_vec())
-}
-
 impl Recipe {
-    /// A preset's own numbers, for these styles.
-    pub fn preset(preset: Preset, styles: Vec<StyleSource>) -> Self {
-        let (content_layers, style_layers) = johnson_layers();
-        let start = Recipe {
-            preset,
-            content_layers,
-            style_layers,
-            content_weight: 5.0,
-            style_weight: 10.0,
-            tv_weight: 1e-4,
-            content_factor: 1.0,
-            style_factor: 1.0,
-            style_form: StyleForm::Mean,
-            tv_form: TvForm::Absolute,
-            loss_network: Release::Caffe,
-            style_size: 384,
-            image_size: 256,
-            batch: 4,
-            steps: 2000,
-            optimizer: Optimizer::Adam,
-            learning_rate: 1e-3,
-            decay: 0.3,
-            seed: 1,
-            noise: 6.0,
-            augment: true,
-            width: 32,
-            residual_blocks: 5,
-            norm: Normalization::Instance,
-            output_layer: OutputLayer::Direct,
-            upsample: Upsampling::Nearest,
-            padding: Padding::Reflect,
-            luminance: false,
-            styles_separate: false,
-            precision: "fp32".to_owned(),
-            styles,
-            init: None,
-        };
-        let published = Recipe { decay: 0.0, noise: 0.0, augment: false, ..start.clone() };
-        match preset {
-            Preset::Default => start,
-            Preset::Paper => Recipe {
-                content_weight: 1e5,
-                style_weight: 1e5,
-                tv_weight: 1e-7,
-                style_form: StyleForm::Paper,
-                tv_form: TvForm::Squared,
-                loss_network: Release::Torchvision,
-                style_size: 256,
-                steps: 10_000,
-                ..published
-            },
-            Preset::Pytorch => Recipe {
-                content_weight: 1e5,
-                style_weight: 1e10,
-                tv_weight: 0.0,
-                loss_network: Release::Torchvision,
-                style_size: 256,
-                steps: 41_000,
-                ..published
-            },
-            Preset::Johnson => Recipe {
-                content_layers: vec![LayerWeight { layer: Layer::Relu3_3, weight: 1.0 }],
-                content_weight: 1.0,
-                style_weight: 5.0,
-                // The published strength, 1e-6, is of a sum over the four pictures of a batch;
-                // ours is of a mean.
-                tv_weight: 4e-6,
-                tv_form: TvForm::Squared,
-                style_size: 256,
-                steps: 40_000,
-                output_layer: OutputLayer::Tanh,
-                upsample: Upsampling::Transposed,
-                padding: Padding::Zero,
-                ..published
-            },
-        }
-    }
-
     /// The learning rate of a step, the first being 0.
     pub fn rate(&self, step: u64) -> f64 {
         let (step, steps) = (step as f64, self.steps as f64);

@@ -15,10 +15,10 @@ use super::preview::{Previews, to_tensor};
 use super::random::generator;
 use super::recipe::Recipe;
 use super::run_folder::{Row, RunFile, RunFolder};
-use super::trainer::{Trainer, architecture};
+use super::trainer::{Trainer, architecture, photos_in_a_pass};
 use super::vgg::Vgg;
 use crate::engine::device::{Device, set_threads};
-use crate::engine::model_file::Description;
+use crate::engine::model_file::{Description, Normalization};
 use crate::engine::{shipped, words};
 
 /// What to train, and what with.
@@ -94,6 +94,7 @@ pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> R
     set_threads(config.threads);
     let photos = Dataset::open(dataset, recipe.batch)?;
     writable(output, config.overwrite || config.resume)?;
+    enough_memory(config)?;
     let previews = Previews::open(previews)?;
     let mut trainer = open_trainer(config).map_err(|e| in_words(e, recipe))?;
     let mut done = 0;
@@ -219,6 +220,40 @@ fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
         terms.style,
         terms.tv
     )
+}
+
+/// What training takes on the CPU beside the pixels of a pass, bytes: libtorch, the loss network,
+/// the network and its optimizer.
+const MEMORY_AT_REST: f64 = 0.3e9;
+/// What each pixel of a pass takes, bytes, measured from 256² to 768².
+const MEMORY_A_PIXEL: f64 = 8_000.0;
+
+/// Says before the work that memory will not do; the system would end the process without a word.
+fn enough_memory(config: &Config) -> Result<()> {
+    let recipe = &config.run.recipe;
+    let Some(free) = free_memory().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
+    let pixels = f64::from(recipe.image_size).powi(2) * photos_in_a_pass(recipe, false) as f64;
+    // The style picture goes through the loss network only, without gradients.
+    let style = f64::from(recipe.style_size).powi(2) * 1.5 / 4.0;
+    let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * pixels.max(style);
+    ensure!(
+        needed <= free,
+        "not enough memory: training on pieces of {0}×{0} pixels needs about {1:.1} GB, {2:.1} GB \
+         are free; lower --image-size, --style-size{3}",
+        recipe.image_size,
+        needed / 1e9,
+        free / 1e9,
+        if recipe.norm == Normalization::Batch { " or --batch" } else { "" }
+    );
+    Ok(())
+}
+
+/// Memory that processes could still get, bytes.
+fn free_memory() -> Option<f64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024.0)
 }
 
 /// Finds out before the work whether the model can be written after it.

@@ -77,22 +77,6 @@ impl Trainer {
         &self.losses
     }
 
-    /// Photos in one pass.
-    ///
-    /// Instance norm and Gram matrices are of each picture alone, so on the CPU a batch is painted
-    /// one by one and the gradients added up: the same numbers in a part of the memory, and faster,
-    /// for what a picture needs stays in the caches. A GPU is only busy with many at once. Batch
-    /// norm needs them all; a network with several styles takes one style a pass.
-    fn photos_in_a_pass(&self) -> usize {
-        if self.recipe.norm == Normalization::Batch {
-            self.recipe.batch
-        } else if self.device.is_cuda() && self.styles.len() == 1 {
-            self.recipe.batch
-        } else {
-            1
-        }
-    }
-
     /// One step on a batch of pieces; `step` counts from 0. Returns the batch's loss terms, from
     /// before the step.
     ///
@@ -101,7 +85,7 @@ impl Trainer {
     pub fn step(&mut self, step: u64, pieces: &[Piece]) -> Result<LossTerms, TchError> {
         self.network.zero_grad();
         let mut terms = LossTerms::default();
-        let passes = pieces.chunks(self.photos_in_a_pass().max(1));
+        let passes = pieces.chunks(photos_in_a_pass(&self.recipe, self.device.is_cuda()).max(1));
         let first = step * pieces.len() as u64;
         for (n, pieces_of_pass) in passes.enumerate() {
             let style = ((first + n as u64) % self.styles.len() as u64) as usize;
@@ -149,6 +133,17 @@ impl Trainer {
     }
 }
 
+/// Photos in one pass of a step, on a GPU or on the CPU.
+///
+/// Instance norm and Gram matrices are of each picture alone, so on the CPU a batch is painted one
+/// by one and the gradients added up: the same numbers in a part of the memory, and faster, for
+/// what a picture needs stays in the caches. A GPU is only busy with many at once. Batch norm needs
+/// them all; a network with several styles takes one style a pass.
+pub fn photos_in_a_pass(recipe: &Recipe, on_gpu: bool) -> usize {
+    let one_by_one = !on_gpu || recipe.styles_separate;
+    if one_by_one && recipe.norm != Normalization::Batch { 1 } else { recipe.batch }
+}
+
 /// The network that a recipe trains.
 pub fn architecture(recipe: &Recipe) -> Architecture {
     Architecture {
@@ -161,5 +156,63 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
         styles: if recipe.styles_separate { recipe.styles.len() } else { 1 },
         luminance: recipe.luminance,
         ..Architecture::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::recipe::Preset;
+
+    fn trainer(kind: Kind) -> (Trainer, Vec<Piece>) {
+        let styles = vec!["a.jpg".parse().unwrap()];
+        let recipe = Recipe {
+            width: 8,
+            residual_blocks: 1,
+            image_size: 48,
+            batch: 2,
+            ..Recipe::preset(Preset::Default, styles)
+        };
+        let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
+        let values = |n: usize| (0..48 * 48 * 3).map(|i| ((i * (97 + n)) % 251) as u8).collect();
+        let style = Tensor::from_slice(&Vec::<u8>::from_iter(values(9)));
+        let style = style.reshape([1, 48, 48, 3]).permute([0, 3, 1, 2]).to_kind(Kind::Float);
+        let trainer = Trainer::new(&recipe, vgg, &[style], None, Device::Cpu, kind).unwrap();
+        let pieces = (0..2).map(|n| Piece { photo: values(n), noisy: None }).collect();
+        (trainer, pieces)
+    }
+
+    /// Gradients of all parameters in a row.
+    fn gradients(trainer: &Trainer) -> Tensor {
+        let all = trainer.network.parameters().iter().map(|p| p.grad().reshape([-1]));
+        Tensor::cat(&all.collect::<Vec<_>>(), 0)
+    }
+
+    #[test]
+    fn pictures_one_by_one_give_the_gradients_of_the_whole_batch() {
+        let (mut trainer, pieces) = trainer(Kind::Float);
+        let one_by_one = trainer.step(0, &pieces).unwrap();
+        let ours = gradients(&trainer).copy();
+        let (mut fresh, _) = self::trainer(Kind::Float);
+        fresh.network.zero_grad();
+        let whole = fresh.pass(&pieces, 0, 1.0).unwrap();
+        let theirs = gradients(&fresh);
+        assert!((one_by_one.total() / whole.total() - 1.0).abs() < 1e-5);
+        let error = (&ours - &theirs).abs().max().double_value(&[]);
+        assert!(error < 1e-3 * theirs.abs().max().double_value(&[]), "{error}");
+    }
+
+    #[test]
+    fn bfloat16_measures_what_single_precision_does_but_for_its_rounding() {
+        let ((mut single, pieces), (mut half, _)) = (trainer(Kind::Float), trainer(Kind::BFloat16));
+        let (a, b) = (single.step(0, &pieces).unwrap(), half.step(0, &pieces).unwrap());
+        for (a, b) in [(a.content, b.content), (a.style, b.style), (a.tv, b.tv)] {
+            assert!((a / b - 1.0).abs() < 0.03, "{a} {b}");
+        }
+        // The direction is what counts: the angle between the two gradients is small.
+        let (a, b) = (gradients(&single), gradients(&half));
+        let dot = |a: &Tensor, b: &Tensor| (a * b).sum(Kind::Double).double_value(&[]);
+        let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+        assert!(cosine > 0.98, "{cosine}");
     }
 }

@@ -46,11 +46,15 @@ fn a_model_is_trained_measured_and_paints() {
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(text.contains("johnson 4-8-16, 1 block") && text.contains("\"steps\": 8"), "{text}");
     let style = style();
+    std::fs::create_dir(folder.path().join("two")).unwrap();
+    for name in ["two/0.png", "two/1.png"] {
+        std::fs::copy(folder.path().join("photos").join(&name[4..]), folder.path().join(name))
+            .unwrap();
+    }
     let evaluate = format!(
-        "evaluate --model a.pt --style {} --images photos --json --sheet s.png --threads 1",
+        "evaluate --model a.pt --style {} --images two --json --sheet s.png --threads 1",
         style.display()
     );
-    std::fs::remove_file(folder.path().join("photos/broken.jpg")).unwrap();
     let output = nst(folder.path(), &evaluate).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -58,8 +62,8 @@ fn a_model_is_trained_measured_and_paints() {
         assert!(figures[key].as_f64().is_some_and(f64::is_finite), "{key}: {figures}");
     }
     assert!(figures["border"]["mean"].is_f64() && figures["border"]["contrast"].is_f64());
-    assert_eq!(figures["photos"].as_object().unwrap().len(), 6);
-    assert!(image::open(folder.path().join("s.png")).unwrap().height() > 600);
+    assert_eq!(figures["photos"].as_object().unwrap().len(), 2);
+    assert!(image::open(folder.path().join("s.png")).unwrap().height() > 400);
     let paint = "--model a.pt --input photos/1.png --output painted.png --device cpu";
     assert_eq!(code(&nst(folder.path(), paint).output().unwrap()), 0);
 }
@@ -148,7 +152,8 @@ fn what_cannot_work_is_told_before_the_work() {
         ),
         (short("--vgg vgg.pth"), 1, "vgg.pth"),
         (short("--norm none"), 2, "--norm"),
-        (short("--learning-rate -1"), 2, "--learning-rate"),
+        (short("--styles-separate"), 2, "--styles-separate needs two --style"),
+        (short("--learning-rate=-1"), 2, "--learning-rate"),
         (short("--init mosaic"), 1, "--init mosaic: its network is johnson 32-64-128"),
         ("train --resume photos".to_owned(), 1, "'photos' is no run"),
         (format!("train --style {style} --dataset photos"), 2, "--output"),
@@ -175,4 +180,75 @@ fn a_run_that_is_there_is_not_replaced_unasked() {
     assert_eq!(code(&replaced), 0, "{}", stderr(&replaced));
     let model = ModelFile::open(&folder.path().join("a.pt")).unwrap();
     assert_eq!(model.description.recipe.unwrap()["steps"], 2);
+}
+
+fn paint(folder: &Path, more: &str, name: &str) -> (i32, String) {
+    let args = format!("--input photos/1.png --output {name} --device cpu --overwrite {more}");
+    let output = nst(folder, &args).output().unwrap();
+    (code(&output), stderr(&output))
+}
+
+fn pixels(folder: &Path, name: &str) -> Vec<f64> {
+    let picture = image::open(folder.join(name)).unwrap().into_rgb8();
+    picture.into_raw().into_iter().map(f64::from).collect()
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64
+}
+
+#[test]
+fn one_network_of_two_styles_is_chosen_from_and_blended() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    // A second style that differs much: the cat in the negative.
+    let mut negative = crate::cat();
+    image::imageops::invert(&mut negative);
+    negative.save(folder.path().join("negative.png")).unwrap();
+    let more = "--style negative.png --styles-separate --steps 12";
+    let trained = nst(folder.path(), &arguments(more)).output().unwrap();
+    assert_eq!(code(&trained), 0, "{}", stderr(&trained));
+    let (failed, said) = paint(folder.path(), "--model a.pt --blend wave", "x.png");
+    assert_eq!(failed, 1);
+    assert!(said.contains("'a' has no style 'wave': it paints mosaic, negative"), "{said}");
+    let (done, said) = paint(folder.path(), "--model a.pt", "first.png");
+    assert_eq!(done, 0, "{said}");
+    assert!(said.contains("'a.pt' paints mosaic, negative; --blend chooses"), "{said}");
+    for (blend, name) in [
+        ("mosaic", "mosaic.png"),
+        ("negative", "negative-style.png"),
+        ("mosaic:1,negative:1", "both.png"),
+    ] {
+        let (done, said) = paint(folder.path(), &format!("--model a.pt --blend {blend}"), name);
+        assert_eq!(done, 0, "{said}");
+    }
+    let [first, mosaic, negative, both] =
+        ["first.png", "mosaic.png", "negative-style.png", "both.png"]
+            .map(|name| pixels(folder.path(), name));
+    assert_eq!(first, mosaic);
+    let apart = distance(&mosaic, &negative);
+    assert!(apart > 0.5, "{apart}");
+    assert!(distance(&mosaic, &both) < apart && distance(&negative, &both) < apart);
+}
+
+#[test]
+fn a_luminance_model_leaves_the_colours_to_the_photo() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    let trained = nst(folder.path(), &arguments("--luminance --steps 6")).output().unwrap();
+    assert_eq!(code(&trained), 0, "{}", stderr(&trained));
+    let (done, said) = paint(folder.path(), "--model a.pt", "grey.png");
+    assert_eq!(done, 0, "{said}");
+    // Differences of colour are the photo's own wherever neither is clipped.
+    let (photo, painted) =
+        (pixels(folder.path(), "photos/1.png"), pixels(folder.path(), "grey.png"));
+    let mut compared = 0;
+    for (a, b) in photo.chunks(3).zip(painted.chunks(3)) {
+        if b.iter().all(|v| (1.0..255.0).contains(v)) {
+            let off = ((a[0] - a[2]) - (b[0] - b[2])).abs();
+            assert!(off <= 2.0, "{a:?} {b:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 200, "{compared}");
 }

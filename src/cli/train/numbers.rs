@@ -1,0 +1,146 @@
+//! The recipe's numbers on the command line.
+
+use clap::Args;
+
+use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::precision::PrecisionChoice;
+use crate::train::recipe::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, TvForm};
+
+/// Numbers of the recipe; each takes the place of the preset's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+pub struct Numbers {
+    /// Published settings to start from: default, paper, pytorch or johnson.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub recipe: Preset,
+    /// Weight of the content loss.
+    #[arg(long, value_name = "X")]
+    content_weight: Option<f64>,
+    /// Weight of the style loss.
+    #[arg(long, value_name = "X")]
+    style_weight: Option<f64>,
+    /// Weight of the total variation.
+    #[arg(long, value_name = "X")]
+    tv_weight: Option<f64>,
+    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    content_layers: Vec<LayerWeight>,
+    /// Layers of the style loss.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    style_layers: Vec<LayerWeight>,
+    /// How Gram matrices are compared: mean or paper.
+    #[arg(long, value_name = "FORM")]
+    style_form: Option<StyleForm>,
+    /// How neighbouring pixels are compared: absolute or squared.
+    #[arg(long, value_name = "FORM")]
+    tv_form: Option<TvForm>,
+    /// Shorter side of the style picture, pixels.
+    #[arg(long, value_name = "PX")]
+    style_size: Option<u32>,
+    /// Side of the pieces of photos, pixels.
+    #[arg(long, value_name = "PX")]
+    image_size: Option<u32>,
+    /// Photos a step.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Steps.
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    steps: Option<u64>,
+    /// Steps, as times that every photo is seen.
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
+    /// adam, adamw, sgd or rmsprop.
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<Optimizer>,
+    /// Length of a step.
+    #[arg(long, value_name = "X")]
+    learning_rate: Option<f64>,
+    /// Last part of the steps, 0–1, over which the learning rate falls to a tenth.
+    #[arg(long, value_name = "X")]
+    decay: Option<f64>,
+    /// Seed of all that is random.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Largest deviation of noise on the network's input, levels of 255.
+    #[arg(long, value_name = "X")]
+    noise: Option<f64>,
+    /// Random pieces of photos, mirrored at random (true), or the middle of each (false).
+    #[arg(long, value_name = "BOOL")]
+    augment: Option<bool>,
+    /// Channels of the network's first layer.
+    #[arg(long, value_name = "N")]
+    width: Option<i64>,
+    /// Residual blocks of the network.
+    #[arg(long, value_name = "N")]
+    residual_blocks: Option<usize>,
+    /// Normalization: instance or batch.
+    #[arg(long, value_name = "NAME")]
+    norm: Option<Normalization>,
+    /// Output: direct or tanh.
+    #[arg(long, value_name = "NAME")]
+    output_layer: Option<OutputLayer>,
+    /// Enlarging: nearest or transposed.
+    #[arg(long, value_name = "NAME")]
+    upsample: Option<Upsampling>,
+    /// Beyond the border: reflect or zero.
+    #[arg(long, value_name = "NAME")]
+    padding: Option<Padding>,
+    /// Train on brightness alone; the stream adds the colours of the input.
+    #[arg(long)]
+    luminance: bool,
+    /// One network with a style for each picture (conditional instance norm), not a hybrid.
+    #[arg(long)]
+    styles_separate: bool,
+    /// Start from this model instead of random weights.
+    #[arg(long, value_name = "MODEL")]
+    init: Option<String>,
+    /// Arithmetic: auto, fp32 or bf16.
+    #[arg(long, value_name = "NAME")]
+    pub precision: Option<PrecisionChoice>,
+}
+
+impl Numbers {
+    /// Puts what was given into the place of the recipe's own.
+    pub fn apply(&self, recipe: &mut Recipe, photos: usize) {
+        fn set<T: Copy>(place: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *place = given;
+            }
+        }
+        set(&mut recipe.content_weight, self.content_weight);
+        set(&mut recipe.style_weight, self.style_weight);
+        set(&mut recipe.tv_weight, self.tv_weight);
+        set(&mut recipe.style_form, self.style_form);
+        set(&mut recipe.tv_form, self.tv_form);
+        set(&mut recipe.style_size, self.style_size);
+        set(&mut recipe.image_size, self.image_size);
+        set(&mut recipe.batch, self.batch);
+        set(&mut recipe.steps, self.steps);
+        set(&mut recipe.optimizer, self.optimizer);
+        set(&mut recipe.learning_rate, self.learning_rate);
+        set(&mut recipe.decay, self.decay);
+        set(&mut recipe.seed, self.seed);
+        set(&mut recipe.noise, self.noise);
+        set(&mut recipe.augment, self.augment);
+        set(&mut recipe.width, self.width);
+        set(&mut recipe.residual_blocks, self.residual_blocks);
+        set(&mut recipe.norm, self.norm);
+        set(&mut recipe.output_layer, self.output_layer);
+        set(&mut recipe.upsample, self.upsample);
+        set(&mut recipe.padding, self.padding);
+        if !self.content_layers.is_empty() {
+            recipe.content_layers.clone_from(&self.content_layers);
+        }
+        if !self.style_layers.is_empty() {
+            recipe.style_layers.clone_from(&self.style_layers);
+        }
+        if let Some(epochs) = self.epochs {
+            recipe.steps = (epochs * photos as f64 / recipe.batch.max(1) as f64).ceil() as u64;
+        }
+        recipe.luminance |= self.luminance;
+        recipe.styles_separate |= self.styles_separate;
+        if self.init.is_some() {
+            recipe.init.clone_from(&self.init);
+        }
+    }
+}

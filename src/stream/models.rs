@@ -1,0 +1,108 @@
+//! Which models run, and how.
+
+use std::fmt;
+
+use anyhow::Result;
+
+use super::Observer;
+use crate::engine::blend::Blend;
+use crate::engine::device::{self, Device, DeviceChoice};
+use crate::engine::model::Model;
+use crate::engine::model_file::ModelError;
+use crate::engine::precision::PrecisionChoice;
+use crate::engine::shipped;
+use crate::engine::stylizer::{NetworkStylizer, StyleMix};
+
+/// How a model runs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Run a TorchScript program.
+    pub trust: bool,
+    /// Where the network runs.
+    pub device: DeviceChoice,
+    /// In which arithmetic.
+    pub precision: PrecisionChoice,
+    /// CPU threads of the network; all cores when none.
+    pub threads: Option<usize>,
+    /// Fraction of the size at which is painted, 0–1.
+    pub scale: f64,
+    /// Strength and colour preservation.
+    pub mix: StyleMix,
+}
+
+/// A model, and which of its styles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// File, or name of a shipped one.
+    pub model: String,
+    /// Its styles; the first alone when none.
+    pub blend: Option<Blend>,
+}
+
+impl fmt::Display for Choice {
+    /// `mosaic`, or `many.pt wave` for a style of a network with several.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model)?;
+        self.blend.as_ref().map_or(Ok(()), |blend| write!(f, " {blend}"))
+    }
+}
+
+impl Choice {
+    /// Every style of these models as a choice of its own, for live keys to step through.
+    ///
+    /// # Errors
+    /// When a model cannot be read.
+    pub fn every_style(models: &[String]) -> Result<Vec<Self>> {
+        let mut choices = Vec::new();
+        for model in models {
+            let styles = match shipped::open(model) {
+                Ok(file) if file.description.architecture.styles > 1 => file.description.styles,
+                // A program does not say; it is opened, or refused, later.
+                Ok(_) | Err(ModelError::TorchScript { .. }) => Vec::new(),
+                Err(error) => return Err(error.into()),
+            };
+            let of = |blend| Choice { model: model.clone(), blend };
+            if styles.is_empty() {
+                choices.push(of(None));
+            }
+            choices.extend(styles.iter().map(|style| of(Some(Blend::only(style)))));
+        }
+        Ok(choices)
+    }
+}
+
+impl EngineOptions {
+    /// Loads models, each by file or by name.
+    ///
+    /// # Errors
+    /// When there is no such device or model, or one is damaged.
+    pub fn open(
+        &self,
+        choices: &[Choice],
+        observer: &mut dyn Observer,
+    ) -> Result<(Vec<NetworkStylizer>, Device)> {
+        let (device, note) = device::resolve(self.device)?;
+        note.iter().for_each(|note| observer.aside(note));
+        let (precision, note) = self.precision.resolve(device)?;
+        note.iter().for_each(|note| observer.note(note));
+        tracing::info!("{device}, {precision}");
+        let open = |choice: &Choice| -> Result<NetworkStylizer> {
+            let mut model = Model::open(&choice.model, self.trust, device, precision)?;
+            match &choice.blend {
+                Some(blend) => model.blend(blend)?,
+                None if model.styles().len() > 1 => observer.note(&format!(
+                    "'{}' paints {}; --blend chooses and mixes, now it is {}",
+                    choice.model,
+                    model.styles().join(", "),
+                    model.styles()[0]
+                )),
+                None => {}
+            }
+            Ok(NetworkStylizer::new(model)
+                .with_scale(self.scale)
+                .with_threads(self.threads)
+                .with_mix(self.mix))
+        };
+        Ok((choices.iter().map(open).collect::<Result<_>>()?, device))
+    }
+}
