@@ -146,6 +146,10 @@ pub struct Recipe {
     pub tv_form: TvForm,
     /// Release of the loss network.
     pub loss_network: Release,
+    /// What lies beyond the borders in the loss network: see [`with_padding`]
+    /// (super::vgg::Vgg::with_padding).
+    #[serde(default = "zeros")]
+    pub loss_padding: Padding,
     /// Shorter side of the style picture, pixels.
     pub style_size: u32,
     /// Side of the square pieces of photos, pixels.
@@ -190,6 +194,11 @@ pub struct Recipe {
     /// The model it started from, if not from random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+}
+
+/// What recipes from before there was a choice mean.
+const fn zeros() -> Padding {
+    Padding::Zero
 }
 
 impl Recipe {

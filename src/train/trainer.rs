@@ -47,6 +47,7 @@ impl Trainer {
             tv: recipe.tv_weight,
         };
         let (content, style) = (recipe.content_layers.clone(), recipe.style_layers.clone());
+        let vgg = vgg.with_padding(recipe.loss_padding);
         let losses = Losses::new(vgg, content, style, weights, recipe.style_form, recipe.tv_form);
         let mut pictures = Vec::new();
         for (picture, source) in styles.iter().zip(&recipe.styles) {

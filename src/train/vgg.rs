@@ -14,8 +14,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::engine::model_file::{DType, ModelError, RawTensor, read_state_dict};
-use crate::engine::shipped;
+use crate::engine::model_file::{DType, ModelError, Padding, RawTensor, read_state_dict};
+use crate::engine::{channels_last, pad_reflect, shipped};
 
 /// Convolutions in their order, by the name of the Caffe release, with torchvision's number.
 const CONVOLUTIONS: [(Layer, &str, u32, [i64; 2]); 10] = [
@@ -135,6 +135,7 @@ pub struct Vgg {
     mean: Tensor,
     release: Release,
     kind: Kind,
+    padding: Padding,
 }
 
 impl Vgg {
@@ -196,7 +197,7 @@ impl Vgg {
                 weight = takes_rgb_255(&weight, release)?;
             }
             let place = |t: &Tensor| t.f_to_device(device)?.f_to_kind(kind);
-            let weight = crate::engine::channels_last(&place(&weight)?)?;
+            let weight = channels_last(&place(&weight)?)?;
             convolutions.push((layer, weight, place(&bias)?));
         }
         let mean = match release {
@@ -204,7 +205,18 @@ impl Vgg {
             Release::Torchvision => [0.485, 0.456, 0.406].map(|mean: f32| mean * 255.0),
         };
         let mean = Tensor::f_from_slice(&mean)?.f_reshape([1, 3, 1, 1])?.f_to_device(device)?;
-        Ok(Vgg { convolutions, mean, release, kind })
+        Ok(Vgg { convolutions, mean, release, kind, padding: Padding::Zero })
+    }
+
+    /// With this beyond the borders of pictures and features; zeros, unless told otherwise.
+    ///
+    /// It was trained with zeros, and everybody measures with them. But zeros are a grey frame about
+    /// every picture: a network in training learns to hide its edge, and paints borders smoother
+    /// and greyer than the rest (texture −17 %, brightness −4 levels in a `mosaic` trained so).
+    /// Mirrored borders have no such edge.
+    #[must_use]
+    pub fn with_padding(self, padding: Padding) -> Self {
+        Vgg { padding, ..self }
     }
 
     /// Which training it comes from.
@@ -225,13 +237,17 @@ impl Vgg {
         let mut features = Vec::with_capacity(wanted.len());
         let Some(deepest) = wanted.iter().max() else { return Ok(features) };
         let x = x.f_sub(&self.mean)?.f_to_kind(self.kind)?;
-        let mut x = crate::engine::channels_last(&x)?;
+        let mut x = channels_last(&x)?;
         for (layer, weight, bias) in &self.convolutions {
             if pools_before(*layer) {
                 x = x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
             }
+            let (padded, zeros) = match self.padding {
+                Padding::Zero => (x, 1),
+                Padding::Reflect => (pad_reflect(&x, [1; 4])?, 0),
+            };
             // In place: a convolution does not need its result to go back.
-            x = x.f_conv2d(weight, Some(bias), [1, 1], [1, 1], [1, 1], 1)?.f_relu_()?;
+            x = padded.f_conv2d(weight, Some(bias), [1, 1], [zeros; 2], [1, 1], 1)?.f_relu_()?;
             if wanted.contains(layer) {
                 features.push(x.shallow_clone());
             }

@@ -85,6 +85,9 @@ pub struct Numbers {
     /// Beyond the border: reflect or zero.
     #[arg(long, value_name = "NAME")]
     padding: Option<Padding>,
+    /// Beyond the border in the loss network: reflect or zero.
+    #[arg(long, value_name = "NAME")]
+    loss_padding: Option<Padding>,
     /// Train on brightness alone; the stream adds the colours of the input.
     #[arg(long)]
     luminance: bool,
@@ -128,6 +131,7 @@ impl Numbers {
         set(&mut recipe.output_layer, self.output_layer);
         set(&mut recipe.upsample, self.upsample);
         set(&mut recipe.padding, self.padding);
+        set(&mut recipe.loss_padding, self.loss_padding);
         if !self.content_layers.is_empty() {
             recipe.content_layers.clone_from(&self.content_layers);
         }

@@ -27,6 +27,7 @@ impl Recipe {
             style_form: StyleForm::Mean,
             tv_form: TvForm::Absolute,
             loss_network: Release::Caffe,
+            loss_padding: Padding::Reflect,
             style_size: 384,
             image_size: 256,
             batch: 4,
@@ -49,7 +50,13 @@ impl Recipe {
             styles,
             init: None,
         };
-        let published = Recipe { decay: 0.0, noise: 0.0, augment: false, ..start.clone() };
+        let published = Recipe {
+            decay: 0.0,
+            noise: 0.0,
+            augment: false,
+            loss_padding: Padding::Zero,
+            ..start.clone()
+        };
         match preset {
             Preset::Default => start,
             Preset::Paper => Recipe {
