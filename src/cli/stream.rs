@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -312,18 +312,28 @@ fn in_words(summary: &Summary) -> String {
     )
 }
 
+/// Signals that come closer together are one request.
+const SAME_REQUEST: Duration = Duration::from_millis(300);
+
 /// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second stops at once.
 pub(super) fn on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
+    let mut first: Option<Instant> = None;
     ctrlc::set_handler(move || {
+        // Some send one request twice: `timeout -s INT` to the program and to its process group.
+        let repeated = first.is_some_and(|first| first.elapsed() < SAME_REQUEST);
         if asked.swap(true, Ordering::AcqRel) {
+            if repeated {
+                return;
+            }
             #[cfg(feature = "media")]
             super::keys::restore();
             say("\nnst-stream: stopped at once; what was made lies in a partial file");
             // Not std's exit: C++ destructors would run under the feet of working threads.
             signal_hook::low_level::exit(130);
         }
+        first = Some(Instant::now());
         say("\nnst-stream: finishing what is made so far; once more stops at once");
     })
     .context("cannot watch for Ctrl-C")?;

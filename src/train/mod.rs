@@ -14,6 +14,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod loss;
 pub mod network;
+mod open;
 pub mod optimizer;
 pub mod plot;
 pub mod preview;

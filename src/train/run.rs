@@ -1,25 +1,25 @@
 //! A run, from the arguments to the model: open everything, step, look, save.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use tch::{Kind, TchError, Tensor};
+use anyhow::{Result, anyhow, bail};
+use tch::TchError;
 
 use super::checkpoint::Checkpoint;
 use super::dataset::{Cut, Dataset, Loader, resized};
 use super::loss::LossTerms;
-use super::preview::{Previews, to_tensor};
+use super::open::{enough_memory, open_trainer, writable};
+use super::preview::Previews;
 use super::random::generator;
 use super::recipe::Recipe;
 use super::run_folder::{Row, RunFile, RunFolder};
-use super::trainer::{Trainer, architecture, photos_in_a_pass};
-use super::vgg::Vgg;
+use super::trainer::{Trainer, architecture};
 use crate::engine::device::{Device, set_threads};
-use crate::engine::model_file::{Description, Normalization};
-use crate::engine::{shipped, words};
+use crate::engine::model_file::Description;
+use crate::engine::words;
 
 /// What to train, and what with.
 #[derive(Clone, Debug)]
@@ -220,90 +220,6 @@ fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
         terms.style,
         terms.tv
     )
-}
-
-/// What training takes on the CPU beside the pixels of a pass, bytes: libtorch, the loss network,
-/// the network and its optimizer.
-const MEMORY_AT_REST: f64 = 0.3e9;
-/// What each pixel of a pass takes, bytes, measured from 256² to 768².
-const MEMORY_A_PIXEL: f64 = 8_000.0;
-
-/// Says before the work that memory will not do; the system would end the process without a word.
-fn enough_memory(config: &Config) -> Result<()> {
-    let recipe = &config.run.recipe;
-    let Some(free) = free_memory().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
-    let pixels = f64::from(recipe.image_size).powi(2) * photos_in_a_pass(recipe, false) as f64;
-    // The style picture goes through the loss network only, without gradients.
-    let style = f64::from(recipe.style_size).powi(2) * 1.5 / 4.0;
-    let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * pixels.max(style);
-    ensure!(
-        needed <= free,
-        "not enough memory: training on pieces of {0}×{0} pixels needs about {1:.1} GB, {2:.1} GB \
-         are free; lower --image-size, --style-size{3}",
-        recipe.image_size,
-        needed / 1e9,
-        free / 1e9,
-        if recipe.norm == Normalization::Batch { " or --batch" } else { "" }
-    );
-    Ok(())
-}
-
-/// Memory that processes could still get, bytes.
-fn free_memory() -> Option<f64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024.0)
-}
-
-/// Finds out before the work whether the model can be written after it.
-fn writable(output: &Path, overwrite: bool) -> Result<()> {
-    let shown = output.display();
-    if output.exists() && !overwrite {
-        bail!("'{shown}' is there already; --overwrite replaces it");
-    }
-    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let probe = tempfile_in(folder);
-    probe.with_context(|| format!("cannot write '{shown}'"))
-}
-
-fn tempfile_in(folder: &Path) -> std::io::Result<()> {
-    let probe = folder.join(format!(".nst-stream.{}.probe", std::process::id()));
-    std::fs::File::create(&probe)?;
-    std::fs::remove_file(&probe)
-}
-
-fn open_trainer(config: &Config) -> Result<Trainer> {
-    let recipe = &config.run.recipe;
-    let device = config.device.torch();
-    let kind = match recipe.precision.as_str() {
-        "bf16" => Kind::BFloat16,
-        _ => Kind::Float,
-    };
-    let vgg = match &config.run.vgg {
-        Some(path) => Vgg::open(path, device, kind)?,
-        None => Vgg::shipped(device, kind)?,
-    };
-    ensure!(
-        vgg.release() == recipe.loss_network,
-        "the loss network is {}, the recipe is for {}",
-        vgg.release(),
-        recipe.loss_network
-    );
-    let mut styles: Vec<Tensor> = Vec::new();
-    for style in &recipe.styles {
-        styles.push(to_tensor(&resized(&style.picture, recipe.style_size)?)?);
-    }
-    let init = recipe.init.as_deref().map(shipped::open).transpose()?;
-    if let Some(init) = &init {
-        let (found, wanted) = (&init.description.architecture, architecture(recipe));
-        ensure!(
-            *found == wanted,
-            "--init {}: its network is {found}, the recipe asks for {wanted}",
-            recipe.init.as_deref().unwrap_or_default()
-        );
-    }
-    Ok(Trainer::new(recipe, vgg, &styles, init.as_ref(), device, kind)?)
 }
 
 /// Brings a run back to its newest sound checkpoint: how many steps it had done.

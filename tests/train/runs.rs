@@ -187,12 +187,15 @@ fn fine_tuning_begins_where_the_model_ended() {
     run(&config(folder.path(), base.clone()), u64::MAX);
     let end = losses(folder.path()).last().unwrap().terms.total();
     let model = folder.path().join("a.pt");
-    let init = Some(model.display().to_string());
-    let tuned = tempfile::tempdir().unwrap();
-    run(&config(tuned.path(), Recipe { steps: 1, init, ..base }), u64::MAX);
-    let first = losses(tuned.path())[0].terms.total();
     let start = losses(folder.path())[0].terms.total();
-    assert!(first < start && first < 3.0 * end, "{start} → {end}, {first}");
+    // From the model, and from the run it came from.
+    for init in [model, folder.path().join("a.run")] {
+        let init = Some(init.display().to_string());
+        let tuned = tempfile::tempdir().unwrap();
+        run(&config(tuned.path(), Recipe { steps: 1, init, ..base.clone() }), u64::MAX);
+        let first = losses(tuned.path())[0].terms.total();
+        assert!(first < start && first < 3.0 * end, "{start} → {end}, {first}");
+    }
 }
 
 #[test]

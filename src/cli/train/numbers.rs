@@ -94,8 +94,8 @@ pub struct Numbers {
     /// One network with a style for each picture (conditional instance norm), not a hybrid.
     #[arg(long)]
     styles_separate: bool,
-    /// Start from this model instead of random weights.
-    #[arg(long, value_name = "MODEL")]
+    /// Start from this model, or from a run's newest checkpoint, instead of random weights.
+    #[arg(long, value_name = "MODEL|RUN")]
     init: Option<String>,
     /// Arithmetic: auto, fp32 or bf16.
     #[arg(long, value_name = "NAME")]

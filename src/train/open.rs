@@ -1,0 +1,117 @@
+//! What happens before the first step: everything is checked and opened, so that a run does not
+//! fail after the work.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use tch::{Kind, Tensor};
+
+use super::checkpoint::Checkpoint;
+use super::dataset::resized;
+use super::network::TrainNetwork;
+use super::optimizer::OptimizerState;
+use super::preview::to_tensor;
+use super::run::Config;
+use super::trainer::{Trainer, architecture, photos_in_a_pass};
+use super::vgg::Vgg;
+use crate::engine::model_file::{Description, ModelFile, Normalization};
+use crate::engine::shipped;
+
+/// What training takes on the CPU beside the pixels of a pass, bytes: libtorch, the loss network,
+/// the network and its optimizer.
+const MEMORY_AT_REST: f64 = 0.3e9;
+/// What each pixel of a pass takes, bytes, measured from 256² to 768².
+const MEMORY_A_PIXEL: f64 = 8_000.0;
+
+/// Says before the work that memory will not do; the system would end the process without a word.
+pub(super) fn enough_memory(config: &Config) -> Result<()> {
+    let recipe = &config.run.recipe;
+    let Some(free) = free_memory().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
+    let pixels = f64::from(recipe.image_size).powi(2) * photos_in_a_pass(recipe, false) as f64;
+    // The style picture goes through the loss network only, without gradients.
+    let style = f64::from(recipe.style_size).powi(2) * 1.5 / 4.0;
+    let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * pixels.max(style);
+    ensure!(
+        needed <= free,
+        "not enough memory: training on pieces of {0}×{0} pixels needs about {1:.1} GB, {2:.1} GB \
+         are free; lower --image-size, --style-size{3}",
+        recipe.image_size,
+        needed / 1e9,
+        free / 1e9,
+        if recipe.norm == Normalization::Batch { " or --batch" } else { "" }
+    );
+    Ok(())
+}
+
+/// Memory that processes could still get, bytes.
+fn free_memory() -> Option<f64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024.0)
+}
+
+/// Finds out before the work whether the model can be written after it.
+pub(super) fn writable(output: &Path, overwrite: bool) -> Result<()> {
+    let shown = output.display();
+    if output.exists() && !overwrite {
+        bail!("'{shown}' is there already; --overwrite replaces it");
+    }
+    let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = tempfile_in(folder);
+    probe.with_context(|| format!("cannot write '{shown}'"))
+}
+
+fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+    let probe = folder.join(format!(".nst-stream.{}.probe", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
+pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
+    let recipe = &config.run.recipe;
+    let device = config.device.torch();
+    let kind = match recipe.precision.as_str() {
+        "bf16" => Kind::BFloat16,
+        _ => Kind::Float,
+    };
+    let vgg = match &config.run.vgg {
+        Some(path) => Vgg::open(path, device, kind)?,
+        None => Vgg::shipped(device, kind)?,
+    };
+    ensure!(
+        vgg.release() == recipe.loss_network,
+        "the loss network is {}, the recipe is for {}",
+        vgg.release(),
+        recipe.loss_network
+    );
+    let mut styles: Vec<Tensor> = Vec::new();
+    for style in &recipe.styles {
+        styles.push(to_tensor(&resized(&style.picture, recipe.style_size)?)?);
+    }
+    let init = match recipe.init.as_deref() {
+        Some(run) if Path::new(run).is_dir() => Some(model_of_run(Path::new(run))?),
+        Some(model) => Some(shipped::open(model)?),
+        None => None,
+    };
+    if let Some(init) = &init {
+        let (found, wanted) = (&init.description.architecture, architecture(recipe));
+        ensure!(
+            *found == wanted,
+            "--init {}: its network is {found}, the recipe asks for {wanted}",
+            recipe.init.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(Trainer::new(recipe, vgg, &styles, init.as_ref(), device, kind)?)
+}
+
+/// The network of a run as its newest sound checkpoint has it.
+fn model_of_run(folder: &Path) -> Result<ModelFile> {
+    let (checkpoint, _) = Checkpoint::newest(&folder.join("checkpoints"))
+        .with_context(|| format!("--init {}", folder.display()))?;
+    let recipe = &checkpoint.recipe;
+    let (cpu, float) = (tch::Device::Cpu, Kind::Float);
+    let network = TrainNetwork::random(architecture(recipe), recipe.seed, cpu, float)?;
+    checkpoint.restore(&network, &OptimizerState::new(recipe.optimizer, network.parameters())?)?;
+    Ok(network.to_model(Description::new("init", architecture(recipe)))?)
+}
