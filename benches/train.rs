@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use nst_stream::engine::device::{prepare, set_threads};
+use nst_stream::engine::model_file::Padding;
 use nst_stream::train::dataset::Piece;
 use nst_stream::train::recipe::{Preset, Recipe};
 use nst_stream::train::trainer::Trainer;
@@ -96,6 +97,8 @@ fn inner(case: &Case) {
     let mut recipe = Recipe::preset(Preset::Default, vec!["style.jpg".parse().unwrap()]);
     recipe.batch = case.batch;
     recipe.image_size = case.size;
+    // As the step it is compared with.
+    recipe.loss_padding = Padding::Zero;
     let kind = if case.precision == "bf16" { Kind::BFloat16 } else { Kind::Float };
     let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
     let style = Tensor::rand([1, 3, 384, 384], (Kind::Float, Device::Cpu)) * 255;

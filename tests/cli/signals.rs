@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -37,7 +38,7 @@ fn wait_for(child: &mut Child, path: &Path, there: impl Fn(&[u8]) -> bool) {
     while !fs::read(path).is_ok_and(|bytes| there(&bytes)) {
         assert!(child.try_wait().unwrap().is_none(), "the run was over too soon");
         assert!(Instant::now() < until, "'{}' does not grow", path.display());
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -103,6 +104,10 @@ fn a_second_ctrl_c_stops_at_once() {
         while !said.contains("once more stops at once") {
             assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
         }
+        // One that comes right behind it is the same request: `timeout` sends two.
+        signal(&child, "-INT");
+        thread::sleep(Duration::from_millis(400));
+        assert!(child.try_wait().unwrap().is_none(), "it took one request for two");
         signal(&child, "-INT");
         let status = child.wait().unwrap();
         stderr.read_to_string(&mut said).unwrap();
@@ -124,7 +129,7 @@ fn at_work(child: &mut Child) {
         if ticks > 150 {
             return;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
