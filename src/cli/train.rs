@@ -3,7 +3,7 @@
 mod bar;
 mod numbers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -83,15 +83,19 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         tracing::info!("{note}");
     }
     let (mut run, folder) = match &args.resume {
-        Some(folder) => (RunFolder::read(folder)?, folder.clone()),
+        Some(folder) => (moved(args, RunFolder::read(folder)?), folder.clone()),
         None => fresh(args)?,
     };
-    let photos = Dataset::open(args.dataset.as_deref().unwrap_or(&run.dataset), 1)?;
+    let photos = Dataset::open(&run.dataset, 1)?;
+    if args.resume.is_some() && photos.len() != run.photos {
+        let (was, is) = (run.photos, photos.len());
+        bar.note(&format!("the dataset held {was} photos, now {is}: the run will not be the same"));
+    }
     args.numbers.apply(&mut run.recipe, photos.len());
     if args.resume.is_none() {
         finish(args, &mut run, &photos, device, &mut bar)?;
     } else if !args.styles.is_empty() {
-        run.recipe.styles.clone_from(&args.styles);
+        run.recipe.styles = styles(args);
     }
     run.recipe.check().map_err(UsageError)?;
     let stop = super::stream::on_interrupt()?;
@@ -118,12 +122,35 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         ));
         return Ok(Outcome::Interrupted);
     }
-    let output = config.run.output.display();
+    let output = args.output.as_ref().unwrap_or(&config.run.output).display();
     bar.note(&format!(
         "{output}: {} steps; losses, previews and evolution.jpg in {shown}",
         trained.step
     ));
     Ok(Outcome::Done)
+}
+
+/// A run whose photos or model have another place by now.
+fn moved(args: &TrainArgs, run: RunFile) -> RunFile {
+    let place = |given: &Option<PathBuf>, was| given.as_deref().map_or(was, anywhere);
+    RunFile {
+        dataset: place(&args.dataset, run.dataset),
+        output: place(&args.output, run.output),
+        ..run
+    }
+}
+
+/// The path as it is called from any folder: a run may be resumed from another one.
+fn anywhere(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn styles(args: &TrainArgs) -> Vec<StyleSource> {
+    let place = |style: &StyleSource| StyleSource {
+        picture: anywhere(&style.picture),
+        weight: style.weight,
+    };
+    args.styles.iter().map(place).collect()
 }
 
 /// A new run, as the arguments name its files.
@@ -135,15 +162,13 @@ fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
         return Err(UsageError(format!("--output {shown}: a model's name ends in .pt")).into());
     }
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
-    let recipe = Recipe::preset(args.numbers.recipe, args.styles.clone());
-    let dataset = args.dataset.clone().unwrap_or_default();
     let run = RunFile {
-        dataset,
+        dataset: anywhere(args.dataset.as_deref().unwrap_or(Path::new(""))),
         photos: 0,
-        output,
-        vgg: args.vgg.clone(),
-        previews: args.previews.clone(),
-        recipe,
+        output: anywhere(&output),
+        vgg: args.vgg.as_deref().map(anywhere),
+        previews: args.previews.iter().map(|path| anywhere(path)).collect(),
+        recipe: Recipe::preset(args.numbers.recipe, styles(args)),
     };
     Ok((run, folder))
 }
@@ -183,8 +208,6 @@ fn finish(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use clap::Parser;
 
@@ -226,9 +249,7 @@ mod tests {
     fn the_runs_folder_stands_beside_the_model() {
         let args = ["train", "--style", "a.jpg", "--dataset", "d", "--output", "x/wave.pt"];
         let (run, folder) = fresh(&Only::parse_from(args).train).unwrap();
-        assert_eq!(
-            (run.output.as_path(), folder.as_path()),
-            (Path::new("x/wave.pt"), Path::new("x/wave.run"))
-        );
+        assert!(run.output.is_absolute() && run.output.ends_with("x/wave.pt"));
+        assert_eq!(folder, Path::new("x/wave.run"));
     }
 }

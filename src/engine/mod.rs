@@ -8,11 +8,12 @@
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
-//! memory, is an error and no panic.
+//! memory, is an error and no panic; `guard` sees to those that tch forgot.
 
 pub mod blend;
 pub mod color;
 pub mod device;
+mod guard;
 mod layers;
 pub mod model;
 pub mod model_file;
@@ -25,6 +26,7 @@ use tch::{TchError, Tensor};
 
 use crate::stylizer::StylizeError;
 
+pub(crate) use guard::guarded;
 pub use layers::{channels_last, pad_reflect};
 
 /// libtorch's words in one line: its C++ stack and source lines are of no use to a user.

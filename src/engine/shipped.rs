@@ -1,7 +1,7 @@
 //! The models that are part of the program, so that it paints without a download.
 //!
 //! `models/manifest.toml` says where each comes from; the bytes lie in the executable (about
-//! 19 MB) and are not copied until a model is opened.
+//! 22 MB) and are not copied until a model is opened.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,12 +42,18 @@ impl fmt::Debug for Shipped {
     }
 }
 
-static SHIPPED: [Shipped; 2] = [
+static SHIPPED: [Shipped; 3] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
         role: Role::Style,
         bytes: include_bytes!("../../models/mosaic.pt"),
+    },
+    Shipped {
+        name: "starry-night",
+        file: "starry-night.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/starry-night.pt"),
     },
     Shipped {
         name: "vgg16",
@@ -152,14 +158,16 @@ pub struct StylePicture {
     pub licence: String,
 }
 
-/// How a model was trained.
+/// How a model was trained. The model's own description holds the whole recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     /// The program that trained it.
     pub tool: String,
-    /// The command line, when this program trained it.
-    pub command: Option<String>,
+    /// The command line.
+    pub command: String,
+    /// What the command's `--init` was, in words.
+    pub init: Option<String>,
     /// Name of the shipped loss network.
     pub loss_network: String,
     /// The photographs, in words.
@@ -169,7 +177,7 @@ pub struct Training {
     /// Photographs a step.
     pub batch: u64,
     /// Side of the square cut out of each photograph, pixels.
-    pub crop: u64,
+    pub image_size: u64,
     /// Shorter side of the style picture as training saw it, pixels.
     pub style_size: u64,
     /// Weight of the content loss.
@@ -178,6 +186,10 @@ pub struct Training {
     pub style_weight: f64,
     /// Weight of the total variation.
     pub tv_weight: f64,
+    /// How long it took.
+    pub time: String,
+    /// On which machine.
+    pub machine: String,
 }
 
 /// Reads the manifest inside the program.

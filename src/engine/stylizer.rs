@@ -6,8 +6,8 @@ use tch::{Kind, TchError, Tensor};
 
 use super::color::Converter;
 use super::device::set_threads;
-use super::failed_on;
 use super::model::Model;
+use super::{failed_on, guarded};
 use crate::frame::Frame;
 use crate::stylizer::{StylizeError, Stylizer};
 
@@ -218,6 +218,10 @@ impl Stylizer for NetworkStylizer {
             set_threads(self.threads);
             self.ready = Some(here);
         }
-        tch::no_grad(|| self.paint(batch))
+        let (width, height, frames) = (first.info.width, first.info.height, batch.len());
+        guarded(
+            || tch::no_grad(|| self.paint(batch)),
+            |error| failed_on(&error, width, height, frames),
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! A run, from the arguments to the model: open everything, step, look, save.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use super::run_folder::{Row, RunFile, RunFolder};
 use super::trainer::{Trainer, architecture};
 use crate::engine::device::{Device, set_threads};
 use crate::engine::model_file::Description;
-use crate::engine::words;
+use crate::engine::{guarded, words};
 
 /// What to train, and what with.
 #[derive(Clone, Debug)]
@@ -96,7 +96,8 @@ pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> R
     writable(output, config.overwrite || config.resume)?;
     enough_memory(config)?;
     let previews = Previews::open(previews)?;
-    let mut trainer = open_trainer(config).map_err(|e| in_words(e, recipe))?;
+    let trainer = guarded(|| open_trainer(config), anyhow::Error::from);
+    let mut trainer = trainer.map_err(|error| in_words(error, recipe))?;
     let mut done = 0;
     let mut folder = if config.resume {
         done = restore(config, &trainer, watcher)?;
@@ -121,7 +122,8 @@ pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> R
     while done < recipe.steps && !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         let pieces = (0..recipe.batch).map(|_| loader.piece()).collect::<Result<Vec<_>, _>>()?;
-        let step = trainer.step(done, &pieces).map_err(|e| in_words(e.into(), recipe));
+        let step = guarded(|| trainer.step(done, &pieces), |error| error);
+        let step = step.map_err(|error| in_words(error.into(), recipe));
         let terms = step.inspect_err(|_| drop(folder.draw()))?;
         let smoothed = follow(&mut smooth, &terms);
         let start = *start.get_or_insert(smoothed.total());
@@ -264,6 +266,10 @@ fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description
     let names =
         recipe.styles.iter().map(|s| serde_json::json!({ "name": s.name(), "weight": s.weight }));
     facts["styles"] = names.collect();
+    if let Some(init) = &recipe.init {
+        let name = Path::new(init).file_name().unwrap_or_default().to_string_lossy();
+        facts["init"] = serde_json::json!(name);
+    }
     facts["dataset"] = serde_json::json!({ "name": data, "photos": photos });
     facts["losses"] = serde_json::to_value(terms).unwrap_or_default();
     Description {

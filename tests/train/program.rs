@@ -92,10 +92,13 @@ fn ctrl_c_writes_a_checkpoint_and_resume_goes_on() {
     let said = stderr(&other);
     assert_eq!(code(&other), 1, "{said}");
     assert!(said.contains("another recipe: its style-weight is 10.0, not 3.0"), "{said}");
-    child = nst(folder.path(), "train --resume a.run --device cpu --threads 1")
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    // From another folder: the run knows where its files are.
+    let run = folder.path().join("a.run");
+    child =
+        nst(Path::new("/"), &format!("train --resume {} --device cpu --threads 1", run.display()))
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
     std::thread::sleep(Duration::from_secs(3));
     let pid = child.id().to_string();
     Command::new("kill").args(["-INT", &pid]).status().unwrap();
@@ -115,35 +118,23 @@ fn what_cannot_work_is_told_before_the_work() {
     let short = |more: &str| format!("{} {more}", arguments("--steps 2"));
     let cases = [
         (short("--dataset none"), 2, ""),
-        (
-            format!("train --style {style} --dataset none --output a.pt"),
-            1,
-            "cannot read the dataset 'none': No such file",
-        ),
+        (format!("train --style {style} --dataset none --output a.pt"), 1, "none': No such file"),
         (
             format!("train --style {style} --dataset empty --output a.pt"),
             1,
-            "'empty' holds 0 pictures",
+            "empty' holds 0 pictures",
         ),
         (
             "train --style none.jpg --dataset photos --output a.pt".to_owned(),
             1,
-            "cannot read 'none.jpg'",
+            "none.jpg': No such file",
         ),
-        (
-            "train --style text.jpg --dataset photos --output a.pt".to_owned(),
-            1,
-            "cannot decode 'text.jpg'",
-        ),
-        (
-            format!("train --style {style} --dataset photos --output none/a.pt"),
-            1,
-            "cannot write 'none/a.pt'",
-        ),
+        ("train --style text.jpg --dataset photos --output a.pt".to_owned(), 1, "text.jpg'"),
+        (format!("train --style {style} --dataset photos --output none/a.pt"), 1, "none/a.pt'"),
         (
             format!("train --style {style} --dataset photos --output there.pt"),
             1,
-            "'there.pt' is there already; --overwrite",
+            "there.pt' is there already; --overwrite",
         ),
         (
             format!("train --style {style} --dataset photos --output a.txt"),
@@ -154,6 +145,7 @@ fn what_cannot_work_is_told_before_the_work() {
         (short("--norm none"), 2, "--norm"),
         (short("--styles-separate"), 2, "--styles-separate needs two --style"),
         (short("--learning-rate=-1"), 2, "--learning-rate"),
+        (short("--image-size 4096"), 1, "lower --image-size"),
         (short("--init mosaic"), 1, "--init mosaic: its network is johnson 32-64-128"),
         ("train --resume photos".to_owned(), 1, "'photos' is no run"),
         (format!("train --style {style} --dataset photos"), 2, "--output"),

@@ -143,8 +143,10 @@ impl Numbers {
         }
         recipe.luminance |= self.luminance;
         recipe.styles_separate |= self.styles_separate;
-        if self.init.is_some() {
-            recipe.init.clone_from(&self.init);
+        if let Some(init) = &self.init {
+            // A path as it is called from any folder; else the name of a shipped model.
+            let path = std::path::absolute(init).ok().filter(|path| path.exists());
+            recipe.init = path.map(|p| p.display().to_string()).or_else(|| Some(init.clone()));
         }
     }
 }
