@@ -28,6 +28,9 @@ fn a_picture_of_odd_size_is_painted_to_the_pixel() {
     assert_eq!(result.dimensions(), (91, 61));
     let far = psnr(&cat, &result);
     assert!(far < 20.0, "it is painted: {far} dB");
+    // With its own colours, which are told apart more easily than a style's.
+    let colors = ["--preserve-color"];
+    let result = painted(folder.path(), "cat.png", "colors.png", &colors).into_rgb8();
     // And it is still this cat, not turned and not shifted.
     let blurred = |picture: &RgbImage| imageops::blur(picture, 6.0);
     let (before, after) = (blurred(&cat), blurred(&result));

@@ -145,7 +145,13 @@ fn what_cannot_work_is_told_before_the_work() {
         (short("--norm none"), 2, "--norm"),
         (short("--styles-separate"), 2, "--styles-separate needs two --style"),
         (short("--learning-rate=-1"), 2, "--learning-rate"),
-        (short("--image-size 4096"), 1, "lower --image-size"),
+        (
+            format!(
+                "train --style {style} --dataset photos --output a.pt --batch 2 --image-size 4096"
+            ),
+            1,
+            "lower --image-size",
+        ),
         (short("--init mosaic"), 1, "--init mosaic: its network is johnson 32-64-128"),
         ("train --resume photos".to_owned(), 1, "'photos' is no run"),
         (format!("train --style {style} --dataset photos"), 2, "--output"),
