@@ -172,6 +172,7 @@ impl StreamArgs {
     }
 
     /// The models and their styles: those of `--blend`, or each style by itself.
+    #[cfg(feature = "media")]
     pub(super) fn choices(&self) -> Result<Vec<Choice>> {
         if self.blend.is_none() {
             return Choice::every_style(&self.models);

@@ -37,6 +37,9 @@ fn save_png((width, height): (u32, u32), pixels: Vec<u8>, path: &Path) -> Result
     Ok(write_atomically(path, &bytes.into_inner())?)
 }
 
+/// What a line shows of a step.
+type Of = fn(&Row) -> f64;
+
 /// The fonts of a system may be missing, so one comes along (Ubuntu Light, Ubuntu Font Licence).
 pub(super) fn readable_font() {
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -56,7 +59,7 @@ where
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Err(anyhow!("there are no losses to draw yet"));
     };
-    let terms: [(&str, RGBColor, fn(&Row) -> f64); 4] = [
+    let terms: [(&str, RGBColor, Of); 4] = [
         ("content", RGBColor(31, 119, 180), |row| row.terms.content),
         ("style", RGBColor(214, 39, 40), |row| row.terms.style),
         ("total variation", RGBColor(44, 160, 44), |row| row.terms.tv),
@@ -102,7 +105,7 @@ where
     Ok(())
 }
 
-fn line(rows: &[Row], of: &fn(&Row) -> f64) -> Vec<(f64, f64)> {
+fn line(rows: &[Row], of: &Of) -> Vec<(f64, f64)> {
     let run = rows.len().div_ceil(POINTS).max(1);
     let mean = |rows: &[Row], of: &dyn Fn(&Row) -> f64| {
         rows.iter().map(of).sum::<f64>() / rows.len() as f64
