@@ -3,6 +3,7 @@
 
 #[path = "train/border.rs"]
 mod border;
+mod common;
 #[path = "train/losses.rs"]
 mod losses;
 #[path = "train/program.rs"]
@@ -27,8 +28,7 @@ fn photos(folder: &Path) {
 }
 
 fn cat() -> RgbImage {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chelsea.png");
-    image::open(path).unwrap().into_rgb8()
+    image::open(common::data("chelsea.png")).unwrap().into_rgb8()
 }
 
 fn style() -> std::path::PathBuf {

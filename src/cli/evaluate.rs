@@ -11,8 +11,8 @@ use indicatif::ProgressBar;
 use super::UsageError;
 use crate::engine::device::{DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
-use crate::engine::precision::PrecisionChoice;
-use crate::train::evaluate::{Evaluation, check, evaluate};
+use crate::engine::precision::Precision;
+use crate::train::evaluate::{Evaluation, evaluate};
 
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
@@ -45,14 +45,10 @@ pub struct EvaluateArgs {
 /// # Errors
 /// One line for the user.
 pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
-    check(&args.style, args.sheet.as_ref())?;
     let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
-    // Figures are compared to two or three digits: half precision would be enough, but every
-    // machine has single.
-    let precision = PrecisionChoice::Exactly(crate::engine::precision::Precision::Fp32);
-    let (precision, _) = precision.resolve(device)?;
     set_threads(args.threads.map(usize::from));
-    let model = Model::open(&args.model, false, device, precision)?;
+    // In single precision, so that every machine gets the same figures.
+    let model = Model::open(&args.model, false, device, Precision::Fp32)?;
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     let sheet = args.sheet.as_deref();
     let measured = evaluate(&model, &args.style, &args.images, sheet, |done, of| {

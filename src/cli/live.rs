@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::keys::{self, Keys};
 use super::progress::Reporter;
-use super::stream::{StreamArgs, on_interrupt, report};
+use super::stream::{PARTIAL, StreamArgs, on_interrupt, report};
 use super::{Outcome, UsageError};
 use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
@@ -103,7 +103,7 @@ pub(super) fn run(
             dump_dot: args.dump_dot.clone(),
         },
     };
-    let stop = on_interrupt()?;
+    let stop = on_interrupt(PARTIAL)?;
     let (send, commands) = channel();
     let names: Vec<String> = config.models.iter().map(Choice::to_string).collect();
     let mut reporter = Reporter::live(quiet, &names);

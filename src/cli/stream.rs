@@ -259,7 +259,7 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
     match args.ends()? {
         Ends::Files(input, output) => {
             let config = args.file_config(input, output)?;
-            let stop = on_interrupt()?;
+            let stop = on_interrupt(PARTIAL)?;
             let mut reporter = Reporter::new(quiet, config.engine.scale);
             let result = crate::stream::run(&config, &stop, &mut reporter);
             report(args, result, &mut reporter)
@@ -313,24 +313,27 @@ fn in_words(summary: &Summary) -> String {
     )
 }
 
+/// What a second Ctrl-C leaves of a video.
+pub(super) const PARTIAL: &str = "what was made lies in a partial file";
+
 /// Signals that come closer together are one request.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
 
-/// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second stops at once.
-pub(super) fn on_interrupt() -> Result<Arc<AtomicBool>> {
+/// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second stops at once; `kept` says what
+/// there is then.
+pub(super) fn on_interrupt(kept: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     let mut first: Option<Instant> = None;
     ctrlc::set_handler(move || {
         // Some send one request twice: `timeout -s INT` to the program and to its process group.
-        let repeated = first.is_some_and(|first| first.elapsed() < SAME_REQUEST);
+        if first.is_some_and(|first| first.elapsed() < SAME_REQUEST) {
+            return;
+        }
         if asked.swap(true, Ordering::AcqRel) {
-            if repeated {
-                return;
-            }
             #[cfg(feature = "media")]
             super::keys::restore();
-            say("\nnst-stream: stopped at once; what was made lies in a partial file");
+            say(&format!("\nnst-stream: stopped at once; {kept}"));
             // Not std's exit: C++ destructors would run under the feet of working threads.
             signal_hook::low_level::exit(130);
         }

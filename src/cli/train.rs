@@ -12,10 +12,10 @@ use bar::Bar;
 use numbers::Numbers;
 
 use super::{Outcome, UsageError};
-use crate::engine::device::{DeviceChoice, resolve};
+use crate::engine::device::{Device, DeviceChoice, resolve};
 use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::train::dataset::Dataset;
-use crate::train::recipe::{Recipe, StyleSource};
+use crate::train::recipe::{Preset, Recipe, StyleSource};
 use crate::train::run::{Config, Watcher, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
 
@@ -98,7 +98,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         run.recipe.styles = styles(args);
     }
     run.recipe.check().map_err(UsageError)?;
-    let stop = super::stream::on_interrupt()?;
+    let stop = super::stream::on_interrupt("its checkpoints are kept")?;
     let config = Config {
         folder: folder.clone(),
         resume: args.resume.is_some(),
@@ -107,8 +107,6 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         threads: args.threads.map(usize::from),
         preview_every: args.preview_every,
         checkpoint_every: args.checkpoint_every,
-        licence: args.licence.clone(),
-        credit: args.credit.clone(),
         run,
     };
     let trained = train(&config, &stop, &mut bar);
@@ -130,12 +128,15 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A run whose photos or model have another place by now.
+/// A run whose files have another place by now, or whose model is to say something else.
 fn moved(args: &TrainArgs, run: RunFile) -> RunFile {
     let place = |given: &Option<PathBuf>, was| given.as_deref().map_or(was, anywhere);
     RunFile {
         dataset: place(&args.dataset, run.dataset),
         output: place(&args.output, run.output),
+        vgg: args.vgg.as_deref().map(anywhere).or(run.vgg),
+        licence: args.licence.clone().or(run.licence),
+        credit: args.credit.clone().or(run.credit),
         ..run
     }
 }
@@ -162,13 +163,16 @@ fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
         return Err(UsageError(format!("--output {shown}: a model's name ends in .pt")).into());
     }
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
+    let preset = args.numbers.recipe.unwrap_or(Preset::Default);
     let run = RunFile {
         dataset: anywhere(args.dataset.as_deref().unwrap_or(Path::new(""))),
         photos: 0,
         output: anywhere(&output),
         vgg: args.vgg.as_deref().map(anywhere),
+        licence: args.licence.clone(),
+        credit: args.credit.clone(),
         previews: args.previews.iter().map(|path| anywhere(path)).collect(),
-        recipe: Recipe::preset(args.numbers.recipe, styles(args)),
+        recipe: Recipe::preset(preset, styles(args)),
     };
     Ok((run, folder))
 }
@@ -178,7 +182,7 @@ fn finish(
     args: &TrainArgs,
     run: &mut RunFile,
     photos: &Dataset,
-    device: crate::engine::device::Device,
+    device: Device,
     bar: &mut Bar,
 ) -> Result<()> {
     run.photos = photos.len();
@@ -197,7 +201,7 @@ fn finish(
             precision
         }
     };
-    run.recipe.precision = precision.to_string();
+    run.recipe.precision = precision;
     if run.previews.is_empty() {
         run.previews = choose_previews(photos, run.recipe.seed, 4);
     }
@@ -225,17 +229,16 @@ mod tests {
             --image-size 128 --batch 3 --epochs 2 --optimizer rmsprop --learning-rate 0.1 \
             --decay 0.5 --seed 9 --noise 1 --augment true --width 8 --residual-blocks 2 \
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \
-            --styles-separate --init mosaic";
+            --styles-separate --init mosaic --precision bf16";
         let args = Only::parse_from(text.split_whitespace()).train;
-        let mut recipe = Recipe::preset(args.numbers.recipe, args.styles.clone());
+        let mut recipe = Recipe::preset(Preset::Johnson, args.styles.clone());
         let before = toml::Table::try_from(&recipe).unwrap();
         args.numbers.apply(&mut recipe, 100);
         assert_eq!(recipe.steps, 67);
         let after = toml::Table::try_from(&recipe).unwrap();
         let same: Vec<&String> =
             before.keys().filter(|k| before.get(*k) == after.get(*k)).collect();
-        let fixed =
-            ["preset", "content_factor", "style_factor", "loss_network", "precision", "styles"];
+        let fixed = ["preset", "content_factor", "style_factor", "loss_network", "styles"];
         assert!(same.iter().all(|name| fixed.contains(&name.as_str())), "{same:?}");
     }
 

@@ -134,7 +134,7 @@ pub(super) struct InstanceNorm {
 }
 
 /// Added to the variance, as published.
-const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 
 impl InstanceNorm {
     /// `weight` and `bias`: channels, or styles × channels, in single precision on the CPU. Of

@@ -27,6 +27,7 @@ use tch::{TchError, Tensor};
 use crate::stylizer::StylizeError;
 
 pub(crate) use guard::guarded;
+pub(crate) use layers::EPSILON;
 pub use layers::{channels_last, pad_reflect};
 
 /// libtorch's words in one line: its C++ stack and source lines are of no use to a user.

@@ -18,10 +18,10 @@ use crate::stylizer::StylizeError;
 
 /// Subtracted from the last bias in half precisions and added in single: results about 0 keep one
 /// bit more than results about 128.
-const MIDDLE: f64 = 127.5;
+pub(crate) const MIDDLE: f64 = 127.5;
 
 /// Levels that tanh reaches to either side of the middle.
-const TANH_SCALE: f64 = 150.0;
+pub(crate) const TANH_SCALE: f64 = 150.0;
 
 /// What width and height are padded to a multiple of: the network halves them twice.
 pub(super) const MULTIPLE: i64 = 4;

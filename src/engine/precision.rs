@@ -7,7 +7,8 @@ use super::device::{Device, DeviceError, cpu_has_bf16};
 
 /// Arithmetic of the network's convolutions. Statistics of the instance norms are taken in single
 /// precision in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single: 24 bits of mantissa.
     Fp32,

@@ -57,7 +57,6 @@ pub enum DatasetError {
 /// The photographs of a folder and all folders in it.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    folder: PathBuf,
     files: Arc<[PathBuf]>,
 }
 
@@ -92,12 +91,7 @@ impl Dataset {
         if found < batch.max(1) {
             return Err(DatasetError::TooFew { folder: folder.to_owned(), found, batch });
         }
-        Ok(Dataset { folder: folder.to_owned(), files: files.into() })
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Dataset { files: files.into() })
     }
 
     /// How many photographs there are.

@@ -1,21 +1,23 @@
 //! Figures that say how good a model is, the same for every model: on photos and style at 384 pixels,
 //! with equal weights of layers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use image::RgbImage;
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use tch::{Kind, TchError, Tensor};
 
 use super::dataset::{Dataset, resized};
-use super::loss::{LossTerms, Losses};
-use super::preview::{to_picture, to_tensor};
+use super::loss::{Losses, differences};
+use super::preview::{save_columns, to_picture, to_tensor};
 use super::random::generator;
 use super::recipe::{Preset, Recipe};
 use super::vgg::Vgg;
 use crate::engine::model::Model;
+use crate::engine::model_file::Padding;
 use crate::engine::network::luma;
+use crate::engine::{guarded, words};
+use crate::picture::format_for_output;
 
 /// Shorter side of photos and style, pixels.
 const SIZE: u32 = 384;
@@ -80,12 +82,31 @@ pub fn evaluate(
     style: &Path,
     images: &Path,
     sheet: Option<&Path>,
+    progress: impl FnMut(usize, usize),
+) -> Result<Evaluation> {
+    if let Some(sheet) = sheet {
+        let shown = sheet.display();
+        let known = format_for_output(sheet);
+        known.with_context(|| format!("--sheet {shown}: its name must end in .png or .jpg"))?;
+    }
+    let measured = guarded(|| measure(model, style, images, sheet, progress), anyhow::Error::from);
+    measured.map_err(|error| match error.downcast_ref::<TchError>() {
+        Some(torch) => anyhow!("cannot measure: {}", words(torch)),
+        None => error,
+    })
+}
+
+fn measure(
+    model: &Model,
+    style: &Path,
+    images: &Path,
+    sheet: Option<&Path>,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Evaluation> {
     let photos = Dataset::open(images, 1)?;
     let device = model.device().torch();
-    let losses = equal_losses(Vgg::shipped(device, Kind::Float)?);
     let style = to_tensor(&resized(style, SIZE)?)?.f_to_device(device)?;
+    let losses = equal_losses(Vgg::shipped(device, Kind::Float)?);
     let target = losses.style_target(&[(style, 1.0)])?;
     let per_photo = PIECES.div_ceil(photos.len());
     let total = photos.len() * (1 + per_photo);
@@ -124,17 +145,23 @@ pub fn evaluate(
         }
     }
     if let Some(path) = sheet {
-        save_sheet(&rows, path)?;
+        let (photos, painted) = rows.into_iter().unzip();
+        save_columns(&[("photo", photos), ("painted", painted)], path)?;
     }
     Ok(Evaluation { mean: mean(&evaluation), border: rings.border(), photos: evaluation })
 }
 
-/// Losses with every weight 1, so that figures of different recipes can be compared.
+/// Every weight 1 and borders as everybody measures them, so that figures of different recipes can
+/// be compared.
 fn equal_losses(vgg: Vgg) -> Losses {
-    let recipe = Recipe::preset(Preset::Default, Vec::new());
-    let weights = LossTerms { content: 1.0, style: 1.0, tv: 1.0 };
-    let (content, style) = (recipe.content_layers, recipe.style_layers);
-    Losses::new(vgg, content, style, weights, recipe.style_form, recipe.tv_form)
+    let recipe = Recipe {
+        content_weight: 1.0,
+        style_weight: 1.0,
+        tv_weight: 1.0,
+        loss_padding: Padding::Zero,
+        ..Recipe::preset(Preset::Default, Vec::new())
+    };
+    Losses::new(vgg, &recipe)
 }
 
 /// The picture that is seen: clamped.
@@ -156,17 +183,9 @@ fn mean(all: &[(String, Figures)]) -> Figures {
     }
 }
 
-/// Differences to the neighbours below and to the right.
-fn differences(x: &Tensor) -> Result<(Tensor, Tensor), TchError> {
-    let (_, _, height, width) = x.size4()?;
-    let down = x.f_narrow(2, 1, height - 1)?.f_sub(&x.f_narrow(2, 0, height - 1)?)?;
-    let right = x.f_narrow(3, 1, width - 1)?.f_sub(&x.f_narrow(3, 0, width - 1)?)?;
-    Ok((down.f_abs()?, right.f_abs()?))
-}
-
 fn variation(y: &Tensor) -> Result<f64, TchError> {
     let (down, right) = differences(y)?;
-    let mean = |t: Tensor| t.f_mean(Kind::Double)?.f_double_value(&[]);
+    let mean = |t: Tensor| t.f_abs()?.f_mean(Kind::Double)?.f_double_value(&[]);
     Ok((mean(down)? + mean(right)?) / 2.0)
 }
 
@@ -175,7 +194,7 @@ fn gradients(x: &Tensor) -> Result<Tensor, TchError> {
     let luma = luma(x)?.f_narrow(1, 0, 1)?;
     let pool = [POOL, POOL];
     let (down, right) = differences(&luma.f_avg_pool2d(pool, pool, [0, 0], false, false, None)?)?;
-    Tensor::f_cat(&[down.f_reshape([-1])?, right.f_reshape([-1])?], 0)
+    Tensor::f_cat(&[down.f_reshape([-1])?, right.f_reshape([-1])?], 0)?.f_abs()
 }
 
 /// Pearson's correlation of two tensors' values.
@@ -202,8 +221,7 @@ fn piece_of(x: &Tensor, photo: usize, number: usize) -> Result<Tensor, TchError>
         (part * length as f64) as i64
     };
     let (y, left) = (place(height, STEPS[0]), place(width, STEPS[1]));
-    let (h, w) = (PIECE.min(height / RING * RING), PIECE.min(width / RING * RING));
-    x.f_roll([-y, -left], [2, 3])?.f_narrow(2, 0, h)?.f_narrow(3, 0, w)
+    x.f_roll([-y, -left], [2, 3])?.f_narrow(2, 0, PIECE)?.f_narrow(3, 0, PIECE)
 }
 
 /// Sums over pieces.
@@ -254,26 +272,6 @@ fn ring(x: &Tensor) -> Result<[f64; 4], TchError> {
     let ((ring_mean, inner_mean), (ring_texture, inner_texture)) =
         (parts(&means)?, parts(&deviations)?);
     Ok([ring_mean, inner_mean, ring_texture, inner_texture])
-}
-
-/// Each photo beside what was made of it.
-fn save_sheet(rows: &[(RgbImage, RgbImage)], path: &Path) -> Result<()> {
-    let (photos, painted): (Vec<_>, Vec<_>) = rows.iter().cloned().unzip();
-    super::preview::save_columns(&[("photo", photos), ("painted", painted)], path)
-}
-
-/// Checks that measuring is possible before it begins.
-///
-/// # Errors
-/// When the style is no picture, or the sheet's name has no known ending.
-pub fn check(style: &Path, sheet: Option<&PathBuf>) -> Result<()> {
-    ensure!(style.exists(), "cannot read the style '{}': there is no such file", style.display());
-    if let Some(sheet) = sheet {
-        crate::picture::format_for_output(sheet).with_context(|| {
-            format!("--sheet {}: its name must end in .png or .jpg", sheet.display())
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

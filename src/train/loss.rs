@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
-use super::recipe::{LayerWeight, StyleForm, TvForm};
+use super::recipe::{LayerWeight, Recipe, StyleForm, TvForm};
 use super::vgg::{Layer, Vgg};
 
 /// Values of the terms, each times its weight, averaged over the pictures of a batch.
@@ -72,24 +72,25 @@ pub struct Losses {
 pub struct StyleTarget(Vec<Tensor>);
 
 impl Losses {
-    /// Losses with these layers and weights. `weights` are those of the three terms.
-    pub fn new(
-        vgg: Vgg,
-        content: Vec<LayerWeight>,
-        style: Vec<LayerWeight>,
-        weights: LossTerms,
-        style_form: StyleForm,
-        tv_form: TvForm,
-    ) -> Self {
+    /// The losses of a recipe, measured with this network.
+    pub fn new(vgg: Vgg, recipe: &Recipe) -> Self {
+        let (content, style) = (recipe.content_layers.clone(), recipe.style_layers.clone());
         let mut layers: Vec<Layer> = content.iter().chain(&style).map(|l| l.layer).collect();
         layers.sort_unstable();
         layers.dedup();
-        Losses { vgg, content, style, weights, style_form, tv_form, layers }
-    }
-
-    /// The loss network.
-    pub fn vgg(&self) -> &Vgg {
-        &self.vgg
+        Losses {
+            vgg: vgg.with_padding(recipe.loss_padding),
+            content,
+            style,
+            weights: LossTerms {
+                content: recipe.content_weight * recipe.content_factor,
+                style: recipe.style_weight * recipe.style_factor,
+                tv: recipe.tv_weight,
+            },
+            style_form: recipe.style_form,
+            tv_form: recipe.tv_form,
+            layers,
+        }
     }
 
     /// Gram matrices of style pictures (each 1 × 3 × height × width, RGB 0–255), averaged with
@@ -180,11 +181,18 @@ impl Losses {
     }
 }
 
-/// Total variation of pictures, a sum over each one's pixels and channels, averaged over the batch.
-fn total_variation(y: &Tensor, form: TvForm) -> Result<Tensor, TchError> {
-    let (batch, _, height, width) = y.size4()?;
+/// What each pixel but the last of a column, of a row, lacks of its neighbour below, to the right.
+pub(super) fn differences(y: &Tensor) -> Result<(Tensor, Tensor), TchError> {
+    let (_, _, height, width) = y.size4()?;
     let down = y.f_narrow(2, 1, height - 1)?.f_sub(&y.f_narrow(2, 0, height - 1)?)?;
     let right = y.f_narrow(3, 1, width - 1)?.f_sub(&y.f_narrow(3, 0, width - 1)?)?;
+    Ok((down, right))
+}
+
+/// Total variation of pictures, a sum over each one's pixels and channels, averaged over the batch.
+fn total_variation(y: &Tensor, form: TvForm) -> Result<Tensor, TchError> {
+    let (down, right) = differences(y)?;
+    let batch = y.size4()?.0;
     let sum = |d: Tensor| match form {
         TvForm::Absolute => d.f_abs()?.f_sum(Kind::Float),
         TvForm::Squared => d.f_square()?.f_sum(Kind::Float)?.f_mul_scalar(0.5),

@@ -14,17 +14,12 @@ use crate::engine::model_file::{
     Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
     Upsampling,
 };
-use crate::engine::network::luma;
-use crate::engine::{channels_last, pad_reflect};
+use crate::engine::network::{MIDDLE, TANH_SCALE, luma};
+use crate::engine::{EPSILON, channels_last, pad_reflect};
 
 /// Levels of RGB that a change of 1 in the last convolution's result makes.
 const OUTPUT_SCALE: f64 = 64.0;
-/// Levels of RGB that tanh reaches to either side of the middle (Johnson et al. 2016).
-const TANH_SCALE: f64 = 150.0;
-const MIDDLE: f64 = 127.5;
 const WHITE: f64 = 255.0;
-/// Added to variances, as published.
-const EPSILON: f64 = 1e-5;
 /// How fast running statistics of batch norms follow, as PyTorch's default.
 const MOMENTUM: f64 = 0.1;
 

@@ -34,7 +34,7 @@ pub(super) fn enough_memory(config: &Config) -> Result<()> {
     ensure!(
         needed <= free,
         "not enough memory: training on pieces of {0}×{0} pixels needs about {1:.1} GB, {2:.1} GB \
-         are free; lower --image-size, --style-size{3}",
+         are free; lower --image-size or --style-size{3}",
         recipe.image_size,
         needed / 1e9,
         free / 1e9,
@@ -71,10 +71,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
 pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
     let recipe = &config.run.recipe;
     let device = config.device.torch();
-    let kind = match recipe.precision.as_str() {
-        "bf16" => Kind::BFloat16,
-        _ => Kind::Float,
-    };
+    let kind = recipe.precision.kind();
     let vgg = match &config.run.vgg {
         Some(path) => Vgg::open(path, device, kind)?,
         None => Vgg::shipped(device, kind)?,

@@ -10,7 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::vgg::{Layer, Release};
-use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::precision::Precision;
 
 /// A layer of the loss network and its weight within a term.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,7 +168,7 @@ pub struct Recipe {
     /// Where all randomness comes from.
     pub seed: u64,
     /// Standard deviation of the noise on the network's input, levels of 255: each photo gets a
-    /// random amount up to this. It gives even skies texture.
+    /// random amount up to this.
     pub noise: f64,
     /// Pieces of photos at random places and scales, and mirrored; else the middle of each.
     pub augment: bool,
@@ -188,7 +189,7 @@ pub struct Recipe {
     /// One network with a style for each picture, instead of one style made of all.
     pub styles_separate: bool,
     /// Arithmetic of the convolutions.
-    pub precision: String,
+    pub precision: Precision,
     /// The style pictures.
     pub styles: Vec<StyleSource>,
     /// The model it started from, if not from random weights.
@@ -231,12 +232,16 @@ impl Recipe {
                 return Err(format!("--{name} {value}: expected a number from 0"));
             }
         }
+        if !(0.0..=1.0).contains(&self.decay) {
+            return Err(format!("--decay {}: expected 0 to 1", self.decay));
+        }
         let whole = [
             ("batch", self.batch as u64, 1, 1024),
             ("steps", self.steps, 1, 100_000_000),
             ("image-size", self.image_size.into(), 32, 4096),
             ("style-size", self.style_size.into(), 32, 8192),
-            ("width", self.width.unsigned_abs(), 1, 1024),
+            ("width", u64::try_from(self.width).unwrap_or(0), 1, 1024),
+            ("residual-blocks", self.residual_blocks as u64, 0, Architecture::MAX_BLOCKS as u64),
         ];
         for (name, value, least, most) in whole {
             if !(least..=most).contains(&value) {
@@ -331,5 +336,9 @@ mod tests {
         assert_eq!(bad.check().unwrap_err(), "--batch 0: expected 1 to 1024");
         let bad = Recipe { style_weight: f64::NAN, ..recipe(Preset::Default) };
         assert!(bad.check().unwrap_err().starts_with("--style-weight NaN"));
+        let bad = Recipe { width: -8, ..recipe(Preset::Default) };
+        assert!(bad.check().unwrap_err().starts_with("--width 0"));
+        let bad = Recipe { decay: 2.0, ..recipe(Preset::Default) };
+        assert_eq!(bad.check().unwrap_err(), "--decay 2: expected 0 to 1");
     }
 }

@@ -40,10 +40,6 @@ pub struct Config {
     pub preview_every: u64,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
-    /// Licence of the model, an SPDX expression.
-    pub licence: Option<String>,
-    /// Whom to name.
-    pub credit: Option<String>,
 }
 
 /// How a run stands after a step.
@@ -90,14 +86,18 @@ const DIVERGED: f64 = 100.0;
 /// # Errors
 /// One line for the user. What was made so far stays in the run's folder.
 pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<Trained> {
+    let trained = guarded(|| run(config, stop, watcher), anyhow::Error::from);
+    trained.map_err(|error| in_words(error, &config.run.recipe))
+}
+
+fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<Trained> {
     let RunFile { recipe, dataset, output, previews, .. } = &config.run;
     set_threads(config.threads);
     let photos = Dataset::open(dataset, recipe.batch)?;
     writable(output, config.overwrite || config.resume)?;
     enough_memory(config)?;
     let previews = Previews::open(previews)?;
-    let trainer = guarded(|| open_trainer(config), anyhow::Error::from);
-    let mut trainer = trainer.map_err(|error| in_words(error, recipe))?;
+    let mut trainer = open_trainer(config)?;
     let mut done = 0;
     let mut folder = if config.resume {
         done = restore(config, &trainer, watcher)?;
@@ -122,9 +122,7 @@ pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> R
     while done < recipe.steps && !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         let pieces = (0..recipe.batch).map(|_| loader.piece()).collect::<Result<Vec<_>, _>>()?;
-        let step = guarded(|| trainer.step(done, &pieces), |error| error);
-        let step = step.map_err(|error| in_words(error.into(), recipe));
-        let terms = step.inspect_err(|_| drop(folder.draw()))?;
+        let terms = trainer.step(done, &pieces).inspect_err(|_| drop(folder.draw()))?;
         let smoothed = follow(&mut smooth, &terms);
         let start = *start.get_or_insert(smoothed.total());
         if !terms.is_finite() || smoothed.total() > DIVERGED * start {
@@ -256,7 +254,7 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
 
 /// What the model says about itself.
 fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description {
-    let RunFile { recipe, dataset, output, .. } = &config.run;
+    let RunFile { recipe, dataset, output, licence, credit, .. } = &config.run;
     let name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let styles: Vec<String> = recipe.styles.iter().map(|style| style.name()).collect();
     let data = dataset.file_name().unwrap_or(dataset.as_os_str()).to_string_lossy();
@@ -275,8 +273,8 @@ fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description
     Description {
         styles: if recipe.styles_separate { styles } else { vec![styles.join(" + ")] },
         recipe: Some(facts),
-        licence: config.licence.clone(),
-        credit: config.credit.clone(),
+        licence: licence.clone(),
+        credit: credit.clone(),
         source: Some(format!("trained by nst-stream {}", env!("CARGO_PKG_VERSION"))),
         ..Description::new(name, architecture(recipe))
     }

@@ -36,6 +36,12 @@ pub struct RunFile {
     /// The loss network, when it is not the shipped one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vgg: Option<PathBuf>,
+    /// Licence of the model, an SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+    /// Whom the model names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<String>,
     /// Photos of the previews.
     pub previews: Vec<PathBuf>,
     /// Everything else.
@@ -231,6 +237,8 @@ mod tests {
             photos: 3,
             output: "a.pt".into(),
             vgg: None,
+            licence: None,
+            credit: None,
             previews: Vec::new(),
             recipe: Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()]),
         }

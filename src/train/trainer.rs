@@ -41,14 +41,7 @@ impl Trainer {
             Some(model) => TrainNetwork::from_model(model, device, kind)?,
             None => TrainNetwork::random(architecture(recipe), recipe.seed, device, kind)?,
         };
-        let weights = LossTerms {
-            content: recipe.content_weight * recipe.content_factor,
-            style: recipe.style_weight * recipe.style_factor,
-            tv: recipe.tv_weight,
-        };
-        let (content, style) = (recipe.content_layers.clone(), recipe.style_layers.clone());
-        let vgg = vgg.with_padding(recipe.loss_padding);
-        let losses = Losses::new(vgg, content, style, weights, recipe.style_form, recipe.tv_form);
+        let losses = Losses::new(vgg, recipe);
         let mut pictures = Vec::new();
         for (picture, source) in styles.iter().zip(&recipe.styles) {
             let picture = picture.f_to_device(device)?;
@@ -71,11 +64,6 @@ impl Trainer {
     /// What is remembered of gradients.
     pub fn optimizer(&self) -> &OptimizerState {
         &self.optimizer
-    }
-
-    /// What is minimized.
-    pub fn losses(&self) -> &Losses {
-        &self.losses
     }
 
     /// One step on a batch of pieces; `step` counts from 0. Returns the batch's loss terms, from

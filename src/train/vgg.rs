@@ -58,11 +58,6 @@ impl Layer {
     pub fn channels(self) -> i64 {
         CONVOLUTIONS[self as usize].3[0]
     }
-
-    /// How many times width and height were halved before it.
-    pub fn halvings(self) -> u32 {
-        CONVOLUTIONS[..=self as usize].iter().filter(|c| pools_before(c.0)).count() as u32
-    }
 }
 
 impl fmt::Display for Layer {
@@ -295,7 +290,6 @@ mod tests {
         assert_eq!(Layer::Relu2_2.to_string(), "relu2_2");
         assert_eq!("relu4_3".parse(), Ok(Layer::Relu4_3));
         assert!("relu5_1".parse::<Layer>().is_err());
-        assert_eq!((Layer::Relu1_2.halvings(), Layer::Relu4_3.halvings()), (0, 3));
     }
 
     #[test]

@@ -105,17 +105,8 @@ impl Camera {
                 stop_after_some_seconds(&sound, Arc::clone(&returns));
             }
         });
-        if let Some((user, password)) = user {
-            let auth = server::RTSPAuth::new();
-            let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
-            auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
-            server.set_auth(Some(&auth));
-            factory.add_role_from_structure(
-                &gst::Structure::builder("user")
-                    .field("media.factory.access", true)
-                    .field("media.factory.construct", true)
-                    .build(),
-            );
+        if let Some(user) = user {
+            ask_for(user, &server, &factory);
         }
         server.mount_points().unwrap().add_factory("/cam", factory);
         let main = glib::MainLoop::new(Some(&context), false);
@@ -152,4 +143,22 @@ impl Drop for Camera {
         self.main.quit();
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
+}
+
+/// Lets nobody in but this user, with this password.
+pub fn ask_for(
+    (user, password): (&str, &str),
+    server: &server::RTSPServer,
+    factory: &server::RTSPMediaFactory,
+) {
+    let auth = server::RTSPAuth::new();
+    let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
+    auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
+    server.set_auth(Some(&auth));
+    factory.add_role_from_structure(
+        &gst::Structure::builder("user")
+            .field("media.factory.access", true)
+            .field("media.factory.construct", true)
+            .build(),
+    );
 }

@@ -55,17 +55,8 @@ impl MediaServer {
                 });
             }
         });
-        if let Some((user, password)) = user {
-            let auth = server::RTSPAuth::new();
-            let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
-            auth.add_basic(&server::RTSPAuth::make_basic(user, password), &token);
-            server.set_auth(Some(&auth));
-            factory.add_role_from_structure(
-                &gst::Structure::builder("user")
-                    .field("media.factory.access", true)
-                    .field("media.factory.construct", true)
-                    .build(),
-            );
+        if let Some(user) = user {
+            super::camera::ask_for(user, &server, &factory);
         }
         server.mount_points().unwrap().add_factory("/art", factory);
         let clients: Arc<AtomicUsize> = Arc::default();

@@ -1,7 +1,8 @@
 //! Losses and gradients equal those of PyTorch: scripts/train_reference.py wrote the numbers.
 
-use nst_stream::train::loss::{LossTerms, Losses};
-use nst_stream::train::recipe::{LayerWeight, StyleForm, TvForm};
+use nst_stream::engine::model_file::Padding;
+use nst_stream::train::loss::Losses;
+use nst_stream::train::recipe::{LayerWeight, Preset, Recipe, StyleForm, TvForm};
 use nst_stream::train::vgg::{Layer, Vgg};
 use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
@@ -43,27 +44,42 @@ fn compare(name: &str, losses: &Losses) {
 
 const STYLE: [Layer; 4] = [Layer::Relu1_2, Layer::Relu2_2, Layer::Relu3_3, Layer::Relu4_3];
 
+fn losses(
+    content: &[(Layer, f64)],
+    style: &[(Layer, f64)],
+    weights: [f64; 3],
+    (style_form, tv_form): (StyleForm, TvForm),
+) -> Losses {
+    let [content_weight, style_weight, tv_weight] = weights;
+    let recipe = Recipe {
+        content_layers: layers(content),
+        style_layers: layers(style),
+        content_weight,
+        style_weight,
+        tv_weight,
+        style_form,
+        tv_form,
+        loss_padding: Padding::Zero,
+        ..Recipe::preset(Preset::Default, Vec::new())
+    };
+    Losses::new(Vgg::shipped(Device::Cpu, Kind::Float).unwrap(), &recipe)
+}
+
 #[test]
 fn losses_and_gradients_are_those_of_pytorch_for_a_batch_that_is_not_square() {
-    let vgg = Vgg::shipped(Device::Cpu, Kind::Float).unwrap();
-    let style = layers(&STYLE.map(|layer| (layer, 1.0)));
-    let content = layers(&[(Layer::Relu2_2, 1.0)]);
-    let weights = LossTerms { content: 5.0, style: 10.0, tv: 10.0 };
-    let losses = Losses::new(vgg, content, style, weights, StyleForm::Mean, TvForm::Absolute);
-    compare("mean", &losses);
+    let forms = (StyleForm::Mean, TvForm::Absolute);
+    let style = STYLE.map(|layer| (layer, 1.0));
+    compare("mean", &losses(&[(Layer::Relu2_2, 1.0)], &style, [5.0, 10.0, 10.0], forms));
 }
 
 #[test]
 fn the_papers_own_formula_is_that_of_pytorch_too() {
-    let vgg = Vgg::shipped(Device::Cpu, Kind::Float).unwrap();
-    let style = layers(&[
+    let style = [
         (Layer::Relu1_2, 0.25),
         (Layer::Relu2_2, 1.0),
         (Layer::Relu3_3, 2.0),
         (Layer::Relu4_3, 0.5),
-    ]);
-    let content = layers(&[(Layer::Relu3_3, 1.0)]);
-    let weights = LossTerms { content: 2.0, style: 1e-3, tv: 0.5 };
-    let losses = Losses::new(vgg, content, style, weights, StyleForm::Paper, TvForm::Squared);
-    compare("paper", &losses);
+    ];
+    let forms = (StyleForm::Paper, TvForm::Squared);
+    compare("paper", &losses(&[(Layer::Relu3_3, 1.0)], &style, [2.0, 1e-3, 0.5], forms));
 }

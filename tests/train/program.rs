@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use nst_stream::engine::model_file::ModelFile;
 
-use crate::{photos, style};
+use crate::{common, photos, style};
 
 fn nst(folder: &Path, args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nst-stream"));
+    let mut command = common::nst();
     command.current_dir(folder).args(args.split_whitespace());
     command
 }
@@ -92,6 +92,9 @@ fn ctrl_c_writes_a_checkpoint_and_resume_goes_on() {
     let said = stderr(&other);
     assert_eq!(code(&other), 1, "{said}");
     assert!(said.contains("another recipe: its style-weight is 10.0, not 3.0"), "{said}");
+    let other = nst(folder.path(), "train --resume a.run --recipe paper").output().unwrap();
+    let said = stderr(&other);
+    assert!(said.contains("its preset is \"default\", not \"paper\""), "{said}");
     // From another folder: the run knows where its files are.
     let run = folder.path().join("a.run");
     child =

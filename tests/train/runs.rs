@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nst_stream::engine::device::Device;
 use nst_stream::engine::model_file::{ModelFile, Normalization, OutputLayer, Upsampling};
+use nst_stream::engine::precision::Precision;
 use nst_stream::train::recipe::{Optimizer, Preset, Recipe, StyleSource};
 use nst_stream::train::run::{Config, Progress, Trained, Watcher, train};
 use nst_stream::train::run_folder::{Row, RunFile, read_losses};
@@ -42,6 +43,8 @@ fn config(folder: &Path, recipe: Recipe) -> Config {
             photos: 6,
             output: folder.join("a.pt"),
             vgg: None,
+            licence: Some("MIT".to_owned()),
+            credit: None,
             previews: vec![folder.join("photos/0.png")],
             recipe,
         },
@@ -52,8 +55,6 @@ fn config(folder: &Path, recipe: Recipe) -> Config {
         threads: Some(1),
         preview_every: 10,
         checkpoint_every: 10,
-        licence: Some("MIT".to_owned()),
-        credit: None,
     }
 }
 
@@ -167,7 +168,7 @@ fn every_kind_of_network_trains_and_its_model_opens() {
         Recipe { luminance: true, ..base.clone() },
         Recipe { styles: two.clone(), ..base.clone() },
         Recipe { styles: two, styles_separate: true, ..base.clone() },
-        Recipe { precision: "bf16".to_owned(), ..base.clone() },
+        Recipe { precision: Precision::Bf16, ..base.clone() },
     ];
     for recipe in variants {
         let folder = tempfile::tempdir().unwrap();

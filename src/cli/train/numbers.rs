@@ -10,9 +10,9 @@ use crate::train::recipe::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, Tv
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub struct Numbers {
-    /// Published settings to start from: default, paper, pytorch or johnson.
-    #[arg(long, default_value = "default", value_name = "NAME")]
-    pub recipe: Preset,
+    /// Settings to start from: default, or those published by paper, pytorch or johnson.
+    #[arg(long, value_name = "NAME")]
+    pub recipe: Option<Preset>,
     /// Weight of the content loss.
     #[arg(long, value_name = "X")]
     content_weight: Option<f64>,
@@ -110,6 +110,7 @@ impl Numbers {
                 *place = given;
             }
         }
+        set(&mut recipe.preset, self.recipe);
         set(&mut recipe.content_weight, self.content_weight);
         set(&mut recipe.style_weight, self.style_weight);
         set(&mut recipe.tv_weight, self.tv_weight);
@@ -137,6 +138,9 @@ impl Numbers {
         }
         if !self.style_layers.is_empty() {
             recipe.style_layers.clone_from(&self.style_layers);
+        }
+        if let Some(PrecisionChoice::Exactly(precision)) = self.precision {
+            recipe.precision = precision;
         }
         if let Some(epochs) = self.epochs {
             recipe.steps = (epochs * photos as f64 / recipe.batch.max(1) as f64).ceil() as u64;

@@ -2,6 +2,7 @@
 
 use super::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
 use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::precision::Precision;
 use crate::train::vgg::{Layer, Release};
 
 /// Content and style layers of Johnson et al.
@@ -46,7 +47,7 @@ impl Recipe {
             padding: Padding::Reflect,
             luminance: false,
             styles_separate: false,
-            precision: "fp32".to_owned(),
+            precision: Precision::Fp32,
             styles,
             init: None,
         };
