@@ -119,6 +119,8 @@ pub struct Cut {
     pub augment: bool,
     /// Largest deviation of the noise on what the network sees, levels of 255.
     pub noise: f32,
+    /// Half of the photos are brightened or darkened, by up to so many stops.
+    pub exposure: f32,
     /// Seed of all that is random.
     pub seed: u64,
 }
@@ -243,7 +245,7 @@ fn decode(file: &Path) -> Result<RgbImage, PictureError> {
 impl Cut {
     /// Piece number `number` of the run, of this photograph.
     fn piece(self, photo: RgbImage, number: u64) -> Piece {
-        let photo = self.of(photo, number).into_raw();
+        let photo = self.exposed(self.of(photo, number).into_raw(), number);
         let noisy = (self.noise > 0.0).then(|| {
             let mut random = generator(self.seed, "noise", number);
             let amount = self.noise * random.f32();
@@ -255,6 +257,18 @@ impl Cut {
             noisy
         });
         Piece { photo, noisy }
+    }
+
+    /// Half of the pieces over- or underexposed. Bright ones lose what is in their skies: few photos
+    /// have large plain white areas, and a network that never saw any paints them in one colour.
+    fn exposed(self, mut photo: Vec<u8>, number: u64) -> Vec<u8> {
+        let mut random = generator(self.seed, "exposure", number);
+        if self.exposure > 0.0 && random.bool() {
+            let factor = (self.exposure * (2.0 * random.f32() - 1.0)).exp2();
+            // The cast clips at 255.
+            photo.iter_mut().for_each(|value| *value = (f32::from(*value) * factor).round() as u8);
+        }
+        photo
     }
 
     /// Its pixels.
@@ -303,7 +317,7 @@ pub fn resized(file: &Path, size: u32) -> Result<ImageBuffer<Rgb<u8>, Vec<u8>>, 
 mod tests {
     use super::*;
 
-    const CUT: Cut = Cut { size: 32, augment: true, noise: 6.0, seed: 1 };
+    const CUT: Cut = Cut { size: 32, augment: true, noise: 6.0, exposure: 1.0, seed: 1 };
 
     /// A folder of pictures in different formats, one of them grey, one damaged.
     fn folder() -> tempfile::TempDir {
@@ -381,6 +395,18 @@ mod tests {
         let dataset = Dataset::open(empty.path(), 1).unwrap();
         let error = Loader::new(&dataset, CUT, 0, 1).piece().unwrap_err().to_string();
         assert!(error.contains("no picture of the dataset can be decoded"), "{error}");
+    }
+
+    #[test]
+    fn half_of_the_photos_are_brighter_or_darker_by_up_to_a_stop() {
+        let factors: Vec<u8> = (0..200).map(|n| CUT.exposed(vec![100, 250], n)[0]).collect();
+        assert!(factors.iter().all(|value| (50..=200).contains(value)), "{factors:?}");
+        let same = factors.iter().filter(|&&value| value == 100).count();
+        let brighter = factors.iter().filter(|&&value| value > 100).count();
+        assert!((70..130).contains(&same) && (25..80).contains(&brighter), "{same} {brighter}");
+        let bright = (0..200).map(|n| CUT.exposed(vec![100, 250], n)).find(|p| p[0] > 150);
+        assert_eq!(bright.unwrap()[1], 255);
+        assert_eq!(Cut { exposure: 0.0, ..CUT }.exposed(vec![9, 99], 4), [9, 99]);
     }
 
     #[test]

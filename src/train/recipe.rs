@@ -170,6 +170,10 @@ pub struct Recipe {
     /// Standard deviation of the noise on the network's input, levels of 255: each photo gets a
     /// random amount up to this.
     pub noise: f64,
+    /// Half of the photos are over- or underexposed, by up to so many stops: the network and the
+    /// losses see them so.
+    #[serde(default)]
+    pub exposure: f64,
     /// Pieces of photos at random places and scales, and mirrored; else the middle of each.
     pub augment: bool,
     /// Channels after the first convolution; the two after it have twice and four times as many.
@@ -227,7 +231,9 @@ impl Recipe {
                 return Err(format!("--{name} {value}: expected a number above 0"));
             }
         }
-        for (name, value) in [("tv-weight", self.tv_weight), ("noise", self.noise)] {
+        let from_zero =
+            [("tv-weight", self.tv_weight), ("noise", self.noise), ("exposure", self.exposure)];
+        for (name, value) in from_zero {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(format!("--{name} {value}: expected a number from 0"));
             }

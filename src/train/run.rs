@@ -109,6 +109,7 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
         size: recipe.image_size,
         augment: recipe.augment,
         noise: recipe.noise as f32,
+        exposure: recipe.exposure as f32,
         seed: recipe.seed,
     };
     let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);

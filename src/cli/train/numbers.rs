@@ -64,6 +64,9 @@ pub struct Numbers {
     /// Largest deviation of noise on the network's input, levels of 255.
     #[arg(long, value_name = "X")]
     noise: Option<f64>,
+    /// Half of the photos are over- or underexposed, by up to so many stops.
+    #[arg(long, value_name = "STOPS")]
+    exposure: Option<f64>,
     /// Random pieces of photos, mirrored at random (true), or the middle of each (false).
     #[arg(long, value_name = "BOOL")]
     augment: Option<bool>,
@@ -125,6 +128,7 @@ impl Numbers {
         set(&mut recipe.decay, self.decay);
         set(&mut recipe.seed, self.seed);
         set(&mut recipe.noise, self.noise);
+        set(&mut recipe.exposure, self.exposure);
         set(&mut recipe.augment, self.augment);
         set(&mut recipe.width, self.width);
         set(&mut recipe.residual_blocks, self.residual_blocks);

@@ -38,6 +38,7 @@ impl Recipe {
             decay: 0.3,
             seed: 1,
             noise: 6.0,
+            exposure: 1.5,
             augment: true,
             width: 32,
             residual_blocks: 5,
@@ -54,6 +55,7 @@ impl Recipe {
         let published = Recipe {
             decay: 0.0,
             noise: 0.0,
+            exposure: 0.0,
             augment: false,
             loss_padding: Padding::Zero,
             ..start.clone()
