@@ -6,7 +6,7 @@ macro_rules! choice {
         $($(#[$what:meta])* $value:ident = $text:literal),+ $(,)?
     }) => {
         $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$what])* #[serde(rename = $text)] $value),+ }
 
         impl std::fmt::Display for $name {

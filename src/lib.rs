@@ -17,6 +17,8 @@ mod choice;
 
 pub mod batch;
 pub mod cli;
+pub mod cut_off;
+pub mod encoding;
 pub mod endpoint;
 pub mod engine;
 pub mod frame;

@@ -8,9 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up; a room may use those of a lower floor, and itself.
-const ROOMS: [(&str, u8); 15] = [
+const ROOMS: [(&str, u8); 17] = [
     ("choice", 0),
     ("frame", 0),
+    ("cut_off", 0),
+    ("encoding", 0),
     ("endpoint", 0),
     ("queue", 0),
     ("batch", 0),

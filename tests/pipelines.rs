@@ -31,9 +31,17 @@ fn every_description_parses_and_has_its_ends() {
             let end = if name == "source-audio" { "packets" } else { "frames" };
             pipeline.element(end).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
+        if name.starts_with("mux-") {
+            let frames =
+                std::fs::read_to_string(path.with_file_name("encode-file.pipeline")).unwrap();
+            Pipeline::parse(Role::Source, &format!("{frames}\n{text}"))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
         seen.push(name);
     }
-    for kind in ["source-file", "source-v4l2", "source-rtsp", "source-test", "sink-window"] {
+    for kind in
+        ["source-file", "source-v4l2", "source-rtsp", "source-test", "sink-window", "mux-webm"]
+    {
         assert!(seen.iter().any(|name| name == kind), "{kind} of {seen:?}");
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
+use nst_stream::encoding::Encoding;
 use nst_stream::frame::Frame;
 use nst_stream::span::Span;
 use nst_stream::stats::Summary;
@@ -26,7 +27,14 @@ impl Observer for Silent {
 }
 
 fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
-    VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None }
+    VideoJob {
+        input,
+        output,
+        span: Span::default(),
+        batch: 1,
+        encoding: Encoding::default(),
+        dump_dot: None,
+    }
 }
 
 fn identity(job: &VideoJob) -> Summary {

@@ -84,16 +84,18 @@ impl Clips {
     }
 
     /// The same decoding, encoding and muxing by `gst-launch-1.0`, sound copied: what one would
-    /// type by hand. Encoder and muxer are taken from the program's own pipeline.
+    /// type by hand. The encoder is set as the program sets it; the muxer is taken from its own
+    /// pipeline.
     pub fn gst_launch(&self, clip: &Clip) -> Command {
-        let file = manifest("pipelines/sink-mp4.pipeline");
+        let file = manifest("pipelines/mux-mp4.pipeline");
         let sink = std::fs::read_to_string(file).unwrap();
         let element = |name: &str| {
             let mut elements =
                 sink.lines().filter(|l| !l.starts_with('#')).flat_map(|l| l.split(" ! "));
             elements.find(|e| e.starts_with(name)).unwrap_or_else(|| panic!("no {name}")).to_owned()
         };
-        let (encode, mux) = (element("x264enc "), element("mp4mux "));
+        let encode = "x264enc pass=qual quantizer=20 speed-preset=medium";
+        let mux = element("mp4mux ");
         let input = format!("location={}", clip.path.display());
         let output = format!("location={}", self.gst_output().display());
         let decode =

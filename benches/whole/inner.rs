@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use nst_stream::encoding::Encoding;
 use nst_stream::engine::device::{self, Device};
 use nst_stream::engine::model::Model;
 use nst_stream::engine::precision::PrecisionChoice;
@@ -26,7 +27,14 @@ impl Observer for Silent {
 pub fn identity(input: &Path, output: &Path) {
     // As the program does: it also says how memory is kept.
     device::prepare();
-    let job = VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None };
+    let job = VideoJob {
+        input,
+        output,
+        span: Span::default(),
+        batch: 1,
+        encoding: Encoding::default(),
+        dump_dot: None,
+    };
     let stop = AtomicBool::new(false);
     let stats = Arc::default();
     let summary = stylize_video(&job, &mut Identity, &stop, &stats, &mut Silent).unwrap();

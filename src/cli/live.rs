@@ -100,6 +100,7 @@ pub(super) fn run(
             options: live.options(),
             adapt: live.adapt,
             overwrite: args.overwrite,
+            encoding: args.encoding.encoding(),
             dump_dot: args.dump_dot.clone(),
         },
     };

@@ -1,5 +1,6 @@
 //! The command line: arguments → a checked configuration; nothing else.
 
+mod encoding;
 mod evaluate;
 #[cfg(feature = "media")]
 mod keys;

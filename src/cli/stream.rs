@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::encoding::EncodingArgs;
 use super::progress::Reporter;
 use super::{Outcome, UsageError};
+use crate::encoding::Container;
 #[cfg(feature = "media")]
 use crate::endpoint::RtspUrl;
 use crate::endpoint::{Input, Output};
@@ -34,7 +36,7 @@ pub struct StreamArgs {
     #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
     #[cfg_attr(not(feature = "media"), arg(required = true))]
     input: Option<String>,
-    /// What to make: a file (.mp4 or .mkv, .png or .jpg for a picture), rtsp://ADDRESS:PORT/PATH to
+    /// What to make: a file (.mp4, .mov, .mkv or .webm, .png or .jpg for a picture), rtsp://ADDRESS:PORT/PATH to
     /// serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
     /// rtsp://127.0.0.1:8554/art]. Live, it may be given several times.
     #[arg(short, long = "output", value_name = "OUTPUT")]
@@ -45,6 +47,8 @@ pub struct StreamArgs {
     /// Replace the output if it is there already.
     #[arg(long)]
     pub(super) overwrite: bool,
+    #[command(flatten)]
+    pub(super) encoding: EncodingArgs,
     /// Keep the colours of the input: only its brightness is painted.
     #[arg(long)]
     preserve_color: bool,
@@ -200,12 +204,23 @@ impl StreamArgs {
             return usage("several models are for live sources: give one --model".to_owned());
         };
         let picture = picture::format_for_output(&output).is_some();
-        if !picture && !is_video_name(&output) {
-            return usage(format!(
-                "cannot write '{}': its name must end in .mp4 or .mkv, or in .png or .jpg for a \
-                 picture",
-                output.display()
-            ));
+        let encoding = self.encoding.encoding();
+        match (picture, Container::from_path(&output)) {
+            (true, _) => {
+                if let Some(option) = self.encoding.given() {
+                    return usage(format!("{option} is for video files"));
+                }
+            }
+            (false, None) => {
+                return usage(format!(
+                    "cannot write '{}': its name must end in {}, or in .png or .jpg for a picture",
+                    output.display(),
+                    Container::ENDINGS
+                ));
+            }
+            (false, Some(container)) => {
+                encoding.codec_in(container).map_err(|e| UsageError(format!("--codec: {e}")))?;
+            }
         }
         if self.preview.is_some() && !picture {
             return usage("--preview makes a picture: give an --output of .png or .jpg".to_owned());
@@ -232,14 +247,10 @@ impl StreamArgs {
             },
             span: Span { start: self.start, duration: self.duration },
             preview: self.preview,
+            encoding,
             dump_dot: self.dump_dot.clone(),
         })
     }
-}
-
-fn is_video_name(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    matches!(ending.as_deref(), Some("mp4" | "m4v" | "mkv"))
 }
 
 /// Also through links: what counts is the file, not its name.

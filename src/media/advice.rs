@@ -42,6 +42,12 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("", "Could not receive message", "the server does not answer as an RTSP server does"),
     ("", "Could not connect", "the connection to the server was lost"),
     // any
+    (
+        "contains no playable streams",
+        "",
+        "its index is missing, or nothing in it can be played; is it whole?",
+    ),
+    ("installation is missing a plug-in", "", "a decoder is missing; -vv says for what"),
     ("Internal data stream error", "not-negotiated", "its elements agree on no format"),
 ];
 

@@ -1,6 +1,5 @@
 //! Live frames and their sound → a file.
 
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +11,8 @@ use gstreamer_app as gst_app;
 use super::error::PipelineError;
 use super::live_audio::LiveAudio;
 use super::pipeline::Event;
-use super::sink::{Container, VideoSink};
-use super::video::VideoStream;
+use super::sink::{NewFile, VideoSink};
+use crate::encoding::{Container, Encoding};
 
 /// A muxer writes nothing of the picture until it knows what sound belongs to it. When the sound
 /// is further behind than this, matroskamux is told that there is none, and the picture goes on.
@@ -41,20 +40,16 @@ impl LiveFileSink {
     /// # Errors
     /// When an element is missing, or the file cannot be created.
     pub fn create(
-        path: &Path,
-        container: Container,
-        stream: &VideoStream,
+        file: NewFile,
         audio: Option<&LiveAudio>,
         first: Duration,
         number: usize,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
         let caps: Vec<_> = audio.iter().map(|audio| audio.caps().clone()).collect();
-        let sink = VideoSink::build(path, container, stream, &caps, number)?;
-        let encode = sink.pipeline.element("encode")?;
-        encode.set_property_from_str("speed-preset", "veryfast");
         // Looking ahead would hold back dozens of frames, minutes of them with a slow network.
-        encode.set_property_from_str("tune", "zerolatency");
+        let encoding = Encoding { live: true, ..*file.encoding };
+        let sink = VideoSink::build(NewFile { encoding: &encoding, ..file }, &caps, number)?;
         let waiting = sink.pipeline.element("waiting")?;
         waiting.set_property("max-size-buffers", 0u32);
         waiting.set_property("max-size-time", u64::try_from(WAITING.as_nanos()).unwrap_or(0));
@@ -68,7 +63,7 @@ impl LiveFileSink {
         }
         let mut sound = None;
         if let (Some(audio), Some(target)) = (audio, sink.targets.first()) {
-            let track = Arc::new(Sound::into(target, first, container));
+            let track = Arc::new(Sound::into(target, first, file.container));
             let taker = Arc::clone(&track);
             audio.send_to(move |packet| taker.packet(packet));
             sound = Some(track);
@@ -147,11 +142,11 @@ impl Known {
     fn keep_up_with(&mut self, now: Duration) -> Tell {
         let behind = now.saturating_sub(self.until);
         match self.container {
-            Container::Mkv if behind > GAP_AFTER => {
+            Container::Mkv | Container::WebM if behind > GAP_AFTER => {
                 self.until = now;
                 Tell::Gap
             }
-            Container::Mp4 if behind > END_AFTER && !self.ended => {
+            Container::Mp4 | Container::Mov if behind > END_AFTER && !self.ended => {
                 self.ended = true;
                 Tell::End
             }

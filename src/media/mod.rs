@@ -1,11 +1,11 @@
 //! The only room that knows GStreamer: files in, files out, and what can go wrong there.
 //!
-//! - [`source`]: a file → decoded frames
+//! - [`source`]: a file → decoded frames (`decoded`: what becomes of them)
 //! - [`audio`]: encoded audio tracks, copied
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
 //!   [`clock`] one clock for all pipelines of a live run
-//! - [`sink`]: frames and tracks → a file
+//! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
 //! - [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live, [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front
@@ -17,6 +17,8 @@
 mod advice;
 pub mod audio;
 pub mod clock;
+mod decoded;
+pub mod encoder;
 pub mod error;
 pub mod finalise;
 mod fit;

@@ -159,6 +159,24 @@ impl Pipeline {
         Err(PipelineError::new("pipeline", format!("nothing came within {} s", limit.as_secs())))
     }
 
+    /// Waits until everything went through to the last element.
+    ///
+    /// # Errors
+    /// The first error, or that the end did not come in time.
+    pub fn wait_end(&self, limit: Duration) -> Result<(), PipelineError> {
+        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+        let limit_ns = gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX);
+        let message = self.inner.bus().and_then(|b| b.timed_pop_filtered(limit_ns, &wanted));
+        match message.as_ref().map(|m| m.view()) {
+            Some(gst::MessageView::Error(error)) => Err(PipelineError::from_message(error)),
+            Some(_) => Ok(()),
+            None => {
+                let text = format!("it did not end within {} s", limit.as_secs());
+                Err(PipelineError::new("pipeline", text))
+            }
+        }
+    }
+
     /// The error that waits on the bus, a missing plugin before its consequences; messages before
     /// it are lost.
     pub(super) fn pending_error(&self) -> Option<PipelineError> {

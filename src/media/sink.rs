@@ -10,37 +10,38 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::audio::{AudioTrack, TrackLimit};
+use super::encoder::{Encoder, encoder};
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, Role};
 use super::source::Busy;
 use super::video::{VideoStream, buffer_from_frame};
+use crate::encoding::{Container, Encoding};
 use crate::frame::Frame;
 
-/// The containers that can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Container {
-    /// MPEG-4 part 14.
-    Mp4,
-    /// Matroska.
-    Mkv,
+/// Planes to what the encoder takes.
+const FRAMES: &str = include_str!("../../pipelines/encode-file.pipeline");
+
+/// From the encoder into the file.
+fn description(container: Container) -> &'static str {
+    match container {
+        Container::Mp4 => include_str!("../../pipelines/mux-mp4.pipeline"),
+        Container::Mov => include_str!("../../pipelines/mux-mov.pipeline"),
+        Container::Mkv => include_str!("../../pipelines/mux-mkv.pipeline"),
+        Container::WebM => include_str!("../../pipelines/mux-webm.pipeline"),
+    }
 }
 
-impl Container {
-    /// By the file name's ending, in any case.
-    pub fn from_path(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "mp4" | "m4v" => Some(Container::Mp4),
-            "mkv" => Some(Container::Mkv),
-            _ => None,
-        }
-    }
-
-    fn description(self) -> &'static str {
-        match self {
-            Container::Mp4 => include_str!("../../pipelines/sink-mp4.pipeline"),
-            Container::Mkv => include_str!("../../pipelines/sink-mkv.pipeline"),
-        }
-    }
+/// A file that is to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFile<'a> {
+    /// Where.
+    pub path: &'a Path,
+    /// What kind of file.
+    pub container: Container,
+    /// How its picture is compressed.
+    pub encoding: &'a Encoding,
+    /// What its frames are like.
+    pub stream: &'a VideoStream,
 }
 
 /// A file being written.
@@ -75,19 +76,17 @@ impl FrameInput {
 }
 
 impl VideoSink {
-    /// Starts a file for frames like `stream` and for copies of `tracks`.
+    /// Starts a file for frames, and for copies of `tracks`.
     ///
     /// # Errors
     /// When an element is missing, or the file cannot be created.
     pub fn create(
-        path: &Path,
-        container: Container,
-        stream: &VideoStream,
+        file: NewFile,
         tracks: Vec<AudioTrack>,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
         let caps: Vec<_> = tracks.iter().map(|track| track.caps().clone()).collect();
-        let mut sink = VideoSink::build(path, container, stream, &caps, 0)?;
+        let mut sink = VideoSink::build(file, &caps, 0)?;
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
         for (track, target) in tracks.iter().zip(&sink.targets) {
@@ -99,22 +98,23 @@ impl VideoSink {
 
     /// The elements, not yet running; events are of the output `number`.
     pub(super) fn build(
-        path: &Path,
-        container: Container,
-        stream: &VideoStream,
+        file: NewFile,
         tracks: &[gst::Caps],
         number: usize,
     ) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Sink(number), container.description())?;
+        let NewFile { path, container, encoding, stream } = file;
+        let codec = encoding.codec_in(container).map_err(|e| PipelineError::new("mux", e))?;
+        let text = format!("{FRAMES}\n{}", description(container));
+        let pipeline = Pipeline::parse(Role::Sink(number), &text)?;
+        let encoder = encoder(codec, encoding, stream)?;
+        insert(&pipeline, &encoder)?;
         pipeline.element("file")?.set_property("location", path);
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
         frames.set_caps(Some(&stream.caps()?));
-        if stream.framerate.is_none()
-            && let Some(pad) = pipeline.element("mux")?.static_pad("video_0")
+        if let Some(pad) = pipeline.element("mux")?.static_pad("video_0")
             && pad.has_property("trak-timescale")
         {
-            // Without a rate mp4mux counts in coarse steps; 90 kHz is what cameras and players use.
-            pad.set_property("trak-timescale", 90_000u32);
+            pad.set_property("trak-timescale", timescale(stream.framerate));
         }
         let busy = Busy::default();
         watch(&frames, &busy);
@@ -126,6 +126,12 @@ impl VideoSink {
             busy,
             notes: Vec::new(),
         };
+        if let Some(factory) = encoder.element.factory() {
+            tracing::info!("encoding with {}", factory.name());
+            if encoder.hardware {
+                sink.notes.push(format!("encoding with {} (--hwaccel off: not)", factory.name()));
+            }
+        }
         for caps in tracks {
             sink.add_track(caps)?;
         }
@@ -213,6 +219,23 @@ impl VideoSink {
     }
 }
 
+/// Puts the encoder and its parser between `convert` and `waiting`.
+fn insert(pipeline: &Pipeline, encoder: &Encoder) -> Result<(), PipelineError> {
+    let (element, parser) = (&encoder.element, &encoder.parser);
+    let failed = |_| PipelineError::new("encode", "the encoder does not fit into the pipeline");
+    pipeline.gst().add_many([element, parser]).map_err(failed)?;
+    let (convert, waiting) = (pipeline.element("convert")?, pipeline.element("waiting")?);
+    gst::Element::link_many([&convert, element, parser, &waiting]).map_err(failed)
+}
+
+/// Ticks a second of an MP4's video track: every frame of a constant rate falls on a tick, and no
+/// tick is longer than 1/90,000 s, so that variable rates keep their times. mp4mux itself would
+/// take hundredths of a frame.
+fn timescale(rate: Option<(i32, i32)>) -> u32 {
+    let n = rate.map_or(1, |(n, _)| n.unsigned_abs().max(1));
+    n.saturating_mul(90_000_u32.div_ceil(n))
+}
+
 const REENCODE: &str = "decodebin ! audioconvert ! audioresample ! avenc_aac ! aacparse";
 const ENCODE: &str = "audioconvert ! audioresample ! avenc_aac ! aacparse";
 
@@ -263,4 +286,18 @@ fn watch(frames: &gst_app::AppSrc, busy: &Busy) {
         })
         .build();
     frames.set_callbacks(callbacks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_every_usual_rate_fall_on_a_tick() {
+        for (n, d) in [(25, 1), (30, 1), (60, 1), (30_000, 1001), (24_000, 1001), (60_000, 1001)] {
+            let ticks = u64::from(timescale(Some((n, d))));
+            assert!(ticks >= 90_000 && (ticks * d as u64).is_multiple_of(n as u64), "{n}/{d}");
+        }
+        assert_eq!(timescale(None), 90_000);
+    }
 }

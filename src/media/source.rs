@@ -1,19 +1,21 @@
 //! A file → decoded frames.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::decoded::Plan;
+pub use super::decoded::Wanted;
 use super::error::{ErrorKind, PipelineError};
 use super::pipeline::{Event, Pipeline, Role};
-use super::video::{VideoStream, format_of, frame_from_sample};
-use crate::frame::{Frame, FramePool, Layout};
+use super::video::VideoStream;
+use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
 use crate::span::Span;
 
@@ -42,22 +44,50 @@ pub struct VideoSource {
     pipeline: Pipeline,
     frames: gst_app::AppSink,
     stream: VideoStream,
+    plan: Plan,
     busy: Busy,
 }
 
 impl VideoSource {
     /// Opens a file and decodes to its first frame (of `span`).
     ///
-    /// Video frames are I420; Y444 when a side is odd, which 4:2:0 cannot hold; `rgb` asks for
-    /// RGB instead (for still pictures of a video).
-    ///
     /// # Errors
     /// [`PipelineError`]: no such file, no video in it, no decoder, nothing that can be decoded.
-    pub fn open(path: &Path, span: Span, rgb: bool) -> Result<Self, PipelineError> {
+    pub fn open(path: &Path, span: Span, wanted: Wanted) -> Result<Self, PipelineError> {
+        let seen = Seen::default();
+        let opened = Self::open_tracks(path, span, wanted, &seen, false);
+        match opened {
+            // decodebin (1.22) does not find the decoder of transparent VP8 and VP9 when it is to
+            // leave all other tracks alone.
+            Err(error)
+                if error.kind == ErrorKind::MissingPlugin && seen.alpha.load(Ordering::Relaxed) =>
+            {
+                Self::open_tracks(path, span, wanted, &seen, true)
+            }
+            other => other,
+        }
+    }
+
+    /// The same; `all`: decodebin offers every track, and those that are no pictures undecoded.
+    fn open_tracks(
+        path: &Path,
+        span: Span,
+        wanted: Wanted,
+        seen: &Seen,
+        all: bool,
+    ) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
         pipeline.element("src")?.set_property("location", path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
-        let seen = link_video(&pipeline, rgb)?;
+        let decode = pipeline.element("decode")?;
+        if all {
+            decode.set_property("caps", gst::Caps::new_any());
+            decode.set_property("expose-all-streams", true);
+        }
+        link_video(&pipeline, wanted, seen, all)?;
+        if wanted == Wanted::Even {
+            crop_to_even(&pipeline.element("crop")?);
+        }
 
         let prerolled = pipeline
             .set_state(gst::State::Paused)
@@ -80,14 +110,21 @@ impl VideoSource {
         let caps = caps.ok_or_else(|| {
             PipelineError::new("appsink", "it has no frames").of_kind(ErrorKind::Damaged)
         })?;
-        let mut stream = VideoStream::from_caps(&caps)?;
+        let plan = seen.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let plan = plan.unwrap_or_else(|| Plan::new(&caps, wanted));
+        let mut stream = plan.stream(&caps)?;
         stream.duration = span.of(whole);
-        Ok(VideoSource { pipeline, frames, stream, busy: Busy::default() })
+        Ok(VideoSource { pipeline, frames, stream, plan, busy: Busy::default() })
     }
 
     /// What its frames are like.
     pub fn stream(&self) -> &VideoStream {
         &self.stream
+    }
+
+    /// What the user should know: what of the picture is lost or changed.
+    pub fn notes(&self) -> &[String] {
+        &self.plan.notes
     }
 
     /// How long the decoder has worked.
@@ -103,7 +140,7 @@ impl VideoSource {
         let sample = self.frames.pull_preroll().map_err(|_| {
             PipelineError::new("appsink", "no frame at this time").of_kind(ErrorKind::Damaged)
         })?;
-        frame_from_sample(&sample, &FramePool::new(0))
+        self.plan.frame(&sample, &FramePool::new(0))
     }
 
     /// Sends every frame into `queue`, waiting when it is full, and drops its end after the last.
@@ -117,7 +154,7 @@ impl VideoSource {
         events: Sender<Event>,
     ) -> Result<(), PipelineError> {
         let closer = queue.closer();
-        let busy = self.busy.clone();
+        let (busy, plan) = (self.busy.clone(), self.plan.clone());
         let mut returned = Instant::now();
         let step = self.stream.framerate.map_or(Duration::from_millis(40), |(n, d)| {
             Duration::from_secs_f64(f64::from(d) / f64::from(n))
@@ -128,7 +165,7 @@ impl VideoSource {
                 busy.add(returned.elapsed());
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let since = Instant::now();
-                let frame = frame_from_sample(&sample, &pool).map_err(|error| {
+                let frame = plan.frame(&sample, &pool).map_err(|error| {
                     gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
                     gst::FlowError::Error
                 });
@@ -139,7 +176,10 @@ impl VideoSource {
                 // Some streams carry no times (raw H.264): then the rate counts.
                 let pts = frame.pts.unwrap_or(next_pts);
                 frame.pts = Some(pts);
-                next_pts = pts + frame.duration.unwrap_or(step);
+                // Muxers take the last frame's length from here; with none it is lost in an MP4.
+                let duration = frame.duration.filter(|d| !d.is_zero()).unwrap_or(step);
+                frame.duration = Some(duration);
+                next_pts = pts + duration;
                 let pushed = queue.push(frame);
                 returned = Instant::now();
                 match pushed {
@@ -160,9 +200,12 @@ impl VideoSource {
     }
 }
 
-/// Which kinds of tracks the file was seen to hold.
+/// What was seen of the file while it was opened: which kinds of tracks it holds, and what its
+/// picture becomes.
 #[derive(Clone, Default)]
 struct Seen {
+    alpha: Arc<AtomicBool>,
+    plan: Arc<Mutex<Option<Plan>>>,
     video: Arc<AtomicBool>,
     audio: Arc<AtomicBool>,
 }
@@ -179,13 +222,16 @@ impl Seen {
     }
 }
 
-/// Links the first video pad of `decode` to `convert`, in the layout that its size allows.
-fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
+/// Links the first video pad of `decode` to `convert`, and asks for the format that is wanted.
+fn link_video(
+    pipeline: &Pipeline,
+    wanted: Wanted,
+    seen: &Seen,
+    all: bool,
+) -> Result<(), PipelineError> {
     let decode = pipeline.element("decode")?;
     let convert = pipeline.element("convert")?.downgrade();
     let format = pipeline.element("format")?.downgrade();
-    let seen = Seen::default();
-
     let watch = seen.clone();
     // Asked for every pad on the way; "true" leaves the answer to decodebin's own rules.
     decode.connect("autoplug-continue", false, move |args| {
@@ -197,25 +243,31 @@ fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
             });
             watch.video.fetch_or(picture, Ordering::Relaxed);
             watch.audio.fetch_or(name.starts_with("audio/"), Ordering::Relaxed);
+            let alpha = caps
+                .as_ref()
+                .and_then(|c| c.structure(0))
+                .is_some_and(|s| s.get("codec-alpha").is_ok_and(|alpha: bool| alpha));
+            watch.alpha.fetch_or(alpha, Ordering::Relaxed);
+            if all && (name == "video/x-raw" || !picture && !is_container(name)) {
+                return Some(false.to_value());
+            }
         }
         Some(true.to_value())
     });
 
-    let bus = pipeline.gst().bus();
+    let (bus, planned) = (pipeline.gst().bus(), Arc::clone(&seen.plan));
     decode.connect_pad_added(move |decode, pad| {
         let (Some(convert), Some(format)) = (convert.upgrade(), format.upgrade()) else { return };
         let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
         let Some(caps) = pad.current_caps() else { return };
-        let Some(video) = caps.structure(0).filter(|s| s.name() == "video/x-raw") else { return };
-        let odd = |side: &str| video.get::<i32>(side).is_ok_and(|v| v % 2 == 1);
-        let layout = match (rgb, odd("width") || odd("height")) {
-            (true, _) => Layout::Rgb,
-            (false, true) => Layout::Y444,
-            (false, false) => Layout::I420,
-        };
-        let wanted =
-            gst::Caps::builder("video/x-raw").field("format", format_of(layout).to_str()).build();
-        format.set_property("caps", &wanted);
+        if caps.structure(0).is_none_or(|s| s.name() != "video/x-raw") {
+            return;
+        }
+        let plan = Plan::new(&caps, wanted);
+        let name = plan.format.to_str();
+        format
+            .set_property("caps", gst::Caps::builder("video/x-raw").field("format", name).build());
+        *planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
         if let Err(error) = pad.link(&input)
             && let Some(bus) = &bus
         {
@@ -224,5 +276,28 @@ fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
             let _ = bus.post(message.build());
         }
     });
-    Ok(seen)
+    Ok(())
+}
+
+/// Whether caps of this name have tracks in them.
+fn is_container(name: &str) -> bool {
+    name.starts_with("video/") || name.starts_with("application/x-id3") || name == "application/ogg"
+}
+
+/// Lets `crop` take away the last column and line of pictures whose sides are odd.
+fn crop_to_even(crop: &gst::Element) {
+    let Some(pad) = crop.static_pad("sink") else { return };
+    let crop = crop.downgrade();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Caps(caps) = event.view()
+            && let (Some(crop), Some(video)) = (crop.upgrade(), caps.caps().structure(0))
+        {
+            // A picture of one line stays: there would be nothing left.
+            let excess = |side| video.get::<i32>(side).map_or(0, |v| if v > 1 { v % 2 } else { 0 });
+            crop.set_property("right", excess("width"));
+            crop.set_property("bottom", excess("height"));
+        }
+        gst::PadProbeReturn::Ok
+    });
 }

@@ -26,6 +26,8 @@ pub struct VideoStream {
     pub duration: Option<Duration>,
     /// Primaries and transfer, in GStreamer's words, carried from input to output.
     colorimetry: gst_video::VideoColorimetry,
+    /// Where subsampled chroma lies.
+    chroma_site: gst_video::VideoChromaSite,
 }
 
 impl VideoStream {
@@ -49,6 +51,11 @@ impl VideoStream {
             pixel_aspect: (par.numer(), par.denom()),
             duration: None,
             colorimetry: info.colorimetry(),
+            chroma_site: match (layout, info.chroma_site().is_empty()) {
+                // Not said: as in MPEG-2, H.264 and later. mp4mux (1.22) breaks down without.
+                (Layout::I420, true) => gst_video::VideoChromaSite::MPEG2,
+                _ => info.chroma_site(),
+            },
         })
     }
 
@@ -63,6 +70,7 @@ impl VideoStream {
             .fps(gst::Fraction::new(n, d))
             .par(gst::Fraction::new(self.pixel_aspect.0, self.pixel_aspect.1))
             .colorimetry(&self.colorimetry)
+            .chroma_site(self.chroma_site)
             .build()
             .and_then(|info| info.to_caps())
             .map_err(|_| {
@@ -135,8 +143,8 @@ pub fn frame_from_sample(
     let mapped = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info)
         .map_err(|_| broken("readable data"))?;
     let (width, height) = (info.width() as usize, info.height() as usize);
-    let mut bytes = pool.take(layout.bytes(width, height));
-    let mut rest: &mut [u8] = &mut bytes;
+    let mut frame = empty_frame(sample, &info, layout, pool);
+    let mut rest: &mut [u8] = frame.planes.bytes_mut();
     for (plane, (w, h)) in layout.planes(width, height).into_iter().enumerate() {
         let data = mapped.plane_data(plane as u32).map_err(|_| broken("all planes"))?;
         let stride = usize::try_from(mapped.plane_stride()[plane]).unwrap_or(0).max(w);
@@ -152,16 +160,27 @@ pub fn frame_from_sample(
         }
     }
     drop(mapped);
+    Ok(frame)
+}
+
+/// A frame from the pool with the size and the times of a sample, its bytes not yet filled in.
+pub(super) fn empty_frame(
+    sample: &gst::SampleRef,
+    info: &gst_video::VideoInfo,
+    layout: Layout,
+    pool: &FramePool,
+) -> Frame {
     let running = |time: Option<gst::ClockTime>| -> Option<Duration> {
         let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
         segment.to_running_time(time?).map(Duration::from)
     };
-    Ok(Frame {
-        info: frame_info(&info),
-        planes: Planes::new(layout, bytes),
-        pts: running(buffer.pts()),
-        duration: buffer.duration().map(Duration::from),
-    })
+    let frame = frame_info(info);
+    Frame {
+        info: frame,
+        planes: Planes::new(layout, pool.take(layout.bytes(frame.width, frame.height))),
+        pts: running(sample.buffer().and_then(|b| b.pts())),
+        duration: sample.buffer().and_then(|b| b.duration()).map(Duration::from),
+    }
 }
 
 /// Turns a frame into a buffer without copying: its bytes go back to their pool when the encoder

@@ -18,6 +18,7 @@ use super::look::{Adjustable, Look, Looks, Wanted};
 use super::outputs::Outputs;
 use super::{LiveStatus, Observer};
 use crate::batch::Batcher;
+use crate::encoding::Encoding;
 use crate::endpoint::{Input, Output};
 use crate::frame::{Frame, FramePool};
 use crate::media::clock::LiveClock;
@@ -42,6 +43,8 @@ pub struct LiveJob {
     pub adapt: bool,
     /// Replace existing files.
     pub overwrite: bool,
+    /// How files are encoded.
+    pub encoding: Encoding,
     /// Folder for pipeline graphs.
     pub dump_dot: Option<PathBuf>,
 }

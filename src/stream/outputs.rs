@@ -56,7 +56,7 @@ impl Outputs {
                     Sink::Served(server)
                 }
                 Output::File(path) => {
-                    let file = ends.record(path, number, job.overwrite, on_delay)?;
+                    let file = ends.record(path, number, job, on_delay)?;
                     Sink::File(Box::new(Mutex::new(file)))
                 }
                 Output::Window | Output::Device(_) | Output::Push(_) | Output::Pipeline(_) => {
@@ -204,11 +204,11 @@ impl Ends<'_> {
         &self,
         path: &Path,
         number: usize,
-        overwrite: bool,
+        job: &LiveJob,
         on_delay: OnDelay,
     ) -> Result<Recording> {
         let (clock, events) = (self.clock.clone(), self.events.clone());
-        Recording::reserve(path, number, overwrite, self.source, clock, events, on_delay)
+        Recording::reserve(path, number, job, self.source, clock, events, on_delay)
     }
 
     fn serve(&self, url: &RtspUrl, number: usize, on_delay: OnDelay) -> Result<Arc<RtspServer>> {

@@ -6,15 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 
 use super::PartialFile;
-use super::live::Events;
+use super::live::{Events, LiveJob};
 use super::outputs::Ending;
 use super::video::finish;
+use crate::encoding::{Container, Encoding};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;
 use crate::media::live_file::LiveFileSink;
 use crate::media::live_sink::{OnDelay, measure};
-use crate::media::sink::Container;
+use crate::media::sink::NewFile;
 use crate::media::video::{VideoStream, rgb_of};
 use crate::media::{Buffer, Event, Role};
 use crate::picture::Picture;
@@ -23,6 +24,7 @@ use crate::picture::Picture;
 pub(super) struct Recording {
     partial: PartialFile,
     container: Container,
+    encoding: Encoding,
     stream: VideoStream,
     audio: Option<LiveAudio>,
     clock: LiveClock,
@@ -40,7 +42,7 @@ impl Recording {
     pub fn reserve(
         path: &Path,
         number: usize,
-        overwrite: bool,
+        job: &LiveJob,
         source: &LiveSource,
         clock: LiveClock,
         events: Events,
@@ -48,14 +50,15 @@ impl Recording {
     ) -> Result<Self> {
         let name = path.display();
         let Some(container) = Container::from_path(path) else {
-            bail!("cannot write '{name}': its name must end in .mp4 or .mkv");
+            bail!("cannot write '{name}': its name must end in {}", Container::ENDINGS);
         };
-        if path.exists() && !overwrite {
+        if path.exists() && !job.overwrite {
             bail!("'{name}' is there already; --overwrite replaces it");
         }
         Ok(Recording {
             partial: PartialFile::beside(path).with_context(|| format!("cannot write '{name}'"))?,
             container,
+            encoding: job.encoding,
             stream: source.stream().clone(),
             audio: source.audio().cloned(),
             clock,
@@ -74,15 +77,14 @@ impl Recording {
             return;
         }
         if self.sink.is_none() {
-            let made = LiveFileSink::create(
-                self.partial.path(),
-                self.container,
-                &self.stream,
-                self.audio.as_ref(),
-                pts,
-                self.number,
-                &self.events,
-            );
+            let file = NewFile {
+                path: self.partial.path(),
+                container: self.container,
+                encoding: &self.encoding,
+                stream: &self.stream,
+            };
+            let made =
+                LiveFileSink::create(file, self.audio.as_ref(), pts, self.number, &self.events);
             match made {
                 Ok(sink) => {
                     if let (Some(pad), Some(report)) = (sink.encoded(), self.on_delay.take()) {

@@ -8,8 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{Choice, EngineOptions, Observer, still};
+use crate::encoding::Encoding;
 use crate::engine::device::Device;
 use crate::engine::stylizer::NetworkStylizer;
+#[cfg(feature = "media")]
+use crate::media::source::{VideoSource, Wanted};
 use crate::picture::{self, Picture};
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
@@ -33,6 +36,8 @@ pub struct Config {
     pub span: Span,
     /// Only the frame at this time, as a picture.
     pub preview: Option<Duration>,
+    /// How a video is encoded.
+    pub encoding: Encoding,
     /// Folder for pipeline graphs.
     pub dump_dot: Option<PathBuf>,
 }
@@ -100,7 +105,7 @@ fn check_files(config: &Config) -> Result<()> {
 #[cfg(feature = "media")]
 fn frame_of_video(config: &Config) -> Result<Picture> {
     let span = Span { start: config.preview, duration: None };
-    let frame = crate::media::source::VideoSource::open(&config.input, span, true)
+    let frame = VideoSource::open(&config.input, span, Wanted::Rgb)
         .and_then(|source| source.first_frame())
         .with_context(|| format!("cannot decode '{}'", config.input.display()))?;
     // From here on it is a picture like any other, whatever the video's colours were.
@@ -123,6 +128,7 @@ fn video(
         span: config.span,
         // On a CPU one frame fills all cores, and more only cost memory.
         batch: config.batch.unwrap_or(if device.is_cuda() { 4 } else { 1 }),
+        encoding: config.encoding,
         dump_dot: config.dump_dot.as_deref(),
     };
     super::stylize_video(&job, stylizer, stop, stats, observer)
@@ -142,7 +148,7 @@ fn video(
     _stats: &Arc<Stats>,
     _observer: &mut dyn Observer,
 ) -> Result<Summary> {
-    let _ = (config.span, config.batch, &config.dump_dot);
+    let _ = (config.span, config.batch, config.encoding, &config.dump_dot);
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
 }
 

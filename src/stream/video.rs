@@ -18,11 +18,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::partial::PartialFile;
 use super::{Observer, Progress};
 use crate::batch::Batcher;
+use crate::cut_off::is_cut_off;
+use crate::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::frame::{Frame, FramePool};
 use crate::media::audio::{AudioTrack, TrackLimit};
+use crate::media::encoder::without_hardware_decoders;
 use crate::media::finalise::index_to_front;
-use crate::media::sink::{Container, FrameInput, VideoSink};
-use crate::media::source::VideoSource;
+use crate::media::sink::{FrameInput, NewFile, VideoSink};
+use crate::media::source::{VideoSource, Wanted};
 use crate::media::{Event, PipelineError, Role};
 use crate::queue::{Closer, Consumer, bounded};
 use crate::span::Span;
@@ -41,6 +44,8 @@ pub struct VideoJob<'a> {
     pub span: Span,
     /// Frames in one network pass.
     pub batch: usize,
+    /// How the output is encoded.
+    pub encoding: Encoding,
     /// Write the pipelines as Graphviz graphs into this folder.
     pub dump_dot: Option<&'a Path>,
 }
@@ -61,10 +66,21 @@ pub fn stylize_video(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
-    let container = Container::from_path(job.output)
-        .with_context(|| format!("cannot write '{output}': its name must end in .mp4 or .mkv"))?;
-    let source = VideoSource::open(job.input, job.span, false)
+    let container = Container::from_path(job.output).with_context(|| {
+        format!("cannot write '{output}': its name must end in {}", Container::ENDINGS)
+    })?;
+    let codec = job.encoding.codec_in(container).map_err(anyhow::Error::msg)?;
+    if job.encoding.hwaccel == HwAccel::Off {
+        without_hardware_decoders()?;
+    }
+    let wanted = match codec {
+        _ if job.encoding.even => Wanted::Even,
+        Codec::H264 | Codec::H265 => Wanted::Exact,
+        Codec::Vp9 | Codec::Av1 => Wanted::Subsampled,
+    };
+    let source = VideoSource::open(job.input, job.span, wanted)
         .with_context(|| format!("cannot decode '{input}'"))?;
+    source.notes().iter().for_each(|note| observer.note(&format!("'{input}': {note}")));
     let tracks = AudioTrack::open_all(job.input, job.span).unwrap_or_else(|error| {
         observer.note(&format!("the sound of '{input}' cannot be copied: {error}"));
         Vec::new()
@@ -142,7 +158,13 @@ fn make(
     observer: &mut dyn Observer,
 ) -> Result<Made> {
     let (events, said) = channel();
-    let sink = VideoSink::create(partial.path(), container, source.stream(), tracks, &events)?;
+    let file = NewFile {
+        path: partial.path(),
+        container,
+        encoding: &job.encoding,
+        stream: source.stream(),
+    };
+    let sink = VideoSink::create(file, tracks, &events)?;
     sink.notes().iter().for_each(|note| observer.note(note));
 
     // Two batches in each ring: one being filled while one is worked on.
@@ -223,6 +245,15 @@ fn make(
             }
         }
         Err(error) => failure = Some(error),
+    }
+    if failure.is_none() && !early.get() && is_cut_off(job.input) {
+        let whole = source.stream().duration.filter(|whole| *whole > out.end());
+        let of = whole.map_or_else(String::new, |d| format!(" of {:.2} s", d.as_secs_f64()));
+        observer.note(&format!(
+            "'{}' is cut off: its picture ends at {:.2} s{of}",
+            job.input.display(),
+            out.end().as_secs_f64()
+        ));
     }
     Ok(Made { frames, tracks: sink.track_count(), totals, failure })
 }
@@ -344,7 +375,7 @@ pub(super) fn finish(
     tracks: usize,
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    if container == Container::Mkv {
+    if !container.has_index() {
         return Ok(partial.commit()?);
     }
     let front = partial.sibling()?;

@@ -63,6 +63,7 @@ pub struct Losses {
     weights: LossTerms,
     style_form: StyleForm,
     tv_form: TvForm,
+    style_tiles: i64,
     /// Layers of both losses, in the network's order.
     layers: Vec<Layer>,
 }
@@ -89,6 +90,7 @@ impl Losses {
             },
             style_form: recipe.style_form,
             tv_form: recipe.tv_form,
+            style_tiles: recipe.style_tiles.into(),
             layers,
         }
     }
@@ -166,7 +168,8 @@ impl Losses {
         }
         let mut style_loss = zero()?;
         for (wanted, target) in self.style.iter().zip(&style.0) {
-            let difference = gram(of(wanted.layer))?.f_sub(target)?;
+            let tiles = tiles(of(wanted.layer), self.style_tiles)?;
+            let difference = gram(&tiles)?.f_sub(target)?;
             let mut weight = wanted.weight * self.weights.style;
             if self.style_form == StyleForm::Paper {
                 // E = 1/(4C²) Σ(G·C − A·C)², where the Gram matrices here are smaller by C: C²/4 of
@@ -179,6 +182,22 @@ impl Losses {
         let tv = total_variation(y, self.tv_form)?.f_mul_scalar(self.weights.tv)?;
         Ok([content_loss, style_loss, tv])
     }
+}
+
+/// Features cut into `n` by `n` equal parts, each a picture of the batch; rows and columns that
+/// remain are left out. Small pictures are cut into fewer.
+fn tiles(features: &Tensor, n: i64) -> Result<Tensor, TchError> {
+    let (batch, channels, height, width) = features.size4()?;
+    let n = n.min(height).min(width);
+    if n <= 1 {
+        return Ok(features.shallow_clone());
+    }
+    let (h, w) = (height / n, width / n);
+    let whole = features.f_narrow(2, 0, h * n)?.f_narrow(3, 0, w * n)?;
+    // Channels innermost, as in memory: `gram` then takes no second copy.
+    let parts = whole.f_permute([0, 2, 3, 1])?.f_reshape([batch, n, h, n, w, channels])?;
+    let parts = parts.f_permute([0, 1, 3, 2, 4, 5])?.f_reshape([batch * n * n, h, w, channels])?;
+    parts.f_permute([0, 3, 1, 2])
 }
 
 /// What each pixel but the last of a column, of a row, lacks of its neighbour below, to the right.
@@ -215,6 +234,21 @@ mod tests {
         for (g, expected) in g.iter().zip(expected) {
             assert!((g - expected).abs() < 1e-6, "{g} {expected}");
         }
+    }
+
+    #[test]
+    fn tiles_are_parts_of_each_picture_in_rows() {
+        // Two pictures of 2 channels, 4 × 6 pixels, cut into 2 × 2 parts.
+        let f = Tensor::arange(96, (Kind::Float, Device::Cpu)).reshape([2, 2, 4, 6]);
+        let parts = tiles(&f, 2).unwrap();
+        assert_eq!(parts.size(), [8, 2, 2, 3]);
+        for (part, (picture, y, x)) in [(1, (0, 0, 3)), (6, (1, 2, 0))] {
+            let expected = f.get(picture).narrow(1, y, 2).narrow(2, x, 3);
+            assert_eq!(parts.get(part), expected, "part {part}");
+        }
+        // A row and a column too many are left out; a picture of one pixel is one part.
+        assert_eq!(tiles(&f.narrow(2, 0, 3), 2).unwrap().size(), [8, 2, 1, 3]);
+        assert_eq!(tiles(&f.narrow(2, 0, 1), 3).unwrap().size(), [2, 2, 1, 6]);
     }
 
     #[test]

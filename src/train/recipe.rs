@@ -145,6 +145,10 @@ pub struct Recipe {
     pub style_form: StyleForm,
     /// How neighbouring pixels are compared.
     pub tv_form: TvForm,
+    /// The style loss is measured in so many by so many equal parts of a picture, and averaged. In
+    /// one part, an empty sky is made up for by more texture elsewhere.
+    #[serde(default = "one")]
+    pub style_tiles: u32,
     /// Release of the loss network.
     pub loss_network: Release,
     /// What lies beyond the borders in the loss network: see [`with_padding`]
@@ -201,6 +205,10 @@ pub struct Recipe {
     pub init: Option<String>,
 }
 
+const fn one() -> u32 {
+    1
+}
+
 /// What recipes from before there was a choice mean.
 const fn zeros() -> Padding {
     Padding::Zero
@@ -245,6 +253,7 @@ impl Recipe {
             ("batch", self.batch as u64, 1, 1024),
             ("steps", self.steps, 1, 100_000_000),
             ("image-size", self.image_size.into(), 32, 4096),
+            ("style-tiles", self.style_tiles.into(), 1, 16),
             ("style-size", self.style_size.into(), 32, 8192),
             ("width", u64::try_from(self.width).unwrap_or(0), 1, 1024),
             ("residual-blocks", self.residual_blocks as u64, 0, Architecture::MAX_BLOCKS as u64),

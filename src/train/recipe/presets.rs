@@ -27,6 +27,7 @@ impl Recipe {
             style_factor: 1.0,
             style_form: StyleForm::Mean,
             tv_form: TvForm::Absolute,
+            style_tiles: 3,
             loss_network: Release::Caffe,
             loss_padding: Padding::Reflect,
             style_size: 384,
@@ -58,6 +59,7 @@ impl Recipe {
             exposure: 0.0,
             augment: false,
             loss_padding: Padding::Zero,
+            style_tiles: 1,
             ..start.clone()
         };
         match preset {

@@ -1,0 +1,58 @@
+//! Options of how a video file is encoded.
+
+use clap::Args;
+
+use crate::encoding::{Codec, Encoding, HwAccel, Preset, Rate, parse_bitrate, parse_quality};
+
+/// How a video file is encoded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Video files")]
+pub struct EncodingArgs {
+    /// How the picture is compressed: h264, h265, vp9 or av1 [default: h264; vp9 in .webm].
+    #[arg(long, value_name = "CODEC")]
+    codec: Option<Codec>,
+    /// How much of the picture is kept, from 0 (smallest file) to 100 [default: 60].
+    #[arg(long, value_name = "0…100", value_parser = parse_quality, conflicts_with = "bitrate")]
+    quality: Option<u32>,
+    /// Bits a second instead of a quality: 4M, 800k.
+    #[arg(long, value_name = "BITS", value_parser = parse_bitrate)]
+    bitrate: Option<u32>,
+    /// How long the encoder may take for a smaller file: ultrafast, superfast, veryfast, faster,
+    /// fast, medium, slow, slower or veryslow [default: medium; live, veryfast].
+    #[arg(long, value_name = "PRESET")]
+    preset: Option<Preset>,
+    /// Decoders and encoders of the graphics processor: auto (when there is one that works) or off.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    hwaccel: HwAccel,
+    /// Drop the last line or column of an odd size, which H.264 and H.265 only keep as 4:4:4: not
+    /// every player takes that.
+    #[arg(long)]
+    even: bool,
+}
+
+impl EncodingArgs {
+    /// What was asked for.
+    pub fn encoding(&self) -> Encoding {
+        let quality = self.quality.map(Rate::Quality);
+        Encoding {
+            codec: self.codec,
+            rate: quality.or(self.bitrate.map(Rate::Bitrate)).unwrap_or(Rate::DEFAULT),
+            preset: self.preset,
+            hwaccel: self.hwaccel,
+            even: self.even,
+            live: false,
+        }
+    }
+
+    /// The first option given that is of no use to an output that is no video file.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--codec", self.codec.is_some()),
+            ("--quality", self.quality.is_some()),
+            ("--bitrate", self.bitrate.is_some()),
+            ("--preset", self.preset.is_some()),
+            ("--even", self.even),
+        ];
+        given.iter().find(|(_, given)| *given).map(|(name, _)| *name)
+    }
+}

@@ -1,0 +1,253 @@
+//! How a video file is encoded: what a user may choose, and what goes together.
+
+use std::fmt;
+use std::path::Path;
+
+choice! {
+    /// How the picture is compressed.
+    Codec {
+        /// H.264, MPEG-4 AVC: plays everywhere.
+        H264 = "h264",
+        /// H.265, HEVC.
+        H265 = "h265",
+        /// VP9.
+        Vp9 = "vp9",
+        /// AV1: the smallest files, the slowest to make.
+        Av1 = "av1",
+    }
+}
+
+choice! {
+    /// How much work the encoder puts into small files.
+    Preset {
+        /// Fastest, largest files.
+        Ultrafast = "ultrafast",
+        /// One slower.
+        Superfast = "superfast",
+        /// One slower.
+        Veryfast = "veryfast",
+        /// One slower.
+        Faster = "faster",
+        /// One slower.
+        Fast = "fast",
+        /// The usual one.
+        Medium = "medium",
+        /// One slower.
+        Slow = "slow",
+        /// One slower.
+        Slower = "slower",
+        /// Slowest, smallest files.
+        Veryslow = "veryslow",
+    }
+}
+
+impl Preset {
+    /// Its place from the fastest, 0, to the slowest, 8.
+    pub fn place(self) -> usize {
+        self as usize
+    }
+}
+
+choice! {
+    /// Whether the graphics processor's own decoders and encoders are used.
+    HwAccel {
+        /// When there is one that works.
+        Auto = "auto",
+        /// Never.
+        Off = "off",
+    }
+}
+
+/// How many bits the picture gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// As many as this quality needs, from 0 (poor) to 100.
+    Quality(u32),
+    /// About so many a second.
+    Bitrate(u32),
+}
+
+impl Rate {
+    /// Hard to tell from the original.
+    pub const DEFAULT: Rate = Rate::Quality(60);
+
+    /// The quantizer of this quality on a codec's scale from 0 (no loss) to `worst`.
+    pub fn quantizer(self, worst: u32) -> Option<u32> {
+        match self {
+            Rate::Quality(quality) => Some(((100 - quality.min(100)) * worst + 50) / 100),
+            Rate::Bitrate(_) => None,
+        }
+    }
+}
+
+/// Bits a second: `4M`, `2500k` or `2500000`.
+///
+/// # Errors
+/// A line that says what is expected.
+pub fn parse_bitrate(text: &str) -> Result<u32, String> {
+    let (number, unit) = match text.trim_end_matches(['k', 'K', 'm', 'M']) {
+        number if number.len() == text.len() => (number, 1.0),
+        number if text.ends_with(['k', 'K']) => (number, 1e3),
+        number => (number, 1e6),
+    };
+    let bits = number.parse::<f64>().ok().map(|n| n * unit);
+    bits.filter(|bits| (1e4..=1e9).contains(bits))
+        // Lossless: within the range just checked.
+        .map(|bits| bits as u32)
+        .ok_or_else(|| "expected bits a second from 10k to 1000M, such as 4M or 2500k".to_owned())
+}
+
+/// The containers that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// MPEG-4 part 14.
+    Mp4,
+    /// QuickTime.
+    Mov,
+    /// Matroska.
+    Mkv,
+    /// WebM.
+    WebM,
+}
+
+impl Container {
+    /// What names of video files end in, for messages.
+    pub const ENDINGS: &str = ".mp4, .mov, .mkv or .webm";
+
+    /// By the file name's ending, in any case.
+    pub fn from_path(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "mp4" | "m4v" => Some(Container::Mp4),
+            "mov" => Some(Container::Mov),
+            "mkv" => Some(Container::Mkv),
+            "webm" => Some(Container::WebM),
+            _ => None,
+        }
+    }
+
+    /// What it may hold, the usual one first.
+    pub fn codecs(self) -> &'static [Codec] {
+        match self {
+            Container::Mp4 | Container::Mkv => &[Codec::H264, Codec::H265, Codec::Vp9, Codec::Av1],
+            Container::Mov => &[Codec::H264, Codec::H265],
+            Container::WebM => &[Codec::Vp9, Codec::Av1],
+        }
+    }
+
+    /// Whether its index can be brought to the front when it is done.
+    pub fn has_index(self) -> bool {
+        matches!(self, Container::Mp4 | Container::Mov)
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Container::Mp4 => ".mp4",
+            Container::Mov => ".mov",
+            Container::Mkv => ".mkv",
+            Container::WebM => ".webm",
+        })
+    }
+}
+
+/// How a video file is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    /// How the picture is compressed; none: as is usual in the container.
+    pub codec: Option<Codec>,
+    /// How many bits it gets.
+    pub rate: Rate,
+    /// How much work goes into it; none: as is usual.
+    pub preset: Option<Preset>,
+    /// Encoders of the graphics processor.
+    pub hwaccel: HwAccel,
+    /// One line or column less where a side is odd, instead of 4:4:4.
+    pub even: bool,
+    /// Made while it happens: the encoder may not look ahead.
+    pub live: bool,
+}
+
+impl Default for Encoding {
+    fn default() -> Self {
+        Encoding {
+            codec: None,
+            rate: Rate::DEFAULT,
+            preset: None,
+            hwaccel: HwAccel::Auto,
+            even: false,
+            live: false,
+        }
+    }
+}
+
+impl Encoding {
+    /// How much work goes into it.
+    pub fn preset(&self) -> Preset {
+        self.preset.unwrap_or(if self.live { Preset::Veryfast } else { Preset::Medium })
+    }
+
+    /// The codec in this container.
+    ///
+    /// # Errors
+    /// When the container cannot hold the one that was asked for.
+    pub fn codec_in(&self, container: Container) -> Result<Codec, String> {
+        let may = container.codecs();
+        match self.codec {
+            None => Ok(may[0]),
+            Some(codec) if may.contains(&codec) => Ok(codec),
+            Some(codec) => {
+                let may: Vec<_> = may.iter().map(ToString::to_string).collect();
+                Err(format!("{container} cannot hold {codec}: it takes {}", may.join(", ")))
+            }
+        }
+    }
+}
+
+/// A quality, 0 to 100.
+///
+/// # Errors
+/// A line that says what is expected.
+pub fn parse_quality(text: &str) -> Result<u32, String> {
+    let quality = text.parse().ok().filter(|quality| *quality <= 100);
+    quality.ok_or_else(|| "expected a number from 0 (smallest file) to 100".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_quality_is_quantizer_20_of_h264() {
+        assert_eq!(Rate::DEFAULT.quantizer(51), Some(20));
+        assert_eq!(Rate::Quality(100).quantizer(63), Some(0));
+        assert_eq!(Rate::Quality(0).quantizer(63), Some(63));
+        assert_eq!(Rate::Bitrate(1000).quantizer(51), None);
+    }
+
+    #[test]
+    fn bit_rates_take_units() {
+        assert_eq!(parse_bitrate("4M"), Ok(4_000_000));
+        assert_eq!(parse_bitrate("1.5m"), Ok(1_500_000));
+        assert_eq!(parse_bitrate("800k"), Ok(800_000));
+        assert_eq!(parse_bitrate("250000"), Ok(250_000));
+        for bad in ["", "k", "0", "-4M", "4Mk", "1e12", "NaN", "fast"] {
+            assert!(parse_bitrate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_codec_that_does_not_fit_is_refused_with_those_that_do() {
+        let h264 = Encoding { codec: Some(Codec::H264), ..Encoding::default() };
+        assert_eq!(h264.codec_in(Container::Mkv), Ok(Codec::H264));
+        let error = h264.codec_in(Container::WebM).unwrap_err();
+        assert_eq!(error, ".webm cannot hold h264: it takes vp9, av1");
+        assert_eq!(Encoding::default().codec_in(Container::WebM), Ok(Codec::Vp9));
+    }
+
+    #[test]
+    fn the_place_of_a_preset_counts_from_the_fastest() {
+        assert_eq!((Preset::Ultrafast.place(), Preset::Medium.place()), (0, 5));
+        assert_eq!(Preset::Veryslow.place(), 8);
+    }
+}

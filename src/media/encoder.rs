@@ -1,0 +1,294 @@
+//! Which element compresses the picture, and its settings.
+
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use super::error::{ErrorKind, PipelineError};
+use super::packages;
+use super::pipeline::{Pipeline, Role};
+use super::video::VideoStream;
+use crate::encoding::{Codec, Encoding, HwAccel, Preset, Rate};
+
+/// An encoder and the parser behind it, not yet in a pipeline.
+pub struct Encoder {
+    /// The encoder.
+    pub element: gst::Element,
+    /// Brings its output into the form that containers take.
+    pub parser: gst::Element,
+    /// It is one of the graphics processor.
+    pub hardware: bool,
+}
+
+/// An encoder for frames like those of `stream`.
+///
+/// # Errors
+/// When an element is missing; the error names its package.
+pub fn encoder(
+    codec: Codec,
+    encoding: &Encoding,
+    stream: &VideoStream,
+) -> Result<Encoder, PipelineError> {
+    let (_, parser, software) = elements(codec);
+    let parser = make(parser)?;
+    if codec == Codec::Vp9
+        && let Some(pad) = parser.static_pad("src")
+    {
+        with_chroma_site(&pad);
+    }
+    fits(codec, stream)?;
+    if encoding.hwaccel == HwAccel::Auto
+        && let Some(element) = hardware(codec, stream)
+    {
+        // Their settings differ from maker to maker; all of them know a bit rate.
+        let bits = match encoding.rate {
+            Rate::Bitrate(bits) => f64::from(bits),
+            Rate::Quality(quality) => usual_bits(quality, stream),
+        };
+        set(&element, "bitrate", &format!("{:.0}", bits / 1000.0));
+        return Ok(Encoder { element, parser, hardware: true });
+    }
+    let element = make(software)?;
+    for (name, value) in settings(codec, encoding) {
+        set(&element, name, &value);
+    }
+    Ok(Encoder { element, parser, hardware: false })
+}
+
+/// Refuses sizes that an encoder breaks down on: libx265 (3.5) writes beyond its memory when a side
+/// is shorter than its largest block.
+fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
+    let (width, height) = (stream.frame.width, stream.frame.height);
+    if codec == Codec::H265 && width.min(height) < H265_LEAST {
+        let text = format!(
+            "h265 cannot encode {width}×{height}: it needs {H265_LEAST} pixels a side; choose \
+             another --codec"
+        );
+        return Err(PipelineError::new("x265enc", text));
+    }
+    Ok(())
+}
+
+const H265_LEAST: usize = 64;
+
+/// Says where chroma lies when nobody did, of 4:2:0 passing this pad: mp4mux (GStreamer 1.22) breaks
+/// down on VP9 that does not say it, and vp9parse and qtdemux leave it out.
+pub(super) fn with_chroma_site(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+            && let gst::EventView::Caps(caps) = event.view()
+            && let Some(format) = caps.caps().structure(0)
+            && format.name() == "video/x-vp9"
+            && !format.has_field("chroma-site")
+        {
+            let mut caps = caps.caps_owned();
+            caps.make_mut().set("chroma-site", "mpeg2");
+            *event = gst::event::Caps::builder(&caps).seqnum(event.seqnum()).build();
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Caps, parser and encoder in software of a codec.
+fn elements(codec: Codec) -> (&'static str, &'static str, &'static str) {
+    match codec {
+        Codec::H264 => ("video/x-h264", "h264parse", "x264enc"),
+        Codec::H265 => ("video/x-h265", "h265parse", "x265enc"),
+        Codec::Vp9 => ("video/x-vp9", "vp9parse", "vp9enc"),
+        Codec::Av1 => ("video/x-av1", "av1parse", "av1enc"),
+    }
+}
+
+/// What the encoders in software are set to.
+fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
+    let place = encoding.preset().place();
+    let kbits = match encoding.rate {
+        Rate::Bitrate(bits) => (bits / 1000).to_string(),
+        Rate::Quality(_) => String::new(),
+    };
+    let quantizer = |worst| encoding.rate.quantizer(worst).map(|q| q.to_string());
+    let mut set = Vec::new();
+    match codec {
+        Codec::H264 => {
+            // Its "none" comes first.
+            set.push(("speed-preset", (place + 1).to_string()));
+            if encoding.live {
+                set.push(("tune", "zerolatency".into()));
+            }
+            match quantizer(50) {
+                Some(quantizer) => set.extend([("pass", "qual".into()), ("quantizer", quantizer)]),
+                // A file need not flow evenly: the bit rate holds over ten seconds.
+                None => set.extend([("bitrate", kbits), ("vbv-buf-capacity", "10000".into())]),
+            }
+        }
+        Codec::H265 => {
+            set.push(("speed-preset", (place + 1).to_string()));
+            if encoding.live {
+                set.push(("tune", "zerolatency".into()));
+            }
+            match quantizer(51) {
+                Some(quantizer) => set.push(("option-string", format!("crf={quantizer}"))),
+                None => set.push(("bitrate", kbits)),
+            }
+        }
+        Codec::Vp9 => {
+            // libvpx: above 5 the encoder must be told that time is short.
+            let realtime = encoding.live || encoding.preset() < Preset::Veryfast;
+            let deadline = if realtime { "1" } else { "1000000" };
+            let speed = ["8", "6", "5", "5", "4", "4", "2", "1", "0"][place];
+            set.extend([("deadline", deadline.into()), ("cpu-used", speed.into())]);
+            set.extend([("row-mt", "true".into()), ("keyframe-max-dist", "250".into())]);
+            if encoding.live {
+                set.push(("lag-in-frames", "0".into()));
+            }
+            match encoding.rate.quantizer(63) {
+                // The quality decides as long as the bit rate does not; this one never does. When
+                // time is short libvpx only heeds the bounds.
+                Some(quantizer) => set.extend([
+                    ("end-usage", "cq".into()),
+                    ("cq-level", quantizer.to_string()),
+                    ("min-quantizer", quantizer.saturating_sub(8).to_string()),
+                    ("max-quantizer", (quantizer + 8).min(63).to_string()),
+                    ("target-bitrate", "1000000000".into()),
+                ]),
+                None => set.push(("target-bitrate", format!("{kbits}000"))),
+            }
+        }
+        Codec::Av1 => {
+            let speed = ["10", "9", "8", "7", "6", "6", "4", "2", "1"][place];
+            set.extend([("cpu-used", speed.into()), ("keyframe-max-dist", "250".into())]);
+            if encoding.live || encoding.preset() < Preset::Fast {
+                set.push(("usage-profile", "realtime".into()));
+            } else {
+                set.push(("lag-in-frames", "25".into()));
+            }
+            match quantizer(63) {
+                // It has no setting for constant quality; these two leave it no choice.
+                Some(q) => set.extend([("min-quantizer", q.clone()), ("max-quantizer", q)]),
+                None => set.extend([("max-quantizer", "63".into()), ("target-bitrate", kbits)]),
+            }
+        }
+    }
+    set
+}
+
+/// Sets a property by its text, if there is one of this name.
+fn set(element: &gst::Element, name: &str, value: &str) {
+    if element.has_property(name) {
+        element.set_property_from_str(name, value);
+    }
+}
+
+fn make(name: &'static str) -> Result<gst::Element, PipelineError> {
+    gst::ElementFactory::make(name).build().map_err(|_| {
+        let remedy = packages::for_element(name)
+            .map_or_else(String::new, |package| format!("; install {package}"));
+        PipelineError::new(name, format!("no GStreamer element '{name}'{remedy}"))
+            .of_kind(ErrorKind::MissingPlugin)
+    })
+}
+
+/// Bits a second that this quality usually needs: a tenth of a bit a pixel at the usual quality,
+/// twice as many for each 15 more.
+fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
+    let (n, d) = stream.framerate.unwrap_or((30, 1));
+    let pixels = stream.frame.width as f64 * stream.frame.height as f64;
+    let a_pixel = 0.1 * ((f64::from(quality) - 60.0) / 15.0).exp2();
+    (pixels * f64::from(n) / f64::from(d) * a_pixel).clamp(1e5, 2e8)
+}
+
+/// The first of the graphics processor's encoders that encodes a picture of this size.
+fn hardware(codec: Codec, stream: &VideoStream) -> Option<gst::Element> {
+    let (format, _, _) = elements(codec);
+    let caps = gst::Caps::new_empty_simple(format);
+    let mut all = in_hardware(gst::ElementFactoryType::VIDEO_ENCODER);
+    all.retain(|factory| factory.can_src_any_caps(&caps));
+    // NVIDIA's and Intel's own first, what wraps the kernel's last.
+    let order = ["nv", "qsv", "va", "amf", "msdk"];
+    all.sort_by_key(|factory| {
+        order.iter().position(|start| factory.name().starts_with(start)).unwrap_or(order.len())
+    });
+    let works = |factory: &&gst::ElementFactory| {
+        let tried = encodes_one(&factory.name(), stream);
+        if let Err(error) = &tried {
+            tracing::info!("{} is here but does not work: {error}", factory.name());
+        }
+        tried.is_ok()
+    };
+    all.iter().find(works).and_then(|factory| factory.create().build().ok())
+}
+
+/// The factories of a type that use the graphics processor.
+fn in_hardware(kind: gst::ElementFactoryType) -> Vec<gst::ElementFactory> {
+    let mut all: Vec<_> =
+        gst::ElementFactory::factories_with_type(kind, gst::Rank::NONE).into_iter().collect();
+    all.retain(|factory| factory.metadata("klass").is_some_and(|k| k.contains("Hardware")));
+    all
+}
+
+/// Encodes three frames, to see whether it can.
+fn encodes_one(name: &str, stream: &VideoStream) -> Result<(), PipelineError> {
+    let (width, height) = (stream.frame.width, stream.frame.height);
+    let description = format!(
+        "videotestsrc num-buffers=3 ! video/x-raw,width={width},height={height},framerate=30/1 ! \
+         videoconvert ! {name} ! fakesink sync=false"
+    );
+    let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
+    pipeline.set_state(gst::State::Playing)?;
+    pipeline.wait_end(Duration::from_secs(5))
+}
+
+/// Decoders of the graphics processor are not used any more in this process.
+///
+/// # Errors
+/// When GStreamer cannot start.
+pub fn without_hardware_decoders() -> Result<(), PipelineError> {
+    super::init()?;
+    for factory in in_hardware(gst::ElementFactoryType::DECODER) {
+        factory.set_rank(gst::Rank::NONE);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Codec; 4] = [Codec::H264, Codec::H265, Codec::Vp9, Codec::Av1];
+
+    fn stream() -> VideoStream {
+        crate::media::init().unwrap();
+        let caps = gst::Caps::builder("video/x-raw")
+            .field("format", "I420")
+            .field("width", 640)
+            .field("height", 360)
+            .field("framerate", gst::Fraction::new(25, 1))
+            .build();
+        VideoStream::from_caps(&caps).unwrap()
+    }
+
+    #[test]
+    fn every_setting_is_one_that_its_encoder_has() {
+        let stream = stream();
+        for codec in ALL {
+            for rate in [Rate::DEFAULT, Rate::Bitrate(800_000)] {
+                for preset in [Preset::Ultrafast, Preset::Medium, Preset::Veryslow] {
+                    let (preset, live) = (Some(preset), preset == Preset::Ultrafast);
+                    let encoding = Encoding { rate, preset, live, ..Encoding::default() };
+                    let made = encoder(codec, &encoding, &stream).unwrap();
+                    for (name, _) in settings(codec, &encoding) {
+                        assert!(made.element.has_property(name), "{codec} {name}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_quality_is_more_bits() {
+        let stream = stream();
+        assert!((usual_bits(60, &stream) - 576_000.0).abs() < 1.0);
+        assert!(usual_bits(75, &stream) > 1.9 * usual_bits(60, &stream));
+    }
+}

@@ -1,0 +1,101 @@
+//! Every kind of file people have, through the frame path with the identity stylizer: what comes out
+//! shows what went in. The cases are made by ffmpeg from the clips in tests/data.
+#![cfg(feature = "media")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use common::*;
+use nst_stream::encoding::{Codec, Encoding, Preset};
+use nst_stream::span::Span;
+use nst_stream::stats::Summary;
+use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stylizer::Identity;
+
+#[path = "formats/codecs.rs"]
+mod codecs;
+#[path = "formats/damage.rs"]
+mod damage;
+#[path = "formats/leaks.rs"]
+mod leaks;
+#[path = "formats/pictures.rs"]
+mod pictures;
+#[path = "formats/timing.rs"]
+mod timing;
+
+/// Keeps what was said.
+#[derive(Default)]
+struct Said(Vec<String>);
+
+impl Observer for Said {
+    fn note(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+    fn progress(&mut self, _progress: &Progress) {}
+}
+
+impl Said {
+    fn has(&self, words: &str) -> bool {
+        self.0.iter().any(|note| note.contains(words))
+    }
+}
+
+/// As fast as encoders go: these tests look at what is kept, not at sizes of files.
+const QUICK: Encoding = Encoding {
+    codec: None,
+    rate: nst_stream::encoding::Rate::Quality(80),
+    preset: Some(Preset::Ultrafast),
+    hwaccel: nst_stream::encoding::HwAccel::Off,
+    even: false,
+    live: false,
+};
+
+fn with(codec: Codec) -> Encoding {
+    Encoding { codec: Some(codec), ..QUICK }
+}
+
+/// The clip through the frame path.
+fn convert(input: &Path, output: &Path, encoding: Encoding) -> (anyhow::Result<Summary>, Said) {
+    let job = VideoJob { input, output, span: Span::default(), batch: 1, encoding, dump_dot: None };
+    let (stop, mut said) = (AtomicBool::new(false), Said::default());
+    let done = stylize_video(&job, &mut Identity, &stop, &Arc::default(), &mut said);
+    (done, said)
+}
+
+/// The same, which must succeed.
+fn converted(input: &Path, output: &Path, encoding: Encoding) -> (Summary, Said) {
+    let (done, said) = convert(input, output, encoding);
+    let done = done.unwrap_or_else(|e| panic!("{}: {e:#}", input.display()));
+    (done, said)
+}
+
+/// A clip made by ffmpeg of these arguments, in a folder that lives as long as the test.
+fn made(folder: &tempfile::TempDir, name: &str, args: &[&str]) -> PathBuf {
+    let path = folder.path().join(name);
+    ffmpeg(&[args, &[path.to_str().unwrap()]].concat());
+    path
+}
+
+/// The carphone clip as ffmpeg's input, a few frames of it.
+fn carphone_of<'a>(path: &'a str, frames: &'a str) -> Vec<&'a str> {
+    vec!["-i", path, "-frames:v", frames]
+}
+
+fn assert_same_times(input: &[f64], output: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(input.len(), output.len(), "{what}: number of frames");
+    for (n, (a, b)) in input.iter().zip(output).enumerate() {
+        assert!((a - b).abs() <= tolerance, "{what}: frame {n}: {a} s became {b} s");
+    }
+}
+
+/// Mean PSNR in dB of the frames of two files, as ffmpeg shows them (turned, in RGB).
+fn likeness(a: &Path, b: &Path) -> f64 {
+    let (a, b) = (rgb_frames(a, 8), rgb_frames(b, 8));
+    assert!(!a.is_empty() && a.len() == b.len(), "{} and {} frames", a.len(), b.len());
+    let sum: f64 = a.iter().zip(&b).map(|(a, b)| psnr(a, b)).sum();
+    sum / a.len() as f64
+}

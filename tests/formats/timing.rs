@@ -1,0 +1,86 @@
+//! Times of frames.
+
+use super::*;
+
+/// A clip whose frames come at irregular times.
+fn irregular(folder: &tempfile::TempDir, name: &str) -> PathBuf {
+    let clip = carphone();
+    // Of 40 frames some are left out, and the others keep their times.
+    let choose =
+        "select='not(eq(mod(n,5),2))*not(between(n,11,17))',setpts=PTS+0.0021*random(1)/TB";
+    let args = ["-vf", choose, "-fps_mode", "vfr", "-c:v", "libx264", "-preset", "ultrafast"];
+    let args = [&carphone_of(clip.to_str().unwrap(), "30")[..], &args].concat();
+    let args =
+        [&args[..], &["-enc_time_base", "1/90000", "-video_track_timescale", "90000"]].concat();
+    made(folder, name, &args)
+}
+
+#[test]
+fn variable_rates_stay_variable_frame_by_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = irregular(&folder, "in.mp4");
+    let times = frame_times(&clip);
+    let steps: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+    let longest = steps.iter().copied().fold(0.0, f64::max);
+    assert!(longest > 0.2 && steps.iter().any(|&s| s < 0.04), "{steps:?}");
+    // Matroska counts in milliseconds.
+    for (name, tolerance) in
+        [("out.mp4", 0.0001), ("out.mov", 0.0001), ("out.mkv", 0.0011), ("out.webm", 0.0011)]
+    {
+        let output = folder.path().join(name);
+        converted(&clip, &output, QUICK);
+        let from_start: Vec<f64> = times.iter().map(|t| t - times[0]).collect();
+        let out = frame_times(&output);
+        let out: Vec<f64> = out.iter().map(|t| t - out[0]).collect();
+        assert_same_times(&from_start, &out, tolerance, name);
+    }
+}
+
+#[test]
+fn interlaced_video_becomes_progressive_at_its_frame_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let clip = clip.to_str().unwrap();
+    // Fields half a frame apart, as a camera makes them.
+    let weave =
+        ["-vf", "tinterlace=interleave_top,setfield=tff", "-c:v", "mpeg2video", "-q:v", "3"];
+    let weave = [&["-i", clip, "-frames:v", "30"], &weave[..], &["-flags", "+ilme+ildct"]].concat();
+    for name in ["in.ts", "in.mkv"] {
+        let interlaced = made(&folder, name, &weave);
+        let output = folder.path().join("out.mp4");
+        let (done, said) = converted(&interlaced, &output, QUICK);
+        assert_eq!(done.frames as usize, frame_times(&interlaced).len(), "{name}");
+        assert!(said.has("interlaced"), "{name}: {:?}", said.0);
+        assert_eq!(stream_field(&output, "v:0", "field_order"), "progressive", "{name}");
+        let (a, b) = (frame_times(&interlaced), frame_times(&output));
+        let from_start = |t: &[f64]| t.iter().map(|x| x - t[0]).collect::<Vec<_>>();
+        assert_same_times(&from_start(&a), &from_start(&b), 0.002, name);
+    }
+}
+
+#[test]
+fn files_without_duration_or_index_are_read_to_their_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let clip = clip.to_str().unwrap();
+    let input = ["-i", clip, "-frames:v", "30"];
+    let h264 = ["-c:v", "libx264", "-preset", "ultrafast"];
+    let cases: [(&str, &[&str]); 5] = [
+        ("live.mkv", &["-f", "matroska", "-live", "1"]),
+        ("broadcast.ts", &["-f", "mpegts"]),
+        ("raw.h264", &["-f", "h264"]),
+        ("fragments.mp4", &["-movflags", "frag_keyframe+empty_moov"]),
+        ("flash.flv", &["-f", "flv", "-flvflags", "no_duration_filesize"]),
+    ];
+    for (name, how) in cases {
+        let args = [&input[..], &h264, how].concat();
+        let source = made(&folder, name, &args);
+        let output = folder.path().join("out.mp4");
+        let (done, said) = converted(&source, &output, QUICK);
+        assert_eq!(done.frames, 30, "{name} {:?}", said.0);
+        let times = frame_times(&output);
+        assert_eq!(times.len(), 30, "{name}");
+        let step = times[29] / 29.0;
+        assert!((step - 1001.0 / 30000.0).abs() < 0.004, "{name}: a frame lasts {step} s");
+    }
+}
