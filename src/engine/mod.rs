@@ -7,6 +7,8 @@
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors.
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
+//! `memory` asks how much of it there is.
+//!
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic; `guard` sees to those that tch forgot.
 
@@ -15,6 +17,7 @@ pub mod color;
 pub mod device;
 mod guard;
 mod layers;
+pub(crate) mod memory;
 pub mod model;
 pub mod model_file;
 pub mod network;

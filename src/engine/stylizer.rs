@@ -6,6 +6,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::color::Converter;
 use super::device::set_threads;
+use super::memory;
 use super::model::Model;
 use super::{failed_on, guarded};
 use crate::frame::Frame;
@@ -48,6 +49,8 @@ pub struct NetworkStylizer {
     ready: Option<ThreadId>,
     /// Whether a result has been looked at.
     looked_at: bool,
+    /// Pixels of the largest batch so far that there was memory for.
+    largest: usize,
 }
 
 impl NetworkStylizer {
@@ -61,6 +64,7 @@ impl NetworkStylizer {
             converter: None,
             ready: None,
             looked_at: false,
+            largest: 0,
         }
     }
 
@@ -117,6 +121,7 @@ impl NetworkStylizer {
         let info = batch[0].info;
         let frames = batch.len();
         let failed = |e: TchError| failed_on(&e, info.width, info.height, frames);
+        self.enough_memory(info.width, info.height, frames)?;
         let kept = self.converter.take().filter(|converter| converter.fits(&batch[0]));
         let converter = match kept {
             Some(converter) => converter,
@@ -136,6 +141,30 @@ impl NetworkStylizer {
         let result = self.finish(&converter, &samples, painted);
         result.and_then(|samples| converter.download(&samples, batch)).map_err(failed)?;
         self.converter = Some(converter);
+        Ok(())
+    }
+
+    /// Whether there is memory for a batch larger than all before. A GPU says so itself.
+    fn enough_memory(
+        &mut self,
+        width: usize,
+        height: usize,
+        batch: usize,
+    ) -> Result<(), StylizeError> {
+        let (w, h) = self.painted_size(width, height);
+        let pixels = w * h * batch;
+        if pixels <= self.largest {
+            return Ok(());
+        }
+        // What the last batch took is still held by libtorch's allocator or free again.
+        let more = (pixels - self.largest) as f64;
+        if !self.model.device().is_cuda()
+            && let (Some(each), Some(free)) = (self.model.memory_a_pixel(), memory::free())
+            && each * more > free
+        {
+            return Err(StylizeError::OutOfMemory { width, height, batch });
+        }
+        self.largest = pixels;
         Ok(())
     }
 

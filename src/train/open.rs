@@ -14,6 +14,7 @@ use super::preview::to_tensor;
 use super::run::Config;
 use super::trainer::{Trainer, architecture, photos_in_a_pass};
 use super::vgg::Vgg;
+use crate::engine::memory;
 use crate::engine::model_file::{Description, ModelFile, Normalization};
 use crate::engine::shipped;
 
@@ -26,7 +27,7 @@ const MEMORY_A_PIXEL: f64 = 8_000.0;
 /// Says before the work that memory will not do; the system would end the process without a word.
 pub(super) fn enough_memory(config: &Config) -> Result<()> {
     let recipe = &config.run.recipe;
-    let Some(free) = free_memory().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
+    let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
     let pixels = f64::from(recipe.image_size).powi(2) * photos_in_a_pass(recipe, false) as f64;
     // The style picture goes through the loss network only, without gradients.
     let style = f64::from(recipe.style_size).powi(2) * 1.5 / 4.0;
@@ -41,14 +42,6 @@ pub(super) fn enough_memory(config: &Config) -> Result<()> {
         if recipe.norm == Normalization::Batch { " or --batch" } else { "" }
     );
     Ok(())
-}
-
-/// Memory that processes could still get, bytes.
-fn free_memory() -> Option<f64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes * 1024.0)
 }
 
 /// Finds out before the work whether the model can be written after it.
