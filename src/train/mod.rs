@@ -1,7 +1,8 @@
 //! Training: a style picture and photographs → a model.
 //!
 //! * [`vgg`] → [`loss`]: the loss network and what is measured with it.
-//! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs.
+//! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs; [`cut`]: what a
+//!   step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how.
 //! * [`evaluate`]: how good a model is.
 //! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
@@ -10,6 +11,7 @@
 //! resumed makes, on the CPU, the very same numbers as one that never was.
 
 pub mod checkpoint;
+pub mod cut;
 pub mod dataset;
 pub mod evaluate;
 pub mod loss;

@@ -9,7 +9,8 @@ use anyhow::{Result, anyhow, bail};
 use tch::TchError;
 
 use super::checkpoint::Checkpoint;
-use super::dataset::{Cut, Dataset, Loader, resized};
+use super::cut::Cut;
+use super::dataset::{Dataset, Loader, resized};
 use super::loss::LossTerms;
 use super::open::{enough_memory, open_trainer, writable};
 use super::preview::Previews;

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::dataset::Piece;
+use super::cut::Piece;
 use super::loss::{LossTerms, Losses, StyleTarget};
 use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
