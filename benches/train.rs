@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nst_stream::engine::device::{prepare, set_threads};
 use nst_stream::engine::model_file::Padding;
-use nst_stream::train::dataset::Piece;
+use nst_stream::train::cut::Piece;
 use nst_stream::train::recipe::{Preset, Recipe};
 use nst_stream::train::trainer::Trainer;
 use nst_stream::train::vgg::Vgg;
@@ -99,6 +99,7 @@ fn inner(case: &Case) {
     recipe.image_size = case.size;
     // As the step it is compared with.
     recipe.loss_padding = Padding::Zero;
+    recipe.tile_share = 0.0;
     let kind = if case.precision == "bf16" { Kind::BFloat16 } else { Kind::Float };
     let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
     let style = Tensor::rand([1, 3, 384, 384], (Kind::Float, Device::Cpu)) * 255;

@@ -225,7 +225,7 @@ mod tests {
     fn every_number_takes_the_place_of_the_presets() {
         let text = "train --style a.jpg --dataset d --output o.pt --recipe johnson \
             --content-weight 2 --style-weight 3 --tv-weight 0 --content-layers relu3_3:0.5,relu2_2 \
-            --style-layers relu1_1 --style-form paper --tv-form absolute --style-tiles 2 --style-size 300 \
+            --style-layers relu1_1 --style-form paper --tv-form absolute --style-tiles 2 --tile-share 0.5 --style-size 300 \
             --image-size 128 --batch 3 --epochs 2 --optimizer rmsprop --learning-rate 0.1 \
             --decay 0.5 --seed 9 --noise 1 --exposure 1 --augment true --width 8 --residual-blocks 2 \
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \

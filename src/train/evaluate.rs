@@ -159,7 +159,7 @@ fn equal_losses(vgg: Vgg) -> Losses {
         style_weight: 1.0,
         tv_weight: 1.0,
         loss_padding: Padding::Zero,
-        style_tiles: 1,
+        tile_share: 0.0,
         ..Recipe::preset(Preset::Default, Vec::new())
     };
     Losses::new(vgg, &recipe)

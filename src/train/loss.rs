@@ -64,6 +64,7 @@ pub struct Losses {
     style_form: StyleForm,
     tv_form: TvForm,
     style_tiles: i64,
+    tile_share: f64,
     /// Layers of both losses, in the network's order.
     layers: Vec<Layer>,
 }
@@ -91,6 +92,7 @@ impl Losses {
             style_form: recipe.style_form,
             tv_form: recipe.tv_form,
             style_tiles: recipe.style_tiles.into(),
+            tile_share: recipe.tile_share,
             layers,
         }
     }
@@ -168,16 +170,22 @@ impl Losses {
         }
         let mut style_loss = zero()?;
         for (wanted, target) in self.style.iter().zip(&style.0) {
-            let tiles = tiles(of(wanted.layer), self.style_tiles)?;
-            let difference = gram(&tiles)?.f_sub(target)?;
             let mut weight = wanted.weight * self.weights.style;
             if self.style_form == StyleForm::Paper {
                 // E = 1/(4C²) Σ(G·C − A·C)², where the Gram matrices here are smaller by C: C²/4 of
                 // the mean over the C² entries.
                 weight *= (wanted.layer.channels() as f64).powi(2) / 4.0;
             }
-            let term = difference.f_square()?.f_mean(Kind::Float)?;
-            style_loss = style_loss.f_add(&term.f_mul_scalar(weight)?)?;
+            let far = |features: &Tensor| -> Result<Tensor, TchError> {
+                gram(features)?.f_sub(target)?.f_square()?.f_mean(Kind::Float)
+            };
+            let (features, share) = (of(wanted.layer), self.tile_share);
+            let whole = far(features)?.f_mul_scalar(weight * (1.0 - share))?;
+            style_loss = style_loss.f_add(&whole)?;
+            if share > 0.0 {
+                let parts = far(&tiles(features, self.style_tiles)?)?;
+                style_loss = style_loss.f_add(&parts.f_mul_scalar(weight * share)?)?;
+            }
         }
         let tv = total_variation(y, self.tv_form)?.f_mul_scalar(self.weights.tv)?;
         Ok([content_loss, style_loss, tv])

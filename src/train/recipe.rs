@@ -145,10 +145,13 @@ pub struct Recipe {
     pub style_form: StyleForm,
     /// How neighbouring pixels are compared.
     pub tv_form: TvForm,
-    /// The style loss is measured in so many by so many equal parts of a picture, and averaged. In
-    /// one part, an empty sky is made up for by more texture elsewhere.
+    /// A share of the style loss is measured in so many by so many equal parts of a picture, and
+    /// averaged: over the whole picture, an empty sky is made up for by more texture elsewhere.
     #[serde(default = "one")]
     pub style_tiles: u32,
+    /// That share, 0–1. With all of it every part gets all colours, and the photo drowns.
+    #[serde(default)]
+    pub tile_share: f64,
     /// Release of the loss network.
     pub loss_network: Release,
     /// What lies beyond the borders in the loss network: see [`with_padding`]
@@ -246,8 +249,10 @@ impl Recipe {
                 return Err(format!("--{name} {value}: expected a number from 0"));
             }
         }
-        if !(0.0..=1.0).contains(&self.decay) {
-            return Err(format!("--decay {}: expected 0 to 1", self.decay));
+        for (name, value) in [("decay", self.decay), ("tile-share", self.tile_share)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(format!("--{name} {value}: expected 0 to 1"));
+            }
         }
         let whole = [
             ("batch", self.batch as u64, 1, 1024),

@@ -52,7 +52,7 @@ fn losses(
 ) -> Losses {
     let [content_weight, style_weight, tv_weight] = weights;
     let recipe = Recipe {
-        style_tiles: 1,
+        tile_share: 0.0,
         content_layers: layers(content),
         style_layers: layers(style),
         content_weight,

@@ -34,9 +34,12 @@ pub struct Numbers {
     /// How neighbouring pixels are compared: absolute or squared.
     #[arg(long, value_name = "FORM")]
     tv_form: Option<TvForm>,
-    /// Measure the style in N × N parts of each picture, so that none stays empty.
+    /// Measure a share of the style in N × N parts of each picture, so that none stays empty.
     #[arg(long, value_name = "N")]
     style_tiles: Option<u32>,
+    /// That share, 0–1.
+    #[arg(long, value_name = "X")]
+    tile_share: Option<f64>,
     /// Shorter side of the style picture, pixels.
     #[arg(long, value_name = "PX")]
     style_size: Option<u32>,
@@ -123,6 +126,7 @@ impl Numbers {
         set(&mut recipe.style_form, self.style_form);
         set(&mut recipe.tv_form, self.tv_form);
         set(&mut recipe.style_tiles, self.style_tiles);
+        set(&mut recipe.tile_share, self.tile_share);
         set(&mut recipe.style_size, self.style_size);
         set(&mut recipe.image_size, self.image_size);
         set(&mut recipe.batch, self.batch);

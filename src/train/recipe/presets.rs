@@ -28,6 +28,7 @@ impl Recipe {
             style_form: StyleForm::Mean,
             tv_form: TvForm::Absolute,
             style_tiles: 3,
+            tile_share: 0.25,
             loss_network: Release::Caffe,
             loss_padding: Padding::Reflect,
             style_size: 384,
@@ -60,6 +61,7 @@ impl Recipe {
             augment: false,
             loss_padding: Padding::Zero,
             style_tiles: 1,
+            tile_share: 0.0,
             ..start.clone()
         };
         match preset {
