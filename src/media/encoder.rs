@@ -5,6 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::bitstream::change_caps;
 use super::error::{ErrorKind, PipelineError};
 use super::packages;
 use super::pipeline::{Pipeline, Role};
@@ -76,17 +77,13 @@ const H265_LEAST: usize = 64;
 /// down on VP9 that does not say it, and vp9parse and qtdemux leave it out.
 pub(super) fn with_chroma_site(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
-            && let gst::EventView::Caps(caps) = event.view()
-            && let Some(format) = caps.caps().structure(0)
-            && format.name() == "video/x-vp9"
-            && !format.has_field("chroma-site")
-        {
-            let mut caps = caps.caps_owned();
-            caps.make_mut().set("chroma-site", "mpeg2");
-            *event = gst::event::Caps::builder(&caps).seqnum(event.seqnum()).build();
-        }
-        gst::PadProbeReturn::Ok
+        change_caps(info, |format| {
+            let missing = format.name() == "video/x-vp9" && !format.has_field("chroma-site");
+            if missing {
+                format.set("chroma-site", "mpeg2");
+            }
+            missing
+        })
     });
 }
 

@@ -1,6 +1,7 @@
 //! The only room that knows GStreamer: files in, files out, and what can go wrong there.
 //!
-//! - [`source`]: a file → decoded frames (`decoded`: what becomes of them)
+//! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`:
+//!   what its compressed stream says of colours)
 //! - [`audio`]: encoded audio tracks, copied
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
@@ -16,6 +17,7 @@
 
 mod advice;
 pub mod audio;
+mod bitstream;
 pub mod clock;
 mod decoded;
 pub mod encoder;

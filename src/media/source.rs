@@ -10,6 +10,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::bitstream::prefer_colorimetry;
 use super::decoded::Plan;
 pub use super::decoded::Wanted;
 use super::error::{ErrorKind, PipelineError};
@@ -80,10 +81,8 @@ impl VideoSource {
         pipeline.element("src")?.set_property("location", path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
-        if all {
-            decode.set_property("caps", gst::Caps::new_any());
-            decode.set_property("expose-all-streams", true);
-        }
+        decode.set_property("expose-all-streams", all);
+        prefer_colorimetry(&decode);
         link_video(&pipeline, wanted, seen, all)?;
         if wanted == Wanted::Even {
             crop_to_even(&pipeline.element("crop")?);

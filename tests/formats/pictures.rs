@@ -22,7 +22,7 @@ fn odd_sizes_are_kept_or_cropped_when_asked() {
         ] {
             let what = format!("{w}×{h} as {name}");
             // What the encoders cannot: libx265 wants 64 pixels at least, others two.
-            let output = folder.path().join(name);
+            let output = folder.path().join(format!("{w}x{h}-{name}"));
             let (done, said) = convert(&odd, &output, with(codec));
             let refused = done.map(drop).map_err(|error| format!("{error:#}"));
             if let (Err(error), true) = (&refused, w.min(h) < 64) {

@@ -1,0 +1,60 @@
+//! Colorimetry from the compressed stream, where it is said.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// Lets what H.264 and H.265 say of their colours count before what the container says.
+///
+/// qtdemux (GStreamer 1.22) leaves out whether an MP4's samples have the full range, and its word goes
+/// before the stream's own: full range, as some phones and cameras record, came out too contrasty.
+pub fn prefer_colorimetry(decodebin: &gst::Element) {
+    decodebin.connect("element-added", false, |args| {
+        let element = args.get(1)?.get::<gst::Element>().ok()?;
+        let factory = element.factory()?;
+        if !["h264parse", "h265parse"].contains(&factory.name().as_str()) {
+            return None;
+        }
+        let (sink, src) = (element.static_pad("sink")?, element.static_pad("src")?);
+        let container: Arc<Mutex<Option<String>>> = Arc::default();
+        let kept = Arc::clone(&container);
+        sink.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            change_caps(info, |format| {
+                let said = format.get::<String>("colorimetry").ok();
+                format.remove_field("colorimetry");
+                let changed = said.is_some();
+                *kept.lock().unwrap_or_else(PoisonError::into_inner) = said;
+                changed
+            })
+        });
+        src.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            change_caps(info, |format| {
+                let said = container.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let missing = !format.has_field("colorimetry");
+                if let (Some(said), true) = (&said, missing) {
+                    format.set("colorimetry", said);
+                }
+                said.is_some() && missing
+            })
+        });
+        None
+    });
+}
+
+/// Lets `change` have the caps that pass a pad; it says whether it changed them.
+pub(super) fn change_caps(
+    info: &mut gst::PadProbeInfo,
+    change: impl Fn(&mut gst::StructureRef) -> bool,
+) -> gst::PadProbeReturn {
+    if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+        && let gst::EventView::Caps(caps) = event.view()
+    {
+        let mut caps = caps.caps_owned();
+        let changed = caps.make_mut().structure_mut(0).is_some_and(change);
+        if changed {
+            *event = gst::event::Caps::builder(&caps).seqnum(event.seqnum()).build();
+        }
+    }
+    gst::PadProbeReturn::Ok
+}
