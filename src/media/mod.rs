@@ -1,6 +1,6 @@
 //! The only room that knows GStreamer: files in, files out, and what can go wrong there.
 //!
-//! - [`source`]: a file → decoded frames
+//! - [`source`]: a file → decoded frames; [`fed`]: frames from a pipe or pictures → the same
 //! - [`audio`]: encoded audio tracks, copied
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
@@ -18,6 +18,7 @@ mod advice;
 pub mod audio;
 pub mod clock;
 pub mod error;
+pub mod fed;
 pub mod finalise;
 mod fit;
 mod graph;

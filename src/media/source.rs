@@ -26,7 +26,8 @@ const PREROLL: Duration = Duration::from_secs(60);
 pub struct Busy(Arc<AtomicU64>);
 
 impl Busy {
-    pub(super) fn add(&self, time: Duration) {
+    /// Adds what a piece of work took.
+    pub fn add(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanos, Ordering::Relaxed);
     }
@@ -39,10 +40,10 @@ impl Busy {
 
 /// An open file whose first frame is decoded.
 pub struct VideoSource {
-    pipeline: Pipeline,
-    frames: gst_app::AppSink,
-    stream: VideoStream,
-    busy: Busy,
+    pub(super) pipeline: Pipeline,
+    pub(super) frames: gst_app::AppSink,
+    pub(super) stream: VideoStream,
+    pub(super) busy: Busy,
 }
 
 impl VideoSource {
@@ -207,15 +208,8 @@ fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
         let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
         let Some(caps) = pad.current_caps() else { return };
         let Some(video) = caps.structure(0).filter(|s| s.name() == "video/x-raw") else { return };
-        let odd = |side: &str| video.get::<i32>(side).is_ok_and(|v| v % 2 == 1);
-        let layout = match (rgb, odd("width") || odd("height")) {
-            (true, _) => Layout::Rgb,
-            (false, true) => Layout::Y444,
-            (false, false) => Layout::I420,
-        };
-        let wanted =
-            gst::Caps::builder("video/x-raw").field("format", format_of(layout).to_str()).build();
-        format.set_property("caps", &wanted);
+        let side = |name: &str| video.get::<i32>(name).unwrap_or_default().unsigned_abs() as usize;
+        format.set_property("caps", wanted_caps(rgb, side("width"), side("height")));
         if let Err(error) = pad.link(&input)
             && let Some(bus) = &bus
         {
@@ -225,4 +219,14 @@ fn link_video(pipeline: &Pipeline, rgb: bool) -> Result<Seen, PipelineError> {
         }
     });
     Ok(seen)
+}
+
+/// The format that frames of this size are brought into.
+pub(super) fn wanted_caps(rgb: bool, width: usize, height: usize) -> gst::Caps {
+    let layout = match (rgb, width % 2 == 1 || height % 2 == 1) {
+        (true, _) => Layout::Rgb,
+        (false, true) => Layout::Y444,
+        (false, false) => Layout::I420,
+    };
+    gst::Caps::builder("video/x-raw").field("format", format_of(layout).to_str()).build()
 }
