@@ -14,6 +14,7 @@ use super::{Outcome, UsageError};
 use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
+use crate::rate::Rate;
 use crate::stream::{Choice, LiveConfig, LiveJob, Look, Observer, Wanted, run_live};
 
 /// Options that only live runs have.
@@ -23,9 +24,6 @@ pub struct LiveArgs {
     /// Size that a camera should deliver.
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     size: Option<(u32, u32)>,
-    /// Frames a second that a camera should deliver.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=240))]
-    fps: Option<u32>,
     /// How long packets of an RTSP source are held back to put them into order, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(0..=60_000))]
@@ -61,16 +59,20 @@ impl LiveArgs {
         !self.push.is_empty() || !self.pipeline_sink.is_empty()
     }
 
-    fn options(&self) -> LiveOptions {
-        LiveOptions {
-            wish: Wish { size: self.size, fps: self.fps },
+    fn options(&self, rate: Option<Rate>) -> Result<LiveOptions, UsageError> {
+        let fps = rate.map(|rate| rate.per_second().round() as u32);
+        if fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
+            return Err(UsageError("--fps: a camera gives 1 to 240 frames a second".to_owned()));
+        }
+        Ok(LiveOptions {
+            wish: Wish { size: self.size, fps },
             latency: Duration::from_millis(self.latency),
             tcp: match self.rtsp_transport {
                 Transport::Auto => None,
                 Transport::Tcp => Some(true),
                 Transport::Udp => Some(false),
             },
-        }
+        })
     }
 }
 
@@ -97,7 +99,7 @@ pub(super) fn run(
         job: LiveJob {
             input,
             outputs,
-            options: live.options(),
+            options: live.options(args.fps)?,
             adapt: live.adapt,
             overwrite: args.overwrite,
             dump_dot: args.dump_dot.clone(),

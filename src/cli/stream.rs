@@ -1,6 +1,6 @@
 //! `nst-stream --model M --input IN --output OUT`, the command without a name.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crate::engine::blend::Blend;
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
-use crate::picture;
-use crate::span::{Span, about, parse_time};
+use crate::rate::Rate;
+use crate::span::{about, parse_time};
 use crate::stats::Summary;
-use crate::stream::{Choice, Config, EngineOptions, Observer};
+use crate::stream::{Choice, EngineOptions, Observer, Source, Target};
 
 /// Options of the main command.
 #[derive(Debug, Args)]
@@ -29,19 +29,24 @@ pub struct StreamArgs {
     /// may be given: keys change between them.
     #[arg(short, long = "model", value_name = "MODEL", required = true)]
     pub(super) models: Vec<String>,
-    /// What to repaint: a video or picture file, a camera (/dev/video0), rtsp://…, or test:
+    /// What to repaint: a video or picture file, a folder of pictures or numbered ones
+    /// (frames/%04d.png), - for YUV4MPEG2 from stdin, a camera (/dev/video0), rtsp://…, or test:
     #[arg(short, long, value_name = "INPUT")]
     #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
     #[cfg_attr(not(feature = "media"), arg(required = true))]
     input: Option<String>,
-    /// What to make: a file (.mp4 or .mkv, .png or .jpg for a picture), rtsp://ADDRESS:PORT/PATH to
-    /// serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
+    /// What to make: a file (.mp4 or .mkv, .png or .jpg for a picture), pictures (out/ or
+    /// out/%05d.png), - for YUV4MPEG2 to stdout, rtsp://ADDRESS:PORT/PATH to serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
     /// rtsp://127.0.0.1:8554/art]. Live, it may be given several times.
     #[arg(short, long = "output", value_name = "OUTPUT")]
     outputs: Vec<String>,
     #[cfg(feature = "media")]
     #[command(flatten)]
     live: super::live::LiveArgs,
+    /// Frames a second of pictures that become a video (25, 30000/1001) [default: 25], or that a
+    /// camera should deliver.
+    #[arg(long, value_name = "N[/D]", value_parser = Rate::parse)]
+    pub(super) fps: Option<Rate>,
     /// Replace the output if it is there already.
     #[arg(long)]
     pub(super) overwrite: bool,
@@ -57,10 +62,10 @@ pub struct StreamArgs {
     /// Styles of a model with several: wave, or mosaic:0.6,wave:0.4 for a mixture [default: the
     /// first; live, keys step through all].
     #[arg(long, value_name = "STYLE[:SHARE],…")]
-    blend: Option<Blend>,
+    pub(super) blend: Option<Blend>,
     /// Frames in one network pass: a number, or auto.
     #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
-    batch: Batch,
+    pub(super) batch: Batch,
     /// Where the network runs: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -82,7 +87,7 @@ pub struct StreamArgs {
     pub(super) preview: Option<Duration>,
     /// Print a summary as JSON: frames, fps, speed, seconds in decoder, network and encoder.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Run a TorchScript model. It is a program: do this only if you trust its author.
     #[arg(long)]
     trust: bool,
@@ -92,7 +97,7 @@ pub struct StreamArgs {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Batch {
+pub(super) enum Batch {
     Auto,
     Of(usize),
 }
@@ -161,6 +166,29 @@ impl StreamArgs {
         }
     }
 
+    /// What only goes from a file to a file is refused where an end is live.
+    fn check_live(input: &Input, outputs: &[Output]) -> Result<(), UsageError> {
+        if let Input::File(path) = input
+            && !matches!(Source::of(path), Source::File(_))
+        {
+            return Err(UsageError(format!(
+                "'{}' can only go into one file, into pictures or into '-': give one --output",
+                path.display()
+            )));
+        }
+        let of_files = |output: &&Output| match output {
+            Output::File(path) => !matches!(Target::of(path), Target::File(_)),
+            _ => false,
+        };
+        match outputs.iter().find(of_files) {
+            Some(output) => Err(UsageError(format!(
+                "'{output}' is for files and pictures as input; a live source goes into a .mp4 or \
+                 .mkv, a window or an rtsp:// address"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     #[cfg(feature = "media")]
     fn own_source(&self) -> Option<PathBuf> {
         self.live.pipeline_source.clone()
@@ -192,63 +220,6 @@ impl StreamArgs {
             mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
         }
     }
-
-    /// The configuration for a file, when the arguments do not contradict each other.
-    fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
-        let usage = |text: String| Err(UsageError(text).into());
-        let [model] = &self.models[..] else {
-            return usage("several models are for live sources: give one --model".to_owned());
-        };
-        let picture = picture::format_for_output(&output).is_some();
-        if !picture && !is_video_name(&output) {
-            return usage(format!(
-                "cannot write '{}': its name must end in .mp4 or .mkv, or in .png or .jpg for a \
-                 picture",
-                output.display()
-            ));
-        }
-        if self.preview.is_some() && !picture {
-            return usage("--preview makes a picture: give an --output of .png or .jpg".to_owned());
-        }
-        let parts =
-            [("--start", self.start), ("--duration", self.duration), ("--preview", self.preview)];
-        if let Some((option, _)) = parts.iter().find(|(_, time)| time.is_some())
-            && picture::is_picture(&input)
-        {
-            return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
-        }
-        if same_file(&input, &output) {
-            return usage(format!("'{}' is both input and output", input.display()));
-        }
-        Ok(Config {
-            model: Choice { model: model.clone(), blend: self.blend.clone() },
-            engine: self.engine(),
-            input,
-            output,
-            overwrite: self.overwrite,
-            batch: match self.batch {
-                Batch::Auto => None,
-                Batch::Of(n) => Some(n),
-            },
-            span: Span { start: self.start, duration: self.duration },
-            preview: self.preview,
-            dump_dot: self.dump_dot.clone(),
-        })
-    }
-}
-
-fn is_video_name(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    matches!(ending.as_deref(), Some("mp4" | "m4v" | "mkv"))
-}
-
-/// Also through links: what counts is the file, not its name.
-fn same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (std::fs::metadata(a), std::fs::metadata(b)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
-    }
 }
 
 /// Repaints a file, or a live source.
@@ -265,7 +236,10 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
             report(args, result, &mut reporter)
         }
         #[cfg(feature = "media")]
-        Ends::Live(input, outputs) => super::live::run(args, &args.live, input, outputs, quiet),
+        Ends::Live(input, outputs) => {
+            StreamArgs::check_live(&input, &outputs)?;
+            super::live::run(args, &args.live, input, outputs, quiet)
+        }
         #[cfg(not(feature = "media"))]
         Ends::Live(..) => {
             Err(UsageError("this nst-stream was built without GStreamer: no live video".to_owned())
@@ -305,8 +279,13 @@ fn in_words(summary: &Summary) -> String {
             delay * 1000.0
         );
     }
-    let Some(speed) = summary.speed else { return format!("{}: {took}", summary.output) };
     let stopped = if summary.interrupted { " before it was interrupted" } else { "" };
+    let Some(speed) = summary.speed else {
+        return match summary.frames {
+            1 => format!("{}: {took}", summary.output),
+            n => format!("{}: {n} pictures in {took}{stopped}", summary.output),
+        };
+    };
     format!(
         "{}: {} frames in {took}{stopped} ({:.1} fps, {speed:.2}× real time)",
         summary.output, summary.frames, summary.fps
