@@ -15,7 +15,9 @@ use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
 use crate::rate::Rate;
-use crate::stream::{Choice, LiveConfig, LiveJob, Look, Observer, Wanted, run_live};
+use crate::stream::{
+    Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live,
+};
 
 /// Options that only live runs have.
 #[derive(Debug, Args)]
@@ -133,6 +135,7 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
     if args.preview.is_some() || args.start.is_some() || args.duration.is_some() {
         bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
     }
+    only_between_files(input, outputs)?;
     if let Input::File(path) | Input::Device(path) | Input::Pipeline(path) = input
         && !path.exists()
     {
@@ -147,6 +150,29 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
         bail!(UsageError(format!("'{output}' is given twice as output")));
     }
     Ok(())
+}
+
+/// What only goes from a file to a file is refused where an end is live.
+fn only_between_files(input: &Input, outputs: &[Output]) -> Result<(), UsageError> {
+    if let Input::File(path) = input
+        && !matches!(Source::of(path), Source::File(_))
+    {
+        return Err(UsageError(format!(
+            "'{}' can only go into one file, into pictures or into '-': give one --output",
+            path.display()
+        )));
+    }
+    let of_files = |output: &&Output| match output {
+        Output::File(path) => !matches!(Target::of(path), Target::File(_)),
+        _ => false,
+    };
+    match outputs.iter().find(of_files) {
+        Some(output) => Err(UsageError(format!(
+            "'{output}' is for files and pictures as input; a live source goes into a .mp4 or \
+             .mkv, a window or an rtsp:// address"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// "; the cameras here are /dev/video0 …"

@@ -20,7 +20,9 @@ use crate::engine::stylizer::StyleMix;
 use crate::rate::Rate;
 use crate::span::{about, parse_time};
 use crate::stats::Summary;
-use crate::stream::{Choice, EngineOptions, Observer, Source, Target};
+#[cfg(feature = "media")]
+use crate::stream::Choice;
+use crate::stream::{EngineOptions, Observer};
 
 /// Options of the main command.
 #[derive(Debug, Args)]
@@ -166,29 +168,6 @@ impl StreamArgs {
         }
     }
 
-    /// What only goes from a file to a file is refused where an end is live.
-    fn check_live(input: &Input, outputs: &[Output]) -> Result<(), UsageError> {
-        if let Input::File(path) = input
-            && !matches!(Source::of(path), Source::File(_))
-        {
-            return Err(UsageError(format!(
-                "'{}' can only go into one file, into pictures or into '-': give one --output",
-                path.display()
-            )));
-        }
-        let of_files = |output: &&Output| match output {
-            Output::File(path) => !matches!(Target::of(path), Target::File(_)),
-            _ => false,
-        };
-        match outputs.iter().find(of_files) {
-            Some(output) => Err(UsageError(format!(
-                "'{output}' is for files and pictures as input; a live source goes into a .mp4 or \
-                 .mkv, a window or an rtsp:// address"
-            ))),
-            None => Ok(()),
-        }
-    }
-
     #[cfg(feature = "media")]
     fn own_source(&self) -> Option<PathBuf> {
         self.live.pipeline_source.clone()
@@ -236,10 +215,7 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
             report(args, result, &mut reporter)
         }
         #[cfg(feature = "media")]
-        Ends::Live(input, outputs) => {
-            StreamArgs::check_live(&input, &outputs)?;
-            super::live::run(args, &args.live, input, outputs, quiet)
-        }
+        Ends::Live(input, outputs) => super::live::run(args, &args.live, input, outputs, quiet),
         #[cfg(not(feature = "media"))]
         Ends::Live(..) => {
             Err(UsageError("this nst-stream was built without GStreamer: no live video".to_owned())

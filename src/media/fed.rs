@@ -46,6 +46,9 @@ pub struct Said {
     pub damaged: u64,
     /// Why it ended before its time.
     pub failure: Option<String>,
+    /// It ended without a frame. The pipeline then says nothing: an end without a beginning does
+    /// not come through.
+    nothing: bool,
 }
 
 /// What a feeder says, shared with who tells the user.
@@ -108,18 +111,26 @@ pub fn open(
                     break;
                 }
             }
-            let pushed = raw.buffer(bytes, number).map(|buffer| source.push_buffer(buffer));
-            if !matches!(pushed, Ok(Ok(_))) {
-                break;
+            match raw.buffer(bytes, number).map(|buffer| source.push_buffer(buffer)) {
+                Ok(Ok(_)) => number += 1,
+                // Nobody wants any more.
+                Ok(Err(_)) => break,
+                Err(error) => {
+                    said.lock().failure = Some(error.to_string());
+                    break;
+                }
             }
-            number += 1;
         }
+        said.lock().nothing = number == 0;
         let _ = source.end_of_stream();
     };
     let started = thread::Builder::new().name("read".into()).spawn(feeder);
     started.map_err(|e| PipelineError::new("appsrc", e.to_string()))?;
     pipeline.set_state(gst::State::Paused)?;
     while !prerolled(&pipeline)? {
+        if log.lock().nothing {
+            break;
+        }
         if stop.load(Ordering::Acquire) {
             return Ok(None);
         }
@@ -186,11 +197,9 @@ impl Raw {
 
     fn of_y4m(header: &Header) -> Result<Self, PipelineError> {
         let (name, depth) = match (header.sampling, header.depth) {
-            (Sampling::Mono, 8) => ("GRAY8", 8),
-            (Sampling::Mono, _) => ("GRAY16_LE", 16),
-            (Sampling::Yuv420, 8) => ("I420", 8),
-            (Sampling::Yuv420, 9 | 10) => ("I420_10LE", 10),
-            (Sampling::Yuv420, _) => ("I420_12LE", 12),
+            (Sampling::Yuv420 | Sampling::Mono, 8) => ("I420", 8),
+            (Sampling::Yuv420 | Sampling::Mono, 9 | 10) => ("I420_10LE", 10),
+            (Sampling::Yuv420 | Sampling::Mono, _) => ("I420_12LE", 12),
             (Sampling::Yuv411, _) => ("Y41B", 8),
             (Sampling::Yuv422, 8) => ("Y42B", 8),
             (Sampling::Yuv422, 9 | 10) => ("I422_10LE", 10),
@@ -205,7 +214,11 @@ impl Raw {
             .field_if_some("chroma-site", chroma_site(header))
             .field("interlace-mode", interlace_mode(header.interlace))
             .field_if_some("field-order", field_order(header.interlace));
-        let mut planes = header.planes();
+        // Grey gets chroma without colour: GStreamer's grey formats have no range, and take full
+        // for limited.
+        let as_yuv = Header { sampling: Sampling::Yuv420, ..*header };
+        let mono = header.sampling == Sampling::Mono;
+        let mut planes = if mono { as_yuv.planes() } else { header.planes() };
         // Opacity stands last, and nothing is behind it.
         planes.truncate(3);
         Ok(Raw {
@@ -219,6 +232,11 @@ impl Raw {
     }
 
     fn buffer(&self, mut bytes: Bytes, number: u64) -> Result<gst::Buffer, PipelineError> {
+        let (there, all) = (bytes.len(), self.planes.iter().map(|(w, h)| w * h).sum::<usize>());
+        if there < all {
+            bytes.vec_mut().resize(all, 0);
+            fill_with_grey(&mut bytes[there..], self.depths.0);
+        }
         change_depth(&mut bytes, self.depths);
         let (begin, end) = (self.rate.time_of(number), self.rate.time_of(number + 1));
         let times = (Some(begin), Some(end - begin));
@@ -253,7 +271,8 @@ fn colorimetry(range: Range, height: usize) -> String {
 }
 
 fn chroma_site(header: &Header) -> Option<&'static str> {
-    (header.sampling == Sampling::Yuv420).then_some(match header.site {
+    let half = matches!(header.sampling, Sampling::Yuv420 | Sampling::Mono);
+    half.then_some(match header.site {
         Site::Centre => "jpeg",
         Site::Left => "mpeg2",
         Site::PalDv => "dv",
@@ -274,6 +293,15 @@ fn field_order(interlace: Interlace) -> Option<&'static str> {
         Interlace::BottomFirst => Some("bottom-field-first"),
         Interlace::Progressive | Interlace::Mixed => None,
     }
+}
+
+fn fill_with_grey(samples: &mut [u8], depth: u32) {
+    if depth == 8 {
+        samples.fill(128);
+        return;
+    }
+    let grey = (1u16 << (depth - 1)).to_le_bytes();
+    samples.chunks_exact_mut(2).for_each(|sample| sample.copy_from_slice(&grey));
 }
 
 /// Brings samples of two bytes from one depth to the other.
