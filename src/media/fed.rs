@@ -128,19 +128,17 @@ pub fn open(
     started.map_err(|e| PipelineError::new("appsrc", e.to_string()))?;
     pipeline.set_state(gst::State::Paused)?;
     while !prerolled(&pipeline)? {
-        if log.lock().nothing {
-            break;
+        let mut said = log.lock();
+        if said.nothing {
+            let text = said.failure.take().unwrap_or_else(|| "there is no frame in it".to_owned());
+            return Err(PipelineError::new("appsrc", text).of_kind(ErrorKind::Damaged));
         }
         if stop.load(Ordering::Acquire) {
             return Ok(None);
         }
     }
     let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
-    let Some(caps) = caps else {
-        let failure = log.lock().failure.take();
-        let text = failure.unwrap_or_else(|| "it has no frames".to_owned());
-        return Err(PipelineError::new("appsrc", text).of_kind(ErrorKind::Damaged));
-    };
+    let caps = caps.ok_or_else(|| PipelineError::new("appsink", "it has no frames"))?;
     let mut stream = VideoStream::from_caps(&caps)?;
     stream.duration = count.map(|count| rate.time_of(count));
     Ok(Some(VideoSource { pipeline, frames, stream, busy: Busy::default() }))

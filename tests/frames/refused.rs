@@ -56,8 +56,8 @@ fn pictures_that_are_not_there_or_would_meet_under_one_name_are_refused() {
         ("frames/%d.png", "out.mp4", &["'frames/1.png'"]),
         ("none/%d.png", "out/", &["'none'", "No such file"]),
         ("frames", "out/", &["a.jpg", "a.png", "would both become 'out/a.png'"]),
-        ("frames", "deeper/out/", &["no folder 'deeper'"]),
-        ("frames", "none/%d.png/a%d.png", &["no folder 'none/%d.png'"]),
+        ("frames/a.png", "deeper/out/", &["no folder 'deeper'"]),
+        ("frames", "none/%d.png/a%d.png", &["no folder 'none'"]),
     ] {
         let line = refusal(folder.path(), 1, &["-i", input, "-o", output]);
         assert!(words.iter().all(|word| line.contains(word)), "{line}");
