@@ -127,16 +127,22 @@ pub fn open(
     let started = thread::Builder::new().name("read".into()).spawn(feeder);
     started.map_err(|e| PipelineError::new("appsrc", e.to_string()))?;
     pipeline.set_state(gst::State::Paused)?;
-    while !prerolled(&pipeline)? {
+    // An end without a frame may count as a first frame, or may not: it is asked after, too.
+    let nothing = || {
         let mut said = log.lock();
-        if said.nothing {
-            let text = said.failure.take().unwrap_or_else(|| "there is no frame in it".to_owned());
-            return Err(PipelineError::new("appsrc", text).of_kind(ErrorKind::Damaged));
-        }
+        let why = said.nothing.then(|| said.failure.take());
+        why.map(|why| {
+            let text = why.unwrap_or_else(|| "there is no frame in it".to_owned());
+            PipelineError::new("appsrc", text).of_kind(ErrorKind::Damaged)
+        })
+    };
+    while !prerolled(&pipeline)? {
+        nothing().map_or(Ok(()), Err)?;
         if stop.load(Ordering::Acquire) {
             return Ok(None);
         }
     }
+    nothing().map_or(Ok(()), Err)?;
     let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
     let caps = caps.ok_or_else(|| PipelineError::new("appsink", "it has no frames"))?;
     let mut stream = VideoStream::from_caps(&caps)?;
