@@ -181,6 +181,13 @@ impl From<Vec<u8>> for Bytes {
     }
 }
 
+impl Bytes {
+    /// The block itself, to be filled by what finds its size while it reads.
+    pub fn vec_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.data
+    }
+}
+
 impl Clone for Bytes {
     /// A copy that belongs to no pool.
     fn clone(&self) -> Self {

@@ -5,7 +5,8 @@
 //!
 //! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
 //!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
-//!   frames), [`stats`], [`span`] (times), [`picture`] (still picture files)
+//!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files),
+//!   [`sequence`] (numbered pictures, folders), [`y4m`] (raw video in a pipe)
 //! - [`media`]: GStreamer: files → frames, frames → files
 //! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
 //! - [`train`]: libtorch in training: the loss network, losses, and what makes a model of them
@@ -26,9 +27,12 @@ pub mod frame;
 pub mod media;
 pub mod picture;
 pub mod queue;
+pub mod rate;
+pub mod sequence;
 pub mod span;
 pub mod stats;
 pub mod stream;
 pub mod stylizer;
 pub mod train;
 pub mod worker;
+pub mod y4m;

@@ -1,6 +1,6 @@
 //! Still pictures: files ↔ RGB frames, through the `image` crate.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -127,35 +127,38 @@ impl Picture {
     pub fn save(&self, path: &Path, name: &Path) -> Result<(), PictureError> {
         let write = |error| PictureError::Write { path: name.to_owned(), error };
         let file = std::fs::File::create(path).map_err(|e| write(e.into()))?;
-        let file = BufWriter::new(file);
+        let mut file = BufWriter::new(file);
         let (width, height) = (self.frame.info.width as u32, self.frame.info.height as u32);
         let rgb: &[u8] = self.frame.planes.bytes();
         let icc = self.icc.clone();
         // A profile that the format cannot carry is left out; the colours are then taken as sRGB.
-        match (format_for_output(name), &self.alpha) {
+        let encoded = match (format_for_output(name), &self.alpha) {
             (Some(ImageFormat::Jpeg), alpha) => {
-                let mut encoder = JpegEncoder::new_with_quality(file, 95);
+                let mut encoder = JpegEncoder::new_with_quality(&mut file, 95);
                 let _ = icc.map(|icc| encoder.set_icc_profile(icc));
                 let flat = alpha.as_ref().map(|alpha| on_white(rgb, alpha));
                 let rgb = flat.as_deref().unwrap_or(rgb);
-                encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8).map_err(write)
+                encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
             }
             (_, None) => {
-                let mut encoder = PngEncoder::new(file);
+                let mut encoder = PngEncoder::new(&mut file);
                 let _ = icc.map(|icc| encoder.set_icc_profile(icc));
-                encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8).map_err(write)
+                encoder.write_image(rgb, width, height, ExtendedColorType::Rgb8)
             }
             (_, Some(alpha)) => {
-                let mut encoder = PngEncoder::new(file);
+                let mut encoder = PngEncoder::new(&mut file);
                 let _ = icc.map(|icc| encoder.set_icc_profile(icc));
                 let rgba: Vec<u8> = rgb
                     .chunks_exact(3)
                     .zip(alpha)
                     .flat_map(|(rgb, a)| [rgb[0], rgb[1], rgb[2], *a])
                     .collect();
-                encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8).map_err(write)
+                encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8)
             }
-        }
+        };
+        encoded.map_err(write)?;
+        // The last bytes meet the full disk here, not unseen when the writer is dropped.
+        file.flush().map_err(|e| write(e.into()))
     }
 }
 

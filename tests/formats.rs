@@ -60,7 +60,15 @@ fn with(codec: Codec) -> Encoding {
 
 /// The clip through the frame path.
 fn convert(input: &Path, output: &Path, encoding: Encoding) -> (anyhow::Result<Summary>, Said) {
-    let job = VideoJob { input, output, span: Span::default(), batch: 1, encoding, dump_dot: None };
+    let job = VideoJob {
+        input,
+        output,
+        span: Span::default(),
+        rate: None,
+        batch: 1,
+        encoding,
+        dump_dot: None,
+    };
     let (stop, mut said) = (AtomicBool::new(false), Said::default());
     let done = stylize_video(&job, &mut Identity, &stop, &Arc::default(), &mut said);
     (done, said)

@@ -31,6 +31,7 @@ fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
         input,
         output,
         span: Span::default(),
+        rate: None,
         batch: 1,
         encoding: Encoding::default(),
         dump_dot: None,

@@ -31,6 +31,7 @@ pub fn identity(input: &Path, output: &Path) {
         input,
         output,
         span: Span::default(),
+        rate: None,
         batch: 1,
         encoding: Encoding::default(),
         dump_dot: None,

@@ -14,7 +14,10 @@ use super::{Outcome, UsageError};
 use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
-use crate::stream::{Choice, LiveConfig, LiveJob, Look, Observer, Wanted, run_live};
+use crate::rate::Rate;
+use crate::stream::{
+    Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live,
+};
 
 /// Options that only live runs have.
 #[derive(Debug, Args)]
@@ -23,9 +26,6 @@ pub struct LiveArgs {
     /// Size that a camera should deliver.
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     size: Option<(u32, u32)>,
-    /// Frames a second that a camera should deliver.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=240))]
-    fps: Option<u32>,
     /// How long packets of an RTSP source are held back to put them into order, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(0..=60_000))]
@@ -61,16 +61,20 @@ impl LiveArgs {
         !self.push.is_empty() || !self.pipeline_sink.is_empty()
     }
 
-    fn options(&self) -> LiveOptions {
-        LiveOptions {
-            wish: Wish { size: self.size, fps: self.fps },
+    fn options(&self, rate: Option<Rate>) -> Result<LiveOptions, UsageError> {
+        let fps = rate.map(|rate| rate.per_second().round() as u32);
+        if fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
+            return Err(UsageError("--fps: a camera gives 1 to 240 frames a second".to_owned()));
+        }
+        Ok(LiveOptions {
+            wish: Wish { size: self.size, fps },
             latency: Duration::from_millis(self.latency),
             tcp: match self.rtsp_transport {
                 Transport::Auto => None,
                 Transport::Tcp => Some(true),
                 Transport::Udp => Some(false),
             },
-        }
+        })
     }
 }
 
@@ -97,7 +101,7 @@ pub(super) fn run(
         job: LiveJob {
             input,
             outputs,
-            options: live.options(),
+            options: live.options(args.fps)?,
             adapt: live.adapt,
             overwrite: args.overwrite,
             encoding: args.encoding.encoding(),
@@ -132,6 +136,7 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
     if args.preview.is_some() || args.start.is_some() || args.duration.is_some() {
         bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
     }
+    only_between_files(input, outputs)?;
     if let Input::File(path) | Input::Device(path) | Input::Pipeline(path) = input
         && !path.exists()
     {
@@ -146,6 +151,29 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
         bail!(UsageError(format!("'{output}' is given twice as output")));
     }
     Ok(())
+}
+
+/// What only goes from a file to a file is refused where an end is live.
+fn only_between_files(input: &Input, outputs: &[Output]) -> Result<(), UsageError> {
+    if let Input::File(path) = input
+        && !matches!(Source::of(path), Source::File(_))
+    {
+        return Err(UsageError(format!(
+            "'{}' can only go into one file, into pictures or into '-': give one --output",
+            path.display()
+        )));
+    }
+    let of_files = |output: &&Output| match output {
+        Output::File(path) => !matches!(Target::of(path), Target::File(_)),
+        _ => false,
+    };
+    match outputs.iter().find(of_files) {
+        Some(output) => Err(UsageError(format!(
+            "'{output}' is for files and pictures as input; a live source goes into a .mp4 or \
+             .mkv, a window or an rtsp:// address"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// "; the cameras here are /dev/video0 …"

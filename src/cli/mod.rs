@@ -2,6 +2,7 @@
 
 mod encoding;
 mod evaluate;
+mod files;
 #[cfg(feature = "media")]
 mod keys;
 #[cfg(feature = "media")]
@@ -28,6 +29,8 @@ use clap::{CommandFactory, Parser, Subcommand};
         nst-stream --model mosaic --input in.mp4 --output out.mp4\n  \
         nst-stream --model mosaic --input in.mp4 --output look.png --preview 12.5\n  \
         nst-stream --model my.pt --input photo.jpg --output painted.png --preserve-color\n  \
+        nst-stream --model mosaic --input frames/ --output painted/\n  \
+        ffmpeg -i in.mp4 -f yuv4mpegpipe - | nst-stream --model mosaic --input - --output out.mp4\n  \
         nst-stream --model mosaic --input /dev/video0\n  \
         nst-stream --model mosaic --input rtsp://cam/1 --output rtsp://0.0.0.0:8554/art"
 )]

@@ -1,6 +1,6 @@
 //! `nst-stream --model M --input IN --output OUT`, the command without a name.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use clap::Args;
 use super::encoding::EncodingArgs;
 use super::progress::Reporter;
 use super::{Outcome, UsageError};
-use crate::encoding::Container;
 #[cfg(feature = "media")]
 use crate::endpoint::RtspUrl;
 use crate::endpoint::{Input, Output};
@@ -19,10 +18,12 @@ use crate::engine::blend::Blend;
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
-use crate::picture;
-use crate::span::{Span, about, parse_time};
+use crate::rate::Rate;
+use crate::span::{about, parse_time};
 use crate::stats::Summary;
-use crate::stream::{Choice, Config, EngineOptions, Observer};
+#[cfg(feature = "media")]
+use crate::stream::Choice;
+use crate::stream::{EngineOptions, Observer};
 
 /// Options of the main command.
 #[derive(Debug, Args)]
@@ -31,19 +32,24 @@ pub struct StreamArgs {
     /// may be given: keys change between them.
     #[arg(short, long = "model", value_name = "MODEL", required = true)]
     pub(super) models: Vec<String>,
-    /// What to repaint: a video or picture file, a camera (/dev/video0), rtsp://…, or test:
+    /// What to repaint: a video or picture file, a folder of pictures or numbered ones
+    /// (frames/%04d.png), - for YUV4MPEG2 from stdin, a camera (/dev/video0), rtsp://…, or test:
     #[arg(short, long, value_name = "INPUT")]
     #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
     #[cfg_attr(not(feature = "media"), arg(required = true))]
     input: Option<String>,
-    /// What to make: a file (.mp4, .mov, .mkv or .webm, .png or .jpg for a picture), rtsp://ADDRESS:PORT/PATH to
-    /// serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
+    /// What to make: a file (.mp4, .mov, .mkv or .webm, .png or .jpg for a picture), pictures (out/ or
+    /// out/%05d.png), - for YUV4MPEG2 to stdout, rtsp://ADDRESS:PORT/PATH to serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
     /// rtsp://127.0.0.1:8554/art]. Live, it may be given several times.
     #[arg(short, long = "output", value_name = "OUTPUT")]
     outputs: Vec<String>,
     #[cfg(feature = "media")]
     #[command(flatten)]
     live: super::live::LiveArgs,
+    /// Frames a second of pictures that become a video (25, 30000/1001) [default: 25], or that a
+    /// camera should deliver.
+    #[arg(long, value_name = "N[/D]", value_parser = Rate::parse)]
+    pub(super) fps: Option<Rate>,
     /// Replace the output if it is there already.
     #[arg(long)]
     pub(super) overwrite: bool,
@@ -61,10 +67,10 @@ pub struct StreamArgs {
     /// Styles of a model with several: wave, or mosaic:0.6,wave:0.4 for a mixture [default: the
     /// first; live, keys step through all].
     #[arg(long, value_name = "STYLE[:SHARE],…")]
-    blend: Option<Blend>,
+    pub(super) blend: Option<Blend>,
     /// Frames in one network pass: a number, or auto.
     #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
-    batch: Batch,
+    pub(super) batch: Batch,
     /// Where the network runs: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -86,7 +92,7 @@ pub struct StreamArgs {
     pub(super) preview: Option<Duration>,
     /// Print a summary as JSON: frames, fps, speed, seconds in decoder, network and encoder.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Run a TorchScript model. It is a program: do this only if you trust its author.
     #[arg(long)]
     trust: bool,
@@ -96,7 +102,7 @@ pub struct StreamArgs {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Batch {
+pub(super) enum Batch {
     Auto,
     Of(usize),
 }
@@ -196,70 +202,6 @@ impl StreamArgs {
             mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
         }
     }
-
-    /// The configuration for a file, when the arguments do not contradict each other.
-    fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
-        let usage = |text: String| Err(UsageError(text).into());
-        let [model] = &self.models[..] else {
-            return usage("several models are for live sources: give one --model".to_owned());
-        };
-        let picture = picture::format_for_output(&output).is_some();
-        let encoding = self.encoding.encoding();
-        match (picture, Container::from_path(&output)) {
-            (true, _) => {
-                if let Some(option) = self.encoding.given() {
-                    return usage(format!("{option} is for video files"));
-                }
-            }
-            (false, None) => {
-                return usage(format!(
-                    "cannot write '{}': its name must end in {}, or in .png or .jpg for a picture",
-                    output.display(),
-                    Container::ENDINGS
-                ));
-            }
-            (false, Some(container)) => {
-                encoding.codec_in(container).map_err(|e| UsageError(format!("--codec: {e}")))?;
-            }
-        }
-        if self.preview.is_some() && !picture {
-            return usage("--preview makes a picture: give an --output of .png or .jpg".to_owned());
-        }
-        let parts =
-            [("--start", self.start), ("--duration", self.duration), ("--preview", self.preview)];
-        if let Some((option, _)) = parts.iter().find(|(_, time)| time.is_some())
-            && picture::is_picture(&input)
-        {
-            return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
-        }
-        if same_file(&input, &output) {
-            return usage(format!("'{}' is both input and output", input.display()));
-        }
-        Ok(Config {
-            model: Choice { model: model.clone(), blend: self.blend.clone() },
-            engine: self.engine(),
-            input,
-            output,
-            overwrite: self.overwrite,
-            batch: match self.batch {
-                Batch::Auto => None,
-                Batch::Of(n) => Some(n),
-            },
-            span: Span { start: self.start, duration: self.duration },
-            preview: self.preview,
-            encoding,
-            dump_dot: self.dump_dot.clone(),
-        })
-    }
-}
-
-/// Also through links: what counts is the file, not its name.
-fn same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (std::fs::metadata(a), std::fs::metadata(b)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
-    }
 }
 
 /// Repaints a file, or a live source.
@@ -316,8 +258,13 @@ fn in_words(summary: &Summary) -> String {
             delay * 1000.0
         );
     }
-    let Some(speed) = summary.speed else { return format!("{}: {took}", summary.output) };
     let stopped = if summary.interrupted { " before it was interrupted" } else { "" };
+    let Some(speed) = summary.speed else {
+        return match summary.frames {
+            1 => format!("{}: {took}", summary.output),
+            n => format!("{}: {n} pictures in {took}{stopped}", summary.output),
+        };
+    };
     format!(
         "{}: {} frames in {took}{stopped} ({:.1} fps, {speed:.2}× real time)",
         summary.output, summary.frames, summary.fps

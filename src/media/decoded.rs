@@ -74,6 +74,11 @@ impl Plan {
         plan
     }
 
+    /// What is asked of GStreamer.
+    pub fn caps(&self) -> gst::Caps {
+        gst::Caps::builder("video/x-raw").field("format", self.format.to_str()).build()
+    }
+
     /// The frame in a sample of [`format`](Self::format).
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`:
 //!   what its compressed stream says of colours)
+//!   [`fed`]: frames from a pipe or pictures → the same
 //! - [`audio`]: encoded audio tracks, copied
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
@@ -22,6 +23,7 @@ pub mod clock;
 mod decoded;
 pub mod encoder;
 pub mod error;
+pub mod fed;
 pub mod finalise;
 mod fit;
 mod graph;

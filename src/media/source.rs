@@ -29,7 +29,8 @@ const PREROLL: Duration = Duration::from_secs(60);
 pub struct Busy(Arc<AtomicU64>);
 
 impl Busy {
-    pub(super) fn add(&self, time: Duration) {
+    /// Adds what a piece of work took.
+    pub fn add(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanos, Ordering::Relaxed);
     }
@@ -42,11 +43,11 @@ impl Busy {
 
 /// An open file whose first frame is decoded.
 pub struct VideoSource {
-    pipeline: Pipeline,
-    frames: gst_app::AppSink,
-    stream: VideoStream,
-    plan: Plan,
-    busy: Busy,
+    pub(super) pipeline: Pipeline,
+    pub(super) frames: gst_app::AppSink,
+    pub(super) stream: VideoStream,
+    pub(super) plan: Plan,
+    pub(super) busy: Busy,
 }
 
 impl VideoSource {
@@ -263,9 +264,7 @@ fn link_video(
             return;
         }
         let plan = Plan::new(&caps, wanted);
-        let name = plan.format.to_str();
-        format
-            .set_property("caps", gst::Caps::builder("video/x-raw").field("format", name).build());
+        format.set_property("caps", plan.caps());
         *planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
         if let Err(error) = pad.link(&input)
             && let Some(bus) = &bus
@@ -284,7 +283,7 @@ fn is_container(name: &str) -> bool {
 }
 
 /// Lets `crop` take away the last column and line of pictures whose sides are odd.
-fn crop_to_even(crop: &gst::Element) {
+pub(super) fn crop_to_even(crop: &gst::Element) {
     let Some(pad) = crop.static_pad("sink") else { return };
     let crop = crop.downgrade();
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {

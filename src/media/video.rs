@@ -10,6 +10,8 @@ use super::error::PipelineError;
 use crate::frame::{
     Bytes, Colorimetry, Frame, FrameInfo, FramePool, Layout, Matrix, Planes, Range,
 };
+use crate::rate::Rate;
+use crate::y4m::{Header, Interlace, Sampling, Site};
 
 /// What is known of a video before its frames come.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,8 @@ pub struct VideoStream {
     pub pixel_aspect: (i32, i32),
     /// Length, where the container says; of the part that was asked for.
     pub duration: Option<Duration>,
+    /// Where chroma samples of 4:2:0 lie.
+    site: Site,
     /// Primaries and transfer, in GStreamer's words, carried from input to output.
     colorimetry: gst_video::VideoColorimetry,
     /// Where subsampled chroma lies.
@@ -50,6 +54,7 @@ impl VideoStream {
             framerate: (rate.numer() > 0).then(|| (rate.numer(), rate.denom())),
             pixel_aspect: (par.numer(), par.denom()),
             duration: None,
+            site: site_of(info.chroma_site()),
             colorimetry: info.colorimetry(),
             chroma_site: match (layout, info.chroma_site().is_empty()) {
                 // Not said: as in MPEG-2, H.264 and later. mp4mux (1.22) breaks down without.
@@ -78,6 +83,28 @@ impl VideoStream {
             })
     }
 
+    /// The header of a YUV4MPEG2 stream of these frames; none when they have no constant rate.
+    pub fn y4m_header(&self) -> Option<Header> {
+        let positive = |n: i32| u32::try_from(n).ok().filter(|n| *n > 0);
+        let ratio = |(n, d)| Some((positive(n)?, positive(d)?));
+        let (frames, seconds) = ratio(self.framerate?)?;
+        Some(Header {
+            width: self.frame.width,
+            height: self.frame.height,
+            rate: Rate::new(frames, seconds)?,
+            pixel_aspect: ratio(self.pixel_aspect).unwrap_or((1, 1)),
+            sampling: match self.layout {
+                Layout::I420 => Sampling::Yuv420,
+                Layout::Y444 => Sampling::Yuv444,
+                Layout::Rgb => return None,
+            },
+            site: self.site,
+            depth: 8,
+            range: self.frame.colorimetry.range,
+            interlace: Interlace::Progressive,
+        })
+    }
+
     /// How many frames will come, from length and rate.
     pub fn frames(&self) -> Option<u64> {
         let (n, d) = self.framerate?;
@@ -102,6 +129,15 @@ pub fn format_of(layout: Layout) -> gst_video::VideoFormat {
         Layout::I420 => gst_video::VideoFormat::I420,
         Layout::Y444 => gst_video::VideoFormat::Y444,
         Layout::Rgb => gst_video::VideoFormat::Rgb,
+    }
+}
+
+/// What nobody says is as in MPEG-2, which all later codecs follow.
+fn site_of(site: gst_video::VideoChromaSite) -> Site {
+    match site {
+        gst_video::VideoChromaSite::JPEG => Site::Centre,
+        gst_video::VideoChromaSite::DV => Site::PalDv,
+        _ => Site::Left,
     }
 }
 
@@ -191,26 +227,41 @@ pub(super) fn empty_frame(
 pub fn buffer_from_frame(frame: Frame) -> Result<gst::Buffer, PipelineError> {
     let layout = frame.planes.layout();
     let (width, height) = (frame.info.width, frame.info.height);
+    let planes = layout.planes(width, height);
+    let times = (frame.pts, frame.duration);
+    let bytes: Bytes = frame.planes.into_bytes();
+    tight_buffer(bytes, format_of(layout), (width, height), &planes, times)
+}
+
+/// A buffer of these bytes: `planes` (bytes of a row, rows) one after another, without padding.
+///
+/// # Errors
+/// When this cannot be described to GStreamer.
+pub(super) fn tight_buffer(
+    bytes: impl AsMut<[u8]> + Send + 'static,
+    format: gst_video::VideoFormat,
+    (width, height): (usize, usize),
+    planes: &[(usize, usize)],
+    (pts, duration): (Option<Duration>, Option<Duration>),
+) -> Result<gst::Buffer, PipelineError> {
     let (mut offsets, mut strides, mut at) = (Vec::new(), Vec::new(), 0);
-    for (w, h) in layout.planes(width, height) {
+    for (w, h) in planes {
         offsets.push(at);
-        strides.push(w as i32);
+        strides.push(*w as i32);
         at += w * h;
     }
     let time = |d: Option<Duration>| d.and_then(|d| gst::ClockTime::try_from(d).ok());
-    let (pts, duration) = (time(frame.pts), time(frame.duration));
-    let bytes: Bytes = frame.planes.into_bytes();
     let mut buffer = gst::Buffer::from_mut_slice(bytes);
     let writable = buffer
         .get_mut()
         .ok_or_else(|| PipelineError::new("appsrc", "a new buffer is not writable"))?;
-    writable.set_pts(pts);
-    writable.set_duration(duration);
+    writable.set_pts(time(pts));
+    writable.set_duration(time(duration));
     // Our rows have no padding; GStreamer's own default would round them up to four bytes.
     gst_video::VideoMeta::add_full(
         writable,
         gst_video::VideoFrameFlags::empty(),
-        format_of(layout),
+        format,
         width as u32,
         height as u32,
         &offsets,

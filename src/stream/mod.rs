@@ -2,11 +2,15 @@
 //!
 //! - [`run`]: a configuration → what is made
 //! - `video`: threads, queues and the order of shutting down
-//! - `still`: pictures
+//! - `ends`: what an input or output is; `sources` and `sinks` open those of a video
+//! - `still`: one picture, `pictures`: many
 //! - [`PartialFile`]: nothing half-made under a final name
 
 #[cfg(feature = "media")]
 mod adapt;
+mod ends;
+#[cfg(feature = "media")]
+mod feed;
 #[cfg(feature = "media")]
 mod live;
 #[cfg(feature = "media")]
@@ -15,19 +19,28 @@ mod models;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;
+mod pictures;
 #[cfg(feature = "media")]
 mod recording;
 mod run;
+#[cfg(feature = "media")]
+mod sinks;
+#[cfg(feature = "media")]
+mod sources;
 mod still;
 #[cfg(feature = "media")]
 mod video;
+#[cfg(feature = "media")]
+mod watch;
 
+pub use ends::{Pictures, Source, Target};
 #[cfg(feature = "media")]
 pub use live::{Command, LiveJob, stylize_live};
 #[cfg(feature = "media")]
 pub use look::{Adjustable, Look, Looks, Wanted};
 pub use models::{Choice, EngineOptions};
 pub use partial::PartialFile;
+pub use pictures::stylize_pictures;
 pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};

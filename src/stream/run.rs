@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::ends::{Source, Target, part_of};
+use super::pictures::{pairs, stylize_pictures};
 use super::{Choice, EngineOptions, Observer, still};
 use crate::encoding::Encoding;
 use crate::engine::device::Device;
@@ -14,6 +16,7 @@ use crate::engine::stylizer::NetworkStylizer;
 #[cfg(feature = "media")]
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::{self, Picture};
+use crate::rate::Rate;
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
 
@@ -24,9 +27,9 @@ pub struct Config {
     pub model: Choice,
     /// How the model runs.
     pub engine: EngineOptions,
-    /// A video or picture file.
+    /// What [`Source::of`] understands.
     pub input: PathBuf,
-    /// The file to make; its ending says what.
+    /// What [`Target::of`] understands.
     pub output: PathBuf,
     /// Replace an existing output.
     pub overwrite: bool,
@@ -34,6 +37,8 @@ pub struct Config {
     pub batch: Option<usize>,
     /// Which part of a video.
     pub span: Span,
+    /// The rate of pictures that become a video, 25 when none.
+    pub rate: Option<Rate>,
     /// Only the frame at this time, as a picture.
     pub preview: Option<Duration>,
     /// How a video is encoded.
@@ -48,10 +53,14 @@ pub struct Config {
 /// One line for the user, with the file it is about.
 pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Summary> {
     let stats = Arc::new(Stats::default());
-    check_files(config)?;
+    let (source, target) = (Source::of(&config.input), Target::of(&config.output));
+    check_input(&config.input, &source)?;
+    let pairs = pairs_of(config, &source, &target, observer)?;
+    check_output(config, &target, pairs.as_deref())?;
     // The input is opened before the model: it is the likelier mistake, and soon found.
-    let wants_picture = picture::format_for_output(&config.output).is_some();
-    let still = if picture::is_picture(&config.input) && wants_picture {
+    let wants_picture = target.is_picture();
+    let is_picture = matches!(source, Source::File(_)) && picture::is_picture(&config.input);
+    let still = if is_picture && wants_picture {
         Some(Picture::open(&config.input)?)
     } else if wants_picture && config.preview.is_some() {
         Some(frame_of_video(config)?)
@@ -61,41 +70,103 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     let (mut stylizers, device) =
         config.engine.open(std::slice::from_ref(&config.model), observer)?;
     let stylizer = stylizers.first_mut().context("no model")?;
-    match still {
-        Some(picture) => {
+    match (still, pairs) {
+        (Some(picture), _) => {
             still::stylize_picture(picture, &config.input, &config.output, stylizer, &stats)
         }
-        None if wants_picture => bail!(
+        (None, Some(pairs)) => {
+            let names = (config.input.as_path(), config.output.as_path());
+            stylize_pictures(names, &pairs, stylizer, stop, &stats, observer)
+        }
+        (None, None) if wants_picture => bail!(
             "'{}' is not a picture; --preview TIME paints one frame of a video",
             config.input.display()
         ),
-        None if picture::is_picture(&config.input) => bail!(
+        (None, None) if is_picture => bail!(
             "'{}' is a picture: write to a .png or .jpg, not to '{}'",
             config.input.display(),
             config.output.display()
         ),
-        None => video(config, device, stylizer, stop, &stats, observer),
+        (None, None) => video(config, device, stylizer, stop, &stats, observer),
     }
 }
 
-/// What can be said of the files before anything is loaded.
-fn check_files(config: &Config) -> Result<()> {
-    let (input, output) = (&config.input, &config.output);
+/// Pictures and what is to be made of them, where both are pictures.
+fn pairs_of(
+    config: &Config,
+    source: &Source,
+    target: &Target,
+    observer: &mut dyn Observer,
+) -> Result<Option<Vec<(PathBuf, PathBuf)>>> {
+    let Target::Pictures(target) = target else { return Ok(None) };
+    let inputs = match source {
+        Source::Pictures(pictures) => {
+            let (files, note) = pictures.files()?;
+            note.into_iter().for_each(|note| observer.note(&note));
+            let rate = config.rate.unwrap_or(Rate::USUAL);
+            part_of(files, rate, config.span)
+                .with_context(|| format!("cannot decode '{}'", config.input.display()))?
+        }
+        Source::File(path) if picture::is_picture(path) => vec![path.clone()],
+        _ => return Ok(None),
+    };
+    let outputs = target.made_of(source, &inputs);
+    pairs(inputs, outputs).map(Some)
+}
+
+/// What can be said of the input before anything is loaded.
+fn check_input(input: &Path, source: &Source) -> Result<()> {
+    let path = match source {
+        Source::File(path) | Source::Y4m(path) => path,
+        Source::Pictures(pictures) => return pictures.files().map(drop),
+        Source::Stdin => return Ok(()),
+    };
     let metadata =
-        std::fs::metadata(input).with_context(|| format!("cannot read '{}'", input.display()))?;
-    if metadata.is_dir() {
-        bail!("cannot read '{}': it is a folder", input.display());
-    }
+        std::fs::metadata(path).with_context(|| format!("cannot read '{}'", input.display()))?;
     if metadata.is_file() && metadata.len() == 0 {
         bail!("cannot decode '{}': the file is empty", input.display());
     }
-    if output.is_dir() {
-        bail!("cannot write '{}': it is a folder", output.display());
-    }
-    if output.exists() && !config.overwrite {
-        bail!("'{}' is there already; --overwrite replaces it", output.display());
-    }
-    let folder = output.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(())
+}
+
+/// What can be said of the output before anything is loaded.
+fn check_output(
+    config: &Config,
+    target: &Target,
+    pairs: Option<&[(PathBuf, PathBuf)]>,
+) -> Result<()> {
+    let output = &config.output;
+    let there_already = |path: &Path| match config.overwrite {
+        false => bail!("'{}' is there already; --overwrite replaces it", path.display()),
+        true => Ok(()),
+    };
+    let folder = match target {
+        Target::Stdout => return Ok(()),
+        Target::File(_) | Target::Y4m(_) => {
+            if output.is_dir() {
+                bail!("cannot write '{}': it is a folder", output.display());
+            }
+            if output.exists() {
+                there_already(output)?;
+            }
+            output.parent().map(Path::to_owned)
+        }
+        Target::Pictures(pictures) => {
+            let folder = pictures.folder();
+            let made = pairs.into_iter().flatten().map(|(_, output)| output.clone());
+            let numbered = match pairs {
+                // How many there will be is not known: none of them may be there.
+                None if folder.is_dir() => pictures.pattern().existing().unwrap_or_default(),
+                _ => Vec::new(),
+            };
+            let numbered = numbered.first().map(|first| pictures.pattern().path(*first));
+            made.chain(numbered)
+                .find(|path| path.exists())
+                .map_or(Ok(()), |p| there_already(&p))?;
+            if folder.exists() { Some(folder) } else { folder.parent().map(Path::to_owned) }
+        }
+    };
+    let folder = folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
     if !folder.is_dir() {
         bail!("cannot write '{}': there is no folder '{}'", output.display(), folder.display());
     }
@@ -126,6 +197,7 @@ fn video(
         input: &config.input,
         output: &config.output,
         span: config.span,
+        rate: config.rate,
         // On a CPU one frame fills all cores, and more only cost memory.
         batch: config.batch.unwrap_or(if device.is_cuda() { 4 } else { 1 }),
         encoding: config.encoding,

@@ -25,10 +25,7 @@ pub fn stylize_picture(
         .stylize(std::slice::from_mut(&mut picture.frame))
         .with_context(|| format!("cannot stylize '{}'", input.display()))?;
     stats.stylized(1, since.elapsed());
-    let file = PartialFile::beside(output)
-        .with_context(|| format!("cannot write '{}'", output.display()))?;
-    picture.save(file.path(), output)?;
-    file.commit().with_context(|| format!("cannot write '{}'", output.display()))?;
+    write_picture(&picture, output)?;
     let wall = stats.elapsed().as_secs_f64();
     Ok(Summary {
         input: input.display().to_string(),
@@ -39,4 +36,15 @@ pub fn stylize_picture(
         network_s: stats.network().as_secs_f64(),
         ..Summary::default()
     })
+}
+
+/// Writes a picture, which has its name only when it is complete.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_picture(picture: &Picture, output: &Path) -> Result<()> {
+    let cannot = || format!("cannot write '{}'", output.display());
+    let file = PartialFile::beside(output).with_context(cannot)?;
+    picture.save(file.path(), output)?;
+    file.commit().with_context(cannot)
 }

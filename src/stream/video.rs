@@ -1,5 +1,4 @@
-//! A video file → a stylized video file: owns the threads, the queues and the order of shutting
-//! down.
+//! A video → a stylized video: owns the threads, the queues and the order of shutting down.
 //!
 //! Frames flow decoder → queue → worker → queue → encoder. The end travels the same way: the
 //! source closes the first queue, the worker ends and drops the second, the feeder ends the
@@ -8,26 +7,33 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::ends::{Source, Target};
+use super::feed::{Early, Written, feed};
 use super::partial::PartialFile;
+use super::sinks::{self, Sink};
+use super::sources::{self, tell};
+use super::watch::{Queues, watch};
 use super::{Observer, Progress};
 use crate::batch::Batcher;
 use crate::cut_off::is_cut_off;
 use crate::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::frame::{Frame, FramePool};
-use crate::media::audio::{AudioTrack, TrackLimit};
+use crate::media::PipelineError;
+use crate::media::audio::AudioTrack;
 use crate::media::encoder::without_hardware_decoders;
+use crate::media::fed::Log;
 use crate::media::finalise::index_to_front;
-use crate::media::sink::{FrameInput, NewFile, VideoSink};
+use crate::media::sink::VideoSink;
 use crate::media::source::{VideoSource, Wanted};
-use crate::media::{Event, PipelineError, Role};
-use crate::queue::{Closer, Consumer, bounded};
+use crate::queue::bounded;
+use crate::rate::Rate;
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
 use crate::stylizer::Stylizer;
@@ -36,12 +42,14 @@ use crate::worker::{self, Ended};
 /// How a video is to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct VideoJob<'a> {
-    /// The file to read.
+    /// What to read: a file, `-`, a folder of pictures or a pattern of their names.
     pub input: &'a Path,
-    /// The file to write; its ending says the container.
+    /// What to write: a file whose ending says the container, `-`, or pictures.
     pub output: &'a Path,
     /// Which part of the input.
     pub span: Span,
+    /// The rate of pictures.
+    pub rate: Option<Rate>,
     /// Frames in one network pass.
     pub batch: usize,
     /// How the output is encoded.
@@ -50,7 +58,7 @@ pub struct VideoJob<'a> {
     pub dump_dot: Option<&'a Path>,
 }
 
-/// Stylizes a file, every frame, in order, with its own time; audio tracks are copied.
+/// Stylizes a video, every frame, in order, with its own time; audio tracks are copied.
 ///
 /// `stop` ends the run early: what is made so far is finished under the final name. `stats` counts,
 /// from when the run began.
@@ -66,29 +74,49 @@ pub fn stylize_video(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
-    let container = Container::from_path(job.output).with_context(|| {
-        format!("cannot write '{output}': its name must end in {}", Container::ENDINGS)
-    })?;
-    let codec = job.encoding.codec_in(container).map_err(anyhow::Error::msg)?;
+    let (source_kind, target) = (Source::of(job.input), Target::of(job.output));
+    let container = Container::from_path(job.output);
+    if matches!(target, Target::File(_)) && container.is_none() {
+        bail!("cannot write '{output}': its name must end in {}", Container::ENDINGS);
+    }
+    let codec = container.map(|container| job.encoding.codec_in(container)).transpose();
+    let codec = codec.map_err(anyhow::Error::msg)?;
     if job.encoding.hwaccel == HwAccel::Off {
         without_hardware_decoders()?;
     }
+    let (log, rgb) = (Log::default(), matches!(target, Target::Pictures(_)));
     let wanted = match codec {
+        _ if rgb => Wanted::Rgb,
         _ if job.encoding.even => Wanted::Even,
-        Codec::H264 | Codec::H265 => Wanted::Exact,
-        Codec::Vp9 | Codec::Av1 => Wanted::Subsampled,
+        Some(Codec::H264 | Codec::H265) => Wanted::Exact,
+        Some(Codec::Vp9 | Codec::Av1) | None => Wanted::Subsampled,
     };
-    let source = VideoSource::open(job.input, job.span, wanted)
-        .with_context(|| format!("cannot decode '{input}'"))?;
+    let source = sources::open(job, &source_kind, wanted, &log, stop)?;
+    tell(&log, &mut |note| observer.note(note));
+    let Some(source) = source else {
+        observer.note("stopped before the first frame came");
+        return Ok(Summary { interrupted: true, ..summary(job, &Totals::default(), stats, 0) });
+    };
     source.notes().iter().for_each(|note| observer.note(&format!("'{input}': {note}")));
-    let tracks = AudioTrack::open_all(job.input, job.span).unwrap_or_else(|error| {
+    let open_tracks = |path| AudioTrack::open_all(path, job.span);
+    let tracks = sources::sound_of(&source_kind).map_or(Ok(Vec::new()), open_tracks);
+    let mut tracks = tracks.unwrap_or_else(|error| {
         observer.note(&format!("the sound of '{input}' cannot be copied: {error}"));
         Vec::new()
     });
-    let partial =
-        PartialFile::beside(job.output).with_context(|| format!("cannot write '{output}'"))?;
+    if !matches!(target, Target::File(_)) && !tracks.is_empty() {
+        let holds = if rgb { "pictures have none" } else { "YUV4MPEG2 holds pictures only" };
+        observer.note(&format!("the sound of '{input}' is left out: {holds}"));
+        tracks.clear();
+    }
+    let partial = match target {
+        Target::File(_) | Target::Y4m(_) => Some(PartialFile::beside(job.output)),
+        Target::Stdout | Target::Pictures(_) => None,
+    };
+    let partial = partial.transpose().with_context(|| format!("cannot write '{output}'"))?;
 
-    let made = make(job, container, &source, tracks, &partial, stylizer, stop, stats, observer);
+    let ends = Ends { source: &source, log: &log, target: &target, container };
+    let made = make(job, &ends, tracks, partial.as_ref(), stylizer, stop, stats, observer);
     let made = match made {
         Ok(made) if made.frames == 0 => {
             let why = made.failure.unwrap_or_else(|| anyhow!("no frame came out of it"));
@@ -99,20 +127,36 @@ pub fn stylize_video(
             return Err(why.context(format!("cannot stylize '{input}'")));
         }
         Ok(Made { failure: Some(why), frames, .. }) => {
-            let kept = partial.keep();
-            return Err(why.context(format!(
-                "stopped after {frames} frames, which are in '{}'",
-                kept.display()
-            )));
+            let kept = match partial {
+                Some(partial) => format!(" frames, which are in '{}'", partial.keep().display()),
+                None if rgb => " pictures, which are kept".to_owned(),
+                None => " frames".to_owned(),
+            };
+            return Err(why.context(format!("stopped after {frames}{kept}")));
         }
         Ok(made) => made,
         Err(why) => return Err(why.context(format!("cannot write '{output}'"))),
     };
     drop(source);
-    finish(partial, container, made.tracks, &mut |note| observer.note(note))
-        .with_context(|| format!("cannot write '{output}'"))?;
+    let finished = match (partial, container) {
+        (Some(partial), Some(container)) => {
+            finish(partial, container, made.tracks, &mut |note| observer.note(note))
+        }
+        (Some(partial), None) => partial.commit().map_err(Into::into),
+        (None, _) => Ok(()),
+    };
+    finished.with_context(|| format!("cannot write '{output}'"))?;
     let interrupted = stop.load(Ordering::Acquire);
     Ok(Summary { interrupted, ..summary(job, &made.totals, stats, made.frames) })
+}
+
+/// Between what a run goes.
+struct Ends<'a> {
+    source: &'a VideoSource,
+    /// What the source has to say, when we read it ourselves.
+    log: &'a Log,
+    target: &'a Target,
+    container: Option<Container>,
 }
 
 /// What a run made, complete or not.
@@ -132,40 +176,23 @@ struct Totals {
     queue_full: u64,
 }
 
-/// Why the stream ends before its source does; the copied tracks then end with the picture.
-#[derive(Default)]
-struct Early(AtomicBool);
-
-impl Early {
-    fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
 #[allow(clippy::too_many_arguments)]
 fn make(
     job: &VideoJob,
-    container: Container,
-    source: &VideoSource,
+    ends: &Ends,
     tracks: Vec<AudioTrack>,
-    partial: &PartialFile,
+    partial: Option<&PartialFile>,
     stylizer: &mut dyn Stylizer,
     stop: &AtomicBool,
     stats: &Arc<Stats>,
     observer: &mut dyn Observer,
 ) -> Result<Made> {
     let (events, said) = channel();
-    let file = NewFile {
-        path: partial.path(),
-        container,
-        encoding: &job.encoding,
-        stream: source.stream(),
-    };
-    let sink = VideoSink::create(file, tracks, &events)?;
-    sink.notes().iter().for_each(|note| observer.note(note));
+    let source = ends.source;
+    let file = ends.container.map(|container| (container, &job.encoding));
+    let (sink, mut taker) =
+        sinks::open(ends.target, file, partial, source.stream(), tracks, &events, stop)?;
+    sink.file().iter().flat_map(|sink| sink.notes()).for_each(|note| observer.note(note));
 
     // Two batches in each ring: one being filled while one is worked on.
     let depth = 2 * job.batch.max(1) + 1;
@@ -183,7 +210,7 @@ fn make(
 
     let (watched, worked, fed) = thread::scope(|scope| {
         let feeder = thread::Builder::new().name("encode".into()).spawn_scoped(scope, || {
-            feed(styled_out, &sink.input(), &sink.limits(), &early, &out, stats)
+            feed(styled_out, taker.as_mut(), &sink.limits(), &early, &out, stats)
         });
         let worker = thread::Builder::new().name("network".into()).spawn_scoped(scope, || {
             let mut output = styled_in;
@@ -198,8 +225,12 @@ fn make(
         let watched =
             source.start(decoded_in, pool, events).map_err(anyhow::Error::from).and_then(|()| {
                 dump_dot(job.dump_dot, source, &sink)?;
-                let queues = Queues { decoded: &close_decoded, styled: &close_styled };
-                watch(&said, &queues, &sink, &early, stop, &mut || {
+                // What was decoded and is not yet painted.
+                let waiting = || decoded.pushed.load(Ordering::Relaxed) > stats.frames();
+                let queues =
+                    Queues { decoded: &close_decoded, styled: &close_styled, waiting: &waiting };
+                watch(&said, &queues, sink.file(), &early, stop, &mut || {
+                    tell(ends.log, &mut |note| observer.note(note));
                     if !stop.load(Ordering::Acquire) {
                         observer.progress(&Progress { stats, total });
                     }
@@ -208,7 +239,7 @@ fn make(
         if watched.is_err() {
             // Nobody will take frames any more: let everyone go.
             early.set();
-            sink.abandon();
+            sink.file().into_iter().for_each(VideoSink::abandon);
             close_decoded.close();
             close_styled.close();
         }
@@ -221,7 +252,7 @@ fn make(
         encode: sink.busy().time(),
         queue_full: decoded.full.load(Ordering::Relaxed),
     };
-    let frames = out.frames.load(Ordering::Acquire);
+    let frames = out.frames();
     let mut failure = match worked? {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(anyhow::Error::from(error)),
@@ -229,12 +260,12 @@ fn make(
     };
     match fed? {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => failure = failure.or(Some(error.into())),
+        Ok(Err(error)) => failure = failure.or(Some(error)),
         Err(_) => bail!("the encoder thread broke down"),
     }
     match watched {
         Ok(end) => {
-            failure = failure.or(end.failure.map(anyhow::Error::from));
+            failure = failure.or(source_failure(job, source, &out, end.failure, observer));
             if end.warnings > 0 {
                 let of = total.map_or_else(String::new, |total| format!(" of about {total}"));
                 observer.note(&format!(
@@ -246,126 +277,38 @@ fn make(
         }
         Err(error) => failure = Some(error),
     }
-    if failure.is_none() && !early.get() && is_cut_off(job.input) {
-        let whole = source.stream().duration.filter(|whole| *whole > out.end());
-        let of = whole.map_or_else(String::new, |d| format!(" of {:.2} s", d.as_secs_f64()));
-        observer.note(&format!(
-            "'{}' is cut off: its picture ends at {:.2} s{of}",
-            job.input.display(),
-            out.end().as_secs_f64()
-        ));
+    tell(ends.log, &mut |note| observer.note(note));
+    let mut said = ends.log.lock();
+    if said.damaged > 0 {
+        let count = said.damaged;
+        observer.note(&format!("{count} pictures of '{}' could not be read", job.input.display()));
     }
-    Ok(Made { frames, tracks: sink.track_count(), totals, failure })
+    // After Ctrl-C the program that writes into our pipe has been stopped, too.
+    let cut_off = said.failure.take().filter(|_| !stop.load(Ordering::Acquire));
+    failure = failure.or(cut_off.map(|why| anyhow!("'{}': {why}", job.input.display())));
+    let tracks = sink.file().map_or(0, VideoSink::track_count);
+    Ok(Made { frames, tracks, totals, failure })
 }
 
-/// Moves frames from the second queue to the encoder, and ends its stream.
-fn feed(
-    mut frames: Consumer<Frame>,
-    encoder: &FrameInput,
-    limits: &[TrackLimit],
-    early: &Early,
+/// What ended the source before its time, as an error; of a file that is cut off it is none, but said.
+fn source_failure(
+    job: &VideoJob,
+    source: &VideoSource,
     out: &Written,
-    stats: &Stats,
-) -> Result<(), PipelineError> {
-    let mut result = Ok(());
-    while let Some(frame) = frames.pop() {
-        let end = frame.pts.unwrap_or_default() + frame.duration.unwrap_or_default();
-        match encoder.push(frame) {
-            Ok(true) => {
-                stats.first_frame_out();
-                out.one_more(end);
-            }
-            Ok(false) => break,
-            Err(error) => {
-                result = Err(error);
-                early.set();
-                break;
-            }
-        }
-    }
-    if early.get() {
-        limits.iter().for_each(|limit| limit.set(out.end()));
-    }
-    encoder.end();
-    result
-}
-
-/// What went to the encoder.
-#[derive(Default)]
-struct Written {
-    frames: AtomicU64,
-    end_ns: AtomicU64,
-}
-
-impl Written {
-    fn one_more(&self, end: Duration) {
-        self.frames.fetch_add(1, Ordering::AcqRel);
-        self.end_ns.fetch_max(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
-    }
-
-    /// When the last frame ends.
-    fn end(&self) -> Duration {
-        Duration::from_nanos(self.end_ns.load(Ordering::Acquire))
-    }
-}
-
-struct Queues<'a> {
-    decoded: &'a Closer,
-    styled: &'a Closer,
-}
-
-/// How the source came through.
-#[derive(Default)]
-struct SourceEnd {
-    /// What ended it before its time.
     failure: Option<PipelineError>,
-    /// How often the decoder complained and went on.
-    warnings: u64,
-}
-
-/// Waits for the muxer to finish, and starts the end early when something asks for it.
-///
-///
-/// # Errors
-/// The sink's failure: then the file cannot be finished.
-fn watch(
-    said: &Receiver<Event>,
-    queues: &Queues,
-    sink: &VideoSink,
-    early: &Early,
-    stop: &AtomicBool,
-    tick: &mut dyn FnMut(),
-) -> Result<SourceEnd> {
-    let mut end = SourceEnd::default();
-    loop {
-        if stop.load(Ordering::Acquire) && !early.get() {
-            early.set();
-            queues.decoded.close();
-        }
-        match said.recv_timeout(Duration::from_millis(100)) {
-            Ok(Event::End(Role::Sink(_))) => return Ok(end),
-            Ok(Event::Failed(Role::Sink(_), error)) => {
-                queues.styled.close();
-                return Err(error.into());
-            }
-            Ok(Event::Failed(Role::Source, error)) => {
-                end.failure.get_or_insert(error);
-                early.set();
-                queues.decoded.close();
-            }
-            Ok(Event::Failed(Role::Track(number), error)) => {
-                tracing::warn!("audio track {}: {error}", number + 1);
-                sink.end_track(number);
-            }
-            Ok(Event::Warning(role, warning)) => {
-                end.warnings += u64::from(role == Role::Source);
-                tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
-            }
-            Ok(Event::End(_)) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("the pipelines are gone"),
-        }
-        tick();
+    observer: &mut dyn Observer,
+) -> Option<anyhow::Error> {
+    let whole = source.stream().duration.filter(|whole| *whole > out.end());
+    if out.frames() == 0 || (failure.is_none() && whole.is_none()) || !is_cut_off(job.input) {
+        return failure.map(anyhow::Error::from);
     }
+    let of = whole.map_or_else(String::new, |d| format!(" of {:.2} s", d.as_secs_f64()));
+    observer.note(&format!(
+        "'{}' is cut off: its picture ends at {:.2} s{of}",
+        job.input.display(),
+        out.end().as_secs_f64()
+    ));
+    None
 }
 
 /// Brings the index of an MP4 to the front and gives the file its name.
@@ -391,9 +334,10 @@ pub(super) fn finish(
     Ok(())
 }
 
-fn dump_dot(folder: Option<&Path>, source: &VideoSource, sink: &VideoSink) -> Result<()> {
+fn dump_dot(folder: Option<&Path>, source: &VideoSource, sink: &Sink) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
-    for (name, dot) in [("source.dot", source.dot()), ("sink.dot", sink.dot())] {
+    let sink = sink.file().map(|sink| ("sink.dot", sink.dot()));
+    for (name, dot) in [("source.dot", source.dot())].into_iter().chain(sink) {
         let path = folder.join(name);
         std::fs::write(&path, dot).with_context(|| format!("cannot write '{}'", path.display()))?;
     }

@@ -1,0 +1,125 @@
+//! The main command between files, pictures and pipes: what is checked before anything is opened.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::UsageError;
+use super::stream::{Batch, StreamArgs};
+use crate::encoding::Container;
+use crate::picture;
+use crate::span::Span;
+use crate::stream::{Choice, Config, Pictures, Source, Target};
+
+impl StreamArgs {
+    /// What does not go with pipes and with many pictures.
+    fn check_ends(&self, source: &Source, target: &Target) -> Result<(), UsageError> {
+        let usage = |text: &str| Err(UsageError(text.to_owned()));
+        let is_file = matches!(source, Source::File(_));
+        match (source, target) {
+            (_, Target::Stdout) if self.json => usage(
+                "--json prints to stdout, where '--output -' sends the video: give one of them",
+            ),
+            (_, Target::Stdout) if std::io::stdout().is_terminal() => usage(
+                "--output -: stdout is a terminal; send it into a program (… | ffplay -) or a file",
+            ),
+            (Source::Stdin, _) if std::io::stdin().is_terminal() => usage(
+                "--input -: stdin is a terminal; send YUV4MPEG2 into it \
+                 (ffmpeg -i FILE -f yuv4mpegpipe - | …)",
+            ),
+            _ if self.preview.is_some() && !is_file => {
+                usage("--preview takes its frame from a video file")
+            }
+            (Source::Pictures(_) | Source::Stdin | Source::Y4m(_), _) if target.is_picture() => {
+                usage("that makes many pictures: give a folder (out/) or numbers (out/%05d.png)")
+            }
+            (Source::File(_) | Source::Stdin | Source::Y4m(_), _) if self.fps.is_some() => {
+                usage("--fps is for pictures and cameras: a video has its own rate")
+            }
+            (Source::Pictures(Pictures::Folder(a)), Target::Pictures(Pictures::Folder(b)))
+                if same_file(a, b) =>
+            {
+                Err(UsageError(format!("'{}' is both input and output", a.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The configuration for a file, when the arguments do not contradict each other.
+    pub(super) fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
+        let usage = |text: String| Err(UsageError(text).into());
+        let [model] = &self.models[..] else {
+            return usage("several models are for live sources: give one --model".to_owned());
+        };
+        let (source, target) = (Source::of(&input), Target::of(&output));
+        self.check_ends(&source, &target)?;
+        if let Some(said) = wrong_name(&output, &target) {
+            return usage(format!("cannot write '{}': {said}", output.display()));
+        }
+        let encoding = self.encoding.encoding();
+        match (self.encoding.given(), Container::from_path(&output)) {
+            (_, Some(container)) => {
+                encoding.codec_in(container).map_err(|e| UsageError(format!("--codec: {e}")))?;
+            }
+            (Some(option), None) => return usage(format!("{option} is for video files")),
+            (None, None) => {}
+        }
+        if self.preview.is_some() && !target.is_picture() {
+            return usage("--preview makes a picture: give an --output of .png or .jpg".to_owned());
+        }
+        let parts =
+            [("--start", self.start), ("--duration", self.duration), ("--preview", self.preview)];
+        if let Some((option, _)) = parts.iter().find(|(_, time)| time.is_some())
+            && matches!(source, Source::File(_))
+            && picture::is_picture(&input)
+        {
+            return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
+        }
+        if same_file(&input, &output) {
+            return usage(format!("'{}' is both input and output", input.display()));
+        }
+        Ok(Config {
+            model: Choice { model: model.clone(), blend: self.blend.clone() },
+            engine: self.engine(),
+            input,
+            output,
+            overwrite: self.overwrite,
+            batch: match self.batch {
+                Batch::Auto => None,
+                Batch::Of(n) => Some(n),
+            },
+            rate: self.fps,
+            span: Span { start: self.start, duration: self.duration },
+            preview: self.preview,
+            encoding,
+            dump_dot: self.dump_dot.clone(),
+        })
+    }
+}
+
+/// What is wrong with the name of what is to be made.
+fn wrong_name(output: &Path, target: &Target) -> Option<&'static str> {
+    match target {
+        Target::Stdout | Target::Y4m(_) | Target::Pictures(Pictures::Folder(_)) => None,
+        Target::Pictures(Pictures::Numbered(_)) => {
+            let known = picture::format_for_output(output).is_some();
+            (!known).then_some("numbered pictures end in .png or .jpg")
+        }
+        Target::File(_) if target.is_picture() => None,
+        Target::File(_) if Container::from_path(output).is_some() => None,
+        Target::File(_) => Some(
+            "its name must end in .mp4, .mov, .mkv or .webm, or in .png or .jpg for a picture; a folder for \
+             pictures ends in /",
+        ),
+    }
+}
+
+/// Also through links: what counts is the file, not its name.
+fn same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (std::fs::metadata(a), std::fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}

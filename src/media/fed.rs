@@ -1,0 +1,353 @@
+//! Frames that the program reads by itself (a pipe, pictures) → frames like those of a decoder.
+//!
+//! They go through the same conversion as a file's: the second half of its description.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::decoded::{Plan, Wanted};
+use super::error::{ErrorKind, PipelineError};
+use super::pipeline::{Pipeline, Role};
+use super::source::{Busy, VideoSource, crop_to_even};
+use super::video::tight_buffer;
+use crate::frame::{Bytes, FramePool, Range};
+use crate::rate::Rate;
+use crate::y4m::{Header, Interlace, Sampling, Site};
+
+const DESCRIPTION: &str = include_str!("../../pipelines/source-file.pipeline");
+
+/// What the frames are like.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// As the header of a YUV4MPEG2 stream says.
+    Y4m(Header),
+    /// Three bytes a pixel, as pictures have them.
+    Rgb {
+        /// Width in pixels.
+        width: usize,
+        /// Height in lines.
+        height: usize,
+        /// Frames a second.
+        rate: Rate,
+    },
+}
+
+/// What a feeder has said so far.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// What the user should know, oldest first.
+    pub notes: Vec<String>,
+    /// How many frames could not be read, and were replaced or left out.
+    pub damaged: u64,
+    /// Why it ended before its time.
+    pub failure: Option<String>,
+    /// It ended without a frame. The pipeline then says nothing: an end without a beginning does
+    /// not come through.
+    nothing: bool,
+}
+
+/// What a feeder says, shared with who tells the user.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Said>>);
+
+impl Log {
+    /// To read and to add to.
+    pub fn lock(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives one frame after another, `false` after the last one; an error ends the stream, too.
+pub type Next = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send>;
+
+/// Opens a source of the frames that `next` gives, on a thread of its own, and converts the first.
+///
+/// The thread may be left waiting in `next` when the source is dropped: nothing can wake who reads
+/// from a pipe. `count` is how many frames there will be, when known. None when `stop` was set
+/// before the first frame came.
+///
+/// # Errors
+/// What `next` said before the first frame, or that the frames cannot be handled.
+pub fn open(
+    shape: &Shape,
+    count: Option<u64>,
+    wanted: Wanted,
+    mut next: Next,
+    log: &Log,
+    stop: &AtomicBool,
+) -> Result<Option<VideoSource>, PipelineError> {
+    super::init()?;
+    let raw = Raw::of(shape)?;
+    let pipeline = Pipeline::parse(Role::Source, &description())?;
+    let source: gst_app::AppSrc = pipeline.element_as("src")?;
+    source.set_caps(Some(&raw.caps));
+    let format = pipeline.element("format")?;
+    let plan = Plan::new(&raw.caps, wanted);
+    if wanted == Wanted::Even {
+        crop_to_even(&pipeline.element("crop")?);
+    }
+    let mut caps = plan.caps();
+    if raw.format == gst_video::VideoFormat::Rgb && wanted != Wanted::Rgb {
+        // Matrix as players expect it for the size, but the primaries of the pictures.
+        let matrix = if raw.size.1 >= 720 { 3 } else { 4 };
+        caps.make_mut().set("colorimetry", format!("2:{matrix}:5:1"));
+    }
+    format.set_property("caps", &caps);
+    let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+
+    let said = log.clone();
+    let rate = raw.rate;
+    let pool = FramePool::new(4);
+    let feeder = move || {
+        let mut number = 0;
+        loop {
+            let mut bytes = pool.take(0);
+            match next(bytes.vec_mut()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    said.lock().failure = Some(error);
+                    break;
+                }
+            }
+            match raw.buffer(bytes, number).map(|buffer| source.push_buffer(buffer)) {
+                Ok(Ok(_)) => number += 1,
+                // Nobody wants any more.
+                Ok(Err(_)) => break,
+                Err(error) => {
+                    said.lock().failure = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        said.lock().nothing = number == 0;
+        let _ = source.end_of_stream();
+    };
+    let started = thread::Builder::new().name("read".into()).spawn(feeder);
+    started.map_err(|e| PipelineError::new("appsrc", e.to_string()))?;
+    pipeline.set_state(gst::State::Paused)?;
+    // An end without a frame may count as a first frame, or may not: it is asked after, too.
+    let nothing = || {
+        let mut said = log.lock();
+        let why = said.nothing.then(|| said.failure.take());
+        why.map(|why| {
+            let text = why.unwrap_or_else(|| "there is no frame in it".to_owned());
+            PipelineError::new("appsrc", text).of_kind(ErrorKind::Damaged)
+        })
+    };
+    while !prerolled(&pipeline)? {
+        nothing().map_or(Ok(()), Err)?;
+        if stop.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+    }
+    nothing().map_or(Ok(()), Err)?;
+    let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
+    let caps = caps.ok_or_else(|| PipelineError::new("appsink", "it has no frames"))?;
+    let mut stream = plan.stream(&caps)?;
+    stream.duration = count.map(|count| rate.time_of(count));
+    Ok(Some(VideoSource { pipeline, frames, stream, plan, busy: Busy::default() }))
+}
+
+/// Waits a moment for the first frame; true when it is there.
+fn prerolled(pipeline: &Pipeline) -> Result<bool, PipelineError> {
+    let (result, current, _) = pipeline.gst().state(gst::ClockTime::from_mseconds(50));
+    if let Some(error) = pipeline.pending_error() {
+        return Err(error);
+    }
+    result.map_err(|_| pipeline.failure())?;
+    Ok(result == Ok(gst::StateChangeSuccess::Success) && current >= gst::State::Paused)
+}
+
+/// The description of a file's source with our frames instead of a decoder's.
+fn description() -> String {
+    let own = |line: &&str| !line.starts_with("filesrc");
+    let chain: Vec<&str> = DESCRIPTION.lines().filter(own).collect();
+    let head = "appsrc name=src format=time block=true max-buffers=2 max-bytes=0 ! ";
+    let comments = chain.iter().take_while(|line| line.starts_with('#')).count();
+    format!("{head}{}", chain[comments..].join("\n"))
+}
+
+/// How GStreamer is told of the frames.
+struct Raw {
+    caps: gst::Caps,
+    format: gst_video::VideoFormat,
+    size: (usize, usize),
+    planes: Vec<(usize, usize)>,
+    rate: Rate,
+    /// Bits of a sample as they come, and as GStreamer has them.
+    depths: (u32, u32),
+}
+
+impl Raw {
+    fn of(shape: &Shape) -> Result<Self, PipelineError> {
+        match shape {
+            Shape::Y4m(header) => Raw::of_y4m(header),
+            Shape::Rgb { width, height, rate } => {
+                let size = (*width, *height);
+                let caps = caps("RGB", size, *rate, (1, 1)).field("colorimetry", "sRGB");
+                Ok(Raw {
+                    caps: caps.build(),
+                    format: gst_video::VideoFormat::Rgb,
+                    size,
+                    planes: vec![(3 * width, *height)],
+                    rate: *rate,
+                    depths: (8, 8),
+                })
+            }
+        }
+    }
+
+    fn of_y4m(header: &Header) -> Result<Self, PipelineError> {
+        let (name, depth) = match (header.sampling, header.depth) {
+            (Sampling::Yuv420 | Sampling::Mono, 8) => ("I420", 8),
+            (Sampling::Yuv420 | Sampling::Mono, 9 | 10) => ("I420_10LE", 10),
+            (Sampling::Yuv420 | Sampling::Mono, _) => ("I420_12LE", 12),
+            (Sampling::Yuv411, _) => ("Y41B", 8),
+            (Sampling::Yuv422, 8) => ("Y42B", 8),
+            (Sampling::Yuv422, 9 | 10) => ("I422_10LE", 10),
+            (Sampling::Yuv422, _) => ("I422_12LE", 12),
+            (Sampling::Yuv444 | Sampling::Yuv444Alpha, 8) => ("Y444", 8),
+            (Sampling::Yuv444, 9 | 10) => ("Y444_10LE", 10),
+            (Sampling::Yuv444, 11 | 12) => ("Y444_12LE", 12),
+            (Sampling::Yuv444 | Sampling::Yuv444Alpha, _) => ("Y444_16LE", 16),
+        };
+        let caps = caps(name, (header.width, header.height), header.rate, header.pixel_aspect)
+            .field("colorimetry", colorimetry(header.range, header.height))
+            .field_if_some("chroma-site", chroma_site(header))
+            .field("interlace-mode", interlace_mode(header.interlace))
+            .field_if_some("field-order", field_order(header.interlace));
+        // Grey gets chroma without colour: GStreamer's grey formats have no range, and take full
+        // for limited.
+        let as_yuv = Header { sampling: Sampling::Yuv420, ..*header };
+        let mono = header.sampling == Sampling::Mono;
+        let mut planes = if mono { as_yuv.planes() } else { header.planes() };
+        // Opacity stands last, and nothing is behind it.
+        planes.truncate(3);
+        Ok(Raw {
+            caps: caps.build(),
+            format: gst_video::VideoFormat::from_string(name),
+            size: (header.width, header.height),
+            planes,
+            rate: header.rate,
+            depths: (header.depth, depth),
+        })
+    }
+
+    fn buffer(&self, mut bytes: Bytes, number: u64) -> Result<gst::Buffer, PipelineError> {
+        let (there, all) = (bytes.len(), self.planes.iter().map(|(w, h)| w * h).sum::<usize>());
+        if there < all {
+            bytes.vec_mut().resize(all, 0);
+            fill_with_grey(&mut bytes[there..], self.depths.0);
+        }
+        change_depth(&mut bytes, self.depths);
+        let (begin, end) = (self.rate.time_of(number), self.rate.time_of(number + 1));
+        let times = (Some(begin), Some(end - begin));
+        tight_buffer(bytes, self.format, self.size, &self.planes, times)
+    }
+}
+
+fn caps(
+    format: &str,
+    (width, height): (usize, usize),
+    rate: Rate,
+    (n, d): (u32, u32),
+) -> gst::caps::Builder<gst::caps::NoFeature> {
+    let fraction = |n: u32, d: u32| {
+        let number = |n| i32::try_from(n).unwrap_or(i32::MAX);
+        gst::Fraction::new(number(n), number(d))
+    };
+    gst::Caps::builder("video/x-raw")
+        .field("format", format)
+        .field("width", width as i32)
+        .field("height", height as i32)
+        .field("framerate", fraction(rate.frames, rate.seconds))
+        .field("pixel-aspect-ratio", fraction(n, d))
+}
+
+/// Range, matrix, transfer and primaries in GStreamer's numbers: BT.601 or BT.709, as players take
+/// what does not say.
+fn colorimetry(range: Range, height: usize) -> String {
+    let range = if range == Range::Full { 1 } else { 2 };
+    let rest = if height >= 720 { "3:5:1" } else { "4:16:4" };
+    format!("{range}:{rest}")
+}
+
+fn chroma_site(header: &Header) -> Option<&'static str> {
+    let half = matches!(header.sampling, Sampling::Yuv420 | Sampling::Mono);
+    half.then_some(match header.site {
+        Site::Centre => "jpeg",
+        Site::Left => "mpeg2",
+        Site::PalDv => "dv",
+    })
+}
+
+fn interlace_mode(interlace: Interlace) -> &'static str {
+    match interlace {
+        Interlace::Progressive => "progressive",
+        Interlace::TopFirst | Interlace::BottomFirst => "interleaved",
+        Interlace::Mixed => "mixed",
+    }
+}
+
+fn field_order(interlace: Interlace) -> Option<&'static str> {
+    match interlace {
+        Interlace::TopFirst => Some("top-field-first"),
+        Interlace::BottomFirst => Some("bottom-field-first"),
+        Interlace::Progressive | Interlace::Mixed => None,
+    }
+}
+
+fn fill_with_grey(samples: &mut [u8], depth: u32) {
+    if depth == 8 {
+        samples.fill(128);
+        return;
+    }
+    let grey = (1u16 << (depth - 1)).to_le_bytes();
+    samples.chunks_exact_mut(2).for_each(|sample| sample.copy_from_slice(&grey));
+}
+
+/// Brings samples of two bytes from one depth to the other.
+fn change_depth(samples: &mut [u8], (from, to): (u32, u32)) {
+    if from == to {
+        return;
+    }
+    for sample in samples.chunks_exact_mut(2) {
+        let value = u16::from_le_bytes([sample[0], sample[1]]);
+        let value = if to > from { value << (to - from) } else { value >> (from - to) };
+        sample.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_moved_to_the_depth_that_gstreamer_has() {
+        let mut samples = [0x34, 0x02, 0xFF, 0x3F];
+        change_depth(&mut samples, (14, 12));
+        assert_eq!(samples, [0x8D, 0x00, 0xFF, 0x0F]);
+        change_depth(&mut samples, (12, 16));
+        assert_eq!(samples, [0xD0, 0x08, 0xF0, 0xFF]);
+        change_depth(&mut samples, (8, 8));
+        assert_eq!(samples, [0xD0, 0x08, 0xF0, 0xFF]);
+    }
+
+    #[test]
+    fn the_description_is_that_of_a_file_but_for_its_decoder() {
+        let text = description();
+        assert!(text.starts_with("appsrc name=src ") && !text.contains("decodebin"), "{text}");
+        super::super::init().unwrap();
+        let pipeline = Pipeline::parse(Role::Source, &text).unwrap();
+        for name in ["src", "format", "frames"] {
+            pipeline.element(name).unwrap();
+        }
+    }
+}

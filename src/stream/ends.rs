@@ -1,0 +1,245 @@
+//! What kind of thing an input or output is, by its name and by what is there.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::picture;
+use crate::rate::Rate;
+use crate::sequence::{Pattern, pictures_in};
+use crate::span::Span;
+
+/// Many pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pictures {
+    /// All of a folder.
+    Folder(PathBuf),
+    /// Numbered ones: `frames/%04d.png`.
+    Numbered(Pattern),
+}
+
+/// What is repainted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file that a decoder opens, or a picture.
+    File(PathBuf),
+    /// A file of YUV4MPEG2.
+    Y4m(PathBuf),
+    /// YUV4MPEG2 from stdin.
+    Stdin,
+    /// Pictures, one frame each.
+    Pictures(Pictures),
+}
+
+impl Source {
+    /// What `--input` names.
+    pub fn of(path: &Path) -> Self {
+        if path == Path::new("-") {
+            return Source::Stdin;
+        }
+        if path.is_dir() {
+            return Source::Pictures(Pictures::Folder(path.to_owned()));
+        }
+        // A file of exactly this name is meant, whatever percent signs it has.
+        match Pattern::parse(path).filter(|_| !path.exists()) {
+            Some(pattern) => Source::Pictures(Pictures::Numbered(pattern)),
+            None if is_y4m(path) => Source::Y4m(path.to_owned()),
+            None => Source::File(path.to_owned()),
+        }
+    }
+
+    /// True when its frames come from one video.
+    pub fn is_pictures(&self) -> bool {
+        matches!(self, Source::Pictures(_))
+    }
+}
+
+/// What is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A video file, or one picture.
+    File(PathBuf),
+    /// A file of YUV4MPEG2.
+    Y4m(PathBuf),
+    /// YUV4MPEG2 to stdout.
+    Stdout,
+    /// Pictures, one a frame.
+    Pictures(Pictures),
+}
+
+impl Target {
+    /// What `--output` names: a folder is one that ends in a slash, or that is there and has no
+    /// file's ending.
+    pub fn of(path: &Path) -> Self {
+        let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if path == Path::new("-") {
+            Target::Stdout
+        } else if slash || (path.is_dir() && path.extension().is_none()) {
+            Target::Pictures(Pictures::Folder(path.to_owned()))
+        } else if let Some(pattern) = Pattern::parse(path) {
+            Target::Pictures(Pictures::Numbered(pattern))
+        } else if has_ending(path, "y4m") {
+            Target::Y4m(path.to_owned())
+        } else {
+            Target::File(path.to_owned())
+        }
+    }
+
+    /// True when it is one still picture.
+    pub fn is_picture(&self) -> bool {
+        matches!(self, Target::File(path) if picture::format_for_output(path).is_some())
+    }
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending))
+}
+
+/// By its first bytes; what cannot be read twice (a named pipe) is not looked into.
+fn is_y4m(path: &Path) -> bool {
+    let mut head = Vec::new();
+    path.is_file()
+        && File::open(path).is_ok_and(|file| file.take(10).read_to_end(&mut head).is_ok())
+        && head == b"YUV4MPEG2 "
+}
+
+impl Pictures {
+    /// The files there are, in order, and what there is to say of them.
+    ///
+    /// # Errors
+    /// When there are none, or the folder cannot be read.
+    pub fn files(&self) -> Result<(Vec<PathBuf>, Option<String>)> {
+        match self {
+            Pictures::Folder(folder) => {
+                let name = folder.display();
+                let files = pictures_in(folder).with_context(|| format!("cannot read '{name}'"))?;
+                if files.is_empty() {
+                    bail!("cannot read '{name}': there is no picture in this folder");
+                }
+                Ok((files, None))
+            }
+            Pictures::Numbered(pattern) => {
+                let name = pattern.folder().display();
+                let found = pattern.sequence().with_context(|| format!("cannot read '{name}'"))?;
+                let files: Vec<_> = found.numbers.iter().map(|n| pattern.path(*n)).collect();
+                let Some(last) = found.numbers.last() else {
+                    let example = pattern.path(1);
+                    bail!(
+                        "cannot read '{}': there is no picture of such a name",
+                        example.display()
+                    );
+                };
+                let note = found.behind_gap.map(|next| {
+                    let (missing, next) = (pattern.path(last + 1), pattern.path(next));
+                    let (missing, next) = (missing.display(), next.display());
+                    format!(
+                        "there is no '{missing}': the sequence ends before it, '{next}' and what \
+                         follows are left out"
+                    )
+                });
+                Ok((files, note))
+            }
+        }
+    }
+
+    /// The names of pictures that have numbers only.
+    pub fn pattern(&self) -> Pattern {
+        match self {
+            Pictures::Folder(folder) => Pattern::in_folder(folder),
+            Pictures::Numbered(pattern) => pattern.clone(),
+        }
+    }
+
+    /// The files that are made of `inputs`, pictures all: in a folder each keeps its name, a
+    /// pattern keeps the numbers of a pattern, and anything else is numbered from 1.
+    pub fn made_of(&self, source: &Source, inputs: &[PathBuf]) -> Vec<PathBuf> {
+        let numbered_from_1 = |n: usize| self.pattern().path(n as u64 + 1);
+        let name = |(n, input): (usize, &PathBuf)| match (self, source) {
+            (Pictures::Folder(folder), _) => {
+                // Not with_extension: `a.b.jpg` becomes `a.b.png`.
+                let stem = input.file_stem().unwrap_or_default().to_string_lossy();
+                folder.join(format!("{stem}.png"))
+            }
+            (Pictures::Numbered(to), Source::Pictures(Pictures::Numbered(from))) => {
+                let name = input.file_name().unwrap_or_default().to_string_lossy();
+                from.number_of(&name).map_or_else(|| numbered_from_1(n), |number| to.path(number))
+            }
+            _ => numbered_from_1(n),
+        };
+        inputs.iter().enumerate().map(name).collect()
+    }
+
+    /// Where they lie.
+    pub fn folder(&self) -> PathBuf {
+        self.pattern().folder().to_owned()
+    }
+}
+
+/// The files that are shown in `span`.
+pub(super) fn part_of(files: Vec<PathBuf>, rate: Rate, span: Span) -> Result<Vec<PathBuf>> {
+    let (first, count) = rate.frames_of(span);
+    let all = files.len();
+    let from = usize::try_from(first).unwrap_or(usize::MAX);
+    let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    if from >= all {
+        return Err(anyhow!(nothing_there(span, rate.time_of(all as u64))));
+    }
+    Ok(files.into_iter().skip(from).take(count).collect())
+}
+
+/// Why there is no frame in `span`.
+pub(super) fn nothing_there(span: Span, end: Duration) -> String {
+    let start = span.start.unwrap_or_default().as_secs_f64();
+    format!("there is nothing at {start:.3} s: it ends at {:.3} s", end.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_told_by_its_name_and_by_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("50%d.mp4"), "a file").unwrap();
+        std::fs::write(at("raw"), "YUV4MPEG2 W2 H2\n").unwrap();
+        assert_eq!(Source::of(Path::new("-")), Source::Stdin);
+        assert_eq!(Source::of(Path::new("./-")), Source::File("./-".into()));
+        let all = Pictures::Folder(folder.path().to_owned());
+        assert_eq!(Source::of(folder.path()), Source::Pictures(all));
+        assert_eq!(Source::of(&at("50%d.mp4")), Source::File(at("50%d.mp4")));
+        assert!(Source::of(&at("%d.png")).is_pictures());
+        assert_eq!(Source::of(&at("raw")), Source::Y4m(at("raw")));
+    }
+
+    #[test]
+    fn what_is_made_is_told_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder_of = |text: &str| Target::Pictures(Pictures::Folder(text.into()));
+        let here = folder.path().join("here");
+        std::fs::create_dir(&here).unwrap();
+        assert_eq!(Target::of(Path::new("-")), Target::Stdout);
+        assert_eq!(Target::of(Path::new("new/")), folder_of("new/"));
+        assert_eq!(Target::of(&here), Target::Pictures(Pictures::Folder(here.clone())));
+        assert_eq!(Target::of(Path::new("a.Y4M")), Target::Y4m("a.Y4M".into()));
+        assert_eq!(Target::of(Path::new("new")), Target::File("new".into()));
+        assert!(Target::of(Path::new("a.JPG")).is_picture());
+        assert!(!Target::of(Path::new("%d.jpg")).is_picture());
+    }
+
+    #[test]
+    fn a_folder_keeps_names_and_a_pattern_keeps_numbers() {
+        let inputs = ["in/x7.a.jpg", "in/x8.a.jpg"].map(PathBuf::from);
+        let named = |source: &str, target: &str| {
+            let Target::Pictures(target) = Target::of(Path::new(target)) else { panic!() };
+            let made = target.made_of(&Source::of(Path::new(source)), &inputs);
+            made.iter().map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(named("in/x%d.a.jpg", "out/"), ["out/x7.a.png", "out/x8.a.png"]);
+        assert_eq!(named("in/x%d.a.jpg", "out/%03d.jpg"), ["out/007.jpg", "out/008.jpg"]);
+        assert_eq!(named("in", "out/%03d.jpg"), ["out/001.jpg", "out/002.jpg"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! The last step of a video: frames from the second queue into the sink.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::sinks::Taker;
+use crate::frame::Frame;
+use crate::media::audio::TrackLimit;
+use crate::queue::Consumer;
+use crate::stats::Stats;
+
+/// Why the stream ends before its source does; the copied tracks then end with the picture.
+#[derive(Default)]
+pub(super) struct Early(AtomicBool);
+
+impl Early {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Moves frames from the second queue to the sink, and ends its stream.
+pub(super) fn feed(
+    mut frames: Consumer<Frame>,
+    sink: &mut dyn Taker,
+    limits: &[TrackLimit],
+    early: &Early,
+    out: &Written,
+    stats: &Stats,
+) -> Result<()> {
+    let mut result = Ok(());
+    while let Some(frame) = frames.pop() {
+        let end = frame.pts.unwrap_or_default() + frame.duration.unwrap_or_default();
+        match sink.take(frame) {
+            Ok(true) => {
+                stats.first_frame_out();
+                out.one_more(end);
+            }
+            Ok(false) => break,
+            Err(error) => {
+                result = Err(error);
+                early.set();
+                break;
+            }
+        }
+    }
+    if early.get() {
+        limits.iter().for_each(|limit| limit.set(out.end()));
+    }
+    sink.end();
+    result
+}
+
+/// What went to the sink.
+#[derive(Default)]
+pub(super) struct Written {
+    frames: AtomicU64,
+    end_ns: AtomicU64,
+}
+
+impl Written {
+    fn one_more(&self, end: Duration) {
+        self.frames.fetch_add(1, Ordering::AcqRel);
+        self.end_ns.fetch_max(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
+
+    /// How many frames.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Acquire)
+    }
+
+    /// When the last frame ends.
+    pub(super) fn end(&self) -> Duration {
+        Duration::from_nanos(self.end_ns.load(Ordering::Acquire))
+    }
+}

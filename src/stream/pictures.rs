@@ -1,0 +1,159 @@
+//! Pictures → pictures, each like a still picture: its own size, opacity and profile are kept.
+//!
+//! Reading, painting and writing go on at the same time, a few pictures apart.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::still::write_picture;
+use super::{Observer, Progress};
+use crate::picture::{Picture, PictureError};
+use crate::stats::{Stats, Summary};
+use crate::stylizer::Stylizer;
+
+/// Pictures that wait at each step.
+const WAITING: usize = 2;
+
+/// Stylizes pictures; `pairs` are the files that are read and what is made of them. Unreadable ones
+/// are left out and counted.
+///
+/// # Errors
+/// When none can be read, the network fails or one cannot be written; those before it are kept.
+pub fn stylize_pictures(
+    (input, output): (&Path, &Path),
+    pairs: &[(PathBuf, PathBuf)],
+    stylizer: &mut dyn Stylizer,
+    stop: &AtomicBool,
+    stats: &Arc<Stats>,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let (read, opened) = sync_channel(WAITING);
+    let (painted, to_write) = sync_channel::<(Picture, &Path)>(WAITING);
+    let total = Some(pairs.len() as u64);
+    let mut unreadable = 0;
+    let (failure, written) = thread::scope(|scope| {
+        scope.spawn(move || {
+            for (from, to) in pairs {
+                // Nobody takes any more pictures after a failure or Ctrl-C.
+                if read.send((from.as_path(), to.as_path(), Picture::open(from))).is_err() {
+                    break;
+                }
+            }
+        });
+        let writer = scope.spawn(move || write_all(&to_write, stats));
+        let mut failure = None;
+        for (from, to, picture) in &opened {
+            if stop.load(Ordering::Acquire) {
+                break;
+            }
+            let mut picture = match picture {
+                Ok(picture) => picture,
+                Err(error) => {
+                    unreadable += 1;
+                    left_out(&error, observer);
+                    continue;
+                }
+            };
+            let since = std::time::Instant::now();
+            let frame = std::slice::from_mut(&mut picture.frame);
+            if let Err(error) = stylizer.stylize(frame) {
+                let text = format!("cannot stylize '{}'", from.display());
+                failure = Some(anyhow::Error::from(error).context(text));
+                break;
+            }
+            stats.stylized(1, since.elapsed());
+            // The writer ends early only when it fails, which it tells below.
+            if painted.send((picture, to)).is_err() {
+                break;
+            }
+            observer.progress(&Progress { stats, total });
+        }
+        drop((opened, painted));
+        (failure, writer.join())
+    });
+    let Ok((frames, write_failure)) = written else { bail!("the writer of pictures broke down") };
+    let interrupted = stop.load(Ordering::Acquire);
+    if let Some(failure) = failure.or(write_failure) {
+        return Err(match frames {
+            0 => failure,
+            _ => failure.context(format!("stopped after {frames} pictures, which are kept")),
+        });
+    }
+    if frames == 0 && !interrupted {
+        let text = format!("none of the {unreadable} pictures can be read");
+        return Err(anyhow!(text).context(format!("cannot decode '{}'", input.display())));
+    }
+    if unreadable > 0 {
+        observer.note(&format!("{unreadable} of {} pictures could not be read", pairs.len()));
+    }
+    let wall = stats.elapsed().as_secs_f64();
+    Ok(Summary {
+        input: input.display().to_string(),
+        output: output.display().to_string(),
+        frames,
+        fps: frames as f64 / wall,
+        wall_s: wall,
+        network_s: stats.network().as_secs_f64(),
+        first_frame_s: stats.first_out().map(|time| time.as_secs_f64()),
+        interrupted,
+        ..Summary::default()
+    })
+}
+
+fn left_out(error: &PictureError, observer: &mut dyn Observer) {
+    observer.note(&format!("{error}; it is left out"));
+}
+
+/// Writes what comes; how many pictures that were, and what ended it before the last.
+fn write_all(pictures: &Receiver<(Picture, &Path)>, stats: &Stats) -> (u64, Option<anyhow::Error>) {
+    let mut written = 0;
+    for (picture, path) in pictures {
+        if let Err(error) = write_into_folder(&picture, path) {
+            return (written, Some(error));
+        }
+        stats.first_frame_out();
+        written += 1;
+    }
+    (written, None)
+}
+
+/// What the pictures of `inputs` will be called, when that goes.
+///
+/// # Errors
+/// When two would have one name, or one would replace an input.
+pub fn pairs(inputs: Vec<PathBuf>, outputs: Vec<PathBuf>) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut seen = std::collections::HashMap::new();
+    let real = |path: &Path| {
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        folder.join(path.file_name().unwrap_or_default())
+    };
+    let read: std::collections::HashSet<PathBuf> = inputs.iter().map(|path| real(path)).collect();
+    for (input, output) in inputs.iter().zip(&outputs) {
+        if read.contains(&real(output)) {
+            bail!("'{}' is both input and output", output.display());
+        }
+        if let Some(other) = seen.insert(output, input) {
+            let (other, input, output) = (other.display(), input.display(), output.display());
+            bail!("'{other}' and '{input}' would both become '{output}'");
+        }
+    }
+    Ok(inputs.into_iter().zip(outputs).collect())
+}
+
+/// Writes a picture, and makes its folder first where that is missing.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_into_folder(picture: &Picture, path: &Path) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
+        let cannot = || format!("cannot make the folder '{}'", folder.display());
+        std::fs::create_dir(folder).with_context(cannot)?;
+    }
+    write_picture(picture, path)
+}

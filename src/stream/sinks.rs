@@ -1,0 +1,196 @@
+//! Where frames of a video go: into a file through GStreamer, or, by ourselves, into a pipe or
+//! into pictures.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::ends::Target;
+use super::partial::PartialFile;
+use super::pictures::write_into_folder;
+use crate::encoding::{Container, Encoding};
+use crate::frame::Frame;
+use crate::media::audio::{AudioTrack, TrackLimit};
+use crate::media::sink::{FrameInput, NewFile, VideoSink};
+use crate::media::source::Busy;
+use crate::media::video::VideoStream;
+use crate::media::{Event, Role};
+use crate::picture::Picture;
+use crate::rate::Rate;
+use crate::sequence::Pattern;
+use crate::y4m::Writer;
+
+/// Takes frames one after another, on the feeder's thread.
+pub(super) trait Taker: Send {
+    /// Takes a frame, waiting while there is no room; false when nobody wants any more.
+    fn take(&mut self, frame: Frame) -> Result<bool>;
+    /// No more frames: the sink finishes what it makes, and says [`Event::End`] when it has.
+    fn end(&mut self);
+}
+
+impl Taker for FrameInput {
+    fn take(&mut self, frame: Frame) -> Result<bool> {
+        Ok(self.push(frame)?)
+    }
+
+    fn end(&mut self) {
+        FrameInput::end(self);
+    }
+}
+
+/// What the main thread keeps of a sink.
+pub(super) enum Sink {
+    /// A file, with copied tracks.
+    File(Box<VideoSink>),
+    /// A pipe or pictures: all of it is in the [`Taker`].
+    Own(Busy),
+}
+
+/// Opens the sink for `target`; `file` is where a file is made.
+///
+/// # Errors
+/// When it cannot be made, or cannot hold frames like those of `stream`.
+pub(super) fn open<'a>(
+    target: &Target,
+    container: Option<(Container, &Encoding)>,
+    file: Option<&PartialFile>,
+    stream: &VideoStream,
+    tracks: Vec<AudioTrack>,
+    events: &Sender<Event>,
+    stop: &'a AtomicBool,
+) -> Result<(Sink, Box<dyn Taker + 'a>)> {
+    let (busy, events) = (Busy::default(), events.clone());
+    let output: Box<dyn Write + Send> = match (target, file, container) {
+        (Target::File(_), Some(file), Some((container, encoding))) => {
+            let file = NewFile { path: file.path(), container, encoding, stream };
+            let sink = VideoSink::create(file, tracks, &events)?;
+            let input = sink.input();
+            return Ok((Sink::File(Box::new(sink)), Box::new(input)));
+        }
+        (Target::Pictures(pictures), ..) => {
+            let (pattern, number) = (pictures.pattern(), 1);
+            let taker = PictureTaker { pattern, number, busy: busy.clone(), events };
+            return Ok((Sink::Own(busy), Box::new(taker)));
+        }
+        (Target::Y4m(_), Some(file), _) => Box::new(File::create(file.path())?),
+        // Not std's stdout, which looks for ends of lines in every frame.
+        (Target::Stdout, ..) => {
+            Box::new(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))
+        }
+        _ => bail!("no file to write to"),
+    };
+    let header = stream.y4m_header().ok_or_else(|| {
+        anyhow!(
+            "YUV4MPEG2 has one constant rate, and the input says none: write to a .mkv or .mp4, \
+             or give it a rate (`ffmpeg -i IN -r 25 …`)"
+        )
+    })?;
+    let taker = Y4mTaker {
+        writer: Writer::new(output, header),
+        rate: header.rate,
+        first: None,
+        number: 0,
+        busy: busy.clone(),
+        events,
+        stop,
+    };
+    Ok((Sink::Own(busy), Box::new(taker)))
+}
+
+impl Sink {
+    /// How long it has worked.
+    pub(super) fn busy(&self) -> Busy {
+        match self {
+            Sink::File(sink) => sink.busy(),
+            Sink::Own(busy) => busy.clone(),
+        }
+    }
+
+    /// Handles that end copied tracks early.
+    pub(super) fn limits(&self) -> Vec<TrackLimit> {
+        self.file().map(VideoSink::limits).unwrap_or_default()
+    }
+
+    /// The sink that is a GStreamer pipeline.
+    pub(super) fn file(&self) -> Option<&VideoSink> {
+        match self {
+            Sink::File(sink) => Some(sink),
+            Sink::Own(_) => None,
+        }
+    }
+}
+
+/// Writes YUV4MPEG2.
+struct Y4mTaker<'a> {
+    writer: Writer<Box<dyn Write + Send>>,
+    rate: Rate,
+    /// When the first frame began.
+    first: Option<Duration>,
+    number: u64,
+    busy: Busy,
+    events: Sender<Event>,
+    stop: &'a AtomicBool,
+}
+
+impl Taker for Y4mTaker<'_> {
+    fn take(&mut self, frame: Frame) -> Result<bool> {
+        let time = frame.pts.unwrap_or_default();
+        let first = *self.first.get_or_insert(time);
+        let expected = first + self.rate.time_of(self.number);
+        if time.abs_diff(expected).as_secs_f64() > 0.5 / self.rate.per_second() {
+            bail!(
+                "frame {} begins at {:.3} s, at a constant rate it would at {:.3} s, and YUV4MPEG2 \
+                 has no other: write to a .mkv or .mp4, or make the rate constant (`ffmpeg -i IN \
+                 -r {:.4} …`)",
+                self.number + 1,
+                time.as_secs_f64(),
+                expected.as_secs_f64(),
+                self.rate.per_second()
+            );
+        }
+        let since = Instant::now();
+        let written = self.writer.write(frame.planes.bytes());
+        self.busy.add(since.elapsed());
+        self.number += 1;
+        match written {
+            Ok(()) => Ok(true),
+            // Ctrl-C in a terminal reaches all programs of a pipeline.
+            Err(_) if self.stop.load(Ordering::Acquire) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                bail!("the program that reads the output has gone away")
+            }
+            Err(error) => Err(error).context("cannot write the output"),
+        }
+    }
+
+    fn end(&mut self) {
+        let _ = self.events.send(Event::End(Role::Sink(0)));
+    }
+}
+
+/// Writes a picture for each frame.
+struct PictureTaker {
+    pattern: Pattern,
+    number: u64,
+    busy: Busy,
+    events: Sender<Event>,
+}
+
+impl Taker for PictureTaker {
+    fn take(&mut self, frame: Frame) -> Result<bool> {
+        let since = Instant::now();
+        write_into_folder(&Picture::from_frame(frame), &self.pattern.path(self.number))?;
+        self.number += 1;
+        self.busy.add(since.elapsed());
+        Ok(true)
+    }
+
+    fn end(&mut self) {
+        let _ = self.events.send(Event::End(Role::Sink(0)));
+    }
+}

@@ -1,0 +1,179 @@
+//! Where frames of a video come from: a decoder, or what we read ourselves (a pipe, pictures).
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::VideoJob;
+use super::ends::{Pictures, Source, nothing_there, part_of};
+use crate::media::fed::{self, Log, Next, Shape};
+use crate::media::source::{VideoSource, Wanted};
+use crate::picture::Picture;
+use crate::rate::Rate;
+use crate::span::Span;
+use crate::y4m::{Reader, Y4mError};
+
+/// Opens the input up to its first frame, as it is `wanted`. What is to be said
+/// of it later comes into `log`. None when `stop` was set before there was a frame.
+///
+/// # Errors
+/// When there is no frame in it.
+pub(super) fn open(
+    job: &VideoJob,
+    source: &Source,
+    wanted: Wanted,
+    log: &Log,
+    stop: &AtomicBool,
+) -> Result<Option<VideoSource>> {
+    let input = job.input.display();
+    let opened = match source {
+        Source::File(path) => {
+            VideoSource::open(path, job.span, wanted).map(Some).map_err(Into::into)
+        }
+        Source::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
+        Source::Y4m(path) => {
+            let file = File::open(path).with_context(|| format!("cannot read '{input}'"))?;
+            of_y4m(file, job.span, wanted, log, stop)
+        }
+        Source::Stdin => {
+            let stdin = std::io::stdin().as_fd().try_clone_to_owned().context("cannot read '-'")?;
+            of_y4m(File::from(stdin), job.span, wanted, log, stop)
+        }
+    };
+    opened.with_context(|| format!("cannot decode '{input}'"))
+}
+
+/// Large enough that a frame takes few calls, small beside a frame.
+const BUFFER: usize = 256 * 1024;
+
+fn of_y4m(
+    file: File,
+    span: Span,
+    wanted: Wanted,
+    log: &Log,
+    stop: &AtomicBool,
+) -> Result<Option<VideoSource>> {
+    let Some(opened) = header(BufReader::with_capacity(BUFFER, file), stop)? else {
+        return Ok(None);
+    };
+    let mut reader = opened?;
+    let header = *reader.header();
+    let (first, count) = header.rate.frames_of(span);
+    let next: Next = Box::new(move |frame| {
+        if count.is_some_and(|count| reader.frames() >= first.saturating_add(count)) {
+            return Ok(false);
+        }
+        while reader.frames() < first {
+            if !reader.next(frame).map_err(|error| error.to_string())? {
+                return Err(nothing_there(span, header.rate.time_of(reader.frames())));
+            }
+        }
+        let more = reader.next(frame).map_err(|error| error.to_string())?;
+        if !more && reader.frames() == first && first > 0 {
+            return Err(nothing_there(span, header.rate.time_of(reader.frames())));
+        }
+        Ok(more)
+    });
+    Ok(fed::open(&Shape::Y4m(header), count, wanted, next, log, stop)?)
+}
+
+/// Reads the header on a thread of its own, so that Ctrl-C ends the waiting for it.
+fn header<R: BufRead + Send + 'static>(
+    input: R,
+    stop: &AtomicBool,
+) -> Result<Option<Result<Reader<R>, Y4mError>>> {
+    let (send, opened) = channel();
+    thread::Builder::new().name("header".into()).spawn(move || send.send(Reader::open(input)))?;
+    loop {
+        match opened.recv_timeout(Duration::from_millis(50)) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("its reader broke down")),
+        }
+    }
+}
+
+/// Pictures as the frames of a video. All have the size of the first; one that cannot be read is
+/// replaced by the one before it, so that all others keep their times.
+fn of_pictures(
+    pictures: &Pictures,
+    job: &VideoJob,
+    wanted: Wanted,
+    log: &Log,
+    stop: &AtomicBool,
+) -> Result<Option<VideoSource>> {
+    let rate = job.rate.unwrap_or(Rate::USUAL);
+    let (files, note) = pictures.files()?;
+    log.lock().notes.extend(note);
+    let mut files = part_of(files, rate, job.span)?.into_iter();
+    let (name, first) = loop {
+        let Some(file) = files.next() else {
+            return Err(anyhow!("none of its pictures can be read"));
+        };
+        match Picture::open(&file) {
+            Ok(picture) => break (file, picture.on_white()),
+            Err(error) => skipped(log, &format!("{error}; it is left out")),
+        }
+    };
+    let (width, height) = (first.frame.info.width, first.frame.info.height);
+    let count = files.len() as u64 + 1;
+    let mut last: Vec<u8> = first.frame.planes.bytes().to_vec();
+    let mut begun = false;
+    let said = log.clone();
+    let next: Next = Box::new(move |frame| {
+        if std::mem::replace(&mut begun, true) {
+            let Some(file) = files.next() else { return Ok(false) };
+            match Picture::open(&file).map(Picture::on_white) {
+                Ok(picture) => {
+                    let info = picture.frame.info;
+                    if (info.width, info.height) != (width, height) {
+                        return Err(format!(
+                            "'{}' is {}×{} and '{}' {width}×{height}: pictures of a video have \
+                             one size",
+                            file.display(),
+                            info.width,
+                            info.height,
+                            name.display()
+                        ));
+                    }
+                    last.copy_from_slice(picture.frame.planes.bytes());
+                }
+                Err(error) => {
+                    skipped(&said, &format!("{error}; the picture before it is repeated"))
+                }
+            }
+        }
+        frame.extend_from_slice(&last);
+        Ok(true)
+    });
+    let shape = Shape::Rgb { width, height, rate };
+    Ok(fed::open(&shape, Some(count), wanted, next, log, stop)?)
+}
+
+fn skipped(log: &Log, text: &str) {
+    let mut said = log.lock();
+    said.notes.push(text.to_owned());
+    said.damaged += 1;
+}
+
+/// Says what the feeder had to say since the last time.
+pub(super) fn tell(log: &Log, note: &mut dyn FnMut(&str)) {
+    let notes = std::mem::take(&mut log.lock().notes);
+    notes.iter().for_each(|text| note(text));
+}
+
+/// True when the file may hold sound.
+pub(super) fn sound_of(source: &Source) -> Option<&Path> {
+    match source {
+        Source::File(path) => Some(path),
+        _ => None,
+    }
+}

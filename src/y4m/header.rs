@@ -1,0 +1,245 @@
+//! The line that a stream begins with.
+
+use super::Y4mError;
+use crate::frame::Range;
+use crate::rate::Rate;
+
+/// How many chroma samples there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampling {
+    /// Half the width and half the height.
+    Yuv420,
+    /// Half the width.
+    Yuv422,
+    /// A quarter of the width.
+    Yuv411,
+    /// As many as of luma.
+    Yuv444,
+    /// As many as of luma, and a plane of opacity, which is not used.
+    Yuv444Alpha,
+    /// None: grey.
+    Mono,
+}
+
+/// Where the chroma samples of 4:2:0 lie between those of luma.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// In the middle of four (JPEG, MPEG-1).
+    Centre,
+    /// In the middle of the left two (MPEG-2 and what came after it).
+    Left,
+    /// As in PAL DV.
+    PalDv,
+}
+
+/// How lines follow each other in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interlace {
+    /// All at once.
+    Progressive,
+    /// Every second line later, the top one first.
+    TopFirst,
+    /// Every second line later, the bottom one first.
+    BottomFirst,
+    /// Said for each frame.
+    Mixed,
+}
+
+/// What a stream's pictures are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in lines.
+    pub height: usize,
+    /// Frames a second.
+    pub rate: Rate,
+    /// Width over height of a pixel.
+    pub pixel_aspect: (u32, u32),
+    /// How many chroma samples there are.
+    pub sampling: Sampling,
+    /// Where they lie.
+    pub site: Site,
+    /// Bits of a sample; more than eight take two bytes, the lower one first.
+    pub depth: u32,
+    /// Which codes carry picture.
+    pub range: Range,
+    /// How lines follow each other in time.
+    pub interlace: Interlace,
+}
+
+pub(super) const MAGIC: &[u8] = b"YUV4MPEG2";
+const LONGEST_SIDE: usize = 32_768;
+/// Pixels of the largest picture, 16 times that of 8K.
+const MOST_PIXELS: usize = 1 << 29;
+
+impl Header {
+    /// Reads the line `YUV4MPEG2 W… H… …`.
+    ///
+    /// # Errors
+    /// [`Y4mError::NotY4m`], [`Y4mError::Header`].
+    pub fn parse(line: &str) -> Result<Self, Y4mError> {
+        let mut words = line.split_ascii_whitespace();
+        if words.next().map(str::as_bytes) != Some(MAGIC) {
+            return Err(Y4mError::NotY4m);
+        }
+        let wrong = |word: &str| Y4mError::Header(format!("'{}'", shortened(word)));
+        let mut header = Header {
+            width: 0,
+            height: 0,
+            rate: Rate::USUAL,
+            pixel_aspect: (1, 1),
+            sampling: Sampling::Yuv420,
+            site: Site::Centre,
+            depth: 8,
+            range: Range::Limited,
+            interlace: Interlace::Progressive,
+        };
+        let (mut kind, mut older_kind) = (None, None);
+        for word in words {
+            let (tag, value) = word.split_at_checked(1).ok_or_else(|| wrong(word))?;
+            match tag {
+                "W" => header.width = value.parse().map_err(|_| wrong(word))?,
+                "H" => header.height = value.parse().map_err(|_| wrong(word))?,
+                "F" => {
+                    let (n, d) = ratio(value).ok_or_else(|| wrong(word))?;
+                    // 0:0 is "not known".
+                    header.rate = Rate::new(n, d).unwrap_or(Rate::USUAL);
+                }
+                "A" => {
+                    let (n, d) = ratio(value).ok_or_else(|| wrong(word))?;
+                    header.pixel_aspect = if n > 0 && d > 0 { (n, d) } else { (1, 1) };
+                }
+                "I" => {
+                    header.interlace = match value {
+                        "t" => Interlace::TopFirst,
+                        "b" => Interlace::BottomFirst,
+                        "m" => Interlace::Mixed,
+                        "p" | "?" => Interlace::Progressive,
+                        _ => return Err(wrong(word)),
+                    }
+                }
+                "C" => kind = Some(value),
+                "X" => match value.split_once('=') {
+                    Some(("COLORRANGE", "FULL")) => header.range = Range::Full,
+                    Some(("YSCSS", value)) => older_kind = Some(value),
+                    _ => {}
+                },
+                // Whatever else there may be describes; it does not change what the samples are.
+                _ => {}
+            }
+        }
+        if let Some(kind) = kind.or(older_kind) {
+            (header.sampling, header.site, header.depth) = parse_kind(&kind.to_ascii_lowercase())
+                .ok_or_else(|| {
+                let kind = shortened(kind);
+                Y4mError::Header(format!("no pictures of kind '{kind}' are known"))
+            })?;
+        }
+        let (width, height) = (header.width, header.height);
+        let sides = 1..=LONGEST_SIDE;
+        if !sides.contains(&width) || !sides.contains(&height) || width * height > MOST_PIXELS {
+            let text = format!("pictures of {width}×{height} pixels are not to be handled");
+            return Err(Y4mError::Header(text));
+        }
+        Ok(header)
+    }
+
+    /// The line that says all this, with its end.
+    pub fn line(&self) -> String {
+        let kind = match (self.sampling, self.site, self.depth) {
+            (Sampling::Yuv420, Site::Centre, 8) => "420jpeg".to_owned(),
+            (Sampling::Yuv420, Site::Left, 8) => "420mpeg2".to_owned(),
+            (Sampling::Yuv420, Site::PalDv, 8) => "420paldv".to_owned(),
+            (Sampling::Mono, _, 8) => "mono".to_owned(),
+            (Sampling::Mono, _, depth) => format!("mono{depth}"),
+            (sampling, _, depth) => {
+                let name = match sampling {
+                    Sampling::Yuv422 => "422",
+                    Sampling::Yuv411 => "411",
+                    Sampling::Yuv444 => "444",
+                    Sampling::Yuv444Alpha => "444alpha",
+                    Sampling::Yuv420 | Sampling::Mono => "420",
+                };
+                if depth > 8 { format!("{name}p{depth}") } else { name.to_owned() }
+            }
+        };
+        let range = if self.range == Range::Full { "FULL" } else { "LIMITED" };
+        let interlace = match self.interlace {
+            Interlace::Progressive => 'p',
+            Interlace::TopFirst => 't',
+            Interlace::BottomFirst => 'b',
+            Interlace::Mixed => 'm',
+        };
+        let (width, height, (n, d)) = (self.width, self.height, self.pixel_aspect);
+        let (frames, seconds) = (self.rate.frames, self.rate.seconds);
+        format!(
+            "YUV4MPEG2 W{width} H{height} F{frames}:{seconds} I{interlace} A{n}:{d} C{kind} \
+             XCOLORRANGE={range}\n"
+        )
+    }
+
+    /// Bytes of a row and number of rows, of every plane there is.
+    pub fn planes(&self) -> Vec<(usize, usize)> {
+        let (width, height) = (self.width, self.height);
+        let bytes = if self.depth > 8 { 2 } else { 1 };
+        let planes = match self.sampling {
+            Sampling::Mono => vec![(width, height)],
+            Sampling::Yuv444 => vec![(width, height); 3],
+            Sampling::Yuv444Alpha => vec![(width, height); 4],
+            Sampling::Yuv422 => vec![(width, height), (width.div_ceil(2), height)],
+            Sampling::Yuv411 => vec![(width, height), (width.div_ceil(4), height)],
+            Sampling::Yuv420 => {
+                vec![(width, height), (width.div_ceil(2), height.div_ceil(2))]
+            }
+        };
+        let second = planes.get(1).copied().filter(|_| planes.len() == 2);
+        planes.into_iter().chain(second).map(|(w, h)| (w * bytes, h)).collect()
+    }
+
+    /// Bytes of a frame.
+    pub fn frame_bytes(&self) -> usize {
+        self.planes().iter().map(|(w, h)| w * h).sum()
+    }
+}
+
+/// `420jpeg`, `422p10`, `mono12` …
+fn parse_kind(kind: &str) -> Option<(Sampling, Site, u32)> {
+    let named = match kind {
+        "420" | "420jpeg" => Some((Sampling::Yuv420, Site::Centre)),
+        "420mpeg2" => Some((Sampling::Yuv420, Site::Left)),
+        "420paldv" => Some((Sampling::Yuv420, Site::PalDv)),
+        "422" => Some((Sampling::Yuv422, Site::Left)),
+        "411" => Some((Sampling::Yuv411, Site::Left)),
+        "444" => Some((Sampling::Yuv444, Site::Centre)),
+        "444alpha" => Some((Sampling::Yuv444Alpha, Site::Centre)),
+        "mono" => Some((Sampling::Mono, Site::Centre)),
+        _ => None,
+    };
+    if let Some((sampling, site)) = named {
+        return Some((sampling, site, 8));
+    }
+    let (sampling, site, depth) = [
+        ("420p", Sampling::Yuv420, Site::Left),
+        ("422p", Sampling::Yuv422, Site::Left),
+        ("444p", Sampling::Yuv444, Site::Centre),
+        ("mono", Sampling::Mono, Site::Centre),
+    ]
+    .into_iter()
+    .find_map(|(name, sampling, site)| Some((sampling, site, kind.strip_prefix(name)?)))?;
+    let depth = depth.parse().ok().filter(|depth| (9..=16).contains(depth))?;
+    Some((sampling, site, depth))
+}
+
+fn ratio(text: &str) -> Option<(u32, u32)> {
+    let (n, d) = text.split_once(':')?;
+    // Caps hold them as signed numbers.
+    let number = |text: &str| text.parse().ok().filter(|n| *n <= i32::MAX as u32);
+    Some((number(n)?, number(d)?))
+}
+
+fn shortened(word: &str) -> String {
+    let clean = |c: char| if c.is_control() { '?' } else { c };
+    let short: String = word.chars().take(40).map(clean).collect();
+    if short.len() < word.len() { format!("{short}…") } else { short }
+}
