@@ -26,7 +26,7 @@ impl Observer for Silent {
 }
 
 fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
-    VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None }
+    VideoJob { input, output, span: Span::default(), audio: true, batch: 1, dump_dot: None }
 }
 
 fn identity(job: &VideoJob) -> Summary {

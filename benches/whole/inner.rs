@@ -26,7 +26,8 @@ impl Observer for Silent {
 pub fn identity(input: &Path, output: &Path) {
     // As the program does: it also says how memory is kept.
     device::prepare();
-    let job = VideoJob { input, output, span: Span::default(), batch: 1, dump_dot: None };
+    let job =
+        VideoJob { input, output, span: Span::default(), audio: true, batch: 1, dump_dot: None };
     let stop = AtomicBool::new(false);
     let stats = Arc::default();
     let summary = stylize_video(&job, &mut Identity, &stop, &stats, &mut Silent).unwrap();

@@ -76,6 +76,9 @@ pub struct StreamArgs {
     /// Stop after this much of the video.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(super) duration: Option<Duration>,
+    /// Leave out the sound of a video file; subtitles stay.
+    #[arg(long)]
+    no_audio: bool,
     /// Paint only the frame at this time, as a picture.
     #[arg(long, value_name = "TIME", value_parser = parse_time,
           conflicts_with_all = ["start", "duration"])]
@@ -217,6 +220,9 @@ impl StreamArgs {
         {
             return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
         }
+        if self.no_audio && picture {
+            return usage("--no-audio is for videos: a picture has no sound".to_owned());
+        }
         if same_file(&input, &output) {
             return usage(format!("'{}' is both input and output", input.display()));
         }
@@ -231,6 +237,7 @@ impl StreamArgs {
                 Batch::Of(n) => Some(n),
             },
             span: Span { start: self.start, duration: self.duration },
+            audio: !self.no_audio,
             preview: self.preview,
             dump_dot: self.dump_dot.clone(),
         })
@@ -239,7 +246,7 @@ impl StreamArgs {
 
 fn is_video_name(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    matches!(ending.as_deref(), Some("mp4" | "m4v" | "mkv"))
+    matches!(ending.as_deref(), Some("mp4" | "m4v" | "mov" | "mkv" | "webm"))
 }
 
 /// Also through links: what counts is the file, not its name.
@@ -263,6 +270,10 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
             let mut reporter = Reporter::new(quiet, config.engine.scale);
             let result = crate::stream::run(&config, &stop, &mut reporter);
             report(args, result, &mut reporter)
+        }
+        #[cfg(feature = "media")]
+        Ends::Live(..) if args.no_audio => {
+            Err(UsageError("--no-audio is for a video file that becomes a file".to_owned()).into())
         }
         #[cfg(feature = "media")]
         Ends::Live(input, outputs) => super::live::run(args, &args.live, input, outputs, quiet),

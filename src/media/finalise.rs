@@ -10,39 +10,88 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::edit_list::hide_leads;
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, Role};
+use super::sink::Container;
 
-/// Muxes the finished MP4 `from`, which holds one video and `audio_tracks` audio tracks, into `to`.
+/// The tracks of a file beside its picture, in their order.
+pub type Layout = Vec<Track>;
+
+/// A track of a finished file.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// What the muxer's pads for it are called.
+    pub(super) pad: &'static str,
+    /// How much of its beginning is not to be presented.
+    pub(super) lead: Duration,
+    /// Nothing of it was written.
+    pub(super) empty: bool,
+}
+
+/// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`.
 ///
 /// # Errors
-/// When there is no room, or the file cannot be read; `to` is then removed and `from` untouched.
-pub fn index_to_front(from: &Path, to: &Path, audio_tracks: usize) -> Result<(), PipelineError> {
+/// When there is no room, or the file cannot be read; `to` is then removed and `from` still whole.
+pub fn index_to_front(
+    from: &Path,
+    to: &Path,
+    container: Container,
+    layout: &[Track],
+) -> Result<(), PipelineError> {
     let scratch = to.with_extension("mdat");
-    let result = remux(from, to, &scratch, audio_tracks);
+    let result = remux(from, to, &scratch, container, layout).and_then(|()| {
+        let leads = layout.iter().filter(|track| !track.empty).map(|track| track.lead);
+        hide(to, std::iter::once(Duration::ZERO).chain(leads).collect())
+    });
     // mp4mux removes its scratch file itself when all goes well.
     let _ = std::fs::remove_file(&scratch);
     if result.is_err() {
         let _ = std::fs::remove_file(to);
+        // What remains then begins as it should, too.
+        let leads = layout.iter().map(|track| track.lead);
+        let _ = hide(from, std::iter::once(Duration::ZERO).chain(leads).collect());
     }
     result
 }
 
-fn remux(from: &Path, to: &Path, scratch: &Path, tracks: usize) -> Result<(), PipelineError> {
-    let mut description = String::from("mp4mux name=mux faststart=true ! filesink name=file\n");
-    let pads = (0..tracks).map(|n| format!("audio_{n}"));
-    let pads: Vec<String> = std::iter::once("video_0".to_owned()).chain(pads).collect();
-    for pad in &pads {
+fn hide(path: &Path, leads: Vec<Duration>) -> Result<(), PipelineError> {
+    hide_leads(path, &leads).map_err(|error| PipelineError::new("edit list", error.to_string()))
+}
+
+fn remux(
+    from: &Path,
+    to: &Path,
+    scratch: &Path,
+    container: Container,
+    layout: &[Track],
+) -> Result<(), PipelineError> {
+    let mut description =
+        format!("{} name=mux faststart=true ! filesink name=file\n", container.muxer());
+    let tracks = layout.iter().enumerate().filter(|(_, track)| !track.empty);
+    // The picture has the first id; ids count the tracks in the order of their pads.
+    let tracks = std::iter::once((1, "video")).chain(tracks.map(|(n, track)| (n + 2, track.pad)));
+    let tracks: Vec<(usize, &str)> = tracks.collect();
+    for (id, pad) in &tracks {
         // A demuxer for each track: with one for all, the muxer waits for one track while the
         // demuxer waits for room in another, whenever a fragment is longer than a queue.
         description += &format!(
-            "filesrc name=src_{pad} ! qtdemux name=demux_{pad} \
-             demux_{pad}.{pad} ! queue ! mux.{pad}\n"
+            "filesrc name=src_{id} ! qtdemux name=demux_{id}\nqueue name=track_{id} ! mux.{pad}_%u\n"
         );
     }
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
-    for pad in &pads {
-        pipeline.element(&format!("src_{pad}"))?.set_property("location", from);
+    for (id, _) in &tracks {
+        pipeline.element(&format!("src_{id}"))?.set_property("location", from);
+        let track = pipeline.element(&format!("track_{id}"))?.downgrade();
+        let wanted = format!("/{id:03}");
+        pipeline.element(&format!("demux_{id}"))?.connect_pad_added(move |_, pad| {
+            // A failure to link ends the demuxer with an error.
+            if pad.stream_id().is_some_and(|stream| stream.ends_with(&wanted))
+                && let Some(input) = track.upgrade().and_then(|track| track.static_pad("sink"))
+            {
+                let _ = pad.link(&input);
+            }
+        });
     }
     pipeline.element("file")?.set_property("location", to);
     // Beside the output: the system's temporary folder may be small or of memory.

@@ -10,6 +10,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::error::PipelineError;
+use super::finalise::Layout;
 use super::live_audio::LiveAudio;
 use super::pipeline::Event;
 use super::sink::{Container, VideoSink};
@@ -96,9 +97,9 @@ impl LiveFileSink {
         self.sink.end();
     }
 
-    /// How many audio tracks there are.
-    pub fn track_count(&self) -> usize {
-        self.sink.track_count()
+    /// The tracks that were written.
+    pub fn layout(&self) -> Layout {
+        self.sink.layout()
     }
 
     /// What the user should know.
@@ -147,11 +148,11 @@ impl Known {
     fn keep_up_with(&mut self, now: Duration) -> Tell {
         let behind = now.saturating_sub(self.until);
         match self.container {
-            Container::Mkv if behind > GAP_AFTER => {
+            Container::Mkv | Container::WebM if behind > GAP_AFTER => {
                 self.until = now;
                 Tell::Gap
             }
-            Container::Mp4 if behind > END_AFTER && !self.ended => {
+            Container::Mp4 | Container::Mov if behind > END_AFTER && !self.ended => {
                 self.ended = true;
                 Tell::End
             }

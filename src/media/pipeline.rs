@@ -104,23 +104,18 @@ impl Pipeline {
         self.inner.set_state(state).map(drop).map_err(|_| self.failure())
     }
 
-    /// How many streams of a kind the file has, by the list that its demuxer posts.
+    /// The list of tracks that a file's demuxer posts.
     ///
     /// # Errors
     /// The pipeline's error, or that no list came in time.
-    pub fn count_streams(
-        &self,
-        kind: gst::StreamType,
-        limit: Duration,
-    ) -> Result<usize, PipelineError> {
+    pub fn streams(&self, limit: Duration) -> Result<gst::StreamCollection, PipelineError> {
         let deadline = Instant::now() + limit;
-        let Some(bus) = self.inner.bus() else { return Ok(0) };
-        while Instant::now() < deadline {
+        let bus = self.inner.bus();
+        while let Some(bus) = bus.as_ref().filter(|_| Instant::now() < deadline) {
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(100));
             match message.as_ref().map(|m| m.view()) {
                 Some(gst::MessageView::StreamCollection(list)) => {
-                    let list = list.stream_collection();
-                    return Ok(list.iter().filter(|s| s.stream_type().contains(kind)).count());
+                    return Ok(list.stream_collection());
                 }
                 Some(gst::MessageView::Error(e)) => return Err(PipelineError::from_message(e)),
                 _ => {}

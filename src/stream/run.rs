@@ -31,6 +31,8 @@ pub struct Config {
     pub batch: Option<usize>,
     /// Which part of a video.
     pub span: Span,
+    /// Take the sound of a video along.
+    pub audio: bool,
     /// Only the frame at this time, as a picture.
     pub preview: Option<Duration>,
     /// Folder for pipeline graphs.
@@ -121,6 +123,7 @@ fn video(
         input: &config.input,
         output: &config.output,
         span: config.span,
+        audio: config.audio,
         // On a CPU one frame fills all cores, and more only cost memory.
         batch: config.batch.unwrap_or(if device.is_cuda() { 4 } else { 1 }),
         dump_dot: config.dump_dot.as_deref(),
@@ -142,7 +145,7 @@ fn video(
     _stats: &Arc<Stats>,
     _observer: &mut dyn Observer,
 ) -> Result<Summary> {
-    let _ = (config.span, config.batch, &config.dump_dot);
+    let _ = (config.span, config.audio, config.batch, &config.dump_dot);
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
 }
 

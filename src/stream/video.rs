@@ -19,10 +19,10 @@ use super::partial::PartialFile;
 use super::{Observer, Progress};
 use crate::batch::Batcher;
 use crate::frame::{Frame, FramePool};
-use crate::media::audio::{AudioTrack, TrackLimit};
-use crate::media::finalise::index_to_front;
+use crate::media::finalise::{Layout, Track, index_to_front};
 use crate::media::sink::{Container, FrameInput, VideoSink};
 use crate::media::source::VideoSource;
+use crate::media::tracks::{TrackLimit, Tracks};
 use crate::media::{Event, PipelineError, Role};
 use crate::queue::{Closer, Consumer, bounded};
 use crate::span::Span;
@@ -39,13 +39,15 @@ pub struct VideoJob<'a> {
     pub output: &'a Path,
     /// Which part of the input.
     pub span: Span,
+    /// Take the sound along.
+    pub audio: bool,
     /// Frames in one network pass.
     pub batch: usize,
     /// Write the pipelines as Graphviz graphs into this folder.
     pub dump_dot: Option<&'a Path>,
 }
 
-/// Stylizes a file, every frame, in order, with its own time; audio tracks are copied.
+/// Stylizes a file, every frame, in order, with its own time; its other tracks are copied.
 ///
 /// `stop` ends the run early: what is made so far is finished under the final name. `stats` counts,
 /// from when the run began.
@@ -61,14 +63,13 @@ pub fn stylize_video(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
-    let container = Container::from_path(job.output)
-        .with_context(|| format!("cannot write '{output}': its name must end in .mp4 or .mkv"))?;
+    let container = Container::from_path(job.output).with_context(|| {
+        format!("cannot write '{output}': its name must end in .mp4, .mov, .mkv or .webm")
+    })?;
     let source = VideoSource::open(job.input, job.span, false)
         .with_context(|| format!("cannot decode '{input}'"))?;
-    let tracks = AudioTrack::open_all(job.input, job.span).unwrap_or_else(|error| {
-        observer.note(&format!("the sound of '{input}' cannot be copied: {error}"));
-        Vec::new()
-    });
+    let tracks = Tracks::open(job.input, job.span, container, job.audio);
+    tracks.notes().iter().for_each(|note| observer.note(note));
     let partial =
         PartialFile::beside(job.output).with_context(|| format!("cannot write '{output}'"))?;
 
@@ -93,7 +94,7 @@ pub fn stylize_video(
         Err(why) => return Err(why.context(format!("cannot write '{output}'"))),
     };
     drop(source);
-    finish(partial, container, made.tracks, &mut |note| observer.note(note))
+    finish(partial, container, &made.layout, &mut |note| observer.note(note))
         .with_context(|| format!("cannot write '{output}'"))?;
     let interrupted = stop.load(Ordering::Acquire);
     Ok(Summary { interrupted, ..summary(job, &made.totals, stats, made.frames) })
@@ -102,7 +103,7 @@ pub fn stylize_video(
 /// What a run made, complete or not.
 struct Made {
     frames: u64,
-    tracks: usize,
+    layout: Layout,
     totals: Totals,
     /// Why it ended before the end of the input (not: because it was told to stop).
     failure: Option<anyhow::Error>,
@@ -134,7 +135,7 @@ fn make(
     job: &VideoJob,
     container: Container,
     source: &VideoSource,
-    tracks: Vec<AudioTrack>,
+    tracks: Tracks,
     partial: &PartialFile,
     stylizer: &mut dyn Stylizer,
     stop: &AtomicBool,
@@ -224,7 +225,7 @@ fn make(
         }
         Err(error) => failure = Some(error),
     }
-    Ok(Made { frames, tracks: sink.track_count(), totals, failure })
+    Ok(Made { frames, layout: sink.layout(), totals, failure })
 }
 
 /// Moves frames from the second queue to the encoder, and ends its stream.
@@ -323,7 +324,7 @@ fn watch(
                 queues.decoded.close();
             }
             Ok(Event::Failed(Role::Track(number), error)) => {
-                tracing::warn!("audio track {}: {error}", number + 1);
+                tracing::warn!("track {} is cut short: {error}", number + 1);
                 sink.end_track(number);
             }
             Ok(Event::Warning(role, warning)) => {
@@ -341,14 +342,14 @@ fn watch(
 pub(super) fn finish(
     partial: PartialFile,
     container: Container,
-    tracks: usize,
+    layout: &[Track],
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    if container == Container::Mkv {
+    if !container.is_mp4() {
         return Ok(partial.commit()?);
     }
     let front = partial.sibling()?;
-    match index_to_front(partial.path(), front.path(), tracks) {
+    match index_to_front(partial.path(), front.path(), container, layout) {
         Ok(()) => {
             front.commit()?;
         }
