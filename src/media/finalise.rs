@@ -4,7 +4,9 @@
 //! index in front, not both; so a finished file is muxed once more, without encoding.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -27,6 +29,11 @@ pub struct Track {
     pub(super) lead: Duration,
     /// Nothing of it was written.
     pub(super) empty: bool,
+}
+
+impl Track {
+    /// Sound that begins with its first packet.
+    pub const SOUND: Self = Track { pad: "audio", lead: Duration::ZERO, empty: false };
 }
 
 /// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`.
@@ -80,9 +87,13 @@ fn remux(
         );
     }
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
-    for (id, _) in &tracks {
+    for (id, pad) in &tracks {
         pipeline.element(&format!("src_{id}"))?.set_property("location", from);
-        let track = pipeline.element(&format!("track_{id}"))?.downgrade();
+        let track = pipeline.element(&format!("track_{id}"))?;
+        if let Some(out) = track.static_pad("src").filter(|_| *pad == "subtitle") {
+            begin_at_zero(&out);
+        }
+        let track = track.downgrade();
         let wanted = format!("/{id:03}");
         pipeline.element(&format!("demux_{id}"))?.connect_pad_added(move |_, pad| {
             // A failure to link ends the demuxer with an error.
@@ -107,4 +118,41 @@ fn remux(
             Err(_) => return Err(PipelineError::new("mux", "moving the index took too long")),
         }
     }
+}
+
+/// Begins a track of subtitles with nothing, shown until the first: players that take the length
+/// of the track for the end of the last subtitle (ffmpeg) would cut that short by the late start.
+fn begin_at_zero(pad: &gst::Pad) {
+    let segment = Mutex::new(gst::FormattedSegment::<gst::ClockTime>::new());
+    let begun = AtomicBool::new(false);
+    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(kinds, move |pad, info| {
+        let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = info.event()
+            && let gst::EventView::Segment(found) = event.view()
+            && let Some(found) = found.segment().downcast_ref::<gst::ClockTime>()
+        {
+            *segment = found.clone();
+            let plain = gst::FormattedSegment::<gst::ClockTime>::new();
+            info.data = Some(gst::PadProbeData::Event(gst::event::Segment::new(&plain)));
+        }
+        if let Some(buffer) = info.buffer_mut() {
+            let at = buffer.pts().and_then(|pts| segment.to_running_time(pts));
+            let writable = buffer.make_mut();
+            writable.set_pts(at);
+            writable.set_dts(at);
+            if let Some(at) = at.filter(|at| !at.is_zero())
+                && !begun.swap(true, Ordering::AcqRel)
+            {
+                let mut nothing = gst::Buffer::new();
+                let writable = nothing.make_mut();
+                writable.set_pts(gst::ClockTime::ZERO);
+                writable.set_dts(gst::ClockTime::ZERO);
+                writable.set_duration(at);
+                // The next push tells what is the matter, if anything is.
+                let _ = pad.push(nothing);
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
 }

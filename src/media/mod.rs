@@ -10,6 +10,7 @@
 //!   [`live_file`] → a file while live, [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
+//! - [`matroska`]: tags and names of a finished Matroska file are put right
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
 //! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
@@ -26,6 +27,7 @@ pub mod live;
 pub mod live_audio;
 pub mod live_file;
 pub mod live_sink;
+pub mod matroska;
 pub mod mode;
 pub mod packages;
 pub mod pipeline;

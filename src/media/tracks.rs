@@ -164,10 +164,11 @@ impl Tracks {
             .flatten();
         let copied = gst::Caps::new_empty_simple(format);
         let fits = template.as_ref().is_some_and(|template| template.can_intersect(&copied));
-        let words = match (format, stream.kind) {
-            ("text/x-raw", _) => Words::Markup,
+        let markup = stream.caps.structure(0).and_then(|s| s.get::<&str>("format").ok());
+        let words = match format {
+            "text/x-raw" if markup == Some("pango-markup") => Words::Markup,
             _ if fits => Words::Same,
-            ("application/x-ass" | "application/x-ssa", _) => Words::Ass,
+            "application/x-ass" | "application/x-ssa" => Words::Ass,
             _ => {
                 self.notes.push(format!("{what} is left out: {} cannot hold it", container.name()));
                 return;

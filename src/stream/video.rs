@@ -23,7 +23,7 @@ use crate::media::finalise::{Layout, Track, index_to_front};
 use crate::media::sink::{Container, FrameInput, VideoSink};
 use crate::media::source::VideoSource;
 use crate::media::tracks::{TrackLimit, Tracks};
-use crate::media::{Event, PipelineError, Role};
+use crate::media::{Event, PipelineError, Role, matroska};
 use crate::queue::{Closer, Consumer, bounded};
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
@@ -346,6 +346,9 @@ pub(super) fn finish(
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
     if !container.is_mp4() {
+        if let Err(error) = matroska::put_right(partial.path()) {
+            tracing::warn!("the tags of the file stay as they are: {error}");
+        }
         return Ok(partial.commit()?);
     }
     let front = partial.sibling()?;

@@ -64,28 +64,26 @@ struct Counts {
 
 impl Reader {
     /// Opens a track; none when it is empty.
-    pub fn open(path: &Path, stream: &Stream, order: Order) -> Result<Option<Self>, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Track(order.number), DESCRIPTION)?;
+    pub(super) fn open(
+        path: &Path,
+        stream: &Stream,
+        order: Order,
+    ) -> Result<Option<Self>, PipelineError> {
+        let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
+        let pipeline = Pipeline::parse(Role::Track(order.number), &description)?;
         pipeline.element("src")?.set_property("location", path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
-        let way = gst::parse::bin_from_description(order.through, true)
-            .map_err(|error| PipelineError::new("track", error.message()))?;
         let track = pipeline.element("track")?;
-        let joined = pipeline.gst().add(&way).and_then(|()| {
-            gst::Element::link_many([&track, way.upcast_ref(), packets.upcast_ref()])
-        });
-        joined.map_err(|error| PipelineError::new("track", error.to_string()))?;
-
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
         let (wanted, track) = (stream.id.clone(), track.downgrade());
-        parse.connect_pad_added(move |_, pad| {
+        parse.connect_pad_added(move |parse, pad| {
             if pad.stream_id().is_some_and(|id| id == wanted)
                 && let Some(input) = track.upgrade().and_then(|t| t.static_pad("sink"))
+                && let Err(error) = pad.link(&input)
             {
-                // A failure shows as a track without data below.
-                let _ = pad.link(&input);
+                gst::element_error!(parse, gst::CoreError::Pad, ["{error}"]);
             }
         });
 

@@ -1,6 +1,5 @@
 //! How a track comes into a container: copied, encoded anew, or not at all.
 
-use gst::prelude::*;
 use gstreamer as gst;
 
 use super::super::packages;
@@ -117,6 +116,7 @@ pub(in super::super) fn name(caps: &gst::CapsRef) -> String {
         ("audio/x-opus", _) => "Opus",
         ("audio/x-alac", _) => "ALAC",
         ("audio/x-alaw" | "audio/x-mulaw", _) => "G.711",
+        ("text/x-raw", _) => "text",
         ("application/x-ass" | "application/x-ssa", _) => "ASS",
         ("subpicture/x-pgs", _) => "PGS",
         ("subpicture/x-dvd", _) => "VobSub",
