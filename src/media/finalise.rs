@@ -127,29 +127,30 @@ fn begin_at_zero(pad: &gst::Pad) {
     let begun = AtomicBool::new(false);
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(kinds, move |pad, info| {
-        let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(event) = info.event()
             && let gst::EventView::Segment(found) = event.view()
             && let Some(found) = found.segment().downcast_ref::<gst::ClockTime>()
         {
-            *segment = found.clone();
+            *segment.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
             let plain = gst::FormattedSegment::<gst::ClockTime>::new();
             info.data = Some(gst::PadProbeData::Event(gst::event::Segment::new(&plain)));
         }
-        if let Some(buffer) = info.buffer_mut() {
+        // What is empty was put in below.
+        if let Some(buffer) = info.buffer_mut().filter(|buffer| buffer.size() > 0) {
+            let segment = segment.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let at = buffer.pts().and_then(|pts| segment.to_running_time(pts));
             let writable = buffer.make_mut();
             writable.set_pts(at);
             writable.set_dts(at);
-            if let Some(at) = at.filter(|at| !at.is_zero())
-                && !begun.swap(true, Ordering::AcqRel)
+            if !begun.swap(true, Ordering::AcqRel)
+                && let Some(at) = at.filter(|at| !at.is_zero())
             {
                 let mut nothing = gst::Buffer::new();
                 let writable = nothing.make_mut();
                 writable.set_pts(gst::ClockTime::ZERO);
                 writable.set_dts(gst::ClockTime::ZERO);
                 writable.set_duration(at);
-                // The next push tells what is the matter, if anything is.
+                // It comes through here, too. The next push tells what is the matter, if anything.
                 let _ = pad.push(nothing);
             }
         }

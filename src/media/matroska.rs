@@ -121,7 +121,7 @@ fn tracks(bytes: &mut [u8]) {
         let inside = children(bytes, track.inside, track.end);
         let known = inside.iter().any(|child| child.id == LANGUAGE);
         for name in inside.iter().filter(|child| child.id == NAME) {
-            if matches!(&bytes[name.inside..name.end], b"Audio" | b"Video" | b"Subtitle") {
+            if matches!(text(bytes, name), b"Audio" | b"Video" | b"Subtitle") {
                 let language: &[(u32, &[u8])] = if known { &[] } else { &[(LANGUAGE, b"und")] };
                 replace(bytes, *name, language);
             }
@@ -134,7 +134,7 @@ fn tags(bytes: &mut [u8]) {
         let simple = children(bytes, tag.inside, tag.end);
         for simple in simple.iter().filter(|child| child.id == SIMPLE_TAG) {
             for part in children(bytes, simple.inside, simple.end) {
-                let text = &bytes[part.inside..part.end];
+                let text = text(bytes, &part);
                 let right = match part.id {
                     // The name that everybody else uses.
                     TAG_NAME if text == b"COMMENTS" => Some(b"COMMENT".to_vec()),
@@ -147,6 +147,12 @@ fn tags(bytes: &mut [u8]) {
             }
         }
     }
+}
+
+/// The contents of a text, which GStreamer ends as C does.
+fn text<'a>(bytes: &'a [u8], of: &Child) -> &'a [u8] {
+    let text = &bytes[of.inside..of.end];
+    text.strip_suffix(b"\0").unwrap_or(text)
 }
 
 /// The text that GStreamer put into quotes; none when it did not.
@@ -238,7 +244,8 @@ mod tests {
         for (name, written, right) in [
             ("TITLE", "\"My\\ Title\"", ["TITLE", "My Title"]),
             ("COMMENTS", "\"\\303\\274\\ \\\"x\\\"\"", ["COMMENT", "ü \"x\""]),
-            ("COMMENTS", "plain", ["COMMENT", "plain"]),
+            ("COMMENTS\0", "plain", ["COMMENT", "plain"]),
+            ("DATE", "\"a\\ b\"\0", ["DATE", "a b"]),
             ("TITLE", &wrapped, ["TITLE", &long]),
             ("TITLE", "\"", ["TITLE", "\""]),
         ] {
