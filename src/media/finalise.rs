@@ -27,13 +27,15 @@ pub struct Track {
     pub(super) pad: &'static str,
     /// How much of its beginning is not to be presented.
     pub(super) lead: Duration,
+    /// Where it ends, when the picture ended early: the muxer may have had more by then.
+    pub(super) end: Option<Duration>,
     /// Nothing of it was written.
     pub(super) empty: bool,
 }
 
 impl Track {
     /// Sound that begins with its first packet.
-    pub const SOUND: Self = Track { pad: "audio", lead: Duration::ZERO, empty: false };
+    pub const SOUND: Self = Track { pad: "audio", lead: Duration::ZERO, end: None, empty: false };
 }
 
 /// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`.
@@ -77,9 +79,9 @@ fn remux(
         format!("{} name=mux faststart=true ! filesink name=file\n", container.muxer());
     let tracks = layout.iter().enumerate().filter(|(_, track)| !track.empty);
     // The picture has the first id; ids count the tracks in the order of their pads.
-    let tracks = std::iter::once((1, "video")).chain(tracks.map(|(n, track)| (n + 2, track.pad)));
-    let tracks: Vec<(usize, &str)> = tracks.collect();
-    for (id, pad) in &tracks {
+    let others = tracks.map(|(n, track)| (n + 2, track.pad, track.end));
+    let tracks: Vec<_> = std::iter::once((1, "video", None)).chain(others).collect();
+    for (id, pad, _) in &tracks {
         // A demuxer for each track: with one for all, the muxer waits for one track while the
         // demuxer waits for room in another, whenever a fragment is longer than a queue.
         description += &format!(
@@ -87,11 +89,11 @@ fn remux(
         );
     }
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
-    for (id, pad) in &tracks {
+    for (id, pad, end) in &tracks {
         pipeline.element(&format!("src_{id}"))?.set_property("location", from);
         let track = pipeline.element(&format!("track_{id}"))?;
         if let Some(out) = track.static_pad("src").filter(|_| *pad == "subtitle") {
-            begin_at_zero(&out);
+            begin_at_zero(&out, *end);
         }
         let track = track.downgrade();
         let wanted = format!("/{id:03}");
@@ -122,7 +124,8 @@ fn remux(
 
 /// Begins a track of subtitles with nothing, shown until the first: players that take the length
 /// of the track for the end of the last subtitle (ffmpeg) would cut that short by the late start.
-fn begin_at_zero(pad: &gst::Pad) {
+/// What begins at `end` or later is left out.
+fn begin_at_zero(pad: &gst::Pad, end: Option<Duration>) {
     let segment = Mutex::new(gst::FormattedSegment::<gst::ClockTime>::new());
     let begun = AtomicBool::new(false);
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
@@ -139,6 +142,11 @@ fn begin_at_zero(pad: &gst::Pad) {
         if let Some(buffer) = info.buffer_mut().filter(|buffer| buffer.size() > 0) {
             let segment = segment.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let at = buffer.pts().and_then(|pts| segment.to_running_time(pts));
+            if let (Some(at), Some(end)) = (at, end)
+                && Duration::from(at) >= end
+            {
+                return gst::PadProbeReturn::Drop;
+            }
             let writable = buffer.make_mut();
             writable.set_pts(at);
             writable.set_dts(at);

@@ -136,6 +136,7 @@ impl VideoSink {
         let track = |track: &Written| Track {
             pad: if track.pads == AUDIO { "audio" } else { "subtitle" },
             lead: track.reader.as_ref().map(Reader::lead).unwrap_or_default(),
+            end: track.reader.as_ref().and_then(Reader::end),
             empty: track.reader.as_ref().is_some_and(Reader::is_empty),
         };
         self.tracks.iter().map(track).collect()

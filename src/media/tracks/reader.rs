@@ -90,11 +90,9 @@ impl Reader {
         pipeline.set_state(gst::State::Paused)?;
         pipeline.wait_prerolled(PATIENCE)?;
         // A subtitle that is shown when the span begins may come long before it: all are read.
-        let (seek, part) = match stream.kind {
-            Kind::Audio => (order.span, Span::default()),
-            _ => (Span::default(), order.span),
-        };
-        pipeline.seek_span(seek)?;
+        if stream.kind == Kind::Audio {
+            pipeline.seek_span(order.span)?;
+        }
         let pad = packets.static_pad("sink");
         let Some(caps) = pad.as_ref().and_then(gst::Pad::current_caps) else { return Ok(None) };
         if packets.is_eos() {
@@ -113,7 +111,12 @@ impl Reader {
             caps,
             kind: stream.kind,
             tags: about::of_track(tags.as_deref()),
-            place: Arc::new(Mutex::new(Place::new(stream.kind, order.words, part, order.trims))),
+            place: Arc::new(Mutex::new(Place::new(
+                stream.kind,
+                order.words,
+                order.span,
+                order.trims,
+            ))),
             counts: Arc::new(counts),
         }))
     }
@@ -136,6 +139,12 @@ impl Reader {
     /// Whether anything of it went out.
     pub fn is_empty(&self) -> bool {
         self.counts.packets.load(Ordering::Acquire) == 0
+    }
+
+    /// Where it was told to end, if it was.
+    pub fn end(&self) -> Option<Duration> {
+        let end = self.counts.limit.load(Ordering::Acquire);
+        (end < u64::MAX).then(|| Duration::from_nanos(end))
     }
 
     /// Sends every packet into `target`, waiting when it is full, then the end of the stream.
