@@ -222,7 +222,7 @@ impl Pipeline {
     /// When the media cannot be sought.
     pub fn seek_span(&self, span: Span) -> Result<(), PipelineError> {
         if span == Span::default() {
-            return Ok(());
+            return self.settle_times();
         }
         let time = |d: Duration| {
             gst::ClockTime::try_from(d)
@@ -237,6 +237,23 @@ impl Pipeline {
         self.inner
             .seek(1.0, flags, gst::SeekType::Set, time(start)?, stop_type, stop)
             .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))?;
+        self.wait_prerolled(Duration::from_secs(60))
+    }
+
+    /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of
+    /// another track turns out to be earlier: every track would have a clock of its own. After a
+    /// seek it counts from zero.
+    fn settle_times(&self) -> Result<(), PipelineError> {
+        let elements = self.inner.iterate_recurse().into_iter().flatten();
+        let mut factories = elements.filter_map(|element| element.factory());
+        if !factories.any(|factory| factory.name() == "matroskademux") {
+            return Ok(());
+        }
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        // A file without an index may not be sought; then its times stay as they are.
+        if self.inner.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
+            return Ok(());
+        }
         self.wait_prerolled(Duration::from_secs(60))
     }
 

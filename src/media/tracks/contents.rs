@@ -68,7 +68,7 @@ impl Contents {
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
-        let input = first.static_pad("sink");
+        let input = pipeline.element("track")?.static_pad("sink");
         parse.connect_pad_added(move |_, pad| {
             // The next packet of a subtitle track may be an hour away.
             let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));

@@ -42,16 +42,11 @@ impl Words {
 /// Rounding of times in containers, in nanoseconds: no packet is as short.
 const ROUNDING: i64 = 60_000;
 
-/// By how much tracks of a file begin apart at the most, in nanoseconds.
-const SLIP: i64 = 500_000_000;
-
 /// Gives packets their times in the new file.
 pub(super) struct Place {
     kind: Kind,
     words: Words,
     part: Span,
-    /// The file is read from the beginning of a span.
-    sought: bool,
     trims: bool,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
@@ -62,10 +57,9 @@ pub(super) struct Place {
 
 impl Place {
     pub fn new(kind: Kind, words: Words, span: Span, trims: bool) -> Self {
-        let sought = kind == Kind::Audio && span != Span::default();
         // What is sought is cut by the demuxer.
         let part = if kind == Kind::Audio { Span::default() } else { span };
-        Place { kind, words, part, sought, trims, held: None, late: 0, lead: 0 }
+        Place { kind, words, part, trims, held: None, late: 0, lead: 0 }
     }
 
     /// What is to be sent after this packet has come.
@@ -82,17 +76,11 @@ impl Place {
         if segment.stop().is_some_and(|stop| pts >= stop) {
             return Vec::new();
         }
-        let running = segment.to_running_time_full(pts).map(nanos);
-        let stream = segment.to_stream_time_full(pts).map(nanos);
-        let (Some(running), Some(stream)) = (running, stream) else { return Vec::new() };
-        let at = match (self.kind, self.part.start) {
-            (Kind::Audio, _) if self.sought => running,
-            (Kind::Text | Kind::Bitmap, Some(_)) => stream,
-            // matroskademux begins to count with the first packet in the file, and changes its
-            // mind when that of another track turns out to be earlier.
-            _ if (1..SLIP).contains(&(stream - running)) => stream,
-            _ => running,
+        let at = match self.part.start {
+            None => segment.to_running_time_full(pts),
+            Some(_) => segment.to_stream_time_full(pts),
         };
+        let Some(at) = at.map(nanos) else { return Vec::new() };
         match self.kind {
             Kind::Audio => self.sound(packet, at),
             _ => self.subtitle(packet, at).into_iter().collect(),

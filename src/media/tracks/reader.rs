@@ -90,9 +90,8 @@ impl Reader {
         pipeline.set_state(gst::State::Paused)?;
         pipeline.wait_prerolled(PATIENCE)?;
         // A subtitle that is shown when the span begins may come long before it: all are read.
-        if stream.kind == Kind::Audio {
-            pipeline.seek_span(order.span)?;
-        }
+        let sought = if stream.kind == Kind::Audio { order.span } else { Span::default() };
+        pipeline.seek_span(sought)?;
         let pad = packets.static_pad("sink");
         let Some(caps) = pad.as_ref().and_then(gst::Pad::current_caps) else { return Ok(None) };
         if packets.is_eos() {
