@@ -126,7 +126,9 @@ impl Tracks {
             };
             let (form, words) = (form.clone(), Words::Same);
             let trims = container.is_mp4();
-            Reader::open(path, stream, Order { number, span, through, form, words, delay, trims })
+            let encoded = matches!(way, Way::Encode(..));
+            let order = Order { number, span, through, form, words, encoded, delay, trims };
+            Reader::open(path, stream, order)
         };
         let mut way = way::of_audio(&stream.caps, container);
         let mut opened = open(&way);
@@ -187,6 +189,7 @@ impl Tracks {
             through: "identity",
             form: None,
             words,
+            encoded: false,
             delay: 0,
             trims: false,
         };

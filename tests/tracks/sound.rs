@@ -121,7 +121,11 @@ fn webm_takes_opus_and_vorbis_as_they_are_and_the_rest_as_opus() {
 
 /// Packets that are presented after time 0, at least in part.
 fn presented(path: &Path) -> Vec<Packet> {
-    let all = packets(path, "a:0");
+    let mut all = packets(path, "a:0");
+    // Half of the last one is padding; qtdemux (1.22) leaves it out.
+    if all.last().unwrap().duration < 0.02 && path.extension().unwrap() == "mp4" {
+        all.pop();
+    }
     all.into_iter().filter(|packet| packet.at + packet.duration > 0.0005).collect()
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Place {
     words: Words,
     part: Span,
     trims: bool,
+    /// Its demuxer counts as it likes (`Pipeline::seek_span`): only the time in the file is right.
+    unsought: bool,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
     /// By how much packets are late, because the first begins before the beginning.
@@ -56,10 +58,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn new(kind: Kind, words: Words, span: Span, trims: bool) -> Self {
-        // What is sought is cut by the demuxer.
-        let part = if kind == Kind::Audio { Span::default() } else { span };
-        Place { kind, words, part, trims, held: None, late: 0, lead: 0 }
+    pub fn new(kind: Kind, words: Words, span: Span, trims: bool, encoded: bool) -> Self {
+        // Sound is sought: its time begins with the span.
+        let start = span.start.filter(|_| kind != Kind::Audio);
+        let part = Span { start, ..span };
+        Place {
+            kind,
+            words,
+            part,
+            trims,
+            unsought: encoded && span == Span::default(),
+            held: None,
+            late: 0,
+            lead: 0,
+        }
     }
 
     /// What is to be sent after this packet has come.
@@ -77,8 +89,8 @@ impl Place {
             return Vec::new();
         }
         let at = match self.part.start {
-            None => segment.to_running_time_full(pts),
-            Some(_) => segment.to_stream_time_full(pts),
+            None if !self.unsought => segment.to_running_time_full(pts),
+            _ => segment.to_stream_time_full(pts),
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
         match self.kind {
@@ -100,6 +112,9 @@ impl Place {
     }
 
     fn sound(&mut self, packet: gst::Buffer, at: i64) -> Vec<gst::Buffer> {
+        if self.part.duration.is_some_and(|length| at + ROUNDING >= length_of(length)) {
+            return Vec::new();
+        }
         if at < -ROUNDING {
             self.held = Some((packet, at));
             return Vec::new();
@@ -128,9 +143,8 @@ impl Place {
     }
 
     fn subtitle(&self, packet: gst::Buffer, at: i64) -> Option<gst::Buffer> {
-        let length = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let begins = at - self.part.start.map_or(0, length);
-        let part_ends = self.part.duration.map_or(i64::MAX, length);
+        let begins = at - self.part.start.map_or(0, length_of);
+        let part_ends = self.part.duration.map_or(i64::MAX, length_of);
         let ends = packet.duration().map(|duration| begins.saturating_add(signed(duration)));
         if begins >= part_ends || ends.unwrap_or(begins + 1) <= 0 {
             return None;
@@ -143,6 +157,10 @@ impl Place {
         };
         Some(timed(packet, begins, shown))
     }
+}
+
+fn length_of(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn nanos(time: gst::format::Signed<gst::ClockTime>) -> i64 {

@@ -23,6 +23,8 @@ use crate::span::Span;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any packet of sound.
+const MORE: Duration = Duration::from_millis(500);
 
 /// How a track is to be read.
 pub(super) struct Order<'a> {
@@ -35,6 +37,8 @@ pub(super) struct Order<'a> {
     pub form: Option<gst::Caps>,
     /// What becomes of the words of a subtitle.
     pub words: Words,
+    /// It goes through an encoder.
+    pub encoded: bool,
     /// Samples that the encoder puts before the sound.
     pub delay: u32,
     /// Whether the container can say that a track begins within a packet.
@@ -90,8 +94,20 @@ impl Reader {
         pipeline.set_state(gst::State::Paused)?;
         pipeline.wait_prerolled(PATIENCE)?;
         // A subtitle that is shown when the span begins may come long before it: all are read.
-        let sought = if stream.kind == Kind::Audio { order.span } else { Span::default() };
-        pipeline.seek_span(sought)?;
+        let sought = match stream.kind {
+            Kind::Audio => {
+                // qtdemux (1.22) leaves out the packet in which the end lies: we cut ourselves.
+                let duration = order.span.duration.map(|duration| duration + MORE);
+                Span { duration, ..order.span }
+            }
+            _ => Span::default(),
+        };
+        // An encoder keeps a frame from before a seek, which then is in front of the sound.
+        let encoded = order.encoded;
+        if !encoded || sought != Span::default() {
+            pipeline.seek_span(sought)?;
+        }
+        let frames = if encoded && sought != Span::default() { 2 } else { 1 };
         let pad = packets.static_pad("sink");
         let Some(caps) = pad.as_ref().and_then(gst::Pad::current_caps) else { return Ok(None) };
         if packets.is_eos() {
@@ -99,7 +115,7 @@ impl Reader {
         }
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
-        let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
+        let delay = frames * u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
         let counts =
             Counts { limit: u64::MAX.into(), lead: delay.into(), packets: AtomicU64::new(0) };
         let tags = pad.and_then(|pad| tags_on(&pad, gst::TagScope::Stream));
