@@ -131,6 +131,7 @@ impl Reader {
                 order.words,
                 order.span,
                 order.trims,
+                encoded,
             ))),
             counts: Arc::new(counts),
         }))
