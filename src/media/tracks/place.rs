@@ -55,6 +55,8 @@ pub(super) struct Place {
     /// By how much packets are late, because the first begins before the beginning.
     late: i64,
     lead: u64,
+    /// When the packet before this one began.
+    before: i64,
 }
 
 impl Place {
@@ -71,6 +73,7 @@ impl Place {
             held: None,
             late: 0,
             lead: 0,
+            before: 0,
         }
     }
 
@@ -126,8 +129,11 @@ impl Place {
                 packets.push(self.first(held, began, Some(at)));
             }
         }
-        let late = self.late;
-        packets.push(timed(packet, at.max(0) + late, None));
+        // Matroska seldom tells how long a packet is; the last one of an MP4 would have no length.
+        let step = at.saturating_sub(self.before);
+        let length = (self.trims && packet.duration().is_none() && step > 0).then_some(step);
+        self.before = at;
+        packets.push(timed(packet, at.max(0) + self.late, length));
         packets
     }
 
