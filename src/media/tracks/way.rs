@@ -29,11 +29,9 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way 
         return Way::None("its format is unknown".to_owned());
     };
     let text = |field| format.get::<&str>(field).unwrap_or_default();
-    let channels = format.get::<i32>("channels").unwrap_or(2);
     let raw = format.name() == "audio/x-raw";
-    // LATM has no parser into what files hold; QuickTime's PCM cannot say which channel is which.
-    let unfit =
-        text("stream-format") == "loas" || raw && container == Container::Mov && channels > 2;
+    // LATM has no parser into what files hold; qtmux (1.22) loses PCM when it writes fragments.
+    let unfit = text("stream-format") == "loas" || raw && container == Container::Mov;
     if !unfit && fits(format, template(container, "audio_%u").as_ref()) {
         return Way::Copy(match (format.name().as_str(), format.get::<i32>("mpegversion")) {
             ("audio/mpeg", Ok(1)) => "mpegaudioparse",
