@@ -134,8 +134,19 @@ impl Container {
         }
     }
 
-    /// Whether its index can be brought to the front when it is done.
-    pub fn has_index(self) -> bool {
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Container::Mp4 => "MP4",
+            Container::Mkv => "Matroska",
+            Container::Mov => "QuickTime",
+            Container::WebM => "WebM",
+        }
+    }
+
+    /// Whether it is written playable and then finished with its index in front, as MP4 is; such a
+    /// file has edit lists, which say that a track begins within a packet.
+    pub fn is_mp4(self) -> bool {
         matches!(self, Container::Mp4 | Container::Mov)
     }
 }

@@ -17,6 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use common::{carphone, data, nst, output};
+use nst_stream::encoding::Encoding;
 use nst_stream::span::Span;
 use nst_stream::stats::Summary;
 use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
@@ -34,7 +35,16 @@ impl Observer for Notes {
 }
 
 fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
-    VideoJob { input, output, span: Span::default(), rate: None, batch: 1, dump_dot: None }
+    VideoJob {
+        input,
+        output,
+        span: Span::default(),
+        rate: None,
+        audio: true,
+        batch: 1,
+        encoding: Encoding::default(),
+        dump_dot: None,
+    }
 }
 
 /// Through the whole route without a network: the summary, or what is wrong, and what was said.

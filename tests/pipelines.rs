@@ -28,7 +28,11 @@ fn every_description_parses_and_has_its_ends() {
         if name.starts_with("source-") || name.starts_with("sink-") {
             let pipeline = Pipeline::parse(Role::Source, &text)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
-            let end = if name == "source-audio" { "packets" } else { "frames" };
+            let end = if ["source-track", "source-contents"].contains(&name.as_str()) {
+                "packets"
+            } else {
+                "frames"
+            };
             pipeline.element(end).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         if name.starts_with("mux-") {

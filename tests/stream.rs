@@ -32,6 +32,7 @@ fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
         output,
         span: Span::default(),
         rate: None,
+        audio: true,
         batch: 1,
         encoding: Encoding::default(),
         dump_dot: None,

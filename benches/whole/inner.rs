@@ -32,6 +32,7 @@ pub fn identity(input: &Path, output: &Path) {
         output,
         span: Span::default(),
         rate: None,
+        audio: true,
         batch: 1,
         encoding: Encoding::default(),
         dump_dot: None,

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Instant;
 
-use nst_stream::media::finalise::index_to_front;
+use nst_stream::media::finalise::{Track, index_to_front};
+use nst_stream::media::sink::Container;
 
 use crate::clips::{Clip, Clips};
 use crate::criterion;
@@ -79,7 +80,7 @@ pub fn identity(clips: &Clips, effort: &Effort, report: &mut Report) {
         // What gst-launch does not do: its file has the index where ours had it before.
         let front = clips.output().with_file_name("front.mp4");
         let since = Instant::now();
-        index_to_front(&clips.gst_output(), &front, 1).unwrap();
+        index_to_front(&clips.gst_output(), &front, Container::Mp4, &[Track::SOUND]).unwrap();
         remux.push(since.elapsed().as_secs_f64());
     }
     let fps = |cost: &Cost| clip.frames / cost.wall;

@@ -76,6 +76,9 @@ impl StreamArgs {
         {
             return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
         }
+        if self.no_audio && target.is_picture() {
+            return usage("--no-audio is for videos: a picture has no sound".to_owned());
+        }
         if same_file(&input, &output) {
             return usage(format!("'{}' is both input and output", input.display()));
         }
@@ -90,6 +93,7 @@ impl StreamArgs {
                 Batch::Of(n) => Some(n),
             },
             rate: self.fps,
+            audio: !self.no_audio,
             span: Span { start: self.start, duration: self.duration },
             preview: self.preview,
             encoding,

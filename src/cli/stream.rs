@@ -86,6 +86,9 @@ pub struct StreamArgs {
     /// Stop after this much of the video.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(super) duration: Option<Duration>,
+    /// Leave out the sound of a video file; subtitles stay.
+    #[arg(long)]
+    pub(super) no_audio: bool,
     /// Paint only the frame at this time, as a picture.
     #[arg(long, value_name = "TIME", value_parser = parse_time,
           conflicts_with_all = ["start", "duration"])]
@@ -216,6 +219,10 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
             let mut reporter = Reporter::new(quiet, config.engine.scale);
             let result = crate::stream::run(&config, &stop, &mut reporter);
             report(args, result, &mut reporter)
+        }
+        #[cfg(feature = "media")]
+        Ends::Live(..) if args.no_audio => {
+            Err(UsageError("--no-audio is for a video file that becomes a file".to_owned()).into())
         }
         #[cfg(feature = "media")]
         Ends::Live(input, outputs) => super::live::run(args, &args.live, input, outputs, quiet),

@@ -4,45 +4,113 @@
 //! index in front, not both; so a finished file is muxed once more, without encoding.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::edit_list::hide_leads;
+use super::encoder::with_chroma_site;
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, Role};
+use super::sink::{muxer, timescale};
+use crate::encoding::Container;
 
-/// Muxes the finished MP4 `from`, which holds one video and `audio_tracks` audio tracks, into `to`.
+/// The tracks of a file beside its picture, in their order.
+pub type Layout = Vec<Track>;
+
+/// A track of a finished file.
+#[derive(Debug, Clone)]
+pub struct Track {
+    /// What the muxer's pads for it are called.
+    pub(super) pad: &'static str,
+    /// How much of its beginning is not to be presented.
+    pub(super) lead: Duration,
+    /// Where it ends, when the picture ended early: the muxer may have had more by then.
+    pub(super) end: Option<Duration>,
+    /// Nothing of it was written.
+    pub(super) empty: bool,
+}
+
+impl Track {
+    /// Sound that begins with its first packet.
+    pub const SOUND: Self = Track { pad: "audio", lead: Duration::ZERO, end: None, empty: false };
+}
+
+/// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`.
 ///
 /// # Errors
-/// When there is no room, or the file cannot be read; `to` is then removed and `from` untouched.
-pub fn index_to_front(from: &Path, to: &Path, audio_tracks: usize) -> Result<(), PipelineError> {
+/// When there is no room, or the file cannot be read; `to` is then removed and `from` still whole.
+pub fn index_to_front(
+    from: &Path,
+    to: &Path,
+    container: Container,
+    layout: &[Track],
+) -> Result<(), PipelineError> {
     let scratch = to.with_extension("mdat");
-    let result = remux(from, to, &scratch, audio_tracks);
+    let result = remux(from, to, &scratch, container, layout).and_then(|()| {
+        let leads = layout.iter().filter(|track| !track.empty).map(|track| track.lead);
+        hide(to, std::iter::once(Duration::ZERO).chain(leads).collect())
+    });
     // mp4mux removes its scratch file itself when all goes well.
     let _ = std::fs::remove_file(&scratch);
     if result.is_err() {
         let _ = std::fs::remove_file(to);
+        // What remains then begins as it should, too.
+        let leads = layout.iter().map(|track| track.lead);
+        let _ = hide(from, std::iter::once(Duration::ZERO).chain(leads).collect());
     }
     result
 }
 
-fn remux(from: &Path, to: &Path, scratch: &Path, tracks: usize) -> Result<(), PipelineError> {
-    let mut description = String::from("mp4mux name=mux faststart=true ! filesink name=file\n");
-    let pads = (0..tracks).map(|n| format!("audio_{n}"));
-    let pads: Vec<String> = std::iter::once("video_0".to_owned()).chain(pads).collect();
-    for pad in &pads {
+fn hide(path: &Path, leads: Vec<Duration>) -> Result<(), PipelineError> {
+    hide_leads(path, &leads).map_err(|error| PipelineError::new("edit list", error.to_string()))
+}
+
+fn remux(
+    from: &Path,
+    to: &Path,
+    scratch: &Path,
+    container: Container,
+    layout: &[Track],
+) -> Result<(), PipelineError> {
+    let mut description =
+        format!("{} name=mux faststart=true ! filesink name=file\n", muxer(container));
+    let tracks = layout.iter().enumerate().filter(|(_, track)| !track.empty);
+    // The picture has the first id; ids count the tracks in the order of their pads.
+    let others = tracks.map(|(n, track)| (n + 2, track.pad, track.end));
+    let tracks: Vec<_> = std::iter::once((1, "video", None)).chain(others).collect();
+    for (id, pad, _) in &tracks {
         // A demuxer for each track: with one for all, the muxer waits for one track while the
         // demuxer waits for room in another, whenever a fragment is longer than a queue.
         description += &format!(
-            "filesrc name=src_{pad} ! qtdemux name=demux_{pad} \
-             demux_{pad}.{pad} ! queue ! mux.{pad}\n"
+            "filesrc name=src_{id} ! qtdemux name=demux_{id}\nqueue name=track_{id} ! mux.{pad}_%u\n"
         );
     }
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
-    for pad in &pads {
-        pipeline.element(&format!("src_{pad}"))?.set_property("location", from);
+    for (id, pad, end) in &tracks {
+        pipeline.element(&format!("src_{id}"))?.set_property("location", from);
+        let track = pipeline.element(&format!("track_{id}"))?;
+        if let Some(out) = track.static_pad("src").filter(|_| *pad == "subtitle") {
+            begin_at_zero(&out, *end);
+        }
+        if let (Some(out), "video") = (track.static_pad("src"), *pad) {
+            with_chroma_site(&out);
+            keep_times(&out);
+        }
+        let track = track.downgrade();
+        let wanted = format!("/{id:03}");
+        pipeline.element(&format!("demux_{id}"))?.connect_pad_added(move |_, pad| {
+            // A failure to link ends the demuxer with an error.
+            if pad.stream_id().is_some_and(|stream| stream.ends_with(&wanted))
+                && let Some(input) = track.upgrade().and_then(|track| track.static_pad("sink"))
+            {
+                let _ = pad.link(&input);
+            }
+        });
     }
     pipeline.element("file")?.set_property("location", to);
     // Beside the output: the system's temporary folder may be small or of memory.
@@ -58,4 +126,74 @@ fn remux(from: &Path, to: &Path, scratch: &Path, tracks: usize) -> Result<(), Pi
             Err(_) => return Err(PipelineError::new("mux", "moving the index took too long")),
         }
     }
+}
+
+/// Lets the muxer count the picture in ticks that are as fine as those of the first file, and gives
+/// the last frame the length of the one before: in a fragmented file mp4mux (1.22) writes one tick.
+fn keep_times(pad: &gst::Pad) {
+    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    let usual = Mutex::new(gst::ClockTime::ZERO);
+    pad.add_probe(kinds, move |pad, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Caps(caps) = event.view()
+            && let Some(mux) = pad.peer().filter(|mux| mux.has_property("trak-timescale"))
+        {
+            let rate = caps.structure().and_then(|s| s.get::<gst::Fraction>("framerate").ok());
+            let rate = rate.filter(|rate| rate.numer() > 0).map(|r| (r.numer(), r.denom()));
+            mux.set_property("trak-timescale", timescale(rate));
+        }
+        if let Some(buffer) = info.buffer_mut() {
+            let mut usual = usual.lock().unwrap_or_else(PoisonError::into_inner);
+            match buffer.duration().filter(|d| *d >= gst::ClockTime::MSECOND) {
+                Some(duration) => *usual = duration,
+                None if !usual.is_zero() => buffer.make_mut().set_duration(*usual),
+                None => {}
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Begins a track of subtitles with nothing, shown until the first: players that take the length
+/// of the track for the end of the last subtitle (ffmpeg) would cut that short by the late start.
+/// What begins at `end` or later is left out.
+fn begin_at_zero(pad: &gst::Pad, end: Option<Duration>) {
+    let segment = Mutex::new(gst::FormattedSegment::<gst::ClockTime>::new());
+    let begun = AtomicBool::new(false);
+    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(kinds, move |pad, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Segment(found) = event.view()
+            && let Some(found) = found.segment().downcast_ref::<gst::ClockTime>()
+        {
+            *segment.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
+            let plain = gst::FormattedSegment::<gst::ClockTime>::new();
+            info.data = Some(gst::PadProbeData::Event(gst::event::Segment::new(&plain)));
+        }
+        // What is empty was put in below.
+        if let Some(buffer) = info.buffer_mut().filter(|buffer| buffer.size() > 0) {
+            let segment = segment.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let at = buffer.pts().and_then(|pts| segment.to_running_time(pts));
+            if let (Some(at), Some(end)) = (at, end)
+                && Duration::from(at) >= end
+            {
+                return gst::PadProbeReturn::Drop;
+            }
+            let writable = buffer.make_mut();
+            writable.set_pts(at);
+            writable.set_dts(at);
+            if !begun.swap(true, Ordering::AcqRel)
+                && let Some(at) = at.filter(|at| !at.is_zero())
+            {
+                let mut nothing = gst::Buffer::new();
+                let writable = nothing.make_mut();
+                writable.set_pts(gst::ClockTime::ZERO);
+                writable.set_dts(gst::ClockTime::ZERO);
+                writable.set_duration(at);
+                // It comes through here, too. The next push tells what is the matter, if anything.
+                let _ = pad.push(nothing);
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
 }

@@ -39,7 +39,7 @@ impl LiveAudio {
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                if let Some(packet) = super::audio::packet_in_running_time(&sample) {
+                if let Some(packet) = packet_in_running_time(&sample) {
                     let takers = to.lock().unwrap_or_else(PoisonError::into_inner);
                     takers.iter().for_each(|take| take(&packet));
                 }
@@ -59,4 +59,19 @@ impl LiveAudio {
     pub fn send_to(&self, take: impl Fn(&gst::Buffer) + Send + 'static) {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
     }
+}
+
+/// The packet with times counted from the start of the stream; none when it lies before it.
+fn packet_in_running_time(sample: &gst::SampleRef) -> Option<gst::Buffer> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    let mut packet = sample.buffer_owned()?;
+    let pts = match packet.pts().or(packet.dts()) {
+        Some(pts) => Some(segment.to_running_time(pts)?),
+        None => None,
+    };
+    let dts = packet.dts().and_then(|dts| segment.to_running_time(dts));
+    let writable = packet.make_mut();
+    writable.set_pts(pts);
+    writable.set_dts(dts);
+    Some(packet)
 }

@@ -9,6 +9,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::error::PipelineError;
+use super::finalise::Layout;
 use super::live_audio::LiveAudio;
 use super::pipeline::Event;
 use super::sink::{NewFile, VideoSink};
@@ -91,9 +92,9 @@ impl LiveFileSink {
         self.sink.end();
     }
 
-    /// How many audio tracks there are.
-    pub fn track_count(&self) -> usize {
-        self.sink.track_count()
+    /// The tracks that were written.
+    pub fn layout(&self) -> Layout {
+        self.sink.layout()
     }
 
     /// What the user should know.

@@ -1,26 +1,27 @@
 //! The only room that knows GStreamer: files in, files out, and what can go wrong there.
 //!
-//! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`:
-//!   what its compressed stream says of colours)
-//!   [`fed`]: frames from a pipe or pictures → the same
-//! - [`audio`]: encoded audio tracks, copied
+//! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`: what its
+//!   compressed stream says of colours); [`fed`]: frames from a pipe or pictures → the same
+//! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
 //!   [`clock`] one clock for all pipelines of a live run
 //! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
 //! - [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live, [`rtsp_server`] → RTSP clients
-//! - [`finalise`]: the index of a finished MP4 goes to the front
+//! - [`finalise`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
+//!   within a packet
+//! - [`matroska`]: tags and names of a finished Matroska file are put right
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
 //! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
 //! - [`probe`]: what this installation can do
 
 mod advice;
-pub mod audio;
 mod bitstream;
 pub mod clock;
 mod decoded;
+mod edit_list;
 pub mod encoder;
 pub mod error;
 pub mod fed;
@@ -31,6 +32,7 @@ pub mod live;
 pub mod live_audio;
 pub mod live_file;
 pub mod live_sink;
+pub mod matroska;
 pub mod mode;
 pub mod packages;
 pub mod pipeline;
@@ -39,6 +41,7 @@ mod rtsp_peer;
 pub mod rtsp_server;
 pub mod sink;
 pub mod source;
+pub mod tracks;
 pub mod video;
 mod window;
 

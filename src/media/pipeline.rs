@@ -104,23 +104,18 @@ impl Pipeline {
         self.inner.set_state(state).map(drop).map_err(|_| self.failure())
     }
 
-    /// How many streams of a kind the file has, by the list that its demuxer posts.
+    /// The list of tracks that a file's demuxer posts.
     ///
     /// # Errors
     /// The pipeline's error, or that no list came in time.
-    pub fn count_streams(
-        &self,
-        kind: gst::StreamType,
-        limit: Duration,
-    ) -> Result<usize, PipelineError> {
+    pub fn streams(&self, limit: Duration) -> Result<gst::StreamCollection, PipelineError> {
         let deadline = Instant::now() + limit;
-        let Some(bus) = self.inner.bus() else { return Ok(0) };
-        while Instant::now() < deadline {
+        let bus = self.inner.bus();
+        while let Some(bus) = bus.as_ref().filter(|_| Instant::now() < deadline) {
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(100));
             match message.as_ref().map(|m| m.view()) {
                 Some(gst::MessageView::StreamCollection(list)) => {
-                    let list = list.stream_collection();
-                    return Ok(list.iter().filter(|s| s.stream_type().contains(kind)).count());
+                    return Ok(list.stream_collection());
                 }
                 Some(gst::MessageView::Error(e)) => return Err(PipelineError::from_message(e)),
                 _ => {}
@@ -245,7 +240,7 @@ impl Pipeline {
     /// When the media cannot be sought.
     pub fn seek_span(&self, span: Span) -> Result<(), PipelineError> {
         if span == Span::default() {
-            return Ok(());
+            return self.settle_times();
         }
         let time = |d: Duration| {
             gst::ClockTime::try_from(d)
@@ -260,6 +255,23 @@ impl Pipeline {
         self.inner
             .seek(1.0, flags, gst::SeekType::Set, time(start)?, stop_type, stop)
             .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))?;
+        self.wait_prerolled(Duration::from_secs(60))
+    }
+
+    /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of
+    /// another track turns out to be earlier: every track would have a clock of its own. After a
+    /// seek it counts from zero.
+    fn settle_times(&self) -> Result<(), PipelineError> {
+        let elements = self.inner.iterate_recurse().into_iter().flatten();
+        let mut factories = elements.filter_map(|element| element.factory());
+        if !factories.any(|factory| factory.name() == "matroskademux") {
+            return Ok(());
+        }
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        // A file without an index may not be sought; then its times stay as they are.
+        if self.inner.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
+            return Ok(());
+        }
         self.wait_prerolled(Duration::from_secs(60))
     }
 

@@ -1,5 +1,7 @@
 //! Frames and copied tracks → a file.
 
+mod tracks;
+
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +11,12 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::audio::{AudioTrack, TrackLimit};
+use self::tracks::Written;
 use super::encoder::{Encoder, encoder};
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, Role};
 use super::source::Busy;
+use super::tracks::Tracks;
 use super::video::{VideoStream, buffer_from_frame};
 use crate::encoding::{Container, Encoding};
 use crate::frame::Frame;
@@ -28,6 +31,16 @@ fn description(container: Container) -> &'static str {
         Container::Mov => include_str!("../../pipelines/mux-mov.pipeline"),
         Container::Mkv => include_str!("../../pipelines/mux-mkv.pipeline"),
         Container::WebM => include_str!("../../pipelines/mux-webm.pipeline"),
+    }
+}
+
+/// The element that writes a container.
+pub(super) fn muxer(container: Container) -> &'static str {
+    match container {
+        Container::Mp4 => "mp4mux",
+        Container::Mkv => "matroskamux",
+        Container::Mov => "qtmux",
+        Container::WebM => "webmmux",
     }
 }
 
@@ -48,10 +61,10 @@ pub struct NewFile<'a> {
 pub struct VideoSink {
     pub(super) pipeline: Pipeline,
     pub(super) frames: gst_app::AppSrc,
-    /// Where packets of the audio tracks go in.
+    /// Where packets of the other tracks go in.
     pub(super) targets: Vec<gst_app::AppSrc>,
-    /// Who reads them from the input file.
-    readers: Vec<AudioTrack>,
+    /// What they are, and who reads them from the input file.
+    tracks: Vec<Written>,
     busy: Busy,
     /// What the user should know: a track that had to be encoded anew.
     notes: Vec<String>,
@@ -82,24 +95,21 @@ impl VideoSink {
     /// When an element is missing, or the file cannot be created.
     pub fn create(
         file: NewFile,
-        tracks: Vec<AudioTrack>,
+        tracks: Tracks,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
-        let caps: Vec<_> = tracks.iter().map(|track| track.caps().clone()).collect();
-        let mut sink = VideoSink::build(file, &caps, 0)?;
+        let mut sink = VideoSink::build(file, &[], 0)?;
+        sink.take_tracks(tracks)?;
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
-        for (track, target) in tracks.iter().zip(&sink.targets) {
-            track.start(target, events.clone())?;
-        }
-        sink.readers = tracks;
+        sink.start_tracks(events);
         Ok(sink)
     }
 
     /// The elements, not yet running; events are of the output `number`.
     pub(super) fn build(
         file: NewFile,
-        tracks: &[gst::Caps],
+        audio: &[gst::Caps],
         number: usize,
     ) -> Result<Self, PipelineError> {
         let NewFile { path, container, encoding, stream } = file;
@@ -122,7 +132,7 @@ impl VideoSink {
             pipeline,
             frames,
             targets: Vec::new(),
-            readers: Vec::new(),
+            tracks: Vec::new(),
             busy,
             notes: Vec::new(),
         };
@@ -132,41 +142,10 @@ impl VideoSink {
                 sink.notes.push(format!("encoding with {} (--hwaccel off: not)", factory.name()));
             }
         }
-        for caps in tracks {
-            sink.add_track(caps)?;
+        for caps in audio {
+            sink.add_sound(caps, container)?;
         }
         Ok(sink)
-    }
-
-    fn add_track(&mut self, caps: &gst::Caps) -> Result<(), PipelineError> {
-        let number = self.targets.len();
-        let mux = self.pipeline.element("mux")?;
-        let template = mux.pad_template("audio_%u").map(|t| t.caps().clone());
-        let way = way_into(caps, template.as_ref());
-        if way == REENCODE || way == ENCODE {
-            let codec = caps.structure(0).map_or("audio", |s| s.name().as_str());
-            self.notes.push(format!(
-                "audio track {} ({codec}) does not fit into this container: encoding it as AAC",
-                number + 1
-            ));
-        }
-        // A packet is a few hundred bytes: 64 KiB are seconds of sound.
-        let description =
-            format!("appsrc name=packets format=time block=true max-bytes=65536 ! {way}");
-        let bin = gst::parse::bin_from_description(&description, true)
-            .map_err(|e| PipelineError::new("audio", e.message()))?;
-        let target = bin.by_name("packets").and_downcast::<gst_app::AppSrc>();
-        let target = target.ok_or_else(|| PipelineError::new("audio", "no packets element"))?;
-        target.set_caps(Some(caps));
-        let failed = |_| PipelineError::new("mux", "cannot add the audio track");
-        self.pipeline.gst().add(&bin).map_err(failed)?;
-        let pad = mux.request_pad_simple("audio_%u");
-        let (Some(from), Some(to)) = (bin.static_pad("src"), pad) else {
-            return Err(PipelineError::new("mux", "the container takes no audio"));
-        };
-        from.link(&to).map_err(|e| PipelineError::new("mux", format!("audio: {e}")))?;
-        self.targets.push(target);
-        Ok(())
     }
 
     /// Ends all tracks and the picture.
@@ -186,26 +165,9 @@ impl VideoSink {
         self.busy.clone()
     }
 
-    /// Handles that end the copied tracks early.
-    pub fn limits(&self) -> Vec<TrackLimit> {
-        self.readers.iter().map(AudioTrack::limit).collect()
-    }
-
-    /// Ends a copied track whose reader failed; the others go on.
-    pub fn end_track(&self, number: usize) {
-        if let Some(target) = self.targets.get(number) {
-            let _ = target.end_of_stream();
-        }
-    }
-
     /// Stops at once: whoever waits to push is let go, the file stays as it is.
     pub fn abandon(&self) {
         let _ = self.pipeline.set_state(gst::State::Null);
-    }
-
-    /// How many copied tracks there are.
-    pub fn track_count(&self) -> usize {
-        self.targets.len()
     }
 
     /// What the user should know.
@@ -231,39 +193,9 @@ fn insert(pipeline: &Pipeline, encoder: &Encoder) -> Result<(), PipelineError> {
 /// Ticks a second of an MP4's video track: every frame of a constant rate falls on a tick, and no
 /// tick is longer than 1/90,000 s, so that variable rates keep their times. mp4mux itself would
 /// take hundredths of a frame.
-fn timescale(rate: Option<(i32, i32)>) -> u32 {
+pub(super) fn timescale(rate: Option<(i32, i32)>) -> u32 {
     let n = rate.map_or(1, |(n, _)| n.unsigned_abs().max(1));
     n.saturating_mul(90_000_u32.div_ceil(n))
-}
-
-const REENCODE: &str = "decodebin ! audioconvert ! audioresample ! avenc_aac ! aacparse";
-const ENCODE: &str = "audioconvert ! audioresample ! avenc_aac ! aacparse";
-
-/// Elements that bring a track into the form its muxer takes: a parser, so that ADTS from a
-/// transport stream fits an MP4; an encoder where the container does not know the codec.
-fn way_into(caps: &gst::Caps, template: Option<&gst::Caps>) -> &'static str {
-    let Some(format) = caps.structure(0) else { return REENCODE };
-    // The template also names details that a parser adapts (stream-format), so only what makes
-    // out the codec is compared.
-    let mut codec = gst::Structure::new_empty(format.name());
-    for field in ["mpegversion", "format"] {
-        if let Ok(value) = format.value(field) {
-            codec.set_value(field, value.clone());
-        }
-    }
-    let codec = gst::Caps::from(codec);
-    if !template.is_some_and(|t| t.can_intersect(&codec)) {
-        return if format.name() == "audio/x-raw" { ENCODE } else { REENCODE };
-    }
-    match (format.name().as_str(), format.get::<i32>("mpegversion")) {
-        ("audio/mpeg", Ok(1)) => "mpegaudioparse",
-        ("audio/mpeg", Ok(_)) => "aacparse",
-        ("audio/x-ac3" | "audio/x-eac3", _) => "ac3parse",
-        ("audio/x-flac", _) => "flacparse",
-        ("audio/x-opus", _) => "opusparse",
-        ("audio/x-dts", _) => "dcaparse",
-        _ => "identity",
-    }
 }
 
 /// Counts as work the time from a frame leaving the appsrc until the appsrc's thread is back and

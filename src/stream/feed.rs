@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::sinks::Taker;
 use crate::frame::Frame;
-use crate::media::audio::TrackLimit;
+use crate::media::tracks::TrackLimit;
 use crate::queue::Consumer;
 use crate::stats::Stats;
 

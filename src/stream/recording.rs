@@ -118,12 +118,12 @@ impl Recording {
             notes.push(format!("'{name}' was not made: no frame came"));
             return Ok(());
         };
-        let tracks = sink.track_count();
+        let layout = sink.layout();
         drop(sink);
         match ended {
             Some(Some(Ok(()))) => {
                 let mut note = |note: &str| notes.push(note.to_owned());
-                finish(self.partial, self.container, tracks, &mut note)
+                finish(self.partial, self.container, &layout, &mut note)
                     .with_context(|| format!("cannot write '{name}'"))
             }
             Some(Some(Err(error))) => {

@@ -39,6 +39,8 @@ pub struct Config {
     pub span: Span,
     /// The rate of pictures that become a video, 25 when none.
     pub rate: Option<Rate>,
+    /// Take the sound of a video along.
+    pub audio: bool,
     /// Only the frame at this time, as a picture.
     pub preview: Option<Duration>,
     /// How a video is encoded.
@@ -198,6 +200,7 @@ fn video(
         output: &config.output,
         span: config.span,
         rate: config.rate,
+        audio: config.audio,
         // On a CPU one frame fills all cores, and more only cost memory.
         batch: config.batch.unwrap_or(if device.is_cuda() { 4 } else { 1 }),
         encoding: config.encoding,
@@ -220,7 +223,7 @@ fn video(
     _stats: &Arc<Stats>,
     _observer: &mut dyn Observer,
 ) -> Result<Summary> {
-    let _ = (config.span, config.batch, config.encoding, &config.dump_dot);
+    let _ = (config.span, config.audio, config.batch, config.encoding, &config.dump_dot);
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
 }
 

@@ -15,9 +15,9 @@ use super::partial::PartialFile;
 use super::pictures::write_into_folder;
 use crate::encoding::{Container, Encoding};
 use crate::frame::Frame;
-use crate::media::audio::{AudioTrack, TrackLimit};
 use crate::media::sink::{FrameInput, NewFile, VideoSink};
 use crate::media::source::Busy;
+use crate::media::tracks::{TrackLimit, Tracks};
 use crate::media::video::VideoStream;
 use crate::media::{Event, Role};
 use crate::picture::Picture;
@@ -60,7 +60,7 @@ pub(super) fn open<'a>(
     container: Option<(Container, &Encoding)>,
     file: Option<&PartialFile>,
     stream: &VideoStream,
-    tracks: Vec<AudioTrack>,
+    tracks: Tracks,
     events: &Sender<Event>,
     stop: &'a AtomicBool,
 ) -> Result<(Sink, Box<dyn Taker + 'a>)> {

@@ -170,8 +170,8 @@ pub(super) fn tell(log: &Log, note: &mut dyn FnMut(&str)) {
     notes.iter().for_each(|text| note(text));
 }
 
-/// True when the file may hold sound.
-pub(super) fn sound_of(source: &Source) -> Option<&Path> {
+/// The file that may hold other tracks than the picture.
+pub(super) fn tracks_of(source: &Source) -> Option<&Path> {
     match source {
         Source::File(path) => Some(path),
         _ => None,

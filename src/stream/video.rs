@@ -25,13 +25,13 @@ use crate::batch::Batcher;
 use crate::cut_off::is_cut_off;
 use crate::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::frame::{Frame, FramePool};
-use crate::media::PipelineError;
-use crate::media::audio::AudioTrack;
 use crate::media::encoder::without_hardware_decoders;
 use crate::media::fed::Log;
-use crate::media::finalise::index_to_front;
+use crate::media::finalise::{Layout, Track, index_to_front};
 use crate::media::sink::VideoSink;
 use crate::media::source::{VideoSource, Wanted};
+use crate::media::tracks::Tracks;
+use crate::media::{PipelineError, matroska};
 use crate::queue::bounded;
 use crate::rate::Rate;
 use crate::span::Span;
@@ -50,6 +50,8 @@ pub struct VideoJob<'a> {
     pub span: Span,
     /// The rate of pictures.
     pub rate: Option<Rate>,
+    /// Take the sound along.
+    pub audio: bool,
     /// Frames in one network pass.
     pub batch: usize,
     /// How the output is encoded.
@@ -58,7 +60,7 @@ pub struct VideoJob<'a> {
     pub dump_dot: Option<&'a Path>,
 }
 
-/// Stylizes a video, every frame, in order, with its own time; audio tracks are copied.
+/// Stylizes a video, every frame, in order, with its own time; its other tracks are copied.
 ///
 /// `stop` ends the run early: what is made so far is finished under the final name. `stats` counts,
 /// from when the run began.
@@ -98,17 +100,19 @@ pub fn stylize_video(
         return Ok(Summary { interrupted: true, ..summary(job, &Totals::default(), stats, 0) });
     };
     source.notes().iter().for_each(|note| observer.note(&format!("'{input}': {note}")));
-    let open_tracks = |path| AudioTrack::open_all(path, job.span);
-    let tracks = sources::sound_of(&source_kind).map_or(Ok(Vec::new()), open_tracks);
-    let mut tracks = tracks.unwrap_or_else(|error| {
-        observer.note(&format!("the sound of '{input}' cannot be copied: {error}"));
-        Vec::new()
-    });
-    if !matches!(target, Target::File(_)) && !tracks.is_empty() {
-        let holds = if rgb { "pictures have none" } else { "YUV4MPEG2 holds pictures only" };
-        observer.note(&format!("the sound of '{input}' is left out: {holds}"));
-        tracks.clear();
-    }
+    let tracks = match (sources::tracks_of(&source_kind), container) {
+        (Some(path), Some(container)) => Tracks::open(path, job.span, container, job.audio),
+        (Some(path), None) => {
+            if job.audio && Tracks::has_sound(path) {
+                let holds =
+                    if rgb { "pictures have none" } else { "YUV4MPEG2 holds pictures only" };
+                observer.note(&format!("the sound of '{input}' is left out: {holds}"));
+            }
+            Tracks::default()
+        }
+        (None, _) => Tracks::default(),
+    };
+    tracks.notes().iter().for_each(|note| observer.note(note));
     let partial = match target {
         Target::File(_) | Target::Y4m(_) => Some(PartialFile::beside(job.output)),
         Target::Stdout | Target::Pictures(_) => None,
@@ -140,7 +144,7 @@ pub fn stylize_video(
     drop(source);
     let finished = match (partial, container) {
         (Some(partial), Some(container)) => {
-            finish(partial, container, made.tracks, &mut |note| observer.note(note))
+            finish(partial, container, &made.layout, &mut |note| observer.note(note))
         }
         (Some(partial), None) => partial.commit().map_err(Into::into),
         (None, _) => Ok(()),
@@ -162,7 +166,7 @@ struct Ends<'a> {
 /// What a run made, complete or not.
 struct Made {
     frames: u64,
-    tracks: usize,
+    layout: Layout,
     totals: Totals,
     /// Why it ended before the end of the input (not: because it was told to stop).
     failure: Option<anyhow::Error>,
@@ -180,7 +184,7 @@ struct Totals {
 fn make(
     job: &VideoJob,
     ends: &Ends,
-    tracks: Vec<AudioTrack>,
+    tracks: Tracks,
     partial: Option<&PartialFile>,
     stylizer: &mut dyn Stylizer,
     stop: &AtomicBool,
@@ -286,8 +290,8 @@ fn make(
     // After Ctrl-C the program that writes into our pipe has been stopped, too.
     let cut_off = said.failure.take().filter(|_| !stop.load(Ordering::Acquire));
     failure = failure.or(cut_off.map(|why| anyhow!("'{}': {why}", job.input.display())));
-    let tracks = sink.file().map_or(0, VideoSink::track_count);
-    Ok(Made { frames, tracks, totals, failure })
+    let layout = sink.file().map(VideoSink::layout).unwrap_or_default();
+    Ok(Made { frames, layout, totals, failure })
 }
 
 /// What ended the source before its time, as an error; of a file that is cut off it is none, but said.
@@ -315,14 +319,17 @@ fn source_failure(
 pub(super) fn finish(
     partial: PartialFile,
     container: Container,
-    tracks: usize,
+    layout: &[Track],
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
-    if !container.has_index() {
+    if !container.is_mp4() {
+        if let Err(error) = matroska::put_right(partial.path()) {
+            tracing::warn!("the tags of the file stay as they are: {error}");
+        }
         return Ok(partial.commit()?);
     }
     let front = partial.sibling()?;
-    match index_to_front(partial.path(), front.path(), tracks) {
+    match index_to_front(partial.path(), front.path(), container, layout) {
         Ok(()) => {
             front.commit()?;
         }

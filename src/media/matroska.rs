@@ -1,0 +1,289 @@
+//! What matroskamux (GStreamer 1.22) writes wrong is put right in the finished file.
+//!
+//! It writes tags as GStreamer would in a pipeline description (`"My\ Title"`), gives every track
+//! the name "Audio", "Video" or "Subtitle", and says nothing of a language it does not know, which
+//! by the rules of Matroska is English. All of it can be changed in its place.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+const SEGMENT: u32 = 0x1853_8067;
+const TRACKS: u32 = 0x1654_AE6B;
+const TRACK: u32 = 0xAE;
+const NAME: u32 = 0x536E;
+const LANGUAGE: u32 = 0x22_B59C;
+const TAGS: u32 = 0x1254_C367;
+const TAG: u32 = 0x7373;
+const SIMPLE_TAG: u32 = 0x67C8;
+const TAG_NAME: u32 = 0x45A3;
+const TAG_STRING: u32 = 0x4487;
+const VOID: u8 = 0xEC;
+
+/// Larger tables are none.
+const LARGEST: u64 = 1 << 26;
+
+/// Puts tags and names of a finished file right.
+///
+/// # Errors
+/// When it is not a Matroska file, or cannot be written.
+pub fn put_right(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let end = file.seek(SeekFrom::End(0))?;
+    let (mut at, mut within) = (0, end);
+    while at < within {
+        let Some(head) = head_at(&mut file, at)? else { break };
+        let inside = at + head.length;
+        let size = head.size.map_or(within - inside.min(within), |size| size);
+        match head.id {
+            SEGMENT => {
+                (at, within) = (inside, end.min(inside.saturating_add(size)));
+                continue;
+            }
+            TRACKS | TAGS if size <= LARGEST && inside + size <= end => {
+                let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+                file.seek(SeekFrom::Start(inside))?;
+                file.read_exact(&mut bytes)?;
+                let before = bytes.clone();
+                if head.id == TRACKS {
+                    tracks(&mut bytes)
+                } else {
+                    tags(&mut bytes)
+                }
+                if bytes != before {
+                    file.seek(SeekFrom::Start(inside))?;
+                    file.write_all(&bytes)?;
+                }
+            }
+            _ => {}
+        }
+        at = inside.saturating_add(size);
+    }
+    Ok(())
+}
+
+struct Head {
+    id: u32,
+    /// None: as far as its parent.
+    size: Option<u64>,
+    length: u64,
+}
+
+fn head_at(file: &mut File, at: u64) -> io::Result<Option<Head>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::with_capacity(12);
+    Read::by_ref(file).take(12).read_to_end(&mut bytes)?;
+    Ok(head(&bytes))
+}
+
+/// The id and the size that an element begins with.
+fn head(bytes: &[u8]) -> Option<Head> {
+    let of_id = bytes.first()?.leading_zeros() as usize + 1;
+    let id = (of_id <= 4).then(|| bytes.get(..of_id))??;
+    let id = id.iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
+    let rest = &bytes[of_id..];
+    let of_size = rest.first()?.leading_zeros() as usize + 1;
+    let size = (of_size <= 8).then(|| rest.get(..of_size))??;
+    let size = size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let mask = (1 << (7 * of_size)) - 1;
+    let size = (size & mask != mask).then_some(size & mask);
+    Some(Head { id, size, length: (of_id + of_size) as u64 })
+}
+
+/// Where the children of an element lie: their id, their beginning, their contents and end.
+fn children(bytes: &[u8], from: usize, to: usize) -> Vec<Child> {
+    let (mut children, mut at) = (Vec::new(), from);
+    while let Some(head) = bytes.get(at..to).and_then(head) {
+        let inside = at + usize::try_from(head.length).unwrap_or(usize::MAX);
+        let Some(end) = head
+            .size
+            .and_then(|size| inside.checked_add(usize::try_from(size).ok()?))
+            .filter(|end| *end <= to)
+        else {
+            break;
+        };
+        children.push(Child { id: head.id, begin: at, inside, end });
+        at = end;
+    }
+    children
+}
+
+#[derive(Clone, Copy)]
+struct Child {
+    id: u32,
+    begin: usize,
+    inside: usize,
+    end: usize,
+}
+
+fn tracks(bytes: &mut [u8]) {
+    for track in children(bytes, 0, bytes.len()).iter().filter(|child| child.id == TRACK) {
+        let inside = children(bytes, track.inside, track.end);
+        let known = inside.iter().any(|child| child.id == LANGUAGE);
+        for name in inside.iter().filter(|child| child.id == NAME) {
+            if matches!(text(bytes, name), b"Audio" | b"Video" | b"Subtitle") {
+                let language: &[(u32, &[u8])] = if known { &[] } else { &[(LANGUAGE, b"und")] };
+                replace(bytes, *name, language);
+            }
+        }
+    }
+}
+
+fn tags(bytes: &mut [u8]) {
+    for tag in children(bytes, 0, bytes.len()).iter().filter(|child| child.id == TAG) {
+        let simple = children(bytes, tag.inside, tag.end);
+        for simple in simple.iter().filter(|child| child.id == SIMPLE_TAG) {
+            for part in children(bytes, simple.inside, simple.end) {
+                let text = text(bytes, &part);
+                let right = match part.id {
+                    // The name that everybody else uses.
+                    TAG_NAME if text == b"COMMENTS" => Some(b"COMMENT".to_vec()),
+                    TAG_STRING => unwrapped(text),
+                    _ => None,
+                };
+                if let Some(right) = right {
+                    replace(bytes, part, &[(part.id, &right)]);
+                }
+            }
+        }
+    }
+}
+
+/// The contents of a text, which GStreamer ends as C does.
+fn text<'a>(bytes: &'a [u8], of: &Child) -> &'a [u8] {
+    let text = &bytes[of.inside..of.end];
+    text.strip_suffix(b"\0").unwrap_or(text)
+}
+
+/// The text that GStreamer put into quotes; none when it did not.
+fn unwrapped(text: &[u8]) -> Option<Vec<u8>> {
+    let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let (mut plain, mut at) = (Vec::with_capacity(inside.len()), 0);
+    while let Some(byte) = inside.get(at) {
+        match (byte, inside.get(at + 1..at + 4)) {
+            (b'\\', Some(octal)) if octal.iter().all(|digit| (b'0'..=b'7').contains(digit)) => {
+                let code = octal.iter().fold(0, |code, digit| code * 8 + u32::from(digit - b'0'));
+                plain.push(u8::try_from(code).ok()?);
+                at += 4;
+            }
+            (b'\\', _) => {
+                plain.push(*inside.get(at + 1)?);
+                at += 2;
+            }
+            (byte, _) => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    std::str::from_utf8(&plain).is_ok().then_some(plain)
+}
+
+/// Writes elements in the place of `old`, if they fit; what is left is void.
+fn replace(bytes: &mut [u8], old: Child, new: &[(u32, &[u8])]) {
+    let room = old.end - old.begin;
+    // A void of one byte does not exist: the last size is then written with one more.
+    for wider in [0, 1] {
+        let mut written = Vec::with_capacity(room);
+        for (n, (id, contents)) in new.iter().enumerate() {
+            let last = n + 1 == new.len();
+            written.extend(id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0));
+            written.extend(size(contents.len(), if last { wider } else { 0 }));
+            written.extend_from_slice(contents);
+        }
+        let left = room.checked_sub(written.len());
+        match left {
+            Some(0) => {}
+            Some(left) if left >= 2 => {
+                written.push(VOID);
+                let wide = usize::from(left > 128);
+                written.extend(size(left - 2 - wide, wide));
+                written.resize(room, 0);
+            }
+            _ => continue,
+        }
+        bytes[old.begin..old.end].copy_from_slice(&written);
+        return;
+    }
+}
+
+/// A size, in as few bytes as it takes and `more`.
+fn size(size: usize, more: usize) -> Vec<u8> {
+    let mut width = 1;
+    while width < 8 && size as u64 >= (1 << (7 * width)) - 1 {
+        width += 1;
+    }
+    let width = (width + more).min(8);
+    let marked = size as u64 | 1 << (7 * width);
+    marked.to_be_bytes()[8 - width..].to_vec()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn of(id: u32, contents: &[u8]) -> Vec<u8> {
+        let id = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0);
+        id.chain(size(contents.len(), 0)).chain(contents.iter().copied()).collect()
+    }
+
+    fn texts(bytes: &[u8]) -> Vec<String> {
+        let simple = children(bytes, 0, bytes.len())[0];
+        let simple = children(bytes, simple.inside, simple.end)[0];
+        let parts = children(bytes, simple.inside, simple.end);
+        assert_eq!(parts.last().unwrap().end, simple.end, "nothing is left over");
+        let text = |c: &Child| String::from_utf8(bytes[c.inside..c.end].to_vec()).unwrap();
+        parts.iter().filter(|c| c.id != u32::from(VOID)).map(text).collect()
+    }
+
+    #[test]
+    fn tags_are_written_as_they_are_read() {
+        let long = "x ".repeat(200);
+        let wrapped = format!("\"{}\"", long.replace(' ', "\\ "));
+        for (name, written, right) in [
+            ("TITLE", "\"My\\ Title\"", ["TITLE", "My Title"]),
+            ("COMMENTS", "\"\\303\\274\\ \\\"x\\\"\"", ["COMMENT", "ü \"x\""]),
+            ("COMMENTS\0", "plain", ["COMMENT", "plain"]),
+            ("DATE", "\"a\\ b\"\0", ["DATE", "a b"]),
+            ("TITLE", &wrapped, ["TITLE", &long]),
+            ("TITLE", "\"", ["TITLE", "\""]),
+        ] {
+            let parts = [of(TAG_NAME, name.as_bytes()), of(TAG_STRING, written.as_bytes())];
+            let mut bytes = of(TAG, &of(SIMPLE_TAG, &parts.concat()));
+            tags(&mut bytes);
+            assert_eq!(texts(&bytes), right);
+        }
+    }
+
+    #[test]
+    fn a_track_without_a_language_is_of_no_known_one() {
+        for (name, languages) in [("Audio", 1), ("Subtitle", 1), ("Video", 1), ("Mine", 0)] {
+            let mut bytes = of(TRACK, &of(NAME, name.as_bytes()));
+            tracks(&mut bytes);
+            let track = children(&bytes, 0, bytes.len())[0];
+            let inside = children(&bytes, track.inside, track.end);
+            assert_eq!(inside.iter().filter(|c| c.id == LANGUAGE).count(), languages, "{name}");
+            assert_eq!(inside.last().unwrap().end, track.end, "{name}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_any_kind_are_borne() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.mkv");
+        let mut random = 1u32;
+        for length in 0..300 {
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (random >> 24) as u8
+                })
+                .collect();
+            tags(&mut bytes.clone());
+            tracks(&mut bytes.clone());
+            std::fs::write(&path, [&[0x18, 0x53, 0x80, 0x67, 0xFF], &bytes[..]].concat()).unwrap();
+            put_right(&path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Everything in a file that is not the picture: sound, subtitles, tags and chapters.
+
+mod about;
+mod contents;
+mod place;
+mod reader;
+mod text;
+mod way;
+
+use std::path::Path;
+
+use gstreamer as gst;
+
+pub(super) use about::write as write_about;
+use contents::{Contents, Kind, Stream};
+use place::Words;
+use reader::Order;
+pub(super) use reader::Reader;
+pub use reader::TrackLimit;
+pub(super) use way::Way;
+pub(super) use way::{name as name_of, of_audio as way_of_audio};
+
+use super::error::PipelineError;
+use crate::encoding::Container;
+use crate::span::Span;
+
+/// avenc_aac puts one frame of silence before the sound and does not say so.
+const AAC_DELAY: u32 = 1024;
+
+/// What goes from the input to the output beside the picture.
+#[derive(Default)]
+pub struct Tracks {
+    pub(super) readers: Vec<Reader>,
+    pub(super) tags: Option<gst::TagList>,
+    pub(super) toc: Option<gst::Toc>,
+    notes: Vec<String>,
+}
+
+impl Tracks {
+    /// Whether a file has sound, as far as it can be read.
+    pub fn has_sound(path: &Path) -> bool {
+        let contents = Contents::of(path);
+        contents.is_ok_and(|c| c.streams.iter().any(|s| matches!(s.kind, Kind::Audio)))
+    }
+
+    /// Opens everything of a file that a container can hold; without sound where `audio` is false.
+    /// What cannot come along is told in the notes.
+    pub fn open(path: &Path, span: Span, container: Container, audio: bool) -> Self {
+        let mut tracks = Tracks::default();
+        let contents = match Contents::of(path) {
+            Ok(contents) => contents,
+            Err(error) => {
+                tracks.notes.push(format!(
+                    "'{}': only the picture is taken, its other tracks cannot be read: {error}",
+                    path.display()
+                ));
+                return tracks;
+            }
+        };
+        tracks.about(&contents, span, container);
+        let mut numbers = [0; 2];
+        for stream in &contents.streams {
+            match stream.kind {
+                Kind::Audio if audio => {
+                    numbers[0] += 1;
+                    tracks.sound(path, stream, numbers[0], span, container);
+                }
+                Kind::Text | Kind::Bitmap => {
+                    numbers[1] += 1;
+                    tracks.subtitles(path, stream, numbers[1], span, container);
+                }
+                _ => {}
+            }
+        }
+        let count = |kind| contents.streams.iter().filter(|s| s.kind == kind).count();
+        tracks.left_out(count(Kind::Video).saturating_sub(1), "further video track");
+        tracks.left_out(count(Kind::Other), "data track");
+        tracks
+    }
+
+    /// What the user should know.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn about(&mut self, contents: &Contents, span: Span, container: Container) {
+        if let Some(tags) = &contents.tags {
+            self.left_out(about::attachments(tags), "attachment");
+            self.tags = Some(about::still_true(tags)).filter(|tags| tags.n_tags() > 0);
+        }
+        if let Some(toc) = &contents.toc {
+            let (toc, count) = about::chapters(toc, span, contents.duration);
+            match container {
+                Container::Mkv if count > 0 => self.toc = Some(toc),
+                Container::Mkv => {}
+                _ if count > 0 => {
+                    self.left_out(count, "chapter");
+                    if let Some(note) = self.notes.last_mut() {
+                        note.push_str(" (an .mkv keeps chapters)");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn left_out(&mut self, count: usize, what: &str) {
+        match count {
+            0 => {}
+            1 => self.notes.push(format!("1 {what} is left out")),
+            count => self.notes.push(format!("{count} {what}s are left out")),
+        }
+    }
+
+    fn sound(
+        &mut self,
+        path: &Path,
+        stream: &Stream,
+        number: usize,
+        span: Span,
+        container: Container,
+    ) {
+        let what = format!("audio track {number} ({})", name_of(&stream.caps));
+        let form = way::template(container, "audio_%u");
+        let number = self.readers.len();
+        let open = |way: &Way| {
+            let (through, delay) = match way {
+                Way::Copy(through) => (*through, 0),
+                Way::Encode(through, "AAC") => (through.as_str(), AAC_DELAY),
+                Way::Encode(through, _) => (through.as_str(), 0),
+                Way::None(why) => return Err(PipelineError::new("track", why)),
+            };
+            let (form, words) = (form.clone(), Words::Same);
+            let trims = container.is_mp4();
+            let encoded = matches!(way, Way::Encode(..));
+            let order = Order { number, span, through, form, words, encoded, delay, trims };
+            Reader::open(path, stream, order)
+        };
+        let mut way = way::of_audio(&stream.caps, container);
+        let mut opened = open(&way);
+        if opened.is_err() && matches!(way, Way::Copy(_)) {
+            // A codec that fits in a form that does not.
+            way = way::anew(&stream.caps, container);
+            opened = open(&way).or(opened);
+        }
+        let note = match &way {
+            Way::Encode(_, codec) => {
+                let container = container.name();
+                Some(format!("{what} does not fit into {container}: it is encoded as {codec}"))
+            }
+            _ => None,
+        };
+        match opened {
+            Ok(reader) => self.take(reader, &what, note),
+            Err(error) => self.notes.push(format!("{what} is left out: {error}")),
+        }
+    }
+
+    fn subtitles(
+        &mut self,
+        path: &Path,
+        stream: &Stream,
+        number: usize,
+        span: Span,
+        container: Container,
+    ) {
+        let what = format!("subtitle track {number} ({})", name_of(&stream.caps));
+        let format = stream.caps.structure(0).map_or("", |s| s.name().as_str());
+        // webmmux has matroskamux's template, but WebM holds none of it.
+        let template = (container != Container::WebM)
+            .then(|| way::template(container, "subtitle_%u"))
+            .flatten();
+        let copied = gst::Caps::new_empty_simple(format);
+        let fits = template.as_ref().is_some_and(|template| template.can_intersect(&copied));
+        let markup = stream.caps.structure(0).and_then(|s| s.get::<&str>("format").ok());
+        let words = match format {
+            "text/x-raw" if markup == Some("pango-markup") => Words::Markup,
+            _ if fits => Words::Same,
+            "application/x-ass" | "application/x-ssa" => Words::Ass,
+            _ => {
+                self.notes.push(format!("{what} is left out: {} cannot hold it", container.name()));
+                return;
+            }
+        };
+        if template.is_none() {
+            let note = format!("{what} is left out: {} cannot hold it", container.name());
+            self.notes.push(note);
+            return;
+        }
+        let note = (words == Words::Ass)
+            .then(|| format!("{what} becomes plain text: {} holds no other", container.name()));
+        let order = Order {
+            number: self.readers.len(),
+            span,
+            through: "identity",
+            form: None,
+            words,
+            encoded: false,
+            delay: 0,
+            trims: false,
+        };
+        match Reader::open(path, stream, order) {
+            Ok(reader) => self.take(reader, &what, note),
+            Err(error) => self.notes.push(format!("{what} is left out: {error}")),
+        }
+    }
+
+    fn take(&mut self, reader: Option<Reader>, what: &str, note: Option<String>) {
+        match reader {
+            Some(reader) => {
+                self.readers.push(reader);
+                self.notes.extend(note);
+            }
+            None => self.notes.push(format!("{what} is empty")),
+        }
+    }
+}

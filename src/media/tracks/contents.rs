@@ -1,0 +1,114 @@
+//! What a file holds: which tracks, tags and chapters.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::super::error::PipelineError;
+use super::super::pipeline::{Pipeline, Role};
+
+const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a file holds.
+pub(super) struct Contents {
+    pub streams: Vec<Stream>,
+    pub tags: Option<gst::TagList>,
+    pub toc: Option<gst::Toc>,
+    pub duration: Option<Duration>,
+}
+
+/// One track of a file.
+pub(super) struct Stream {
+    /// The same whenever the file is opened.
+    pub id: String,
+    pub caps: gst::Caps,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Video,
+    Audio,
+    Text,
+    /// Subtitles as pictures.
+    Bitmap,
+    Other,
+}
+
+impl Kind {
+    fn of(caps: &gst::Caps) -> Self {
+        let name = caps.structure(0).map_or("", |s| s.name().as_str());
+        match name {
+            "application/x-ssa"
+            | "application/x-ass"
+            | "application/x-usf"
+            | "application/x-subtitle-vtt"
+            | "subtitle/x-kate" => Kind::Text,
+            name if name.starts_with("text/") => Kind::Text,
+            name if name.starts_with("audio/") => Kind::Audio,
+            name if name.starts_with("video/") || name.starts_with("image/") => Kind::Video,
+            name if name.starts_with("subpicture/") => Kind::Bitmap,
+            _ => Kind::Other,
+        }
+    }
+}
+
+impl Contents {
+    /// Reads a file as far as its first packet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(path: &Path) -> Result<Self, PipelineError> {
+        let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
+        pipeline.element("src")?.set_property("location", path);
+        let first: gst_app::AppSink = pipeline.element_as("packets")?;
+        let parse = pipeline.element("parse")?;
+        leave_styled_text(&parse);
+        let input = pipeline.element("track")?.static_pad("sink");
+        parse.connect_pad_added(move |_, pad| {
+            // The next packet of a subtitle track may be an hour away.
+            let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+            if matches!(Kind::of(&caps), Kind::Video | Kind::Audio)
+                && let Some(input) = input.as_ref().filter(|pad| !pad.is_linked())
+            {
+                let _ = pad.link(input);
+            }
+        });
+        pipeline.set_state(gst::State::Paused)?;
+        let list = pipeline.streams(PATIENCE)?;
+        pipeline.wait_prerolled(PATIENCE)?;
+
+        let streams = list.iter().filter_map(|stream| {
+            let caps = stream.caps()?;
+            Some(Stream { id: stream.stream_id()?.to_string(), kind: Kind::of(&caps), caps })
+        });
+        let pad = first.static_pad("sink");
+        Ok(Contents {
+            streams: streams.collect(),
+            tags: pad.as_ref().and_then(|pad| tags_on(pad, gst::TagScope::Global)),
+            toc: pad
+                .and_then(|pad| pad.sticky_event::<gst::event::Toc>(0))
+                .map(|event| event.toc().0.to_owned()),
+            duration: pipeline.duration(),
+        })
+    }
+}
+
+/// The tags of a scope that have come to this pad.
+pub(super) fn tags_on(pad: &gst::Pad, scope: gst::TagScope) -> Option<gst::TagList> {
+    let events = (0..).map_while(|n| pad.sticky_event::<gst::event::Tag>(n));
+    events.map(|event| event.tag_owned()).find(|tags| tags.scope() == scope)
+}
+
+/// parsebin would turn SSA and ASS into text with markup; it leaves them as they are.
+pub(super) fn leave_styled_text(parse: &gst::Element) {
+    parse.connect("autoplug-continue", false, |args| {
+        let caps = args.get(2).and_then(|caps| caps.get::<gst::Caps>().ok());
+        let name = caps.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().as_str());
+        Some((!matches!(name, Some("application/x-ssa" | "application/x-ass"))).to_value())
+    });
+}

@@ -1,0 +1,194 @@
+//! When a packet is presented in the new file.
+
+use std::time::Duration;
+
+use gstreamer as gst;
+
+use super::contents::Kind;
+use super::text::{plain, plain_of_ass};
+use crate::span::Span;
+
+/// What becomes of the words of a subtitle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    /// They are left as they are.
+    Same,
+    /// Markup goes.
+    Markup,
+    /// ASS becomes plain text.
+    Ass,
+}
+
+impl Words {
+    /// The format of packets of the format `caps` afterwards.
+    pub fn caps(self, caps: &gst::Caps) -> gst::Caps {
+        if self == Words::Same && caps.structure(0).is_some_and(|s| s.name() != "text/x-raw") {
+            return caps.clone();
+        }
+        gst::Caps::builder("text/x-raw").field("format", "utf8").build()
+    }
+
+    fn of(self, packet: &gst::BufferRef) -> Option<gst::Buffer> {
+        let bytes = packet.map_readable().ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let text = match self {
+            Words::Ass => plain_of_ass(text.trim_end_matches('\0')),
+            _ => plain(text.trim_end_matches('\0')),
+        };
+        (!text.trim().is_empty()).then(|| gst::Buffer::from_slice(text.into_bytes()))
+    }
+}
+
+/// Rounding of times in containers, in nanoseconds: no packet is as short.
+const ROUNDING: i64 = 60_000;
+
+/// Gives packets their times in the new file.
+pub(super) struct Place {
+    kind: Kind,
+    words: Words,
+    part: Span,
+    trims: bool,
+    /// Its demuxer counts as it likes (`Pipeline::seek_span`): only the time in the file is right.
+    unsought: bool,
+    /// The packet that begins before the beginning, if the next one says that it reaches into it.
+    held: Option<(gst::Buffer, i64)>,
+    /// By how much packets are late, because the first begins before the beginning.
+    late: i64,
+    lead: u64,
+    /// When the packet before this one began.
+    before: i64,
+}
+
+impl Place {
+    pub fn new(kind: Kind, words: Words, span: Span, trims: bool, encoded: bool) -> Self {
+        // Sound is sought: its time begins with the span.
+        let start = span.start.filter(|_| kind != Kind::Audio);
+        let part = Span { start, ..span };
+        Place {
+            kind,
+            words,
+            part,
+            trims,
+            unsought: encoded && span == Span::default(),
+            held: None,
+            late: 0,
+            lead: 0,
+            before: 0,
+        }
+    }
+
+    /// What is to be sent after this packet has come.
+    pub fn packets(&mut self, sample: &gst::SampleRef) -> Vec<gst::Buffer> {
+        let Some(packet) = sample.buffer_owned() else { return Vec::new() };
+        let Some(segment) = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>())
+        else {
+            return Vec::new();
+        };
+        let Some(pts) = packet.pts().or(packet.dts()) else {
+            // Headers, which the format of the track also holds.
+            return Vec::new();
+        };
+        if segment.stop().is_some_and(|stop| pts >= stop) {
+            return Vec::new();
+        }
+        let at = match self.part.start {
+            None if !self.unsought => segment.to_running_time_full(pts),
+            _ => segment.to_stream_time_full(pts),
+        };
+        let Some(at) = at.map(nanos) else { return Vec::new() };
+        match self.kind {
+            Kind::Audio => self.sound(packet, at),
+            _ => self.subtitle(packet, at).into_iter().collect(),
+        }
+    }
+
+    /// What waits when the track ends.
+    pub fn last(&mut self) -> Option<gst::Buffer> {
+        let (packet, at) = self.held.take()?;
+        let reaches = packet.duration().is_some_and(|d| at + signed(d) > ROUNDING);
+        reaches.then(|| self.first(packet, at, None))
+    }
+
+    /// How much of the track's beginning must be hidden, told once.
+    pub fn take_lead(&mut self) -> u64 {
+        std::mem::take(&mut self.lead)
+    }
+
+    fn sound(&mut self, packet: gst::Buffer, at: i64) -> Vec<gst::Buffer> {
+        if self.part.duration.is_some_and(|length| at + ROUNDING >= length_of(length)) {
+            return Vec::new();
+        }
+        if at < -ROUNDING {
+            self.held = Some((packet, at));
+            return Vec::new();
+        }
+        let mut packets = Vec::with_capacity(2);
+        if let Some((held, began)) = self.held.take() {
+            let ends = held.duration().map_or(at, |duration| began + signed(duration));
+            if ends > ROUNDING {
+                packets.push(self.first(held, began, Some(at)));
+            }
+        }
+        // Matroska seldom tells how long a packet is; the last one of an MP4 would have no length.
+        let step = at.saturating_sub(self.before);
+        let length = (self.trims && packet.duration().is_none() && step > 0).then_some(step);
+        self.before = at;
+        packets.push(timed(packet, at.max(0) + self.late, length));
+        packets
+    }
+
+    /// The packet in which the track begins, `at` (a negative time); the next is at `next`.
+    fn first(&mut self, packet: gst::Buffer, at: i64, next: Option<i64>) -> gst::Buffer {
+        if self.trims {
+            self.late = -at;
+            self.lead = at.unsigned_abs();
+            return timed(packet, 0, None);
+        }
+        let ends = next.or(packet.duration().map(|duration| at + signed(duration)));
+        timed(packet, 0, ends)
+    }
+
+    fn subtitle(&self, packet: gst::Buffer, at: i64) -> Option<gst::Buffer> {
+        let begins = at - self.part.start.map_or(0, length_of);
+        let part_ends = self.part.duration.map_or(i64::MAX, length_of);
+        let ends = packet.duration().map(|duration| begins.saturating_add(signed(duration)));
+        if begins >= part_ends || ends.unwrap_or(begins + 1) <= 0 {
+            return None;
+        }
+        let begins = begins.max(0);
+        let shown = ends.map(|ends| ends.min(part_ends) - begins);
+        let packet = match self.words {
+            Words::Same => packet,
+            words => words.of(&packet)?,
+        };
+        Some(timed(packet, begins, shown))
+    }
+}
+
+fn length_of(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn nanos(time: gst::format::Signed<gst::ClockTime>) -> i64 {
+    match time {
+        gst::format::Signed::Positive(time) => signed(time),
+        gst::format::Signed::Negative(time) => -signed(time),
+    }
+}
+
+fn signed(time: gst::ClockTime) -> i64 {
+    i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
+}
+
+/// The packet at this time; of this length, if given.
+fn timed(mut packet: gst::Buffer, at: i64, length: Option<i64>) -> gst::Buffer {
+    let writable = packet.make_mut();
+    let clock = |time: i64| gst::ClockTime::from_nseconds(u64::try_from(time).unwrap_or(0));
+    writable.set_pts(clock(at));
+    // Sound and subtitles are stored in the order in which they are presented.
+    writable.set_dts(clock(at));
+    if let Some(length) = length {
+        writable.set_duration(clock(length));
+    }
+    packet
+}

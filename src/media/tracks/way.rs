@@ -1,0 +1,126 @@
+//! How a track comes into a container: copied, encoded anew, or not at all.
+
+use gstreamer as gst;
+
+use super::super::packages;
+use super::super::sink::muxer;
+use crate::encoding::Container;
+
+/// How a track comes into a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Way {
+    /// Untouched, through elements that give it the form the muxer asks for.
+    Copy(&'static str),
+    /// Through these elements, into this codec.
+    Encode(String, &'static str),
+    /// Not at all; why, for the user.
+    None(String),
+}
+
+/// The caps of the muxer's pads of this kind ("audio_%u").
+pub(in super::super) fn template(container: Container, pads: &str) -> Option<gst::Caps> {
+    let factory = gst::ElementFactory::find(muxer(container))?;
+    let templates = factory.static_pad_templates();
+    templates.iter().find(|t| t.name_template() == pads).map(|t| t.caps())
+}
+
+/// The way of an audio track.
+pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way {
+    let Some(format) = caps.structure(0) else {
+        return Way::None("its format is unknown".to_owned());
+    };
+    let text = |field| format.get::<&str>(field).unwrap_or_default();
+    let raw = format.name() == "audio/x-raw";
+    // LATM has no parser into what files hold; qtmux (1.22) loses PCM when it writes fragments.
+    let unfit = text("stream-format") == "loas" || raw && container == Container::Mov;
+    if !unfit && fits(format, template(container, "audio_%u").as_ref()) {
+        return Way::Copy(match (format.name().as_str(), format.get::<i32>("mpegversion")) {
+            ("audio/mpeg", Ok(1)) => "mpegaudioparse",
+            ("audio/mpeg", Ok(_)) => "aacparse",
+            ("audio/x-ac3" | "audio/x-eac3", _) => "ac3parse",
+            ("audio/x-flac", _) => "flacparse",
+            ("audio/x-opus", _) => "opusparse",
+            ("audio/x-dts", _) => "dcaparse",
+            _ => "identity",
+        });
+    }
+    anew(caps, container)
+}
+
+/// The way of an audio track that cannot be copied.
+pub(super) fn anew(caps: &gst::Caps, container: Container) -> Way {
+    let Some(format) = caps.structure(0) else {
+        return Way::None("its format is unknown".to_owned());
+    };
+    let channels = format.get::<i32>("channels").unwrap_or(2);
+    let raw = format.name() == "audio/x-raw";
+    if !raw && !has_decoder(caps) {
+        let package = packages::for_format(format.name());
+        let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
+        return Way::None(format!("there is no decoder for it{remedy}"));
+    }
+    let decode = if raw { "" } else { "decodebin ! " };
+    let (encode, element, codec) = match container {
+        Container::Mp4 | Container::Mov => {
+            let bitrate = 64_000 * channels.clamp(2, 8);
+            (format!("avenc_aac bitrate={bitrate} ! aacparse"), "avenc_aac", "AAC")
+        }
+        Container::Mkv | Container::WebM => {
+            let bitrate = 64_000 * channels.clamp(2, 8);
+            (format!("opusenc bitrate={bitrate} ! opusparse"), "opusenc", "Opus")
+        }
+    };
+    if gst::ElementFactory::find(element).is_none() {
+        let package = packages::for_element(element);
+        let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
+        return Way::None(format!("there is no encoder ({element}){remedy}"));
+    }
+    Way::Encode(format!("{decode}audioconvert ! audioresample ! {encode}"), codec)
+}
+
+/// The template also names details that a parser adapts (stream-format), so only what makes out
+/// the codec is compared.
+fn fits(format: &gst::StructureRef, template: Option<&gst::Caps>) -> bool {
+    let mut codec = gst::Structure::new_empty(format.name());
+    for field in ["mpegversion", "format"] {
+        if let Ok(value) = format.value(field) {
+            codec.set_value(field, value.clone());
+        }
+    }
+    let codec = gst::Caps::from(codec);
+    template.is_some_and(|template| template.can_intersect(&codec))
+}
+
+fn has_decoder(caps: &gst::Caps) -> bool {
+    let kind = gst::ElementFactoryType::DECODER;
+    let decoders = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL);
+    decoders.iter().any(|decoder| decoder.can_sink_any_caps(caps))
+}
+
+/// What users call a format.
+pub(in super::super) fn name(caps: &gst::CapsRef) -> String {
+    let Some(format) = caps.structure(0) else { return "of an unknown format".to_owned() };
+    let name = match (format.name().as_str(), format.get::<i32>("mpegversion")) {
+        ("audio/mpeg", Ok(1)) => match format.get::<i32>("layer") {
+            Ok(3) => "MP3",
+            _ => "MPEG audio",
+        },
+        ("audio/mpeg", _) => "AAC",
+        ("audio/x-raw", _) => "PCM",
+        ("audio/x-ac3", _) => "AC-3",
+        ("audio/x-eac3", _) => "E-AC-3",
+        ("audio/x-dts", _) => "DTS",
+        ("audio/x-flac", _) => "FLAC",
+        ("audio/x-vorbis", _) => "Vorbis",
+        ("audio/x-opus", _) => "Opus",
+        ("audio/x-alac", _) => "ALAC",
+        ("audio/x-alaw" | "audio/x-mulaw", _) => "G.711",
+        ("text/x-raw", _) => "text",
+        ("application/x-ass" | "application/x-ssa", _) => "ASS",
+        ("subpicture/x-pgs", _) => "PGS",
+        ("subpicture/x-dvd", _) => "VobSub",
+        ("subpicture/x-dvb", _) => "DVB",
+        (other, _) => other.rsplit('/').next().unwrap_or(other).trim_start_matches("x-"),
+    };
+    name.to_owned()
+}

@@ -1,0 +1,298 @@
+//! Sound is copied packet by packet, or encoded anew in sync.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use nst_stream::span::Span;
+use nst_stream::stream::VideoJob;
+
+use super::common::{carphone, nst, output};
+use super::*;
+
+/// The clip with tones, in these codecs.
+fn with_tones(folder: &Path, name: &str, codecs: &[&[&str]]) -> PathBuf {
+    let clip = carphone();
+    let mut args = vec!["-i", clip.to_str().unwrap(), "-f", "lavfi", "-i", TONES, "-map", "0:v"];
+    args.extend(codecs.iter().flat_map(|_| ["-map", "1:a"]));
+    args.extend(["-c:v", "copy", "-strict", "-2"]);
+    let options: Vec<String> = (0..codecs.len()).map(|n| format!("-c:a:{n}")).collect();
+    for (option, codec) in options.iter().zip(codecs) {
+        args.push(option);
+        args.extend(*codec);
+    }
+    make(folder, name, &args)
+}
+
+/// When tones begin, from the tenth picture on, in seconds.
+fn onsets(path: &Path, track: usize) -> Vec<f64> {
+    let map = format!("0:a:{track}");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-nostdin", "-i"]).arg(path).args(["-map", &map]);
+    // Silence is put in where the track has none, so that a sample's number is its time.
+    command.args(["-af", "aresample=48000:async=1:first_pts=0:min_hard_comp=0.001"]);
+    command.args(["-ac", "1", "-f", "s16le", "-"]);
+    let out = output(&mut command);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let sample = |bytes: &[u8]| i16::from_le_bytes([bytes[0], bytes[1]]).unsigned_abs();
+    let samples: Vec<u16> = out.stdout.chunks_exact(2).map(sample).collect();
+    let zero = frame_times(path)[10];
+    let (mut onsets, mut quiet) = (Vec::new(), 48_000);
+    for (n, loud) in samples.iter().map(|sample| *sample > 3000).enumerate() {
+        if loud && quiet > 9_600 {
+            onsets.push(n as f64 / 48_000.0 - zero);
+        }
+        quiet = if loud { 0 } else { quiet + 1 };
+    }
+    onsets
+}
+
+fn assert_in_sync(before: (&Path, usize), after: (&Path, usize)) {
+    let (heard, hear) = (onsets(before.0, before.1), onsets(after.0, after.1));
+    assert_eq!(heard.len(), hear.len(), "{after:?}: {heard:?} became {hear:?}");
+    assert!(heard.len() >= 3, "{heard:?}");
+    for (before, now) in heard.iter().zip(&hear) {
+        let late = (now - before) * 1000.0;
+        assert!(late.abs() <= 2.0, "{after:?}: {late:.2} ms late: {heard:?} became {hear:?}");
+    }
+}
+
+#[test]
+fn every_packet_of_every_track_is_copied_into_matroska() {
+    let folder = tempfile::tempdir().unwrap();
+    let codecs: [&[&str]; 8] = [
+        &["aac"],
+        &["flac"],
+        &["libvorbis"],
+        &["eac3"],
+        &["ac3"],
+        &["pcm_s24le"],
+        &["libmp3lame"],
+        &["dca"],
+    ];
+    let input = with_tones(folder.path(), "many.mkv", &codecs);
+    let out = folder.path().join("out.mkv");
+    assert!(convert(&input, &out).is_empty());
+    for (n, codec) in codecs.iter().enumerate() {
+        let track = format!("a:{n}");
+        let what = codec[0];
+        let shift = shift(&input, &out);
+        assert_same(&packets(&input, &track), &packets(&out, &track), shift, what);
+    }
+}
+
+#[test]
+fn what_an_mp4_cannot_hold_becomes_aac_in_sync_and_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let codecs: [&[&str]; 5] = [&["flac"], &["libvorbis"], &["eac3"], &["pcm_s16le"], &["dca"]];
+    let input = with_tones(folder.path(), "many.mkv", &codecs);
+    for name in ["out.mp4", "out.mov"] {
+        let out = folder.path().join(name);
+        let notes = convert(&input, &out);
+        for (n, codec) in ["FLAC", "Vorbis", "E-AC-3", "PCM", "DTS"].iter().enumerate() {
+            let what = format!("audio track {} ({codec})", n + 1);
+            assert_noted(&notes, &[&what, "AAC"]);
+            assert_eq!(stream_field(&out, &format!("a:{n}"), "codec_name"), "aac", "{name}");
+            assert_in_sync((&input, n), (&out, n));
+        }
+    }
+}
+
+#[test]
+fn webm_takes_opus_and_vorbis_as_they_are_and_the_rest_as_opus() {
+    let folder = tempfile::tempdir().unwrap();
+    let codecs: [&[&str]; 3] = [&["libopus"], &["libvorbis"], &["aac"]];
+    let input = with_tones(folder.path(), "three.mkv", &codecs);
+    let out = folder.path().join("out.webm");
+    let notes = convert(&input, &out);
+    assert_noted(&notes, &["audio track 3 (AAC)", "WebM", "Opus"]);
+    for n in [0, 1] {
+        let track = format!("a:{n}");
+        let shift = shift(&input, &out);
+        assert_same(&packets(&input, &track), &packets(&out, &track), shift, codecs[n][0]);
+    }
+}
+
+#[test]
+#[ignore = "not yet: 7 ms late beside a track of Opus"]
+fn what_becomes_opus_is_in_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = with_tones(folder.path(), "two.mkv", &[&["libopus"], &["aac"]]);
+    let out = folder.path().join("out.webm");
+    convert(&input, &out);
+    assert_in_sync((&input, 1), (&out, 1));
+}
+
+/// Packets that are presented after time 0, at least in part.
+fn presented(path: &Path) -> Vec<Packet> {
+    let mut all = packets(path, "a:0");
+    // Half of the last one is padding; qtdemux (1.22) leaves it out.
+    if all.last().unwrap().duration < 0.02 && path.extension().unwrap() == "mp4" {
+        all.pop();
+    }
+    all.into_iter().filter(|packet| packet.at + packet.duration > 0.0005).collect()
+}
+
+#[test]
+fn a_track_with_priming_keeps_what_is_presented() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = with_tones(folder.path(), "whole.mp4", &[&["aac"]]);
+    keeps_what_is_presented(folder.path(), &whole);
+}
+
+#[test]
+#[ignore = "qtdemux (1.22) ends a track early by as much as its edit list begins late"]
+fn a_track_that_begins_within_a_packet_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = with_tones(folder.path(), "whole.mp4", &[&["aac"]]);
+    // Its edit list begins 7.3 ms before the end of a packet, and in the middle of a picture.
+    let args = ["-ss", "1.01", "-i", whole.to_str().unwrap(), "-c", "copy"];
+    keeps_what_is_presented(folder.path(), &make(folder.path(), "cut.mp4", &args));
+}
+
+fn keeps_what_is_presented(folder: &Path, input: &Path) {
+    let before = presented(input);
+    for name in ["out.mp4", "out.mov", "out.mkv"] {
+        let out = folder.join(name);
+        convert(input, &out);
+        let (mut before, mut after) = (before.clone(), packets(&out, "a:0"));
+        if name == "out.mkv" && before[0].at < 0.0 {
+            // Matroska has no times before 0: the first packet alone comes late.
+            assert_eq!(before.remove(0).hash, after.remove(0).hash);
+        }
+        let what = format!("{} to {name}", input.display());
+        assert_same(&before, &after, shift(input, &out), &what);
+        assert_in_sync((input, 0), (&out, 0));
+    }
+}
+
+#[test]
+fn sound_that_begins_late_begins_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clip, sound) = (carphone(), with_tones(folder.path(), "sound.mp4", &[&["aac"]]));
+    for input in ["late.mp4", "late.mkv"] {
+        let input = make(
+            folder.path(),
+            input,
+            &[
+                "-i",
+                clip.to_str().unwrap(),
+                "-itsoffset",
+                "0.5",
+                "-i",
+                sound.to_str().unwrap(),
+                "-map",
+                "0:v",
+                "-map",
+                "1:a",
+                "-c",
+                "copy",
+            ],
+        );
+        for name in ["out.mp4", "out.mov", "out.mkv"] {
+            let out = folder.path().join(name);
+            convert(&input, &out);
+            let before = presented(&input);
+            let after = packets(&out, "a:0");
+            // The priming packet of an MP4 is not presented, that of a Matroska file is.
+            let from = before.len() - after.len();
+            assert!(from <= 1, "{} of {}", after.len(), before.len());
+            let what = format!("{} to {name}", input.display());
+            assert_same(&before[from..], &after, shift(&input, &out), &what);
+            assert!(after[0].at > 0.47, "{}", after[0].at);
+        }
+    }
+}
+
+#[test]
+fn a_transport_stream_stays_in_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = with_tones(folder.path(), "adts.ts", &[&["aac"], &["mp2"]]);
+    for name in ["out.mp4", "out.mkv"] {
+        let out = folder.path().join(name);
+        convert(&input, &out);
+        for n in [0, 1] {
+            let (before, after) =
+                (packets(&input, &format!("a:{n}")), packets(&out, &format!("a:{n}")));
+            assert!(before.len() - after.len() <= 2, "{} of {}", after.len(), before.len());
+            // ffmpeg counts from another beginning in a transport stream: what is right is known.
+            let onsets = onsets(&out, n);
+            assert_eq!(onsets.len(), 4, "{name}: {onsets:?}");
+            for (n, onset) in onsets.iter().enumerate() {
+                let late = (onset - (n as f64 + 0.25 - 10.0 * 1001.0 / 30000.0)) * 1000.0;
+                assert!(late.abs() <= 2.0, "{name}: {late:.2} ms late: {onsets:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_span_takes_its_packets_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = with_tones(folder.path(), "whole.mp4", &[&["aac"]]);
+    let span = Span {
+        start: Some(Duration::from_millis(1010)),
+        duration: Some(Duration::from_millis(1500)),
+    };
+    let inside: Vec<Packet> = presented(&input)
+        .into_iter()
+        .map(|packet| Packet { at: packet.at - 1.01, ..packet })
+        .filter(|packet| packet.at + packet.duration > 0.0005 && packet.at < 1.4995)
+        .collect();
+    for name in ["out.mp4", "out.mkv"] {
+        let out = folder.path().join(name);
+        run(&VideoJob { span, ..job(&input, &out) });
+        let (mut before, mut after) = (inside.clone(), packets(&out, "a:0"));
+        if name == "out.mkv" {
+            assert_eq!(before.remove(0).hash, after.remove(0).hash);
+        }
+        assert_same(&before, &after, 0.0, name);
+    }
+}
+
+#[test]
+fn a_track_that_nobody_knows_does_not_cost_the_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = with_tones(folder.path(), "strange.mkv", &[&["flac"], &["aac"]]);
+    let mut bytes = std::fs::read(&input).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"A_FLAC").unwrap();
+    bytes[at..at + 6].copy_from_slice(b"A_ODD1");
+    std::fs::write(&input, bytes).unwrap();
+    for name in ["out.mp4", "out.mkv"] {
+        let out = folder.path().join(name);
+        let notes = convert(&input, &out);
+        assert_noted(&notes, &["left out"]);
+        assert_eq!(frame_times(&out).len(), 120, "{name}");
+        assert_eq!(stream_field(&out, "a:0", "codec_name"), "aac", "{name}");
+        let shift = shift(&input, &out);
+        assert_same(&packets(&input, "a:1"), &packets(&out, "a:0"), shift, name);
+    }
+}
+
+#[test]
+fn no_audio_leaves_the_sound_out_and_the_subtitles_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = with_tones(folder.path(), "sound.mkv", &[&["aac"]]);
+    let words = folder.path().join("words.srt");
+    std::fs::write(&words, "1\n00:00:01,000 --> 00:00:02,000\nHello\n").unwrap();
+    let args = ["-i", sound.to_str().unwrap(), "-i", words.to_str().unwrap(), "-c", "copy"];
+    let input = make(folder.path(), "in.mkv", &args);
+    let out = folder.path().join("out.mkv");
+    let mut command = nst();
+    command.args(["-m", "mosaic", "--strength", "0", "--scale", "0.1", "--duration", "1.2"]);
+    command.args(["--no-audio", "-i"]).arg(&input).arg("-o").arg(&out);
+    succeed(&mut command);
+    let kinds: Vec<String> = probe(&out)["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stream| stream["codec_type"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds, ["video", "subtitle"]);
+
+    let mut picture = nst();
+    picture.args(["-m", "mosaic", "--no-audio", "-i"]).arg(&input).args(["-o", "x.png"]);
+    let refused = super::common::output(&mut picture);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--no-audio"));
+}
