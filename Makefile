@@ -21,6 +21,7 @@ test: ## all tests, then lint
 	@scripts/setup.sh test
 	$(CARGO) test --release
 	$(CARGO) test --release --test rtsp_server -- --ignored --test-threads 1
+	$(CARGO) test --release --test formats -- --ignored
 	@$(MAKE) --no-print-directory lint
 
 # In the release profile, so that clippy does not build torch-sys's C++ once more.

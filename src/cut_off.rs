@@ -22,8 +22,23 @@ pub fn is_cut_off(path: &Path) -> bool {
     wanted.is_some_and(|wanted| wanted > length)
 }
 
+/// True for an MP4 or MOV without an index: nothing in it can be found. Cameras and phones write it
+/// last, so what was broken off has none.
+pub fn has_no_index(path: &Path) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
+    let mut names = Vec::new();
+    let _ = boxes(&mut file, length, &mut |name| names.push(name));
+    names.first() == Some(b"ftyp") && !names.iter().any(|name| name == b"moov" || name == b"moof")
+}
+
 /// Where the last box of an MP4 that begins within the file ends.
 fn boxes_end(file: &mut File, length: u64) -> Option<u64> {
+    boxes(file, length, &mut |_| {})
+}
+
+/// The same; `see` is told the name of each box.
+fn boxes(file: &mut File, length: u64, see: &mut dyn FnMut([u8; 4])) -> Option<u64> {
     let mut at = 0_u64;
     while at < length {
         let mut head = [0; 16];
@@ -31,7 +46,8 @@ fn boxes_end(file: &mut File, length: u64) -> Option<u64> {
         if file.read(&mut head).ok()? < 8 {
             return Some(at + 8);
         }
-        let [a, b, c, d, _, _, _, _, large @ ..] = head;
+        let [a, b, c, d, e, f, g, h, large @ ..] = head;
+        see([e, f, g, h]);
         let size = match u32::from_be_bytes([a, b, c, d]) {
             // To the end of the file.
             0 => return None,
@@ -89,6 +105,11 @@ mod tests {
         let large = [&whole[..16], b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x14DATA"].concat();
         assert!(!cut_off(&large) && cut_off(&large[..large.len() - 1]));
         assert!(!cut_off(&[&whole[..16], b"\0\0\0\0mdatDATA"].concat()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &whole).unwrap();
+        assert!(has_no_index(file.path()));
+        std::fs::write(file.path(), [&whole[..], b"\0\0\0\x0cmoovDATA"].concat()).unwrap();
+        assert!(!has_no_index(file.path()));
         // Garbage is not cut off, and ends.
         assert!(!cut_off(&[&whole[..16], b"\0\0\0\x03xxxxDATA"].concat()));
         assert!(!cut_off(b"") && !cut_off(b"text"));

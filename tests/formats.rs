@@ -22,6 +22,8 @@ mod codecs;
 mod damage;
 #[path = "formats/leaks.rs"]
 mod leaks;
+#[path = "formats/mutated.rs"]
+mod mutated;
 #[path = "formats/pictures.rs"]
 mod pictures;
 #[path = "formats/timing.rs"]
@@ -65,6 +67,7 @@ fn convert(input: &Path, output: &Path, encoding: Encoding) -> (anyhow::Result<S
         output,
         span: Span::default(),
         rate: None,
+        audio: true,
         batch: 1,
         encoding,
         dump_dot: None,

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Instant;
 
+use nst_stream::encoding::Container;
 use nst_stream::media::finalise::{Track, index_to_front};
-use nst_stream::media::sink::Container;
 
 use crate::clips::{Clip, Clips};
 use crate::criterion;

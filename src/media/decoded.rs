@@ -18,6 +18,8 @@ pub enum Wanted {
     Subsampled,
     /// 4:2:0; 4:4:4 where a side is odd, for encoders whose 4:2:0 has no odd sizes.
     Exact,
+    /// As `Exact`, for frames that are not encoded: nobody fails to play them.
+    Raw,
     /// 4:2:0 without the last line or column of an odd size.
     Even,
 }
@@ -41,7 +43,7 @@ impl Plan {
         });
         let layout = match (wanted, odd) {
             (Wanted::Rgb, _) => Layout::Rgb,
-            (Wanted::Exact, true) => Layout::Y444,
+            (Wanted::Exact | Wanted::Raw, true) => Layout::Y444,
             _ => Layout::I420,
         };
         let mut plan = Plan { layout, format: format_of(layout), notes: Vec::new() };
@@ -58,7 +60,7 @@ impl Plan {
             return plan;
         }
         plan.notes.extend(lost(&info, layout));
-        if odd && layout == Layout::Y444 {
+        if odd && wanted == Wanted::Exact {
             plan.notes.push(
                 "its size is odd: written as 4:4:4, which not every player takes (--even drops a \
                  line, --codec vp9 keeps it)"

@@ -57,21 +57,25 @@ pub fn encoder(
     Ok(Encoder { element, parser, hardware: false })
 }
 
-/// Refuses sizes that an encoder breaks down on: libx265 (3.5) writes beyond its memory when a side
-/// is shorter than its largest block.
+/// Refuses sizes that encoders do not take; libx265 (3.5) even writes beyond its memory when a side is
+/// shorter than its largest block.
 fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
     let (width, height) = (stream.frame.width, stream.frame.height);
-    if codec == Codec::H265 && width.min(height) < H265_LEAST {
+    let least = match codec {
+        Codec::H264 => 16,
+        Codec::H265 => 64,
+        Codec::Av1 => 4,
+        Codec::Vp9 => 1,
+    };
+    if width.min(height) < least {
         let text = format!(
-            "h265 cannot encode {width}×{height}: it needs {H265_LEAST} pixels a side; choose \
-             another --codec"
+            "{codec} cannot encode {width}×{height}: it needs {least} pixels a side; choose --codec \
+             vp9"
         );
-        return Err(PipelineError::new("x265enc", text));
+        return Err(PipelineError::new("encode", text));
     }
     Ok(())
 }
-
-const H265_LEAST: usize = 64;
 
 /// Says where chroma lies when nobody did, of 4:2:0 passing this pad: mp4mux (GStreamer 1.22) breaks
 /// down on VP9 that does not say it, and vp9parse and qtdemux leave it out.
@@ -136,9 +140,8 @@ fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
             let speed = ["8", "6", "5", "5", "4", "4", "2", "1", "0"][place];
             set.extend([("deadline", deadline.into()), ("cpu-used", speed.into())]);
             set.extend([("row-mt", "true".into()), ("keyframe-max-dist", "250".into())]);
-            if encoding.live {
-                set.push(("lag-in-frames", "0".into()));
-            }
+            // With more, vp9enc (1.22) loses frames at the end of good qualities.
+            set.push(("lag-in-frames", "0".into()));
             match encoding.rate.quantizer(63) {
                 // The quality decides as long as the bit rate does not; this one never does. When
                 // time is short libvpx only heeds the bounds.
@@ -147,7 +150,7 @@ fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
                     ("cq-level", quantizer.to_string()),
                     ("min-quantizer", quantizer.saturating_sub(8).to_string()),
                     ("max-quantizer", (quantizer + 8).min(63).to_string()),
-                    ("target-bitrate", "1000000000".into()),
+                    ("target-bitrate", "200000000".into()),
                 ]),
                 None => set.push(("target-bitrate", format!("{kbits}000"))),
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::bitstream::change_caps;
 use super::edit_list::hide_leads;
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
@@ -104,6 +105,7 @@ fn remux(
         let track = track.downgrade();
         let wanted = format!("/{id:03}");
         pipeline.element(&format!("demux_{id}"))?.connect_pad_added(move |_, pad| {
+            with_layer(pad);
             // A failure to link ends the demuxer with an error.
             if pad.stream_id().is_some_and(|stream| stream.ends_with(&wanted))
                 && let Some(input) = track.upgrade().and_then(|track| track.static_pad("sink"))
@@ -126,6 +128,21 @@ fn remux(
             Err(_) => return Err(PipelineError::new("mux", "moving the index took too long")),
         }
     }
+}
+
+/// Says of MPEG-1 sound which layer it is: qtdemux (1.22) does not, mp4mux asks, and an MP4 has one
+/// word for all three.
+fn with_layer(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        change_caps(info, |format| {
+            let mpeg1 = format.name() == "audio/mpeg" && format.get("mpegversion") == Ok(1);
+            let unsaid = mpeg1 && !format.has_field("layer");
+            if unsaid {
+                format.set("layer", 3);
+            }
+            unsaid
+        })
+    });
 }
 
 /// Lets the muxer count the picture in ticks that are as fine as those of the first file, and gives

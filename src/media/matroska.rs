@@ -196,8 +196,11 @@ fn replace(bytes: &mut [u8], old: Child, new: &[(u32, &[u8])]) {
             Some(0) => {}
             Some(left) if left >= 2 => {
                 written.push(VOID);
-                let wide = usize::from(left > 128);
-                written.extend(size(left - 2 - wide, wide));
+                // Its size takes as many bytes as leave room for just that.
+                let natural = |width| size(left - 1 - width, 0).len();
+                let width = (1..left).find(|&width| natural(width) <= width).unwrap_or(1);
+                let contents = left - 1 - width;
+                written.extend(size(contents, width - natural(width).min(width)));
                 written.resize(room, 0);
             }
             _ => continue,

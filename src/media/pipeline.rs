@@ -10,6 +10,9 @@ use super::error::{ErrorKind, PipelineError};
 use super::packages;
 use crate::span::Span;
 
+/// How long after the end of reading a first frame may take to be decoded.
+const GIVEN_UP: Duration = Duration::from_secs(5);
+
 /// Which pipeline an [`Event`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -130,7 +133,7 @@ impl Pipeline {
     /// The first error, a missing plugin before its consequences; or that nothing came in time.
     pub fn wait_prerolled(&self, limit: Duration) -> Result<(), PipelineError> {
         let deadline = Instant::now() + limit;
-        let mut missing = None;
+        let (mut missing, mut idle) = (None, Instant::now());
         let Some(bus) = self.inner.bus() else { return Ok(()) };
         while Instant::now() < deadline {
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(5));
@@ -150,8 +153,33 @@ impl Pipeline {
             if result == Ok(gst::StateChangeSuccess::Success) && current >= gst::State::Paused {
                 return Ok(());
             }
+            if message.is_some() || !self.reading_ended() {
+                idle = Instant::now();
+            } else if idle.elapsed() > GIVEN_UP {
+                let text = "it is damaged: nothing in it can be played";
+                return Err(missing.unwrap_or_else(|| {
+                    PipelineError::new("demuxer", text).of_kind(ErrorKind::Damaged)
+                }));
+            }
         }
         Err(PipelineError::new("pipeline", format!("nothing came within {} s", limit.as_secs())))
+    }
+
+    /// Whether there are demuxers that read a file, and all of them have stopped. decodebin (1.22)
+    /// drops a demuxer's error that comes while it is being linked, and then nothing comes, ever.
+    fn reading_ended(&self) -> bool {
+        let (mut readers, mut ended) = (0, 0);
+        for element in self.inner.iterate_recurse().into_iter().flatten() {
+            let kind = element.factory().and_then(|f| f.metadata("klass").map(|k| k.to_owned()));
+            if !kind.is_some_and(|kind| kind.contains("Demux")) {
+                continue;
+            }
+            for pad in element.sink_pads().iter().filter(|pad| pad.mode() == gst::PadMode::Pull) {
+                readers += 1;
+                ended += usize::from(pad.task_state() != gst::TaskState::Started);
+            }
+        }
+        readers > 0 && readers == ended
     }
 
     /// Waits until everything went through to the last element.

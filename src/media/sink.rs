@@ -18,8 +18,8 @@ use super::pipeline::{Event, Pipeline, Role};
 use super::source::Busy;
 use super::tracks::Tracks;
 use super::video::{VideoStream, buffer_from_frame};
-use crate::encoding::{Container, Encoding};
-use crate::frame::Frame;
+use crate::encoding::{Codec, Container, Encoding};
+use crate::frame::{Frame, Range};
 
 /// Planes to what the encoder takes.
 const FRAMES: &str = include_str!("../../pipelines/encode-file.pipeline");
@@ -117,7 +117,7 @@ impl VideoSink {
         let text = format!("{FRAMES}\n{}", description(container));
         let pipeline = Pipeline::parse(Role::Sink(number), &text)?;
         let encoder = encoder(codec, encoding, stream)?;
-        insert(&pipeline, &encoder)?;
+        insert(&pipeline, &encoder, limited(codec, stream))?;
         pipeline.element("file")?.set_property("location", path);
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
         frames.set_caps(Some(&stream.caps()?));
@@ -182,12 +182,27 @@ impl VideoSink {
 }
 
 /// Puts the encoder and its parser between `convert` and `waiting`.
-fn insert(pipeline: &Pipeline, encoder: &Encoder) -> Result<(), PipelineError> {
+fn insert(
+    pipeline: &Pipeline,
+    encoder: &Encoder,
+    form: Option<gst::Caps>,
+) -> Result<(), PipelineError> {
     let (element, parser) = (&encoder.element, &encoder.parser);
     let failed = |_| PipelineError::new("encode", "the encoder does not fit into the pipeline");
     pipeline.gst().add_many([element, parser]).map_err(failed)?;
     let (convert, waiting) = (pipeline.element("convert")?, pipeline.element("waiting")?);
-    gst::Element::link_many([&convert, element, parser, &waiting]).map_err(failed)
+    let linked = match form {
+        Some(form) => convert.link_filtered(element, &form),
+        None => convert.link(element),
+    };
+    linked.and_then(|()| gst::Element::link_many([element, parser, &waiting])).map_err(failed)
+}
+
+/// The colours that an encoder is given, where it cannot say what they are: av1enc (1.22) marks all
+/// video as of limited range.
+fn limited(codec: Codec, stream: &VideoStream) -> Option<gst::Caps> {
+    let full = stream.frame.colorimetry.range == Range::Full;
+    (codec == Codec::Av1 && full).then(|| stream.limited_range())
 }
 
 /// Ticks a second of an MP4's video track: every frame of a constant rate falls on a tick, and no

@@ -16,6 +16,7 @@ pub use super::decoded::Wanted;
 use super::error::{ErrorKind, PipelineError};
 use super::pipeline::{Event, Pipeline, Role};
 use super::video::VideoStream;
+use crate::cut_off::has_no_index;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
 use crate::span::Span;
@@ -56,6 +57,11 @@ impl VideoSource {
     /// # Errors
     /// [`PipelineError`]: no such file, no video in it, no decoder, nothing that can be decoded.
     pub fn open(path: &Path, span: Span, wanted: Wanted) -> Result<Self, PipelineError> {
+        // decodebin (1.22) sometimes keeps qtdemux's word on this to itself, and waits for ever.
+        if has_no_index(path) {
+            let text = "its index is missing (moov): the file is cut off";
+            return Err(PipelineError::new("qtdemux", text).of_kind(ErrorKind::Damaged));
+        }
         let seen = Seen::default();
         let opened = Self::open_tracks(path, span, wanted, &seen, false);
         match opened {
@@ -159,7 +165,7 @@ impl VideoSource {
         let step = self.stream.framerate.map_or(Duration::from_millis(40), |(n, d)| {
             Duration::from_secs_f64(f64::from(d) / f64::from(n))
         });
-        let mut next_pts = Duration::ZERO;
+        let (mut next_pts, mut last) = (Duration::ZERO, None);
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 busy.add(returned.elapsed());
@@ -174,8 +180,10 @@ impl VideoSource {
                 // The decoder's buffer goes back before we wait for room in the queue.
                 drop(sample);
                 // Some streams carry no times (raw H.264): then the rate counts.
-                let pts = frame.pts.unwrap_or(next_pts);
-                frame.pts = Some(pts);
+                // Others only know the order of decoding (H.264 in AVI): time goes forward only.
+                let pts = frame.pts.filter(|pts| last.is_none_or(|last| *pts > last));
+                let pts = pts.unwrap_or(next_pts);
+                (frame.pts, last) = (Some(pts), Some(pts));
                 // Muxers take the last frame's length from here; with none it is lost in an MP4.
                 let duration = frame.duration.filter(|d| !d.is_zero()).unwrap_or(step);
                 frame.duration = Some(duration);

@@ -105,6 +105,17 @@ impl VideoStream {
         })
     }
 
+    /// Frames like these, but of limited range.
+    pub fn limited_range(&self) -> gst::Caps {
+        let colors = gst_video::VideoColorimetry::new(
+            gst_video::VideoColorRange::Range16_235,
+            self.colorimetry.matrix(),
+            self.colorimetry.transfer(),
+            self.colorimetry.primaries(),
+        );
+        gst::Caps::builder("video/x-raw").field("colorimetry", colors.to_string()).build()
+    }
+
     /// How many frames will come, from length and rate.
     pub fn frames(&self) -> Option<u64> {
         let (n, d) = self.framerate?;

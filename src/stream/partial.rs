@@ -60,10 +60,10 @@ impl PartialFile {
         std::fs::rename(&self.path, &self.target)
     }
 
-    /// Leaves it under its partial name.
-    pub fn keep(mut self) -> PathBuf {
-        self.remove = false;
-        self.path.clone()
+    /// Leaves it under its partial name, if there is anything in it.
+    pub fn keep(mut self) -> Option<PathBuf> {
+        self.remove = std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0);
+        (!self.remove).then(|| self.path.clone())
     }
 }
 
@@ -100,8 +100,11 @@ mod tests {
         let target = folder.path().join("out.mkv");
         drop(PartialFile::beside(&target).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let kept = PartialFile::beside(&target).unwrap().keep();
-        assert!(kept.exists());
+        assert_eq!(PartialFile::beside(&target).unwrap().keep(), None);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let partial = PartialFile::beside(&target).unwrap();
+        std::fs::write(partial.path(), "something").unwrap();
+        assert!(partial.keep().unwrap().exists());
         assert!(PartialFile::beside(Path::new("/nowhere/out.mp4")).is_err());
     }
 }

@@ -127,19 +127,16 @@ impl Recording {
                     .with_context(|| format!("cannot write '{name}'"))
             }
             Some(Some(Err(error))) => {
-                let kept = self.partial.keep();
-                Err(anyhow::Error::from(error).context(format!(
-                    "cannot write '{name}' (what was recorded is in '{}')",
-                    kept.display()
-                )))
+                let kept = kept(self.partial);
+                Err(anyhow::Error::from(error).context(format!("cannot write '{name}' ({kept})")))
             }
             Some(None) => {
-                let kept = self.partial.keep();
-                bail!("'{name}' could not be finished: what is there is in '{}'", kept.display())
+                let kept = kept(self.partial);
+                bail!("'{name}' could not be finished: {kept}")
             }
             None => {
-                let kept = self.partial.keep();
-                notes.push(format!("what was recorded is in '{}'", kept.display()));
+                let kept = kept(self.partial);
+                notes.push(kept);
                 Ok(())
             }
         }
@@ -168,4 +165,12 @@ pub(super) fn save_snapshot(buffer: &Buffer, stream: &VideoStream) {
         Ok(path) => tracing::warn!("snapshot: {}", path.display()),
         Err(error) => tracing::error!("no snapshot: {error:#}"),
     });
+}
+
+/// What remains of a recording that was not finished, in words.
+fn kept(partial: PartialFile) -> String {
+    partial.keep().map_or_else(
+        || "nothing was recorded".to_owned(),
+        |path| format!("what was recorded is in '{}'", path.display()),
+    )
 }

@@ -91,7 +91,8 @@ pub fn stylize_video(
         _ if rgb => Wanted::Rgb,
         _ if job.encoding.even => Wanted::Even,
         Some(Codec::H264 | Codec::H265) => Wanted::Exact,
-        Some(Codec::Vp9 | Codec::Av1) | None => Wanted::Subsampled,
+        Some(Codec::Vp9 | Codec::Av1) => Wanted::Subsampled,
+        None => Wanted::Raw,
     };
     let source = sources::open(job, &source_kind, wanted, &log, stop)?;
     tell(&log, &mut |note| observer.note(note));
@@ -132,7 +133,10 @@ pub fn stylize_video(
         }
         Ok(Made { failure: Some(why), frames, .. }) => {
             let kept = match partial {
-                Some(partial) => format!(" frames, which are in '{}'", partial.keep().display()),
+                Some(partial) => match partial.keep() {
+                    Some(kept) => format!(" frames, which are in '{}'", kept.display()),
+                    None => return Err(why.context(format!("cannot write '{output}'"))),
+                },
                 None if rgb => " pictures, which are kept".to_owned(),
                 None => " frames".to_owned(),
             };
@@ -303,7 +307,9 @@ fn source_failure(
     observer: &mut dyn Observer,
 ) -> Option<anyhow::Error> {
     let whole = source.stream().duration.filter(|whole| *whole > out.end());
-    if out.frames() == 0 || (failure.is_none() && whole.is_none()) || !is_cut_off(job.input) {
+    // The part that was asked for may be there, whatever is missing behind it.
+    let complete = failure.is_none() && whole.is_none() && job.span != Span::default();
+    if out.frames() == 0 || complete || !is_cut_off(job.input) {
         return failure.map(anyhow::Error::from);
     }
     let of = whole.map_or_else(String::new, |d| format!(" of {:.2} s", d.as_secs_f64()));
