@@ -28,7 +28,7 @@ impl Recipe {
             style_form: StyleForm::Mean,
             tv_form: TvForm::Absolute,
             style_tiles: 3,
-            tile_share: 0.25,
+            tile_share: 0.0,
             loss_network: Release::Caffe,
             loss_padding: Padding::Reflect,
             style_size: 384,
@@ -40,7 +40,7 @@ impl Recipe {
             decay: 0.3,
             seed: 1,
             noise: 6.0,
-            exposure: 1.5,
+            exposure: 0.0,
             augment: true,
             width: 32,
             residual_blocks: 5,
@@ -57,11 +57,8 @@ impl Recipe {
         let published = Recipe {
             decay: 0.0,
             noise: 0.0,
-            exposure: 0.0,
             augment: false,
             loss_padding: Padding::Zero,
-            style_tiles: 1,
-            tile_share: 0.0,
             ..start.clone()
         };
         match preset {
