@@ -16,12 +16,13 @@ build: $(BIN) ## the program, target/release/nst-stream
 demo: out/demo.mp4 out/demo.png ## style a short film: out/demo.mp4, and out/demo.png with frames before and after
 	@echo "demo: see out/demo.mp4 and out/demo.png"
 
-# The second pass is for tests that count what the process holds: they must be alone.
+# The later passes are for tests that count what the process holds: they must be alone, and memory
+# lies in one heap, so that what grows is not just spread.
 test: ## all tests, then lint
 	@scripts/setup.sh test
 	$(CARGO) test --release
 	$(CARGO) test --release --test rtsp_server -- --ignored --test-threads 1
-	$(CARGO) test --release --test formats -- --ignored
+	MALLOC_ARENA_MAX=1 $(CARGO) test --release --test formats -- --ignored
 	@$(MAKE) --no-print-directory lint
 
 # In the release profile, so that clippy does not build torch-sys's C++ once more.

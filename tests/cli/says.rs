@@ -141,7 +141,7 @@ fn only(command: &mut Command, folder: &Path, plugins: &[&str]) {
     command.env("GST_REGISTRY_1_0", folder.join("registry"));
 }
 
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 11] = [
     "coreelements",
     "app",
     "playback",
@@ -151,6 +151,8 @@ const NEEDED: [&str; 9] = [
     "videoconvertscale",
     "videoconvert",
     "videofilter",
+    "deinterlace",
+    "videocrop",
 ];
 
 #[test]
