@@ -93,6 +93,11 @@ pub struct Consumer<T> {
 pub struct Closer(Arc<Shared>);
 
 impl Closer {
+    /// Whether the queue was closed, by whomever.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
     /// No push succeeds any more, and a blocked one returns; what is in the ring can still be taken.
     pub fn close(&self) {
         self.0.close();

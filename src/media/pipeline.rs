@@ -167,7 +167,7 @@ impl Pipeline {
 
     /// Whether there are demuxers that read a file, and all of them have stopped. decodebin (1.22)
     /// drops a demuxer's error that comes while it is being linked, and then nothing comes, ever.
-    fn reading_ended(&self) -> bool {
+    pub(super) fn reading_ended(&self) -> bool {
         let (mut readers, mut ended) = (0, 0);
         for element in self.inner.iterate_recurse().into_iter().flatten() {
             let kind = element.factory().and_then(|f| f.metadata("klass").map(|k| k.to_owned()));

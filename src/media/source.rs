@@ -133,6 +133,11 @@ impl VideoSource {
         &self.plan.notes
     }
 
+    /// Whether nothing more is read; what was read may still be on its way.
+    pub fn reading_ended(&self) -> bool {
+        self.pipeline.reading_ended()
+    }
+
     /// How long the decoder has worked.
     pub fn busy(&self) -> Busy {
         self.busy.clone()

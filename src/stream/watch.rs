@@ -14,12 +14,17 @@ use crate::queue::Closer;
 /// After a failure of the source: how long to wait for another frame.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// After the end of reading: how long a single frame may take to be decoded.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
 /// Both queues, to be ended early.
 pub(super) struct Queues<'a> {
     pub(super) decoded: &'a Closer,
     pub(super) styled: &'a Closer,
     /// Whether there are decoded frames that are not painted yet.
     pub(super) waiting: &'a dyn Fn() -> bool,
+    /// Whether the source reads nothing more.
+    pub(super) read: &'a dyn Fn() -> bool,
 }
 
 /// How the source came through.
@@ -45,6 +50,7 @@ pub(super) fn watch(
 ) -> Result<SourceEnd> {
     let mut end = SourceEnd::default();
     let mut silent: Option<Instant> = None;
+    let mut alive = Instant::now();
     loop {
         if stop.load(Ordering::Acquire) && !early.get() {
             early.set();
@@ -56,6 +62,15 @@ pub(super) fn watch(
             } else if since.elapsed() > SILENCE {
                 queues.decoded.close();
             }
+        }
+        // A demuxer may stop without a word (see `Pipeline::wait_prerolled`).
+        if queues.decoded.is_closed() || (queues.waiting)() || !(queues.read)() {
+            alive = Instant::now();
+        } else if alive.elapsed() > GIVEN_UP {
+            let text = "it is damaged: no more could be read";
+            end.failure.get_or_insert_with(|| PipelineError::new("demuxer", text));
+            early.set();
+            queues.decoded.close();
         }
         match said.recv_timeout(Duration::from_millis(100)) {
             Ok(Event::End(Role::Sink(_))) => {

@@ -30,11 +30,11 @@ fn a_file_cut_off_is_made_as_far_as_it_goes_and_where_it_ends_is_said() {
         assert_eq!(frames as u64, done.frames, "{name}");
         // A transport stream does not say how long it was meant to be.
         if name != "in.ts" {
-            assert!(
-                said.has("cut off: its picture ends at") && said.has(" of 5."),
-                "{name}: {:?}",
-                said.0
-            );
+            assert!(said.has("cut off: its picture ends at"), "{name}: {:?}", said.0);
+        }
+        // Nor does an AVI, once its index is gone.
+        if name == "in.mp4" || name == "in.mkv" {
+            assert!(said.has(" of 5."), "{name}: {:?}", said.0);
         }
     }
 }
