@@ -235,8 +235,12 @@ fn make(
                 dump_dot(job.dump_dot, source, &sink)?;
                 // What was decoded and is not yet painted.
                 let waiting = || decoded.pushed.load(Ordering::Relaxed) > stats.frames();
-                let queues =
-                    Queues { decoded: &close_decoded, styled: &close_styled, waiting: &waiting };
+                let queues = Queues {
+                    decoded: &close_decoded,
+                    styled: &close_styled,
+                    waiting: &waiting,
+                    read: &|| source.reading_ended(),
+                };
                 watch(&said, &queues, sink.file(), &early, stop, &mut || {
                     tell(ends.log, &mut |note| observer.note(note));
                     if !stop.load(Ordering::Acquire) {
