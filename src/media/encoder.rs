@@ -32,7 +32,7 @@ pub fn encoder(
     stream: &VideoStream,
 ) -> Result<Encoder, PipelineError> {
     let (_, parser, software) = elements(codec);
-    let parser = make(parser)?;
+    let parser = make(parser, "parse")?;
     if codec == Codec::Vp9
         && let Some(pad) = parser.static_pad("src")
     {
@@ -50,7 +50,7 @@ pub fn encoder(
         set(&element, "bitrate", &format!("{:.0}", bits / 1000.0));
         return Ok(Encoder { element, parser, hardware: true });
     }
-    let element = make(software)?;
+    let element = make(software, "encode")?;
     for (name, value) in settings(codec, encoding) {
         set(&element, name, &value);
     }
@@ -180,8 +180,9 @@ fn set(element: &gst::Element, name: &str, value: &str) {
     }
 }
 
-fn make(name: &'static str) -> Result<gst::Element, PipelineError> {
-    gst::ElementFactory::make(name).build().map_err(|_| {
+/// An element, under the name that others find it by.
+fn make(name: &'static str, called: &str) -> Result<gst::Element, PipelineError> {
+    gst::ElementFactory::make(name).name(called).build().map_err(|_| {
         let remedy = packages::for_element(name)
             .map_or_else(String::new, |package| format!("; install {package}"));
         PipelineError::new(name, format!("no GStreamer element '{name}'{remedy}"))
@@ -216,7 +217,7 @@ fn hardware(codec: Codec, stream: &VideoStream) -> Option<gst::Element> {
         }
         tried.is_ok()
     };
-    all.iter().find(works).and_then(|factory| factory.create().build().ok())
+    all.iter().find(works).and_then(|factory| factory.create().name("encode").build().ok())
 }
 
 /// The factories of a type that use the graphics processor.
