@@ -1,7 +1,9 @@
-//! Whether a video file ends before it should: what its container says of its own length.
+//! Whether a video file ends before it should: what its container says of its own length. What reads
+//! MP4 boxes and Matroska elements for that serves others, too.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 /// True when the file is shorter than its container says. False when it is whole, when it does not
@@ -16,7 +18,7 @@ pub fn is_cut_off(path: &Path) -> bool {
             Some(8 + u64::from(u32::from_le_bytes([*a, *b, *c, *d])))
         }
         Some([0x1A, 0x45, 0xDF, 0xA3, ..]) => segment_end(&mut file),
-        Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => boxes_end(&mut file, length),
+        Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => boxes(&mut file, length, &mut |_, _| {}),
         _ => None,
     };
     wanted.is_some_and(|wanted| wanted > length)
@@ -28,17 +30,19 @@ pub fn has_no_index(path: &Path) -> bool {
     let Ok(mut file) = File::open(path) else { return false };
     let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
     let mut names = Vec::new();
-    let _ = boxes(&mut file, length, &mut |name| names.push(name));
-    names.first() == Some(b"ftyp") && !names.iter().any(|name| name == b"moov" || name == b"moof")
+    let _ = boxes(&mut file, length, &mut |name, _| names.push(name));
+    // Pictures (HEIF, AVIF) have "meta" in its place.
+    let index = |name: &[u8; 4]| [b"moov", b"moof", b"meta"].contains(&name);
+    names.first() == Some(b"ftyp") && !names.iter().any(index)
 }
 
-/// Where the last box of an MP4 that begins within the file ends.
-fn boxes_end(file: &mut File, length: u64) -> Option<u64> {
-    boxes(file, length, &mut |_| {})
-}
-
-/// The same; `see` is told the name of each box.
-fn boxes(file: &mut File, length: u64, see: &mut dyn FnMut([u8; 4])) -> Option<u64> {
+/// Where the last box of an MP4 that begins within the file ends; none where that is at its end
+/// anyway, or something is no box. `see` is told the name of each box, and where its contents lie.
+pub(crate) fn boxes(
+    file: &mut File,
+    length: u64,
+    see: &mut dyn FnMut([u8; 4], Range<u64>),
+) -> Option<u64> {
     let mut at = 0_u64;
     while at < length {
         let mut head = [0; 16];
@@ -47,15 +51,16 @@ fn boxes(file: &mut File, length: u64, see: &mut dyn FnMut([u8; 4])) -> Option<u
             return Some(at + 8);
         }
         let [a, b, c, d, e, f, g, h, large @ ..] = head;
-        see([e, f, g, h]);
-        let size = match u32::from_be_bytes([a, b, c, d]) {
+        let (header, size) = match u32::from_be_bytes([a, b, c, d]) {
             // To the end of the file.
-            0 => return None,
-            1 => u64::from_be_bytes(large),
-            size => size.into(),
+            0 => (8, length - at),
+            1 => (16, u64::from_be_bytes(large)),
+            size => (8, size.into()),
         };
         // Not even its own head: this is no box.
-        at = at.checked_add(size).filter(|_| size >= 8)?;
+        let end = at.checked_add(size).filter(|_| size >= header)?;
+        see([e, f, g, h], at + header..end);
+        at = end;
     }
     Some(at)
 }
@@ -66,22 +71,39 @@ fn segment_end(file: &mut File) -> Option<u64> {
     let mut head = [0; 256];
     let read = file.read(&mut head).ok()?;
     let head = head.get(..read)?;
-    // The EBML head first: its id of four bytes, its size, what is in it.
-    let (size, taken) = vint(head.get(4..)?)?;
-    let segment = 4 + taken + usize::try_from(size?).ok()?;
-    let id = head.get(segment..segment + 4)?;
-    let (size, taken) = vint(head.get(segment + 4..)?)?;
-    (id == [0x18, 0x53, 0x80, 0x67]).then_some(())?;
-    Some((segment + 4 + taken) as u64 + size?)
+    // A head that says what kind of file it is, then the segment.
+    let first = element(head)?;
+    let at = first.length.checked_add(first.size?)?;
+    let segment = element(head.get(usize::try_from(at).ok()?..)?)?;
+    (segment.id == SEGMENT).then_some(())?;
+    at.checked_add(segment.length)?.checked_add(segment.size?)
 }
 
-/// A number of variable length (RFC 8794) and its bytes; all ones mean unknown.
-fn vint(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
-    let length = bytes.first()?.leading_zeros() as usize + 1;
-    let bytes = bytes.get(..length).filter(|_| length <= 8)?;
-    let value = bytes.iter().fold(0, |value: u64, &byte| value << 8 | u64::from(byte));
-    let mask = (1 << (7 * length)) - 1;
-    Some(((value & mask != mask).then_some(value & mask), length))
+/// What holds all else in a Matroska file.
+pub(crate) const SEGMENT: u32 = 0x1853_8067;
+
+/// How an element of a Matroska file begins (RFC 8794).
+pub(crate) struct Element {
+    /// What it is.
+    pub id: u32,
+    /// Bytes of its contents; none: as far as its parent.
+    pub size: Option<u64>,
+    /// Bytes before its contents.
+    pub length: u64,
+}
+
+/// The id and the size that an element begins with.
+pub(crate) fn element(bytes: &[u8]) -> Option<Element> {
+    let of_id = bytes.first()?.leading_zeros() as usize + 1;
+    let id = (of_id <= 4).then(|| bytes.get(..of_id))??;
+    let id = id.iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
+    let rest = &bytes[of_id..];
+    let of_size = rest.first()?.leading_zeros() as usize + 1;
+    let size = (of_size <= 8).then(|| rest.get(..of_size))??;
+    let size = size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let mask = (1 << (7 * of_size)) - 1;
+    let size = (size & mask != mask).then_some(size & mask);
+    Some(Element { id, size, length: (of_id + of_size) as u64 })
 }
 
 #[cfg(test)]
@@ -105,6 +127,9 @@ mod tests {
         let large = [&whole[..16], b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x14DATA"].concat();
         assert!(!cut_off(&large) && cut_off(&large[..large.len() - 1]));
         assert!(!cut_off(&[&whole[..16], b"\0\0\0\0mdatDATA"].concat()));
+        let picture = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(picture.path(), [&whole[..], b"\0\0\0\x0cmetaDATA"].concat()).unwrap();
+        assert!(!has_no_index(picture.path()));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &whole).unwrap();
         assert!(has_no_index(file.path()));

@@ -4,17 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/route.rs"]
+mod route;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use common::*;
 use nst_stream::encoding::{Codec, Encoding, Preset};
-use nst_stream::span::Span;
 use nst_stream::stats::Summary;
-use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::Identity;
+use route::Said;
 
 #[path = "formats/codecs.rs"]
 mod codecs;
@@ -28,23 +28,6 @@ mod mutated;
 mod pictures;
 #[path = "formats/timing.rs"]
 mod timing;
-
-/// Keeps what was said.
-#[derive(Default)]
-struct Said(Vec<String>);
-
-impl Observer for Said {
-    fn note(&mut self, text: &str) {
-        self.0.push(text.to_owned());
-    }
-    fn progress(&mut self, _progress: &Progress) {}
-}
-
-impl Said {
-    fn has(&self, words: &str) -> bool {
-        self.0.iter().any(|note| note.contains(words))
-    }
-}
 
 /// As fast as encoders go: these tests look at what is kept, not at sizes of files.
 const QUICK: Encoding = Encoding {
@@ -62,19 +45,8 @@ fn with(codec: Codec) -> Encoding {
 
 /// The clip through the frame path.
 fn convert(input: &Path, output: &Path, encoding: Encoding) -> (anyhow::Result<Summary>, Said) {
-    let job = VideoJob {
-        input,
-        output,
-        span: Span::default(),
-        rate: None,
-        audio: true,
-        batch: 1,
-        encoding,
-        dump_dot: None,
-    };
-    let (stop, mut said) = (AtomicBool::new(false), Said::default());
-    let done = stylize_video(&job, &mut Identity, &stop, &Arc::default(), &mut said);
-    (done, said)
+    let job = VideoJob { encoding, ..VideoJob::new(input, output) };
+    route::route(&job, &mut Identity)
 }
 
 /// The same, which must succeed.

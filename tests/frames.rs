@@ -11,47 +11,22 @@ mod pictures;
 mod pipes;
 #[path = "frames/refused.rs"]
 mod refused;
+#[path = "common/route.rs"]
+mod route;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::AtomicBool;
 
 use common::{carphone, data, nst, output};
-use nst_stream::encoding::Encoding;
 use nst_stream::span::Span;
 use nst_stream::stats::Summary;
-use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::Identity;
 
-/// Keeps what it is told.
-#[derive(Default)]
-struct Notes(Vec<String>);
-
-impl Observer for Notes {
-    fn note(&mut self, text: &str) {
-        self.0.push(text.to_owned());
-    }
-    fn progress(&mut self, _progress: &Progress) {}
-}
-
-fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
-    VideoJob {
-        input,
-        output,
-        span: Span::default(),
-        rate: None,
-        audio: true,
-        batch: 1,
-        encoding: Encoding::default(),
-        dump_dot: None,
-    }
-}
-
-/// Through the whole route without a network: the summary, or what is wrong, and what was said.
+/// Through the whole route without a network.
 fn route(job: &VideoJob) -> (Result<Summary, String>, Vec<String>) {
-    let (stop, mut notes) = (AtomicBool::new(false), Notes::default());
-    let made = stylize_video(job, &mut Identity, &stop, &Default::default(), &mut notes);
-    (made.map_err(|error| format!("{error:#}")), notes.0)
+    let (made, said) = route::route(job, &mut Identity);
+    (made.map_err(|error| format!("{error:#}")), said.0)
 }
 
 fn identity(job: &VideoJob) -> Summary {

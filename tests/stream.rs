@@ -3,45 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/route.rs"]
+mod route;
 
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
-use nst_stream::encoding::Encoding;
 use nst_stream::frame::Frame;
 use nst_stream::span::Span;
 use nst_stream::stats::Summary;
-use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::{Identity, StylizeError, Stylizer};
 
-struct Silent;
-
-impl Observer for Silent {
-    fn note(&mut self, text: &str) {
-        eprintln!("{text}");
-    }
-    fn progress(&mut self, _progress: &Progress) {}
-}
-
-fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
-    VideoJob {
-        input,
-        output,
-        span: Span::default(),
-        rate: None,
-        audio: true,
-        batch: 1,
-        encoding: Encoding::default(),
-        dump_dot: None,
-    }
-}
-
 fn identity(job: &VideoJob) -> Summary {
-    let stop = AtomicBool::new(false);
-    stylize_video(job, &mut Identity, &stop, &Arc::default(), &mut Silent).unwrap()
+    route::route(job, &mut Identity).0.unwrap()
 }
 
 fn assert_same_times(input: &[f64], output: &[f64], tolerance: f64) {
@@ -56,7 +32,7 @@ fn every_frame_keeps_its_time_and_the_sound_is_copied_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["out.mp4", "out.mkv"] {
         let output = folder.path().join(name);
-        let summary = identity(&job(&bunny(), &output));
+        let summary = identity(&VideoJob::new(&bunny(), &output));
         assert_eq!(summary.frames, 132, "{name}");
         assert!(!summary.interrupted);
         assert_eq!(size(&output), (1280, 720));
@@ -80,7 +56,7 @@ fn every_frame_keeps_its_time_and_the_sound_is_copied_bit_for_bit() {
 fn ntsc_times_are_exact() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.mp4");
-    identity(&job(&carphone(), &output));
+    identity(&VideoJob::new(&carphone(), &output));
     assert_same_times(&frame_times(&carphone()), &frame_times(&output), 0.0001);
     assert_eq!(stream_field(&output, "v:0", "r_frame_rate"), "30000/1001");
 }
@@ -103,7 +79,7 @@ fn variable_rate_stays_variable() {
     ]);
     for name in ["out.mkv", "out.mp4"] {
         let output = folder.path().join(name);
-        identity(&job(&input, &output));
+        identity(&VideoJob::new(&input, &output));
         assert_same_times(&frame_times(&input), &frame_times(&output), 0.0006);
     }
 }
@@ -122,7 +98,7 @@ fn odd_sizes_are_kept_to_the_pixel() {
         input.to_str().unwrap(),
     ]);
     let output = folder.path().join("out.mp4");
-    identity(&job(&input, &output));
+    identity(&VideoJob::new(&input, &output));
     assert_eq!(size(&output), (327, 241));
     let psnr = psnr(&rgb_frames(&input, 1)[0], &rgb_frames(&output, 1)[0]);
     assert!(psnr > 33.0, "{psnr} dB");
@@ -138,7 +114,7 @@ fn a_rotated_phone_clip_comes_out_upright() {
     let tag = ["-metadata:s:v", "rotate=90", input.to_str().unwrap()];
     ffmpeg(&[&args[..], &tag].concat());
     let output = folder.path().join("out.mp4");
-    identity(&job(&input, &output));
+    identity(&VideoJob::new(&input, &output));
     assert_eq!(size(&output), (272, 640));
 }
 
@@ -148,7 +124,7 @@ fn a_span_is_cut_exactly_and_the_sound_with_it() {
     let output = folder.path().join("out.mp4");
     let span = Span { start: Some(Duration::from_secs(2)), duration: Some(Duration::from_secs(1)) };
     let whole = bunny();
-    let summary = identity(&VideoJob { span, ..job(&whole, &output) });
+    let summary = identity(&VideoJob { span, ..VideoJob::new(&whole, &output) });
     assert_eq!(summary.frames, 25);
     let times = frame_times(&output);
     assert!(times[0].abs() < 0.001, "starts at {}", times[0]);
@@ -179,8 +155,7 @@ fn told_to_stop_it_finishes_what_is_made_and_the_sound_ends_with_the_picture() {
             let stop = &stop;
             let run = scope.spawn(move || {
                 let mut slow = Slow(Duration::from_millis(40));
-                stylize_video(&job(&input, &path), &mut slow, stop, &Arc::default(), &mut Silent)
-                    .unwrap()
+                route::route_until(&VideoJob::new(&input, &path), &mut slow, stop).0.unwrap()
             });
             std::thread::sleep(Duration::from_millis(1500));
             stop.store(true, Ordering::Release);
@@ -211,18 +186,15 @@ impl Stylizer for Fails {
 fn a_failing_network_leaves_what_was_made_under_a_partial_name() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.mp4");
-    let stop = AtomicBool::new(false);
     let input = bunny();
-    let run =
-        stylize_video(&job(&input, &output), &mut Fails(20), &stop, &Arc::default(), &mut Silent);
+    let (run, _) = route::route(&VideoJob::new(&input, &output), &mut Fails(20));
     let error = format!("{:#}", run.unwrap_err());
     assert!(error.contains("20 frames") && error.contains("no luck"), "{error}");
     assert!(!output.exists());
     assert_eq!(frame_times(&folder.path().join("out.partial.mp4")).len(), 20);
 
     let output = folder.path().join("none.mp4");
-    let run =
-        stylize_video(&job(&input, &output), &mut Fails(0), &stop, &Arc::default(), &mut Silent);
+    let (run, _) = route::route(&VideoJob::new(&input, &output), &mut Fails(0));
     assert!(format!("{:#}", run.unwrap_err()).contains("no luck"));
     assert!(!output.exists() && !folder.path().join("none.partial.mp4").exists());
 }
@@ -239,10 +211,10 @@ fn a_batch_holds_frames_in_order() {
     }
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.mkv");
-    let (input, stop) = (carphone(), AtomicBool::new(false));
+    let input = carphone();
     let mut batches = Batches(Vec::new());
-    let job = VideoJob { batch: 7, ..job(&input, &output) };
-    stylize_video(&job, &mut batches, &stop, &Arc::default(), &mut Silent).unwrap();
+    let job = VideoJob { batch: 7, ..VideoJob::new(&input, &output) };
+    route::route(&job, &mut batches).0.unwrap();
     assert_eq!(batches.0.iter().sum::<usize>(), 120);
     assert!(batches.0[..17].iter().all(|n| *n == 7) && batches.0[17] == 1, "{:?}", batches.0);
     assert_eq!(frame_times(&output).len(), 120);
@@ -265,9 +237,9 @@ fn sound_that_the_container_cannot_hold_is_encoded_anew() {
         input.to_str().unwrap(),
     ]);
     let output = folder.path().join("out.mp4");
-    identity(&job(&input, &output));
+    identity(&VideoJob::new(&input, &output));
     assert_eq!(stream_field(&output, "a:0", "codec_name"), "aac");
     let output = folder.path().join("out.mkv");
-    identity(&job(&input, &output));
+    identity(&VideoJob::new(&input, &output));
     assert_eq!(audio_packets(&input, "a:0").0, audio_packets(&output, "a:0").0);
 }

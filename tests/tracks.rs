@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/route.rs"]
+mod route;
 
 #[path = "tracks/about.rs"]
 mod about;
@@ -15,40 +17,11 @@ mod subtitles;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use common::*;
-use nst_stream::encoding::Encoding;
-use nst_stream::span::Span;
-use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::{Identity, Stylizer};
 use serde_json::Value;
-
-/// Keeps what is said.
-#[derive(Default)]
-struct Notes(Vec<String>);
-
-impl Observer for Notes {
-    fn note(&mut self, text: &str) {
-        eprintln!("{text}");
-        self.0.push(text.to_owned());
-    }
-    fn progress(&mut self, _progress: &Progress) {}
-}
-
-fn job<'a>(input: &'a Path, output: &'a Path) -> VideoJob<'a> {
-    VideoJob {
-        input,
-        output,
-        span: Span::default(),
-        rate: None,
-        audio: true,
-        batch: 1,
-        encoding: Encoding::default(),
-        dump_dot: None,
-    }
-}
 
 /// Runs a job with nothing done to the picture; what it said.
 fn run(job: &VideoJob) -> Vec<String> {
@@ -56,14 +29,14 @@ fn run(job: &VideoJob) -> Vec<String> {
 }
 
 fn run_with(job: &VideoJob, stylizer: &mut dyn Stylizer) -> Vec<String> {
-    let (stop, mut notes) = (AtomicBool::new(false), Notes::default());
-    stylize_video(job, stylizer, &stop, &Arc::default(), &mut notes).unwrap();
-    notes.0
+    let (made, said) = route::route(job, stylizer);
+    made.unwrap();
+    said.0
 }
 
 /// One file becomes another, as a whole.
 fn convert(input: &Path, output: &Path) -> Vec<String> {
-    run(&job(input, output))
+    run(&VideoJob::new(input, output))
 }
 
 /// A file of four seconds (the carphone clip, unless `args` say otherwise) in this folder.

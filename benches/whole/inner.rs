@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use nst_stream::encoding::Encoding;
 use nst_stream::engine::device::{self, Device};
 use nst_stream::engine::model::Model;
 use nst_stream::engine::precision::PrecisionChoice;
-use nst_stream::span::Span;
 use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
 use nst_stream::stylizer::Identity;
 use tch::{Kind, Tensor};
@@ -27,16 +25,7 @@ impl Observer for Silent {
 pub fn identity(input: &Path, output: &Path) {
     // As the program does: it also says how memory is kept.
     device::prepare();
-    let job = VideoJob {
-        input,
-        output,
-        span: Span::default(),
-        rate: None,
-        audio: true,
-        batch: 1,
-        encoding: Encoding::default(),
-        dump_dot: None,
-    };
+    let job = VideoJob::new(input, output);
     let stop = AtomicBool::new(false);
     let stats = Arc::default();
     let summary = stylize_video(&job, &mut Identity, &stop, &stats, &mut Silent).unwrap();

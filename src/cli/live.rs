@@ -11,6 +11,7 @@ use super::keys::{self, Keys};
 use super::progress::Reporter;
 use super::stream::{PARTIAL, StreamArgs, on_interrupt, report};
 use super::{Outcome, UsageError};
+use crate::encoding::Container;
 use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
@@ -137,6 +138,7 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
         bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
     }
     only_between_files(input, outputs)?;
+    check_encoding(args, outputs)?;
     if let Input::File(path) | Input::Device(path) | Input::Pipeline(path) = input
         && !path.exists()
     {
@@ -149,6 +151,28 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
         .find_map(|(n, output)| outputs[..n].contains(output).then_some(output))
     {
         bail!(UsageError(format!("'{output}' is given twice as output")));
+    }
+    Ok(())
+}
+
+/// What options of video files a live run has no use for, or its files cannot hold.
+fn check_encoding(args: &StreamArgs, outputs: &[Output]) -> Result<(), UsageError> {
+    let encoding = args.encoding.encoding();
+    for (option, given) in [("--no-audio", args.no_audio), ("--even", encoding.even)] {
+        if given {
+            return Err(UsageError(format!("{option} is for a video file that becomes a file")));
+        }
+    }
+    let paths = outputs.iter().filter_map(|output| match output {
+        Output::File(path) => Some(path),
+        _ => None,
+    });
+    let containers: Vec<_> = paths.filter_map(|path| Container::from_path(path)).collect();
+    if let (Some(option), true) = (args.encoding.given(), containers.is_empty()) {
+        return Err(UsageError(format!("{option} is for video files")));
+    }
+    for container in containers {
+        encoding.codec_in(container).map_err(|e| UsageError(format!("--codec: {e}")))?;
     }
     Ok(())
 }
@@ -169,8 +193,8 @@ fn only_between_files(input: &Input, outputs: &[Output]) -> Result<(), UsageErro
     };
     match outputs.iter().find(of_files) {
         Some(output) => Err(UsageError(format!(
-            "'{output}' is for files and pictures as input; a live source goes into a .mp4 or \
-             .mkv, a window or an rtsp:// address"
+            "'{output}' is for files and pictures as input; a live source goes into a video \
+             file, a window or an rtsp:// address"
         ))),
         None => Ok(()),
     }

@@ -221,10 +221,6 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
             report(args, result, &mut reporter)
         }
         #[cfg(feature = "media")]
-        Ends::Live(..) if args.no_audio => {
-            Err(UsageError("--no-audio is for a video file that becomes a file".to_owned()).into())
-        }
-        #[cfg(feature = "media")]
         Ends::Live(input, outputs) => super::live::run(args, &args.live, input, outputs, quiet),
         #[cfg(not(feature = "media"))]
         Ends::Live(..) => {

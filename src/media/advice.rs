@@ -47,7 +47,11 @@ const WORDS: &[(&str, &str, &str)] = &[
         "",
         "its index is missing, or nothing in it can be played; is it whole?",
     ),
-    ("installation is missing a plug-in", "", "a decoder is missing; -vv says for what"),
+    (
+        "installation is missing a plug-in",
+        "",
+        "there is no decoder for what is in it; `nst-stream probe` lists what is missing",
+    ),
     ("Internal data stream error", "not-negotiated", "its elements agree on no format"),
 ];
 

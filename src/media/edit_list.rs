@@ -9,6 +9,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::cut_off::boxes;
+
 /// Longer indexes than this are none.
 const LARGEST: u64 = 1 << 30;
 
@@ -74,35 +76,21 @@ fn shorten(
 
 /// Where the contents of the index lie in the file, and what they are.
 fn index(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
-    let damaged = || io::Error::other("it has no index");
     let end = file.seek(SeekFrom::End(0))?;
-    let mut at = 0;
-    while at + 8 <= end {
-        file.seek(SeekFrom::Start(at))?;
-        let mut head = [0; 16];
-        let read = file.read(&mut head)?;
-        let size = number(&head[..read], 0, 4).ok_or_else(damaged)?;
-        let (header, size) = match size {
-            0 => (8, end - at),
-            1 => (16, number(&head[..read], 8, 8).ok_or_else(damaged)?),
-            size => (8, size),
-        };
-        if size < header || size > end - at {
-            return Err(damaged());
+    let mut found = None;
+    // What it says is of the last box; the index may stand before a damaged one.
+    let _ = boxes(file, end, &mut |name, contents| {
+        if name == *b"moov" {
+            found.get_or_insert(contents);
         }
-        if head[4..8] == *b"moov" {
-            let length = size - header;
-            if length > LARGEST {
-                return Err(damaged());
-            }
-            let mut moov = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-            file.seek(SeekFrom::Start(at + header))?;
-            file.read_exact(&mut moov)?;
-            return Ok((at + header, moov));
-        }
-        at += size;
-    }
-    Err(damaged())
+    });
+    let found = found.filter(|at| at.end <= end && at.end - at.start <= LARGEST);
+    let found = found.ok_or_else(|| io::Error::other("it has no index"))?;
+    let length = usize::try_from(found.end - found.start).map_err(io::Error::other)?;
+    let mut moov = vec![0; length];
+    file.seek(SeekFrom::Start(found.start))?;
+    file.read_exact(&mut moov)?;
+    Ok((found.start, moov))
 }
 
 /// The contents of the first box of this name in a range.

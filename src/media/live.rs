@@ -10,6 +10,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::bitstream::prefer_colorimetry;
 use super::clock::LiveClock;
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
@@ -198,7 +199,9 @@ fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<()
 fn link_video(pipeline: &Pipeline) -> Result<(), PipelineError> {
     let find = |name: &str| pipeline.gst().by_name(name).map(|e| e.downgrade());
     let (convert, format) = (find("convert"), find("format"));
-    pipeline.element("decode")?.connect_pad_added(move |_, pad| {
+    let decode = pipeline.element("decode")?;
+    prefer_colorimetry(&decode);
+    decode.connect_pad_added(move |_, pad| {
         let upgrade = |e: &Option<gst::glib::WeakRef<gst::Element>>| e.as_ref()?.upgrade();
         let (Some(convert), Some(format)) = (upgrade(&convert), upgrade(&format)) else { return };
         let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };

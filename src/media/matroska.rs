@@ -8,7 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-const SEGMENT: u32 = 0x1853_8067;
+use crate::cut_off::{Element, SEGMENT, element};
+
 const TRACKS: u32 = 0x1654_AE6B;
 const TRACK: u32 = 0xAE;
 const NAME: u32 = 0x536E;
@@ -62,38 +63,17 @@ pub fn put_right(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-struct Head {
-    id: u32,
-    /// None: as far as its parent.
-    size: Option<u64>,
-    length: u64,
-}
-
-fn head_at(file: &mut File, at: u64) -> io::Result<Option<Head>> {
+fn head_at(file: &mut File, at: u64) -> io::Result<Option<Element>> {
     file.seek(SeekFrom::Start(at))?;
     let mut bytes = Vec::with_capacity(12);
     Read::by_ref(file).take(12).read_to_end(&mut bytes)?;
-    Ok(head(&bytes))
-}
-
-/// The id and the size that an element begins with.
-fn head(bytes: &[u8]) -> Option<Head> {
-    let of_id = bytes.first()?.leading_zeros() as usize + 1;
-    let id = (of_id <= 4).then(|| bytes.get(..of_id))??;
-    let id = id.iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
-    let rest = &bytes[of_id..];
-    let of_size = rest.first()?.leading_zeros() as usize + 1;
-    let size = (of_size <= 8).then(|| rest.get(..of_size))??;
-    let size = size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
-    let mask = (1 << (7 * of_size)) - 1;
-    let size = (size & mask != mask).then_some(size & mask);
-    Some(Head { id, size, length: (of_id + of_size) as u64 })
+    Ok(element(&bytes))
 }
 
 /// Where the children of an element lie: their id, their beginning, their contents and end.
 fn children(bytes: &[u8], from: usize, to: usize) -> Vec<Child> {
     let (mut children, mut at) = (Vec::new(), from);
-    while let Some(head) = bytes.get(at..to).and_then(head) {
+    while let Some(head) = bytes.get(at..to).and_then(element) {
         let inside = at + usize::try_from(head.length).unwrap_or(usize::MAX);
         let Some(end) = head
             .size

@@ -55,6 +55,9 @@ impl Recording {
         if path.exists() && !job.overwrite {
             bail!("'{name}' is there already; --overwrite replaces it");
         }
+        if let Err(why) = job.encoding.codec_in(container) {
+            bail!("cannot write '{name}': {why}");
+        }
         Ok(Recording {
             partial: PartialFile::beside(path).with_context(|| format!("cannot write '{name}'"))?,
             container,

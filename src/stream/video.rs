@@ -60,6 +60,22 @@ pub struct VideoJob<'a> {
     pub dump_dot: Option<&'a Path>,
 }
 
+impl<'a> VideoJob<'a> {
+    /// All of a video, one frame at a time, with everything as it is usual.
+    pub fn new(input: &'a Path, output: &'a Path) -> Self {
+        VideoJob {
+            input,
+            output,
+            span: Span::default(),
+            rate: None,
+            audio: true,
+            batch: 1,
+            encoding: Encoding::default(),
+            dump_dot: None,
+        }
+    }
+}
+
 /// Stylizes a video, every frame, in order, with its own time; its other tracks are copied.
 ///
 /// `stop` ends the run early: what is made so far is finished under the final name. `stats` counts,

@@ -49,28 +49,29 @@ pub(super) fn watch(
     tick: &mut dyn FnMut(),
 ) -> Result<SourceEnd> {
     let mut end = SourceEnd::default();
-    let mut silent: Option<Instant> = None;
-    let mut alive = Instant::now();
+    // Since when nothing has come of a source that is at its end.
+    let mut silent = Instant::now();
     loop {
         if stop.load(Ordering::Acquire) && !early.get() {
             early.set();
             queues.decoded.close();
         }
-        if let Some(since) = silent.as_mut() {
-            if (queues.waiting)() {
-                *since = Instant::now();
-            } else if since.elapsed() > SILENCE {
-                queues.decoded.close();
+        // After a failure the frames before it still come. A demuxer may also stop without a word
+        // (see `Pipeline::wait_prerolled`).
+        let patience = match end.failure {
+            Some(_) => Some(SILENCE),
+            None => (queues.read)().then_some(GIVEN_UP),
+        };
+        match patience {
+            Some(patience) if !queues.decoded.is_closed() && !(queues.waiting)() => {
+                if silent.elapsed() > patience {
+                    let text = "it is damaged: no more could be read";
+                    end.failure.get_or_insert_with(|| PipelineError::new("demuxer", text));
+                    early.set();
+                    queues.decoded.close();
+                }
             }
-        }
-        // A demuxer may stop without a word (see `Pipeline::wait_prerolled`).
-        if queues.decoded.is_closed() || (queues.waiting)() || !(queues.read)() {
-            alive = Instant::now();
-        } else if alive.elapsed() > GIVEN_UP {
-            let text = "it is damaged: no more could be read";
-            end.failure.get_or_insert_with(|| PipelineError::new("demuxer", text));
-            early.set();
-            queues.decoded.close();
+            _ => silent = Instant::now(),
         }
         match said.recv_timeout(Duration::from_millis(100)) {
             Ok(Event::End(Role::Sink(_))) => {
@@ -87,7 +88,7 @@ pub(super) fn watch(
                 // then, most often, the end.
                 end.failure.get_or_insert(error);
                 early.set();
-                silent.get_or_insert_with(Instant::now);
+                silent = Instant::now();
             }
             Ok(Event::Failed(Role::Track(number), error)) => {
                 tracing::warn!("audio track {}: {error}", number + 1);

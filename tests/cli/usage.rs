@@ -79,3 +79,19 @@ fn help_and_version_go_to_stdout() {
         assert_says(&String::from_utf8(out.stdout).unwrap(), &[expected]);
     }
 }
+
+#[test]
+fn options_of_video_files_are_refused_where_they_do_nothing() {
+    let live = ["-m", "mosaic", "-i", "test:"];
+    for (more, words) in [
+        (&["-o", "a.mkv", "--no-audio"][..], "--no-audio is for a video file"),
+        (&["-o", "a.mkv", "--even"], "--even is for a video file"),
+        (&["-o", "rtsp://127.0.0.1:8554/a", "--quality", "5"], "--quality is for video files"),
+        (&["-o", "a.webm", "--codec", "h264"], ".webm cannot hold h264: it takes vp9, av1"),
+    ] {
+        assert_says(&misused(&[&live[..], more].concat()), &[words]);
+    }
+    assert_says(&misused_with(&["--quality", "5", "--bitrate", "1M"]), &["--quality", "--bitrate"]);
+    let said = misused(&["-m", "mosaic", "-i", "clip.mp4", "-o", "a.mov", "--codec", "av1"]);
+    assert_says(&said, &["--codec", ".mov cannot hold av1: it takes h264, h265"]);
+}

@@ -29,7 +29,7 @@ fn changed(format: &str, size: (usize, usize)) -> (u8, u8, String) {
     let (input, output) = (folder.path().join("in.y4m"), folder.path().join("out.y4m"));
     let scale = format!("scale={}:{}", size.0, size.1);
     y4m(&input, 3, &["-vf", &scale, "-pix_fmt", format]);
-    assert_eq!(identity(&job(&input, &output)).frames, 3);
+    assert_eq!(identity(&VideoJob::new(&input, &output)).frames, 3);
     let line = header(&output);
     let (whole, full) = (line.contains(" C444 "), line.ends_with("XCOLORRANGE=FULL"));
     let name = match (full, whole) {
@@ -108,7 +108,7 @@ fn size_rate_pixel_shape_and_siting_are_kept() {
     let mut stream = b"YUV4MPEG2 W4 H2 F24000:1001 Ip A4:3 C420paldv Xmine\n".to_vec();
     stream.extend(b"FRAME Ip\n0123456789abFRAME\nABCDEFGHIJKL");
     std::fs::write(&input, stream).unwrap();
-    assert_eq!(identity(&job(&input, &output)).frames, 2);
+    assert_eq!(identity(&VideoJob::new(&input, &output)).frames, 2);
     let made = std::fs::read_to_string(&output).unwrap();
     let line = "YUV4MPEG2 W4 H2 F24000:1001 Ip A4:3 C420paldv XCOLORRANGE=LIMITED\n";
     assert_eq!(made, format!("{line}FRAME\n0123456789abFRAME\nABCDEFGHIJKL"));
@@ -124,13 +124,13 @@ fn a_part_is_counted_in_frames() {
         [(ms(500), ms(300), 5, 3), (None, ms(250), 0, 3), (ms(1850), None, 18, 2)]
     {
         let span = Span { start, duration };
-        assert_eq!(identity(&VideoJob { span, ..job(&input, &output) }).frames, count);
+        assert_eq!(identity(&VideoJob { span, ..VideoJob::new(&input, &output) }).frames, count);
         let (before, after) = (samples(&input, "yuv420p"), samples(&output, "yuv420p"));
         let frame = 176 * 144 * 3 / 2;
         assert!(before[first * frame..][..after.len()] == after, "from frame {first}");
     }
     let span = Span { start: ms(2000), duration: None };
-    let error = route(&VideoJob { span, ..job(&input, &output) }).0.unwrap_err();
+    let error = route(&VideoJob { span, ..VideoJob::new(&input, &output) }).0.unwrap_err();
     assert!(error.contains("nothing at 2.000 s: it ends at 2.000 s"), "{error}");
 }
 
@@ -139,9 +139,9 @@ fn a_video_file_becomes_raw_video_and_a_file_again_with_its_times() {
     let folder = tempfile::tempdir().unwrap();
     let (raw, again) = (folder.path().join("raw.y4m"), folder.path().join("again.mkv"));
     let clip = carphone();
-    assert_eq!(identity(&job(&clip, &raw)).frames, 120);
+    assert_eq!(identity(&VideoJob::new(&clip, &raw)).frames, 120);
     assert!(samples(&clip, "yuv420p") == samples(&raw, "yuv420p"), "decoded as ffmpeg does");
-    assert_eq!(identity(&job(&raw, &again)).frames, 120);
+    assert_eq!(identity(&VideoJob::new(&raw, &again)).frames, 120);
     let (before, after) = (common::frame_times(&clip), common::frame_times(&again));
     assert_eq!(before.len(), after.len());
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 0.0006));
@@ -156,7 +156,7 @@ fn a_rate_that_varies_is_refused_and_said_and_sound_is_left_out_and_said() {
     let to = input.to_str().unwrap();
     let clip = clip.to_str().unwrap();
     common::ffmpeg(&["-i", clip, "-frames:v", "10", "-vf", times, "-fps_mode", "vfr", to]);
-    let error = route(&job(&input, &output)).0.unwrap_err();
+    let error = route(&VideoJob::new(&input, &output)).0.unwrap_err();
     for word in ["constant rate", "stopped after", "ffmpeg -i IN -r"] {
         assert!(error.contains(word), "{error}");
     }
@@ -164,7 +164,7 @@ fn a_rate_that_varies_is_refused_and_said_and_sound_is_left_out_and_said() {
 
     let span = Span { start: None, duration: Some(Duration::from_millis(200)) };
     let bunny = common::bunny();
-    let (made, notes) = route(&VideoJob { span, ..job(&bunny, &output) });
+    let (made, notes) = route(&VideoJob { span, ..VideoJob::new(&bunny, &output) });
     assert_eq!(made.unwrap().frames, 5);
     let notes: Vec<_> = notes.iter().filter(|note| note.contains("sound")).collect();
     assert!(notes.len() == 1 && notes[0].contains("is left out: YUV4MPEG2 holds pictures only"));

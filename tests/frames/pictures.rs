@@ -84,7 +84,7 @@ fn pictures_become_a_video_of_the_rate_that_is_asked_for() {
     fs::write(at("frames/2.png"), "no picture").unwrap();
     let rate = Rate::new(30000, 1001);
     let (input, output) = (at("frames"), at("out.mkv"));
-    let (made, notes) = route(&VideoJob { rate, ..job(&input, &output) });
+    let (made, notes) = route(&VideoJob { rate, ..VideoJob::new(&input, &output) });
     assert_eq!(made.unwrap().frames, 5);
     assert!(notes[0].contains("2.png") && notes[0].contains("repeated"), "{notes:?}");
     assert!(notes.iter().any(|note| note.starts_with("1 pictures of")), "{notes:?}");
@@ -116,7 +116,7 @@ fn a_video_becomes_pictures_and_they_the_same_frames_again() {
     let at = |name: &str| folder.path().join(name);
     y4m(&at("in.y4m"), 3, &["-vf", "scale=35:27", "-pix_fmt", "yuv444p"]);
     let out = at("out/");
-    assert_eq!(identity(&job(&at("in.y4m"), &out)).frames, 3);
+    assert_eq!(identity(&VideoJob::new(&at("in.y4m"), &out)).frames, 3);
     assert_eq!(names(&out), ["00001.png", "00002.png", "00003.png"]);
     let before = common::rgb_frames(&at("in.y4m"), 3);
     for (n, frame) in before.iter().enumerate() {
@@ -125,14 +125,14 @@ fn a_video_becomes_pictures_and_they_the_same_frames_again() {
         let like = common::psnr(frame, &picture);
         assert!(like > 36.0, "frame {n}: {like} dB");
     }
-    assert_eq!(identity(&job(&out.join("%05d.png"), &at("again.y4m"))).frames, 3);
+    assert_eq!(identity(&VideoJob::new(&out.join("%05d.png"), &at("again.y4m"))).frames, 3);
     let (a, b) = (samples(&at("in.y4m"), "yuv444p"), samples(&at("again.y4m"), "yuv444p"));
     let like = common::psnr(&a, &b);
     assert!(like > 40.0, "{like} dB");
     // A number in the name, and nothing of the sound.
     let span = Span { start: None, duration: Some(std::time::Duration::from_millis(80)) };
     let (bunny, numbered) = (common::bunny(), at("out/b%d.jpg"));
-    let (made, notes) = route(&VideoJob { span, ..job(&bunny, &numbered) });
+    let (made, notes) = route(&VideoJob { span, ..VideoJob::new(&bunny, &numbered) });
     assert_eq!(made.unwrap().frames, 2);
     assert!(notes.iter().any(|note| note.contains("left out: pictures have none")), "{notes:?}");
     assert_eq!(opened(&at("out/b2.jpg")).dimensions(), (1280, 720));

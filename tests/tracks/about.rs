@@ -73,7 +73,7 @@ fn chapters_are_kept_in_matroska_and_missed_elsewhere() {
         let out = folder.path().join(name);
         let start = Some(Duration::from_secs_f64(start));
         let duration = Some(Duration::from_secs_f64(length));
-        run(&VideoJob { span: Span { start, duration }, ..job(&input, &out) });
+        run(&VideoJob { span: Span { start, duration }, ..VideoJob::new(&input, &out) });
         chapters(&out)
     };
     let both = [(0.0, 0.5, "Opening".to_owned()), (0.5, 1.5, "The Rest".to_owned())];

@@ -1,6 +1,6 @@
 //! Nothing waits for ever, however slow the network and however rare the subtitles.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nst_stream::frame::Frame;
@@ -41,7 +41,7 @@ fn a_slow_network_an_encoder_that_looks_ahead_and_sparse_subtitles_come_to_an_en
     for name in ["out.mp4", "out.mkv"] {
         let out = folder.path().join(name);
         let since = Instant::now();
-        run_with(&job(&input, &out), &mut Slow);
+        run_with(&VideoJob::new(&input, &out), &mut Slow);
         assert!(since.elapsed() < Duration::from_secs(60), "{name}: {:?}", since.elapsed());
         assert_eq!(frame_times(&out).len(), 120, "{name}");
         for track in ["a:0", "a:1"] {
@@ -66,9 +66,8 @@ fn an_early_end_cuts_every_track_where_the_picture_ends() {
         std::thread::scope(|scope| {
             let stop = &stop;
             let run = scope.spawn(move || {
-                let mut notes = Notes::default();
-                stylize_video(&job(&from, &to), &mut Slow, stop, &Arc::default(), &mut notes)
-                    .unwrap()
+                let job = VideoJob::new(&from, &to);
+                route::route_until(&job, &mut Slow, stop).0.unwrap()
             });
             std::thread::sleep(Duration::from_millis(1500));
             stop.store(true, Ordering::Release);

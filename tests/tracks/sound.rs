@@ -241,7 +241,7 @@ fn a_span_takes_its_packets_along() {
         .collect();
     for name in ["out.mp4", "out.mkv"] {
         let out = folder.path().join(name);
-        run(&VideoJob { span, ..job(&input, &out) });
+        run(&VideoJob { span, ..VideoJob::new(&input, &out) });
         let (mut before, mut after) = (inside.clone(), packets(&out, "a:0"));
         if name == "out.mkv" {
             assert_eq!(before.remove(0).hash, after.remove(0).hash);

@@ -106,7 +106,7 @@ fn a_subtitle_that_is_shown_when_the_span_begins_is_kept() {
         Span { start: Some(Duration::from_secs(1)), duration: Some(Duration::from_millis(2500)) };
     for name in ["out.mp4", "out.mkv"] {
         let out = folder.path().join(name);
-        run(&VideoJob { span, ..job(&input, &out) });
+        run(&VideoJob { span, ..VideoJob::new(&input, &out) });
         let wanted = [(0.0, 0.25 - zero, PLAIN[0]), (2.0 - zero, 2.5, PLAIN[1])];
         assert_cues(&cues(&out, 0), &wanted, name);
     }

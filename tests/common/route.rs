@@ -1,0 +1,43 @@
+//! The frame path as a library, without the program around it.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nst_stream::stats::Summary;
+use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stylizer::Stylizer;
+
+/// Keeps what is said.
+#[derive(Default)]
+pub struct Said(pub Vec<String>);
+
+impl Observer for Said {
+    fn note(&mut self, text: &str) {
+        eprintln!("{text}");
+        self.0.push(text.to_owned());
+    }
+    fn progress(&mut self, _progress: &Progress) {}
+}
+
+impl Said {
+    pub fn has(&self, words: &str) -> bool {
+        self.0.iter().any(|note| note.contains(words))
+    }
+}
+
+/// Runs a job to its end: the summary, or what is wrong, and what was said.
+pub fn route(job: &VideoJob, stylizer: &mut dyn Stylizer) -> (anyhow::Result<Summary>, Said) {
+    route_until(job, stylizer, &AtomicBool::new(false))
+}
+
+/// The same; `stop` ends it early.
+pub fn route_until(
+    job: &VideoJob,
+    stylizer: &mut dyn Stylizer,
+    stop: &AtomicBool,
+) -> (anyhow::Result<Summary>, Said) {
+    let mut said = Said::default();
+    let made = stylize_video(job, stylizer, stop, &Arc::default(), &mut said);
+    (made, said)
+}
