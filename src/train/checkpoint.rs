@@ -8,8 +8,6 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tch::{TchError, Tensor};
 
-use super::network::TrainNetwork;
-use super::optimizer::OptimizerState;
 use super::recipe::Recipe;
 use crate::engine::model_file::write_atomically;
 
@@ -68,18 +66,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Everything that a run needs to go on after `step` steps.
+    /// Everything that a run needs to go on after `step` steps: its [`state`]
+    /// (super::trainer::Trainer::state).
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
-    pub fn of(
-        step: u64,
-        recipe: &Recipe,
-        network: &TrainNetwork,
-        optimizer: &OptimizerState,
-    ) -> Result<Self, TchError> {
+    pub fn of(step: u64, recipe: &Recipe, state: Vec<(String, Tensor)>) -> Result<Self, TchError> {
         let mut values = BTreeMap::new();
-        for (name, tensor) in named(network, optimizer) {
+        for (name, tensor) in state {
             let shape = tensor.size().into_iter().map(|length| length as usize).collect();
             let flat = tensor.f_detach()?.f_contiguous()?.f_reshape([-1])?;
             let numbers = Vec::<f32>::try_from(flat)?;
@@ -89,17 +83,13 @@ impl Checkpoint {
         Ok(Checkpoint { step, recipe: recipe.clone(), values })
     }
 
-    /// Puts the values into a network and an optimizer of the same recipe.
+    /// Puts the values into the state of a trainer of the same recipe.
     ///
     /// # Errors
     /// When a value is missing or of another shape.
-    pub fn restore(
-        &self,
-        network: &TrainNetwork,
-        optimizer: &OptimizerState,
-    ) -> Result<(), TchError> {
+    pub fn restore(&self, state: Vec<(String, Tensor)>) -> Result<(), TchError> {
         let _guard = tch::no_grad_guard();
-        for (name, tensor) in named(network, optimizer) {
+        for (name, tensor) in state {
             let stored = self.values.get(&name);
             let shape: Vec<usize> = tensor.size().into_iter().map(|n| n as usize).collect();
             let Some((_, bytes)) = stored.filter(|(stored, _)| *stored == shape) else {
@@ -221,41 +211,23 @@ impl Checkpoint {
     }
 }
 
-/// Everything a checkpoint holds, by name.
-fn named(network: &TrainNetwork, optimizer: &OptimizerState) -> Vec<(String, Tensor)> {
-    let mut all = Vec::new();
-    for (name, value) in network.names().iter().zip(network.parameters()) {
-        all.push((format!("weight/{name}"), value.shallow_clone()));
-    }
-    for (name, value) in network.statistics() {
-        all.push((format!("statistic/{name}"), value.shallow_clone()));
-    }
-    for (part, values) in optimizer.memory() {
-        for (name, value) in network.names().iter().zip(values) {
-            all.push((format!("optimizer/{part}/{name}"), value.shallow_clone()));
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model_file::Architecture;
-    use crate::train::recipe::{Optimizer, Preset};
-    use tch::{Device, Kind};
+    use crate::train::recipe::Preset;
 
-    fn state(seed: u64) -> (Recipe, TrainNetwork, OptimizerState) {
-        let recipe = Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()]);
-        let small = Architecture { widths: [2, 4, 8], residual_blocks: 1, ..Default::default() };
-        let network = TrainNetwork::random(small, seed, Device::Cpu, Kind::Float).unwrap();
-        let optimizer = OptimizerState::new(Optimizer::Adam, network.parameters()).unwrap();
-        (recipe, network, optimizer)
+    fn recipe() -> Recipe {
+        Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()])
+    }
+
+    fn state(seed: u64) -> Vec<(String, Tensor)> {
+        let value = |n: i64| Tensor::arange(n * 6, tch::kind::FLOAT_CPU) / (seed as f64 + 0.3);
+        let weight = value(4).reshape([2, 3, 2, 2]).set_requires_grad(true);
+        vec![("weight/a".to_owned(), weight), ("optimizer/first/a".to_owned(), value(1))]
     }
 
     fn save(folder: &Path, step: u64, seed: u64) -> PathBuf {
-        let (recipe, network, optimizer) = state(seed);
-        Checkpoint::of(step, &recipe, &network, &optimizer).unwrap().save(folder).unwrap()
+        Checkpoint::of(step, &recipe(), state(seed)).unwrap().save(folder).unwrap()
     }
 
     #[test]
@@ -264,12 +236,15 @@ mod tests {
         save(folder.path(), 500, 1);
         let (checkpoint, faults) = Checkpoint::newest(folder.path()).unwrap();
         assert_eq!((checkpoint.step, faults.len()), (500, 0));
-        let (recipe, network, optimizer) = state(2);
-        assert_eq!(checkpoint.recipe, recipe);
-        checkpoint.restore(&network, &optimizer).unwrap();
-        for (ours, theirs) in network.parameters().iter().zip(state(1).1.parameters()) {
+        assert_eq!(checkpoint.recipe, recipe());
+        let other = state(2);
+        let shared = || other.iter().map(|(name, value)| (name.clone(), value.shallow_clone()));
+        checkpoint.restore(shared().collect()).unwrap();
+        for ((_, ours), (_, theirs)) in other.iter().zip(&state(1)) {
             assert_eq!(ours, theirs);
         }
+        let wrong = shared().map(|(name, value)| (name, value.reshape([-1, 2]))).collect();
+        assert!(checkpoint.restore(wrong).unwrap_err().to_string().contains("another shape"));
     }
 
     #[test]

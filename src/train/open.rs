@@ -9,10 +9,9 @@ use tch::{Kind, Tensor};
 use super::checkpoint::Checkpoint;
 use super::dataset::resized;
 use super::network::TrainNetwork;
-use super::optimizer::OptimizerState;
 use super::preview::to_tensor;
 use super::run::Config;
-use super::trainer::{Trainer, architecture, photos_in_a_pass};
+use super::trainer::{Trainer, architecture, named, photos_in_a_pass};
 use super::vgg::Vgg;
 use crate::engine::memory;
 use crate::engine::model_file::{Description, ModelFile, Normalization};
@@ -102,6 +101,7 @@ fn model_of_run(folder: &Path) -> Result<ModelFile> {
     let recipe = &checkpoint.recipe;
     let (cpu, float) = (tch::Device::Cpu, Kind::Float);
     let network = TrainNetwork::random(architecture(recipe), recipe.seed, cpu, float)?;
-    checkpoint.restore(&network, &OptimizerState::new(recipe.optimizer, network.parameters())?)?;
+    let part = if recipe.averaging > 0.0 { "average" } else { "weight" };
+    checkpoint.restore(named(part, &network))?;
     Ok(network.to_model(Description::new("init", architecture(recipe)))?)
 }

@@ -172,6 +172,11 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// Over this last part of the steps, 0–1, the rate falls to a tenth in a straight line.
     pub decay: f64,
+    /// The model's weights are a running average over the steps, which keeps so much of itself at
+    /// each, 0–1 (Polyak and Juditsky 1992): steps on few photos swing about where the average
+    /// lies. 0 takes the last step's weights.
+    #[serde(default)]
+    pub averaging: f64,
     /// Where all randomness comes from.
     pub seed: u64,
     /// Standard deviation of the noise on the network's input, levels of 255: each photo gets a
@@ -249,7 +254,9 @@ impl Recipe {
                 return Err(format!("--{name} {value}: expected a number from 0"));
             }
         }
-        for (name, value) in [("decay", self.decay), ("tile-share", self.tile_share)] {
+        let shares =
+            [("decay", self.decay), ("tile-share", self.tile_share), ("averaging", self.averaging)];
+        for (name, value) in shares {
             if !(0.0..=1.0).contains(&value) {
                 return Err(format!("--{name} {value}: expected 0 to 1"));
             }
@@ -279,6 +286,10 @@ impl Recipe {
         }
         if self.norm == Normalization::Batch && self.batch < 2 {
             return Err("--norm batch needs a --batch of 2 at least".to_owned());
+        }
+        if self.norm == Normalization::Batch && self.averaging > 0.0 {
+            // Its running statistics are of the last weights, not of their average.
+            return Err("--norm batch goes with --averaging 0 only".to_owned());
         }
         if self.styles.is_empty() || self.content_layers.is_empty() || self.style_layers.is_empty()
         {

@@ -198,7 +198,7 @@ fn follow(smooth: &mut Option<LossTerms>, terms: &LossTerms) -> LossTerms {
 
 fn save(trainer: &Trainer, recipe: &Recipe, done: u64, folder: &mut RunFolder) -> Result<()> {
     folder.flush()?;
-    let checkpoint = Checkpoint::of(done, recipe, trainer.network(), trainer.optimizer())?;
+    let checkpoint = Checkpoint::of(done, recipe, trainer.state())?;
     checkpoint.save(&folder.checkpoints())?;
     // Without losses yet, there is nothing to draw.
     let _ = folder.draw();
@@ -236,7 +236,7 @@ fn restore(config: &Config, trainer: &Trainer, watcher: &mut dyn Watcher) -> Res
             config.folder.display()
         );
     }
-    checkpoint.restore(trainer.network(), trainer.optimizer())?;
+    checkpoint.restore(trainer.state())?;
     Ok(checkpoint.step)
 }
 

@@ -16,6 +16,8 @@ use crate::engine::network::luma;
 pub struct Trainer {
     recipe: Recipe,
     network: TrainNetwork,
+    /// Its running average, if the recipe asks for one.
+    average: Option<TrainNetwork>,
     optimizer: OptimizerState,
     losses: Losses,
     /// One for all styles, or one for each style of a network with several.
@@ -53,17 +55,33 @@ impl Trainer {
             false => losses.style_target(&pictures).map(|target| vec![target]),
         };
         let optimizer = OptimizerState::new(recipe.optimizer, network.parameters())?;
-        Ok(Trainer { recipe: recipe.clone(), network, optimizer, losses, styles: styles?, device })
+        let average = (recipe.averaging > 0.0).then(|| network.copied()).transpose()?;
+        Ok(Trainer {
+            recipe: recipe.clone(),
+            network,
+            average,
+            optimizer,
+            losses,
+            styles: styles?,
+            device,
+        })
     }
 
-    /// What is trained.
+    /// What the model is made of: what is trained, or its running average.
     pub fn network(&self) -> &TrainNetwork {
-        &self.network
+        self.average.as_ref().unwrap_or(&self.network)
     }
 
-    /// What is remembered of gradients.
-    pub fn optimizer(&self) -> &OptimizerState {
-        &self.optimizer
+    /// All that a run needs to go on, by name; shares its memory with the trainer.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let mut all = named("weight", &self.network);
+        for (part, memory) in self.optimizer.memory() {
+            for (name, value) in self.network.names().iter().zip(memory) {
+                all.push((format!("optimizer/{part}/{name}"), value.shallow_clone()));
+            }
+        }
+        all.extend(self.average.iter().flat_map(|average| named("average", average)));
+        all
     }
 
     /// One step on a batch of pieces; `step` counts from 0. Returns the batch's loss terms, from
@@ -84,8 +102,21 @@ impl Trainer {
         if terms.is_finite() {
             let rate = self.recipe.rate(step);
             self.optimizer.step(self.network.parameters(), step, rate)?;
+            self.follow(step)?;
         }
         Ok(terms)
+    }
+
+    /// Moves the average towards the weights.
+    fn follow(&mut self, step: u64) -> Result<(), TchError> {
+        let Some(average) = &self.average else { return Ok(()) };
+        let _guard = tch::no_grad_guard();
+        // The first weights of all are worth nothing: at first the plain mean of those so far.
+        let kept = self.recipe.averaging.min(step as f64 / (step + 1) as f64);
+        for (average, weight) in average.parameters().iter().zip(self.network.parameters()) {
+            let _ = average.shallow_clone().f_lerp_(weight, 1.0 - kept)?;
+        }
+        Ok(())
     }
 
     /// Adds the gradients of some of a batch's pieces, times their share of it.
@@ -122,6 +153,16 @@ impl Trainer {
     }
 }
 
+/// Weights and running statistics of a network, by name; shares their memory.
+pub(super) fn named(of: &str, network: &TrainNetwork) -> Vec<(String, Tensor)> {
+    let weights = network.names().iter().zip(network.parameters());
+    let weights = weights.map(|(name, value)| (format!("{of}/{name}"), value.shallow_clone()));
+    let statistics = network.statistics();
+    let statistics =
+        statistics.map(|(name, value)| (format!("statistic/{name}"), value.shallow_clone()));
+    weights.chain(statistics).collect()
+}
+
 /// Photos in one pass of a step, on a GPU or on the CPU.
 ///
 /// Instance norm and Gram matrices are of each picture alone, so on the CPU a batch is painted one
@@ -154,12 +195,17 @@ mod tests {
     use crate::train::recipe::Preset;
 
     fn trainer(kind: Kind) -> (Trainer, Vec<Piece>) {
+        trainer_of(kind, 0.0)
+    }
+
+    fn trainer_of(kind: Kind, averaging: f64) -> (Trainer, Vec<Piece>) {
         let styles = vec!["a.jpg".parse().unwrap()];
         let recipe = Recipe {
             width: 8,
             residual_blocks: 1,
             image_size: 48,
             batch: 2,
+            averaging,
             ..Recipe::preset(Preset::Default, styles)
         };
         let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
@@ -189,6 +235,21 @@ mod tests {
         assert!((one_by_one.total() / whole.total() - 1.0).abs() < 1e-5);
         let error = (&ours - &theirs).abs().max().double_value(&[]);
         assert!(error < 1e-3 * theirs.abs().max().double_value(&[]), "{error}");
+    }
+
+    #[test]
+    fn the_model_is_the_running_average_of_the_weights() {
+        let (mut trainer, pieces) = self::trainer_of(Kind::Float, 0.6);
+        let weight = |network: &TrainNetwork| network.parameters()[0].detach().copy();
+        let mut expected = weight(&trainer.network);
+        for step in 0..4 {
+            trainer.step(step, &pieces).unwrap();
+            // The mean of the first ones, until it would keep more than 0.6 of itself.
+            let kept = [0.0, 0.5, 0.6, 0.6][step as usize];
+            expected = expected * kept + weight(&trainer.network) * (1.0 - kept);
+        }
+        assert!(weight(trainer.network()).allclose(&expected, 1e-5, 1e-7, false));
+        assert!(!weight(&trainer.network).allclose(&expected, 1e-5, 1e-7, false));
     }
 
     #[test]

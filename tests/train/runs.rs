@@ -126,7 +126,8 @@ fn a_run_that_was_stopped_and_resumed_equals_one_that_never_was() {
     ] {
         // Plain gradient descent would run away on losses of this size.
         let learning_rate = if optimizer == Optimizer::Sgd { 1e-12 } else { 1e-3 };
-        let recipe = Recipe { steps: 9, norm, optimizer, learning_rate, ..recipe() };
+        let averaging = if optimizer == Optimizer::Adam { 0.9 } else { 0.0 };
+        let recipe = Recipe { steps: 9, norm, optimizer, learning_rate, averaging, ..recipe() };
         let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         run(&config(whole.path(), recipe.clone()), u64::MAX);
         let mut config = config(stopped.path(), recipe);

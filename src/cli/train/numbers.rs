@@ -64,6 +64,10 @@ pub struct Numbers {
     /// Last part of the steps, 0–1, over which the learning rate falls to a tenth.
     #[arg(long, value_name = "X")]
     decay: Option<f64>,
+    /// How much of its weights' running average a model keeps at each step, 0–1; 0: the last
+    /// step's weights.
+    #[arg(long, value_name = "X")]
+    averaging: Option<f64>,
     /// Seed of all that is random.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -134,6 +138,7 @@ impl Numbers {
         set(&mut recipe.optimizer, self.optimizer);
         set(&mut recipe.learning_rate, self.learning_rate);
         set(&mut recipe.decay, self.decay);
+        set(&mut recipe.averaging, self.averaging);
         set(&mut recipe.seed, self.seed);
         set(&mut recipe.noise, self.noise);
         set(&mut recipe.exposure, self.exposure);

@@ -38,6 +38,7 @@ impl Recipe {
             optimizer: Optimizer::Adam,
             learning_rate: 1e-3,
             decay: 0.3,
+            averaging: 0.0,
             seed: 1,
             noise: 6.0,
             exposure: 0.0,
