@@ -223,7 +223,16 @@ pub fn resolve(choice: DeviceChoice) -> Result<(Device, Option<String>), DeviceE
 
 /// Whether the CPU multiplies bfloat16 numbers in hardware.
 pub fn cpu_has_bf16() -> bool {
-    cpu_field("flags").is_some_and(|f| f.split(' ').any(|f| f == "avx512_bf16" || f == "amx_bf16"))
+    cpu_has(&["avx512_bf16", "amx_bf16"])
+}
+
+/// Whether the CPU multiplies matrices of bfloat16 (AMX).
+pub fn cpu_has_matrices() -> bool {
+    cpu_has(&["amx_bf16"])
+}
+
+fn cpu_has(flags: &[&str]) -> bool {
+    cpu_field("flags").is_some_and(|found| found.split(' ').any(|flag| flags.contains(&flag)))
 }
 
 /// A field of the first processor in /proc/cpuinfo.

@@ -2,6 +2,7 @@
 //!
 //! * [`model_file`], [`shipped`]: what a model is, without libtorch.
 //! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
+//! * `kernels`: the network on x86-64 processors.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors.
@@ -16,6 +17,8 @@ pub mod blend;
 pub mod color;
 pub mod device;
 mod guard;
+#[cfg(target_arch = "x86_64")]
+pub mod kernels;
 mod layers;
 pub(crate) mod memory;
 pub mod model;

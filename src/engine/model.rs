@@ -51,7 +51,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub enum Model {
     /// Johnson's network.
-    Johnson(Network),
+    Johnson(Box<Network>),
     /// Somebody's program.
     Script(Script),
 }
@@ -88,7 +88,7 @@ impl Model {
     ) -> Result<Self, OpenError> {
         file.check(&file.description.name)?;
         match Network::new(file, device, precision) {
-            Ok(network) => Ok(Self::Johnson(network)),
+            Ok(network) => Ok(Self::Johnson(Box::new(network))),
             Err(error) => Err(OpenError::Build { device, reason: words(&error) }),
         }
     }
@@ -196,7 +196,7 @@ impl Script {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
         self.passes.fetch_add(1, Ordering::Relaxed);
-        any_size(x, MULTIPLE, |x| {
+        let run = |x: &Tensor| {
             let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
             let y = self.module.forward_ts(&[&x])?;
             if y.size() != x.size() {
@@ -206,7 +206,8 @@ impl Script {
                 return Err(TchError::Shape(what));
             }
             y.f_to_kind(Kind::Float)?.f_to_device(self.device.torch())
-        })
-        .map_err(|e| failed(&e, x))
+        };
+        // Grad mode belongs to the thread; whoever calls may not have switched it off.
+        tch::no_grad(|| any_size(x, MULTIPLE, run)).map_err(|e| failed(&e, x))
     }
 }

@@ -7,8 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{Kind, TchError, Tensor};
 
-use super::device::Device;
+use super::device::{Device, cpu_has_bf16, cpu_has_matrices};
 use super::failed;
+#[cfg(target_arch = "x86_64")]
+use super::kernels::{
+    Level,
+    painter::{PaintError, Painter},
+    tensor::{numbers, numbers_mut},
+};
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
 use super::model_file::{
     Architecture, Description, ModelFile, Normalization, OutputLayer, RawTensor, Upsampling,
@@ -37,11 +43,28 @@ pub struct Network {
     architecture: Architecture,
     device: Device,
     precision: Precision,
+    way: Way,
+    passes: AtomicU64,
+}
+
+/// How layers are computed.
+#[derive(Debug)]
+enum Way {
+    /// In kernels of our own.
+    #[cfg(target_arch = "x86_64")]
+    Kernels(Box<Painter>),
+    /// In libtorch's.
+    Torch(Layers),
+}
+
+/// The layers in libtorch.
+#[derive(Debug)]
+struct Layers {
     encoder: Vec<Normed>,
     residual: Vec<[Normed; 2]>,
     decoder: Vec<Normed>,
     last: Conv,
-    passes: AtomicU64,
+    kind: Kind,
 }
 
 impl Network {
@@ -50,44 +73,30 @@ impl Network {
     /// # Errors
     /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
     pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
-        let architecture = model.description.architecture.clone();
-        let weights = Weights { model, device, precision };
-        let enlarging = match architecture.upsample {
-            Upsampling::Nearest => Conv::doubling,
-            Upsampling::Transposed => Conv::transposed,
-        };
-        let encoder = vec![
-            weights.normed("conv1", "in1", |c| c)?,
-            weights.normed("conv2", "in2", Conv::halving)?,
-            weights.normed("conv3", "in3", Conv::halving)?,
-        ];
-        let block = |i: usize| {
-            let half = |j: usize| {
-                weights.normed(&format!("res{i}.conv{j}"), &format!("res{i}.in{j}"), |c| c)
-            };
-            Ok([half(1)?, half(2)?])
-        };
-        let residual = (1..=architecture.residual_blocks).map(block);
-        let residual = residual.collect::<Result<Vec<_>, TchError>>()?;
-        let decoder = vec![
-            weights.normed("deconv1", "in4", enlarging)?,
-            weights.normed("deconv2", "in5", enlarging)?,
-        ];
-        let last = weights.last()?;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(painter) = painter(model, device, precision) {
+            return Ok(Self::on(model, device, precision, Way::Kernels(Box::new(painter))));
+        }
+        Self::in_torch(model, device, precision)
+    }
+
+    /// The same, computed by libtorch even where there are kernels of our own: to compare with.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new)'s.
+    pub fn in_torch(
+        model: &ModelFile,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self, TchError> {
+        let layers = Layers::new(model, device, precision)?;
+        Ok(Self::on(model, device, precision, Way::Torch(layers)))
+    }
+
+    fn on(model: &ModelFile, device: Device, precision: Precision, way: Way) -> Self {
+        let Description { name, styles, architecture, .. } = model.description.clone();
         let passes = AtomicU64::new(0);
-        let Description { name, styles, .. } = model.description.clone();
-        Ok(Network {
-            name,
-            styles,
-            architecture,
-            device,
-            precision,
-            encoder,
-            residual,
-            decoder,
-            last,
-            passes,
-        })
+        Network { name, styles, architecture, device, precision, way, passes }
     }
 
     /// Paints pictures: one pass for the whole batch.
@@ -101,7 +110,8 @@ impl Network {
     /// [`StylizeError::OutOfMemory`], or [`StylizeError::Failed`] with libtorch's words.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
         self.passes.fetch_add(1, Ordering::Relaxed);
-        any_size(x, MULTIPLE, |x| self.layers(x)).map_err(|e| failed(&e, x))
+        // Grad mode belongs to the thread; whoever calls may not have switched it off.
+        tch::no_grad(|| self.paint(x))
     }
 
     /// Paints a mixture of the network's styles from the next pass on: a share for each, in their
@@ -115,36 +125,40 @@ impl Network {
             let found = shares.len();
             return Err(TchError::Shape(format!("{found} shares for {styles} styles")));
         }
-        let shares = Tensor::f_from_slice(shares)?;
-        let residual = self.residual.iter_mut().flatten();
-        let all = self.encoder.iter_mut().chain(residual).chain(&mut self.decoder);
-        all.filter_map(|(_, norm)| norm.as_mut()).try_for_each(|norm| norm.blend(&shares))
+        match &mut self.way {
+            #[cfg(target_arch = "x86_64")]
+            Way::Kernels(painter) => painter.blend(shares),
+            Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
+        }
+        Ok(())
     }
 
-    /// Shapes below are of one picture; C1, C2, C3 are the widths.
-    fn layers(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+        let failed = |e: TchError| failed(&e, x);
         let grey = self.architecture.luminance;
-        let x = if grey { luma(x)? } else { x.shallow_clone() };
-        let mut x = channels_last(&x.f_to_kind(self.precision.kind())?)?; // 3 × H × W
-        for layer in &self.encoder {
-            x = normed(layer, &x)?.f_relu_()?; // C1 × H × W, C2 × H/2 × W/2, C3 × H/4 × W/4
-        }
-        for [first, second] in &self.residual {
-            let inner = normed(first, &x)?.f_relu_()?;
-            x = normed(second, &inner)?.f_add_(&x)?; // C3 × H/4 × W/4
-        }
-        for layer in &self.decoder {
-            x = normed(layer, &x)?.f_relu_()?; // C2 × H/2 × W/2, C1 × H × W
-        }
-        let mut y = self.last.forward(&x)?.f_to_kind(Kind::Float)?; // 3 × H × W
-        let y = match (self.architecture.output, self.precision) {
-            (OutputLayer::Tanh, _) => {
-                y.f_tanh_()?.f_mul_scalar_(TANH_SCALE)?.f_add_scalar_(MIDDLE)?
+        let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
+        let y = match &self.way {
+            #[cfg(target_arch = "x86_64")]
+            Way::Kernels(painter) => in_kernels(painter, &seen)?,
+            Way::Torch(layers) => {
+                any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
-            (OutputLayer::Direct, Precision::Fp32) => y,
-            (OutputLayer::Direct, Precision::Bf16 | Precision::Fp16) => y.f_add_scalar_(MIDDLE)?,
         };
-        if grey { luma(&y) } else { Ok(y) }
+        self.finish(y).and_then(|y| if grey { luma(&y) } else { Ok(y) }).map_err(failed)
+    }
+
+    /// What the last convolution made, as RGB 0–255.
+    fn finish(&self, mut y: Tensor) -> Result<Tensor, TchError> {
+        match self.architecture.output {
+            OutputLayer::Tanh => y.f_tanh_()?.f_mul_scalar_(TANH_SCALE)?.f_add_scalar_(MIDDLE),
+            OutputLayer::Direct if self.shifted() => y.f_add_scalar_(MIDDLE),
+            OutputLayer::Direct => Ok(y),
+        }
+    }
+
+    /// Whether the last bias lacks [`MIDDLE`].
+    fn shifted(&self) -> bool {
+        matches!(self.way, Way::Torch(_)) && self.precision != Precision::Fp32
     }
 
     /// The model's name.
@@ -178,6 +192,102 @@ impl Network {
     }
 }
 
+/// Kernels for a model, where there are some.
+///
+/// On a CPU whose only use for bf16 are dot products, they are faster in single precision than
+/// libtorch in bf16; matrix units (AMX) are not to be beaten.
+#[cfg(target_arch = "x86_64")]
+fn painter(model: &ModelFile, device: Device, precision: Precision) -> Option<Painter> {
+    if device.is_cuda() || precision == Precision::Fp16 {
+        return None;
+    }
+    if precision == Precision::Bf16 && (cpu_has_matrices() || !cpu_has_bf16()) {
+        return None;
+    }
+    Level::available().into_iter().find_map(|level| Painter::new(model, level))
+}
+
+/// Paints batch × 3 × height × width.
+#[cfg(target_arch = "x86_64")]
+fn in_kernels(painter: &Painter, x: &Tensor) -> Result<Tensor, StylizeError> {
+    let failed = |e: TchError| failed(&e, x);
+    let prepare = || {
+        let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
+        Ok((x.f_empty_like()?, x.size4()?, x))
+    };
+    let (mut y, (batch, channels, height, width), x) = prepare().map_err(failed)?;
+    if channels != 3 || height == 0 || width == 0 {
+        let what = format!("{channels} × {height} × {width}: expected R, G and B of some pixels");
+        return Err(StylizeError::Failed(what));
+    }
+    // Lossless: lengths of a tensor are not negative.
+    let (size, threads) = ((height as usize, width as usize), tch::get_num_threads() as usize);
+    let pictures = numbers(&x).map_err(failed)?.chunks_exact(3 * size.0 * size.1);
+    let painted = numbers_mut(&mut y).map_err(failed)?.chunks_exact_mut(3 * size.0 * size.1);
+    for (picture, painted) in pictures.zip(painted) {
+        painter.paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
+            PaintError::Memory => {
+                StylizeError::OutOfMemory { width: size.1, height: size.0, batch: batch as usize }
+            }
+            PaintError::Threads(_) => StylizeError::Failed(error.to_string()),
+        })?;
+    }
+    Ok(y)
+}
+
+impl Layers {
+    fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
+        let architecture = &model.description.architecture;
+        let weights = Weights { model, device, precision };
+        let enlarging = match architecture.upsample {
+            Upsampling::Nearest => Conv::doubling,
+            Upsampling::Transposed => Conv::transposed,
+        };
+        let encoder = vec![
+            weights.normed("conv1", "in1", |c| c)?,
+            weights.normed("conv2", "in2", Conv::halving)?,
+            weights.normed("conv3", "in3", Conv::halving)?,
+        ];
+        let block = |i: usize| {
+            let half = |j: usize| {
+                weights.normed(&format!("res{i}.conv{j}"), &format!("res{i}.in{j}"), |c| c)
+            };
+            Ok([half(1)?, half(2)?])
+        };
+        let residual = (1..=architecture.residual_blocks).map(block);
+        let residual = residual.collect::<Result<Vec<_>, TchError>>()?;
+        let decoder = vec![
+            weights.normed("deconv1", "in4", enlarging)?,
+            weights.normed("deconv2", "in5", enlarging)?,
+        ];
+        let (last, kind) = (weights.last()?, precision.kind());
+        Ok(Layers { encoder, residual, decoder, last, kind })
+    }
+
+    fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
+        let residual = self.residual.iter_mut().flatten();
+        let all = self.encoder.iter_mut().chain(residual).chain(&mut self.decoder);
+        all.filter_map(|(_, norm)| norm.as_mut()).try_for_each(|norm| norm.blend(shares))
+    }
+
+    /// What the last convolution makes of pictures. Shapes below are of one; C1, C2, C3 are the
+    /// widths.
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let mut x = channels_last(&x.f_to_kind(self.kind)?)?; // 3 × H × W
+        for layer in &self.encoder {
+            x = normed(layer, &x)?.f_relu_()?; // C1 × H × W, C2 × H/2 × W/2, C3 × H/4 × W/4
+        }
+        for [first, second] in &self.residual {
+            let inner = normed(first, &x)?.f_relu_()?;
+            x = normed(second, &inner)?.f_add_(&x)?; // C3 × H/4 × W/4
+        }
+        for layer in &self.decoder {
+            x = normed(layer, &x)?.f_relu_()?; // C2 × H/2 × W/2, C1 × H × W
+        }
+        self.last.forward(&x)?.f_to_kind(Kind::Float) // 3 × H × W
+    }
+}
+
 /// Runs `paint` on pictures padded right and bottom, by reflection, to multiples of `multiple`, and
 /// crops what it returns.
 pub(super) fn any_size(
@@ -191,8 +301,7 @@ pub(super) fn any_size(
     }
     let missing = |length: i64| (multiple - length % multiple) % multiple;
     let padded = pad_reflect(x, [0, missing(width), 0, missing(height)])?;
-    // Grad mode belongs to the thread; whoever calls may not have switched it off.
-    let painted = tch::no_grad(|| paint(&padded))?;
+    let painted = paint(&padded)?;
     painted.f_narrow(2, 0, height)?.f_narrow(3, 0, width)
 }
 

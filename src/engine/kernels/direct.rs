@@ -1,0 +1,252 @@
+//! Convolutions as they are written: those with strides, and the first one with its three inputs.
+
+use rayon::prelude::*;
+
+use super::gemm::{accumulate, pack};
+use super::norm::{Statistics, Sums};
+use super::simd::Simd;
+use super::source::{Border, Source, places};
+use super::{Level, Shared, at_level};
+
+/// Rows of outputs of a task: rows of inputs that two tasks share are prepared by both.
+const LINES: usize = 4;
+
+/// A convolution of any size and stride.
+#[derive(Debug)]
+pub(super) struct Direct {
+    inputs: usize,
+    outputs: usize,
+    size: usize,
+    stride: usize,
+    border: Border,
+    level: Level,
+    /// Panels of outputs, in each the kernel's rows, its columns, the inputs.
+    weights: Vec<f32>,
+}
+
+/// What a convolution reads.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a> {
+    /// The layer before.
+    Layer(Source<'a>),
+    /// A picture: planes of `height` × `width` each.
+    Planes(Planes<'a>),
+}
+
+/// A picture, plane by plane, that counts as if it were larger: mirrored right and bottom.
+#[derive(Clone, Copy)]
+pub(super) struct Planes<'a> {
+    pub numbers: &'a [f32],
+    pub height: usize,
+    pub width: usize,
+    /// As which it counts.
+    pub padded: (usize, usize),
+}
+
+impl Planes<'_> {
+    fn channels(&self) -> usize {
+        self.numbers.len() / (self.height * self.width)
+    }
+}
+
+impl Input<'_> {
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Input::Layer(source) => (source.height, source.width),
+            Input::Planes(planes) => planes.padded,
+        }
+    }
+
+    fn channels(&self) -> usize {
+        match self {
+            Input::Layer(source) => source.channels,
+            Input::Planes(planes) => planes.channels(),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        match self {
+            Input::Layer(source) => source.is_whole(),
+            Input::Planes(planes) => planes.numbers.len() % (planes.height * planes.width) == 0,
+        }
+    }
+}
+
+impl Direct {
+    /// `weight`: outputs × inputs × size × size.
+    pub(super) fn new(
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        stride: usize,
+        border: Border,
+        level: Level,
+    ) -> Self {
+        let size = (weight.len() / (outputs * inputs)).isqrt();
+        let weights = pack(outputs, size * size * inputs, level.panel(), |output, n| {
+            let (tap, input) = (n / inputs, n % inputs);
+            weight[(output * inputs + input) * size * size + tap]
+        });
+        Direct { inputs, outputs, size, stride, border, level, weights }
+    }
+
+    /// Numbers that a thread needs beside, for a source of this width.
+    pub(super) fn scratch(&self, width: usize) -> usize {
+        let lines = self.stride * (LINES - 1) + self.size;
+        lines * (width + self.size) * self.inputs
+    }
+
+    /// Convolves into `out`: height and width are the source's over the stride, rounded up.
+    pub(super) fn run(
+        &self,
+        input: &Input<'_>,
+        out: &mut [f32],
+        statistics: &mut Statistics,
+        scratch: &[Shared],
+    ) {
+        let (height, width) = input.size();
+        let lines = height.div_ceil(self.stride);
+        let parts = lines.div_ceil(LINES);
+        assert!(out.len() >= lines * width.div_ceil(self.stride) * self.outputs);
+        assert!(input.channels() == self.inputs && input.is_whole());
+        statistics.reset(parts, self.outputs);
+        let before = self.size / 2;
+        let mut rows = places(self.border, before, height + self.size, height);
+        let mut columns = places(self.border, before, width + self.size - 1, width);
+        if let Input::Planes(planes) = input {
+            let inner = places(Border::Reflect, 0, height, planes.height);
+            rows.iter_mut().for_each(|row| *row = row.and_then(|row| inner[row]));
+            let inner = places(Border::Reflect, 0, width, planes.width);
+            columns.iter_mut().for_each(|column| *column = column.and_then(|c| inner[c]));
+        }
+        let (out, statistics) = (Shared::of(out), statistics.parts());
+        (0..parts).into_par_iter().for_each(|n| {
+            let task = Task {
+                conv: self,
+                input,
+                rows: &rows[LINES * self.stride * n..],
+                columns: &columns,
+                y: LINES * n,
+                lines: LINES.min(lines - LINES * n),
+                width: width.div_ceil(self.stride),
+                scratch: scratch[rayon::current_thread_index().unwrap_or(0)],
+                out,
+                sums: statistics.part(n),
+            };
+            // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large
+            // as they must be; tasks write to lines of their own.
+            unsafe { at_level!(self.level, convolve, &task, Task<'_>) }
+        });
+    }
+}
+
+/// Some lines.
+struct Task<'a> {
+    conv: &'a Direct,
+    input: &'a Input<'a>,
+    /// Which of the source's rows and columns the inputs are.
+    rows: &'a [Option<usize>],
+    columns: &'a [Option<usize>],
+    /// The first line of outputs.
+    y: usize,
+    lines: usize,
+    /// Of the outputs.
+    width: usize,
+    scratch: Shared,
+    out: Shared,
+    sums: Shared,
+}
+
+#[inline(always)]
+unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+    let Direct { inputs, outputs, size, stride, .. } = *task.conv;
+    let length = task.columns.len() * inputs;
+    let ready = task.scratch.at(0);
+    for n in 0..stride * (task.lines - 1) + size {
+        let to = ready.add(n * length);
+        match task.input {
+            Input::Layer(source) => source.line::<S>(task.rows[n], task.columns, to),
+            Input::Planes(planes) => interleave(planes, task.rows[n], task.columns, to),
+        }
+    }
+    for line in 0..task.lines {
+        let from = ready.add(line * stride * length);
+        let to = task.out.at((task.y + line) * task.width * outputs);
+        for o in (0..outputs).step_by(2 * S::LANES) {
+            let mut x = 0;
+            while x < task.width {
+                // The last pixels of a line are made with some of those before them again.
+                if task.width >= ROWS {
+                    x = x.min(task.width - ROWS);
+                    pixels::<S, ROWS>(task, from, length, x, o, to);
+                    x += ROWS;
+                } else {
+                    pixels::<S, 1>(task, from, length, x, o, to);
+                    x += 1;
+                }
+            }
+        }
+    }
+    let part = task.sums.at(0);
+    let pixels = task.lines * task.width;
+    *part = pixels as f32;
+    for o in (0..outputs).step_by(S::LANES) {
+        let first = task.out.at(task.y * task.width * outputs + o);
+        let mut sums = Sums::around(S::load(first));
+        for n in 0..pixels {
+            sums.add(S::load(first.add(n * outputs)));
+        }
+        sums.store(part, o, outputs);
+    }
+}
+
+/// A panel of outputs of R pixels side by side.
+#[inline(always)]
+unsafe fn pixels<S: Simd, const R: usize>(
+    task: &Task<'_>,
+    from: *const f32,
+    length: usize,
+    x: usize,
+    o: usize,
+    to: *mut f32,
+) {
+    let Direct { inputs, outputs, size, stride, ref weights, .. } = *task.conv;
+    let weights = weights.as_ptr().add(o * size * size * inputs);
+    let mut acc = [[S::zero(); 2]; R];
+    for row in 0..size {
+        acc = accumulate::<S, R>(
+            acc,
+            from.add(row * length + x * stride * inputs),
+            stride * inputs,
+            weights.add(row * size * inputs * 2 * S::LANES),
+            size * inputs,
+        );
+    }
+    for (r, [a, b]) in acc.into_iter().enumerate() {
+        let to = to.add((x + r) * outputs + o);
+        a.store(to);
+        b.store(to.add(S::LANES));
+    }
+}
+
+/// A line of a picture's pixels side by side.
+#[inline(always)]
+unsafe fn interleave(
+    planes: &Planes<'_>,
+    row: Option<usize>,
+    columns: &[Option<usize>],
+    to: *mut f32,
+) {
+    let channels = planes.channels();
+    for (n, column) in columns.iter().enumerate() {
+        for c in 0..channels {
+            let value = match (row, column) {
+                (Some(row), Some(column)) => {
+                    planes.numbers[(c * planes.height + row) * planes.width + column]
+                }
+                _ => 0.0,
+            };
+            *to.add(n * channels + c) = value;
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The network on x86-64 processors, in kernels of our own.
+//!
+//! * [`painter`]: the network, layer by layer.
+//! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
+//!   first layer; `last`: the last one. `gemm` is what the first two come down to.
+//! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.
+//! * `simd`: the processor's vectors; [`tensor`]: libtorch's tensors as numbers.
+//!
+//! Values lie in memory pixel by pixel, the channels of a pixel side by side, in single precision.
+//! No layer is written twice: padding, norm, ReLU and the residual blocks' sums are all made while
+//! the next convolution reads.
+
+// Kernels are loops over pointers: what makes them safe is said where they are called, from sizes
+// that are checked there.
+#![allow(unsafe_code, unsafe_op_in_unsafe_fn)]
+// Rows, columns and points are numbers that several arrays share.
+#![allow(clippy::needless_range_loop)]
+
+mod direct;
+mod gemm;
+mod last;
+mod norm;
+pub mod painter;
+mod simd;
+mod source;
+pub mod tensor;
+#[cfg(test)]
+mod tests;
+mod winograd;
+
+/// Which instructions kernels use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F.
+    Avx512,
+    /// As wide as AVX-512, made of AVX2.
+    #[cfg(test)]
+    Twice,
+}
+
+impl Level {
+    /// All that this processor has, the fastest first.
+    pub fn available() -> Vec<Self> {
+        let avx512 = std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512);
+        let avx2 = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma");
+        avx512.into_iter().chain(avx2.then_some(Self::Avx2)).collect()
+    }
+
+    /// Outputs that a kernel computes at once, two vectors: a layer must have a multiple of it.
+    const fn panel(self) -> usize {
+        match self {
+            Self::Avx2 => 16,
+            Self::Avx512 => 32,
+            #[cfg(test)]
+            Self::Twice => 32,
+        }
+    }
+}
+
+/// Calls a kernel, `unsafe fn kernel<S: Simd, const ROWS: usize>(task: &Task)`, compiled for a
+/// level. ROWS is how many rows of two vectors fit the registers beside what they are made of.
+macro_rules! at_level {
+    ($level:expr, $kernel:ident, $task:expr, $type:ty) => {{
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2(task: &$type) {
+            $kernel::<$crate::engine::kernels::simd::V8, 6>(task);
+        }
+        #[target_feature(enable = "avx512f")]
+        unsafe fn avx512(task: &$type) {
+            $kernel::<$crate::engine::kernels::simd::V16, 12>(task);
+        }
+        #[cfg(test)]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn twice(task: &$type) {
+            $kernel::<$crate::engine::kernels::simd::Twice, 12>(task);
+        }
+        match $level {
+            $crate::engine::kernels::Level::Avx2 => avx2($task),
+            $crate::engine::kernels::Level::Avx512 => avx512($task),
+            #[cfg(test)]
+            $crate::engine::kernels::Level::Twice => twice($task),
+        }
+    }};
+}
+use at_level;
+
+/// A place in memory that several threads write to, each to its own part.
+#[derive(Clone, Copy, Debug)]
+struct Shared(*mut f32);
+
+// SAFETY: who makes one sees to it that no two tasks touch the same numbers.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn of(numbers: &mut [f32]) -> Self {
+        Shared(numbers.as_mut_ptr())
+    }
+
+    /// The place `offset` numbers further.
+    ///
+    /// # Safety
+    /// It lies within the numbers this was made of.
+    #[inline(always)]
+    unsafe fn at(self, offset: usize) -> *mut f32 {
+        self.0.add(offset)
+    }
+}

@@ -1,0 +1,114 @@
+//! What a layer reads: the layer before it as its convolution left it, normalized while it is read,
+//! with something beyond its borders.
+
+use super::Shared;
+use super::simd::Simd;
+
+/// What lies beyond the borders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    /// The picture mirrored at the middle of its border pixels.
+    Reflect,
+    /// Its border pixels, again and again.
+    Replicate,
+    /// Nothing.
+    Zero,
+}
+
+/// For each place from `-before` on, `count` of them, the place within `length` that is seen there.
+pub(super) fn places(
+    border: Border,
+    before: usize,
+    count: usize,
+    length: usize,
+) -> Vec<Option<usize>> {
+    let (length, swing) = (length as i64, (2 * (length as i64 - 1)).max(1));
+    let place = |n: usize| {
+        let n = n as i64 - before as i64;
+        let inside = match border {
+            Border::Reflect => {
+                let n = n.rem_euclid(swing);
+                n.min(swing - n).min(length - 1)
+            }
+            Border::Replicate => n.clamp(0, length - 1),
+            Border::Zero if (0..length).contains(&n) => n,
+            Border::Zero => return None,
+        };
+        Some(inside as usize)
+    };
+    (0..count).map(place).collect()
+}
+
+/// The layer before: height × width × channels of it as its convolution left it.
+///
+/// A value is `max(x · scale + shift, 0)`, or `x · scale + shift + skip` where there is a skip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub numbers: &'a [f32],
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    /// One for each channel.
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
+    /// Of the same size.
+    pub skip: Option<&'a [f32]>,
+    /// Where values are kept for a later skip; each is written once.
+    pub keep: Option<Shared>,
+}
+
+impl Source<'_> {
+    /// Whether there are as many numbers as it says.
+    pub(super) fn is_whole(&self) -> bool {
+        let size = self.height * self.width * self.channels;
+        let affine = self.scale.len().min(self.shift.len());
+        self.numbers.len() >= size
+            && affine >= self.channels
+            && self.skip.is_none_or(|skip| skip.len() >= size)
+    }
+
+    /// One vector of values: `at` counts numbers, from the source's first.
+    ///
+    /// # Safety
+    /// There is a vector of numbers at that place.
+    #[inline(always)]
+    pub(super) unsafe fn value<S: Simd, const SKIP: bool>(
+        &self,
+        at: usize,
+        scale: S,
+        shift: S,
+    ) -> S {
+        let x = S::load(self.numbers.as_ptr().add(at)).mul_add(scale, shift);
+        match (SKIP, self.skip) {
+            (true, Some(skip)) => x.add(S::load(skip.as_ptr().add(at))),
+            _ => x.max(S::zero()),
+        }
+    }
+
+    /// A line of values with what lies beyond its ends: `columns` tells which pixel each one shows.
+    ///
+    /// # Safety
+    /// `to` has room for all columns; the source has whole vectors of channels, and no skip.
+    #[inline(always)]
+    pub(super) unsafe fn line<S: Simd>(
+        &self,
+        row: Option<usize>,
+        columns: &[Option<usize>],
+        to: *mut f32,
+    ) {
+        for c in (0..self.channels).step_by(S::LANES) {
+            let scale = S::load(self.scale.as_ptr().add(c));
+            let shift = S::load(self.shift.as_ptr().add(c));
+            for (n, column) in columns.iter().enumerate() {
+                let value = match (row, column) {
+                    (Some(row), Some(column)) => {
+                        let at = (row * self.width + column) * self.channels + c;
+                        self.value::<S, false>(at, scale, shift)
+                    }
+                    _ => S::zero(),
+                };
+                value.store(to.add(n * self.channels + c));
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Painters of each level against libtorch.
+
+use std::collections::BTreeMap;
+
+use tch::{Kind, Tensor};
+
+use super::Level;
+use super::painter::Painter;
+use crate::engine::device::{Device, default_threads, prepare};
+use crate::engine::model_file::{
+    Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
+    Upsampling,
+};
+use crate::engine::network::Network;
+use crate::engine::precision::Precision;
+
+/// Levels that can run here; the widest one is tested on any processor.
+fn levels() -> Vec<Level> {
+    let mut levels = Level::available();
+    if !levels.is_empty() {
+        levels.push(Level::Twice);
+    }
+    levels
+}
+
+/// A model of random weights.
+fn model(architecture: Architecture) -> ModelFile {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut tensors = BTreeMap::new();
+    for (name, shape) in architecture.parameters() {
+        let count = shape.iter().product::<i64>();
+        let inputs = shape[1..].iter().product::<i64>().max(1) as f32;
+        let (middle, bound) = match name.as_str() {
+            // As far from zero as those of trained networks.
+            norm if norm.contains("in") && norm.ends_with("weight") => (1.0, 0.5),
+            conv if conv.ends_with("conv2d.weight") => (0.0, 2.0 / inputs.sqrt()),
+            _ => (0.0, 0.5),
+        };
+        let value = |_| middle + (random.f32() * 2.0 - 1.0) * bound;
+        let values: Vec<f32> = (0..count).map(value).collect();
+        tensors.insert(name, RawTensor::from_f32(shape, &values, DType::F32));
+    }
+    ModelFile { description: Description::new("random", architecture), tensors }
+}
+
+fn small() -> Architecture {
+    Architecture { widths: [32, 32, 64], residual_blocks: 2, ..Architecture::default() }
+}
+
+fn picture(height: i64, width: i64) -> Tensor {
+    Tensor::rand([1, 3, height, width], (Kind::Float, tch::Device::Cpu)) * 255
+}
+
+/// What a level makes of a picture, and what libtorch does.
+fn both(model: &ModelFile, level: Level, shares: Option<&[f32]>, x: &Tensor) -> (Tensor, Tensor) {
+    let mut torch = Network::in_torch(model, Device::CPU, Precision::Fp32).unwrap();
+    let mut painter = Painter::new(model, level).unwrap();
+    if let Some(shares) = shares {
+        torch.blend(shares).unwrap();
+        painter.blend(shares);
+    }
+    let (_, _, height, width) = x.size4().unwrap();
+    let mut y = vec![f32::NAN; x.numel()];
+    let numbers = Vec::<f32>::try_from(x.flatten(0, -1)).unwrap();
+    let size = (height as usize, width as usize);
+    painter.paint(&numbers, size, &mut y, default_threads()).unwrap();
+    (Tensor::from_slice(&y).reshape(x.size()), torch.forward(x).unwrap())
+}
+
+/// Largest difference, as a share of the largest value.
+fn difference(a: &Tensor, b: &Tensor) -> f64 {
+    ((a - b).abs().max() / b.abs().max()).double_value(&[])
+}
+
+#[test]
+fn every_level_paints_what_libtorch_paints() {
+    prepare();
+    let styles = [0.25, 0.75];
+    let variants = [
+        (small(), None),
+        (Architecture { padding: Padding::Zero, ..small() }, None),
+        (Architecture { norm: Normalization::None, ..small() }, None),
+        (Architecture { residual_blocks: 0, ..small() }, None),
+        (Architecture { residual_blocks: 3, ..small() }, None),
+        (Architecture { styles: 2, ..small() }, Some(styles.as_slice())),
+    ];
+    for level in levels() {
+        for (architecture, shares) in &variants {
+            let name = architecture.to_string();
+            let model = model(architecture.clone());
+            // Wider than a task's tiles and narrower, with and without a rest.
+            for (height, width) in [(36, 44), (61, 450), (130, 37)] {
+                let (ours, torchs) = both(&model, level, *shares, &picture(height, width));
+                let error = difference(&ours, &torchs);
+                assert!(error < 2e-4, "{level:?} {name} {height}×{width}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn small_pictures_are_mirrored_as_often_as_it_takes() {
+    prepare();
+    for level in levels() {
+        let model = model(Architecture { norm: Normalization::None, ..small() });
+        for (height, width) in [(1, 1), (1, 30), (30, 1), (2, 3), (5, 4)] {
+            let (ours, torchs) = both(&model, level, None, &picture(height, width));
+            let error = difference(&ours, &torchs);
+            assert!(error < 2e-4, "{level:?} {height}×{width}: {error}");
+        }
+    }
+}
+
+#[test]
+fn buffers_of_one_size_serve_another_and_threads_do_not_matter() {
+    prepare();
+    let model = model(small());
+    for level in levels() {
+        let painter = Painter::new(&model, level).unwrap();
+        let x: Vec<f32> = (0..3 * 40 * 52).map(|n| (n * 37 % 251) as f32).collect();
+        let paint = |height: usize, width: usize, threads| {
+            let count = 3 * height * width;
+            let mut y = vec![f32::NAN; count];
+            painter.paint(&x[..count], (height, width), &mut y, threads).unwrap();
+            y
+        };
+        let first = paint(24, 32, 1);
+        assert_ne!(paint(40, 52, 3).len(), first.len());
+        assert_eq!(paint(24, 32, 2), first);
+    }
+}
+
+#[test]
+fn what_kernels_lack_is_left_to_libtorch() {
+    for level in levels() {
+        let narrow = model(Architecture { widths: [8, 16, 32], ..small() });
+        assert!(Painter::new(&narrow, level).is_none());
+        let transposed = model(Architecture { upsample: Upsampling::Transposed, ..small() });
+        assert!(Painter::new(&transposed, level).is_none());
+        let tanh = model(Architecture { output: OutputLayer::Tanh, ..small() });
+        assert!(Painter::new(&tanh, level).is_some());
+    }
+}

@@ -1,0 +1,392 @@
+//! 3×3 convolutions with a quarter of the multiplications: F(4×4, 3×3) of Lavin and Gray 2016,
+//! "Fast Algorithms for Convolutional Neural Networks".
+//!
+//! Tiles of 4×4 outputs are made of 6×6 inputs. Both are transformed so that the convolution becomes
+//! 36 products of matrices, tiles × inputs · inputs × outputs. A task does this for a few tiles of
+//! one line, whose numbers stay in the second-level cache.
+
+use rayon::prelude::*;
+
+use super::gemm::{pack, product};
+use super::norm::{Statistics, Sums};
+use super::simd::Simd;
+use super::source::{Border, Source, places};
+use super::{Level, Shared, at_level};
+
+/// Outputs of a tile, each way.
+const OUT: usize = 4;
+/// Inputs of a tile, each way.
+const IN: usize = 6;
+/// Products of matrices.
+const POINTS: usize = IN * IN;
+/// Tiles of a task at most: measured.
+const TILES: usize = 40;
+/// Numbers between the matrices of two points beside the matrix itself: matrices a multiple of 4 kB
+/// apart would share the same few lines of the first-level cache.
+const GAP: usize = 16;
+
+/// A 3×3 convolution, or one of the upsampled picture.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    inputs: usize,
+    /// Of the convolution as it is computed: four times those of an upsampled picture.
+    outputs: usize,
+    border: Border,
+    upsample: bool,
+    level: Level,
+    /// Points × panels.
+    weights: Vec<f32>,
+}
+
+impl Winograd {
+    /// `weight`: outputs × inputs × 3 × 3. With `upsample` each pixel counts for 2×2 of them, and
+    /// height and width of the result are twice the source's.
+    pub(super) fn new(
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        border: Border,
+        upsample: bool,
+        level: Level,
+    ) -> Self {
+        let taps = |o: usize, i: usize| {
+            let at = 9 * (o * inputs + i);
+            std::array::from_fn::<f64, 9, _>(|n| f64::from(weight[at + n]))
+        };
+        let all = if upsample { 4 * outputs } else { outputs };
+        // Mirrored beyond the border of the upsampled picture is repeated beyond the small one's.
+        let border = if upsample && border == Border::Reflect { Border::Replicate } else { border };
+        let transformed: Vec<[f64; POINTS]> = (0..all * inputs)
+            .map(|n| {
+                let (o, i) = (n / inputs, n % inputs);
+                transformed(&if upsample {
+                    phase(&taps(o % outputs, i), o / outputs)
+                } else {
+                    taps(o, i)
+                })
+            })
+            .collect();
+        let point = |k: usize| {
+            pack(all, inputs, level.panel(), |o, i| transformed[o * inputs + i][k] as f32)
+        };
+        let weights = (0..POINTS).flat_map(point).collect();
+        Winograd { inputs, outputs: all, border, upsample, level, weights }
+    }
+
+    /// Numbers of the result for a source of this size.
+    pub(super) fn size(&self, height: usize, width: usize) -> usize {
+        height * width * self.outputs
+    }
+
+    /// Convolves `source` into `out`, of [`size`](Self::size) numbers, whose norm's sums become `statistics`. `scratch`: one for each
+    /// thread of the pool.
+    pub(super) fn run(
+        &self,
+        source: &Source<'_>,
+        out: &mut [f32],
+        statistics: &mut Statistics,
+        scratch: &[Shared],
+    ) {
+        assert!(out.len() >= self.size(source.height, source.width));
+        assert!(source.channels == self.inputs && source.is_whole());
+        let lines = source.height.div_ceil(OUT);
+        let columns = source.width.div_ceil(OUT);
+        // Parts of a line that are alike, for all threads to end together.
+        let parts = columns.div_ceil(TILES);
+        statistics.reset(lines * parts, self.outputs);
+        let rows = places(self.border, 1, OUT * lines + 2, source.height);
+        let cols = places(self.border, 1, OUT * columns + 2, source.width);
+        let (out, statistics) = (Shared::of(out), statistics.parts());
+        (0..lines * parts).into_par_iter().for_each(|n| {
+            let (line, part) = (n / parts, n % parts);
+            let (first, last) = (part * columns / parts, (part + 1) * columns / parts);
+            let task = Task {
+                conv: self,
+                source,
+                rows: &rows[OUT * line..],
+                columns: &cols[OUT * first..],
+                y: OUT * line,
+                x: OUT * first,
+                tiles: last - first,
+                scratch: scratch[rayon::current_thread_index().unwrap_or(0)],
+                out,
+                sums: statistics.part(n),
+            };
+            // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large
+            // as `size` and `scratch` say; tasks write to tiles of their own.
+            unsafe {
+                match source.skip.is_some() {
+                    true => at_level!(self.level, with_skip, &task, Task<'_>),
+                    false => at_level!(self.level, without_skip, &task, Task<'_>),
+                }
+            }
+        });
+    }
+
+    /// Numbers that a thread needs beside.
+    pub(super) fn scratch(&self) -> usize {
+        POINTS * (TILES * (self.inputs + self.outputs) + 2 * GAP)
+    }
+}
+
+/// Some tiles of a line.
+struct Task<'a> {
+    conv: &'a Winograd,
+    source: &'a Source<'a>,
+    /// Which of the source's rows and columns the tiles' inputs are, from the first tile's first.
+    rows: &'a [Option<usize>],
+    columns: &'a [Option<usize>],
+    /// Of the first output.
+    y: usize,
+    x: usize,
+    tiles: usize,
+    scratch: Shared,
+    out: Shared,
+    sums: Shared,
+}
+
+#[inline(always)]
+unsafe fn with_skip<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+    convolve::<S, ROWS, true>(task);
+}
+
+#[inline(always)]
+unsafe fn without_skip<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+    convolve::<S, ROWS, false>(task);
+}
+
+/// # Safety
+/// The processor has S's instructions; the scratch is large enough; no other task writes to the
+/// same outputs.
+#[inline(always)]
+unsafe fn convolve<S: Simd, const ROWS: usize, const SKIP: bool>(task: &Task<'_>) {
+    let Winograd { inputs, outputs, weights, .. } = task.conv;
+    let (inputs, outputs, tiles) = (*inputs, *outputs, task.tiles);
+    let seen_stride = tiles * inputs + GAP;
+    let made_stride = tiles * outputs + GAP;
+    let seen = task.scratch.at(0);
+    let made = task.scratch.at(POINTS * seen_stride);
+    for tile in 0..tiles {
+        read::<S, SKIP>(task, tile, seen.add(tile * inputs), seen_stride);
+    }
+    let panel = inputs * 2 * S::LANES;
+    // As many tiles at a time as registers hold, or a few less, so that all groups are alike.
+    let groups = tiles.div_ceil(ROWS);
+    for k in 0..POINTS {
+        let rows = seen.add(k * seen_stride);
+        let made = made.add(k * made_stride);
+        for o in (0..outputs).step_by(2 * S::LANES) {
+            let weights = weights.as_ptr().add(k * inputs * outputs + o / (2 * S::LANES) * panel);
+            for n in 0..groups {
+                let (tile, end) = (n * tiles / groups, (n + 1) * tiles / groups);
+                let (from, to) = (rows.add(tile * inputs), made.add(tile * outputs + o));
+                rows_of::<S, ROWS>(end - tile, from, inputs, weights, to, outputs);
+            }
+        }
+    }
+    for tile in 0..tiles {
+        write::<S>(task, tile, made.add(tile * outputs), made_stride);
+    }
+    let pixels =
+        OUT.min(task.source.height - task.y) * (OUT * tiles).min(task.source.width - task.x);
+    *task.sums.at(0) = pixels as f32;
+}
+
+/// The product for `count` tiles, ROWS at most.
+#[inline(always)]
+unsafe fn rows_of<S: Simd, const ROWS: usize>(
+    count: usize,
+    from: *const f32,
+    inputs: usize,
+    panel: *const f32,
+    to: *mut f32,
+    outputs: usize,
+) {
+    macro_rules! one_of {
+        ($($rows:literal)*) => {
+            match count {
+                $($rows if ROWS >= $rows => {
+                    product::<S, $rows>(from, inputs, panel, inputs, to, outputs)
+                })*
+                _ => {}
+            }
+        };
+    }
+    one_of!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// Reads one tile's inputs and transforms them.
+#[inline(always)]
+unsafe fn read<S: Simd, const SKIP: bool>(
+    task: &Task<'_>,
+    tile: usize,
+    to: *mut f32,
+    stride: usize,
+) {
+    let Source { width, channels, .. } = *task.source;
+    // Where the tile's rows and columns begin.
+    let (mut rows, mut columns, mut whole) = ([0; IN], [0; IN], true);
+    for n in 0..IN {
+        let (row, column) = (task.rows[n], task.columns[OUT * tile + n]);
+        whole &= row.is_some() && column.is_some();
+        rows[n] = row.unwrap_or(0) * width * channels;
+        columns[n] = column.unwrap_or(0) * channels;
+    }
+    // Whether a pixel is one, and no border of zeros.
+    let there = |i: usize, j: usize| {
+        whole || task.rows[i].is_some() && task.columns[OUT * tile + j].is_some()
+    };
+    for c in (0..channels).step_by(S::LANES) {
+        let scale = S::load(task.source.scale.as_ptr().add(c));
+        let shift = S::load(task.source.shift.as_ptr().add(c));
+        let mut half = [[S::zero(); IN]; IN];
+        for j in 0..IN {
+            let mut line = [S::zero(); IN];
+            for i in 0..IN {
+                if there(i, j) {
+                    line[i] = task.source.value::<S, SKIP>(rows[i] + columns[j] + c, scale, shift);
+                }
+            }
+            if let Some(keep) = task.source.keep
+                && (1..=OUT).contains(&j)
+            {
+                task.keep::<S>(keep, &line, OUT * tile + j - 1, c);
+            }
+            let line = inward(line);
+            for i in 0..IN {
+                half[i][j] = line[i];
+            }
+        }
+        for (i, line) in half.into_iter().enumerate() {
+            for (j, value) in inward(line).into_iter().enumerate() {
+                value.store(to.add((i * IN + j) * stride + c));
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Keeps a column of a tile's own values, the `x`th of the task.
+    #[inline(always)]
+    unsafe fn keep<S: Simd>(&self, keep: Shared, line: &[S; IN], x: usize, c: usize) {
+        let Source { height, width, channels, .. } = *self.source;
+        if self.x + x >= width {
+            return;
+        }
+        for i in 0..OUT.min(height - self.y) {
+            let at = ((self.y + i) * width + self.x + x) * channels + c;
+            line[i + 1].store(keep.at(at));
+        }
+    }
+}
+
+/// Transforms one tile's outputs back, and writes them.
+#[inline(always)]
+unsafe fn write<S: Simd>(task: &Task<'_>, tile: usize, from: *const f32, stride: usize) {
+    let outputs = task.conv.outputs;
+    let (height, width) = (task.source.height, task.source.width);
+    let (lines, columns) = (OUT.min(height - task.y), OUT.min(width - task.x - OUT * tile));
+    for o in (0..outputs).step_by(S::LANES) {
+        // Where the channel vector of a pixel goes.
+        let (first, row_step, step) = if task.conv.upsample {
+            let channels = outputs / 4;
+            let (phase, channel) = (o / channels, o % channels);
+            let at = (phase / 2 * 2 * width + phase % 2) * channels + channel;
+            (at, 4 * width * channels, 2 * channels)
+        } else {
+            (o, width * outputs, outputs)
+        };
+        let to = task.out.at(first + task.y * row_step + (task.x + OUT * tile) * step);
+        let mut half = [[S::zero(); IN]; OUT];
+        for j in 0..IN {
+            let mut line = [S::zero(); IN];
+            for (i, value) in line.iter_mut().enumerate() {
+                *value = S::load(from.add((i * IN + j) * stride + o));
+            }
+            let line = outward(line);
+            for i in 0..OUT {
+                half[i][j] = line[i];
+            }
+        }
+        let lines_of = [outward(half[0]), outward(half[1]), outward(half[2]), outward(half[3])];
+        let part = task.sums.at(0);
+        let mut sums = match tile {
+            0 => Sums::around(lines_of[0][0]),
+            _ => Sums::load(part, o, outputs),
+        };
+        if (lines, columns) == (OUT, OUT) {
+            for (i, line) in lines_of.into_iter().enumerate() {
+                for (j, value) in line.into_iter().enumerate() {
+                    sums.add(value);
+                    value.store(to.add(i * row_step + j * step));
+                }
+            }
+        } else {
+            for (i, line) in lines_of.into_iter().enumerate().take(lines) {
+                for (j, value) in line.into_iter().enumerate().take(columns) {
+                    sums.add(value);
+                    value.store(to.add(i * row_step + j * step));
+                }
+            }
+        }
+        sums.store(part, o, outputs);
+    }
+}
+
+/// Bᵀ of the paper, for the points 0, ±1, ±2 and ∞.
+#[inline(always)]
+unsafe fn inward<S: Simd>([a, b, c, d, e, f]: [S; IN]) -> [S; IN] {
+    let (two, four, five) = (S::splat(2.0), S::splat(-4.0), S::splat(-5.0));
+    let plus_four = S::splat(4.0);
+    let (even, odd) = (c.mul_add(four, e), b.mul_add(four, d));
+    let (even_2, odd_2) = (e.sub(c), d.sub(b));
+    [
+        a.mul_add(plus_four, c.mul_add(five, e)),
+        even.add(odd),
+        even.sub(odd),
+        odd_2.mul_add(two, even_2),
+        odd_2.mul_add(S::splat(-2.0), even_2),
+        b.mul_add(plus_four, d.mul_add(five, f)),
+    ]
+}
+
+/// Aᵀ of the paper.
+#[inline(always)]
+unsafe fn outward<S: Simd>([a, b, c, d, e, f]: [S; IN]) -> [S; OUT] {
+    let (even, odd) = (b.add(c), b.sub(c));
+    let (even_2, odd_2) = (d.add(e), d.sub(e));
+    [
+        a.add(even).add(even_2),
+        odd_2.mul_add(S::splat(2.0), odd),
+        even_2.mul_add(S::splat(4.0), even),
+        odd_2.mul_add(S::splat(8.0), odd).add(f),
+    ]
+}
+
+/// The taps that a phase of the upsampled picture's pixels sees in the small picture: phases 0 to 3
+/// are the upper left, upper right, lower left and lower right of each 2×2.
+fn phase(taps: &[f64; 9], phase: usize) -> [f64; 9] {
+    let line = |[a, b, c]: [f64; 3], later: bool| match later {
+        false => [a, b + c, 0.0],
+        true => [0.0, a + b, c],
+    };
+    let rows: [[f64; 3]; 3] = std::array::from_fn(|y| {
+        line([taps[3 * y], taps[3 * y + 1], taps[3 * y + 2]], phase % 2 == 1)
+    });
+    let columns: [[f64; 3]; 3] =
+        std::array::from_fn(|x| line([rows[0][x], rows[1][x], rows[2][x]], phase / 2 == 1));
+    std::array::from_fn(|n| columns[n % 3][n / 3])
+}
+
+/// G g Gᵀ of the paper.
+fn transformed(taps: &[f64; 9]) -> [f64; POINTS] {
+    let line = |[a, b, c]: [f64; 3]| {
+        let (even, more) = (a + c, a / 24.0 + c / 6.0);
+        [a / 4.0, -(even + b) / 6.0, (b - even) / 6.0, more + b / 12.0, more - b / 12.0, c]
+    };
+    let rows: [[f64; IN]; 3] =
+        std::array::from_fn(|y| line([taps[3 * y], taps[3 * y + 1], taps[3 * y + 2]]));
+    let columns: [[f64; IN]; IN] =
+        std::array::from_fn(|x| line([rows[0][x], rows[1][x], rows[2][x]]));
+    std::array::from_fn(|n| columns[n % IN][n / IN])
+}
