@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/inputs.rs"]
 mod inputs;
 #[allow(dead_code)]

@@ -53,7 +53,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Measures how good a style model is.
     Evaluate(evaluate::EvaluateArgs),
-    /// Lists, shows and imports style models.
+    /// Lists, shows, imports and exports style models.
     Models(models::ModelsArgs),
     /// Says what this machine can do, and what is missing.
     Probe(probe::ProbeArgs),

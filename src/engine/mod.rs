@@ -4,6 +4,7 @@
 //! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
+//! * [`plan`] → [`export`]: the network for other programs, without libtorch.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors.
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
@@ -15,12 +16,14 @@
 pub mod blend;
 pub mod color;
 pub mod device;
+pub mod export;
 mod guard;
 mod layers;
 pub(crate) mod memory;
 pub mod model;
 pub mod model_file;
 pub mod network;
+pub mod plan;
 pub mod precision;
 pub mod shipped;
 pub mod stylizer;
