@@ -2,6 +2,8 @@
 #![cfg(feature = "media")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cli/bench.rs"]
+mod bench;
 mod common;
 #[path = "cli/export.rs"]
 mod export;

@@ -4,7 +4,7 @@
 //! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
-//! * [`plan`] → [`export`]: the network for other programs, without libtorch.
+//! * [`plan`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors.
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
@@ -13,6 +13,7 @@
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic; `guard` sees to those that tch forgot.
 
+pub mod bench;
 pub mod blend;
 pub mod color;
 pub mod device;
