@@ -153,8 +153,12 @@ def environment():
     mark = folder / "packages.txt"
     if not mark.exists() or mark.read_text() != "\n".join(PACKAGES):
         print(f"getting {', '.join(PACKAGES)} into {folder}", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PACKAGES], check=True)
+        try:
+            venv.create(folder, with_pip=True, clear=True)
+            subprocess.run([folder / "bin" / "pip", "install", "--quiet", *PACKAGES], check=True)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"cannot fill {folder} ({error}): is python3-venv installed, and PyPI reachable? "
+                     "--python names a Python that has the packages")
         mark.write_text("\n".join(PACKAGES))
     return folder / "bin" / "python"
 
