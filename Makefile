@@ -32,10 +32,12 @@ lint: setup ## rustfmt and clippy; a warning is an error
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -x; $(CARGO) clippy --release --all-targets -- -D warnings; \
 		else echo "lint: clippy is not installed: skipped (rustup component add clippy)"; fi
 
-bench: ## all benches, in a quarter of an hour; the figures go into BENCHMARKS.md
+# The last part gets ONNX Runtime, OpenVINO and PyTorch (2.5 GB) into target/bench-peers, once.
+bench: $(BIN) ## all benches, in half an hour; the figures go into BENCHMARKS.md
 	@scripts/setup.sh test
 	$(CARGO) bench --bench color --bench network --bench queue
 	$(CARGO) bench --bench whole -- --write BENCHMARKS.md
+	python3 scripts/bench_peers.py --program $(BIN) --write BENCHMARKS.md
 
 install: setup ## nst-stream into cargo's bin folder
 	$(CARGO) install --path . --locked

@@ -2,7 +2,11 @@
 #![cfg(feature = "media")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cli/bench.rs"]
+mod bench;
 mod common;
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/inputs.rs"]
 mod inputs;
 #[allow(dead_code)]

@@ -1,5 +1,6 @@
 //! The command line: arguments → a checked configuration; nothing else.
 
+mod bench;
 mod encoding;
 mod evaluate;
 mod files;
@@ -53,7 +54,9 @@ enum Command {
     Train(Box<train::TrainArgs>),
     /// Measures how good a style model is.
     Evaluate(evaluate::EvaluateArgs),
-    /// Lists, shows and imports style models.
+    /// Measures how fast a style model runs on this machine.
+    Bench(bench::BenchArgs),
+    /// Lists, shows, imports and exports style models.
     Models(models::ModelsArgs),
     /// Says what this machine can do, and what is missing.
     Probe(probe::ProbeArgs),
@@ -92,6 +95,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         None => stream::run(&cli.stream, cli.quiet),
         Some(Command::Train(args)) => train::run(&args, cli.quiet),
         Some(Command::Evaluate(args)) => evaluate::run(&args, cli.quiet).map(|()| Outcome::Done),
+        Some(Command::Bench(args)) => bench::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),
         Some(Command::Probe(args)) => probe::run(&args).map(|()| Outcome::Done),
         #[cfg(feature = "media")]

@@ -1,5 +1,7 @@
 //! `nst-stream models`: lists the shipped models, shows what a model file says about itself,
-//! imports published networks.
+//! imports published networks, exports for other programs.
+
+mod export;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -35,6 +37,8 @@ pub enum ModelsCommand {
     },
     /// Make a self-describing model file of a published PyTorch network
     Import(ImportArgs),
+    /// Write a model for other programs: ONNX Runtime, OpenVINO, PyTorch
+    Export(export::ExportArgs),
 }
 
 /// Arguments of `models import`.
@@ -75,6 +79,7 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
         None | Some(ModelsCommand::List) => list()?,
         Some(ModelsCommand::Show { model, json }) => show(&model, json)?,
         Some(ModelsCommand::Import(args)) => import(args)?,
+        Some(ModelsCommand::Export(args)) => export::run(&args)?,
     };
     // `models | head -1` closes the pipe early: that is no error.
     match io::stdout().write_all(text.as_bytes()) {

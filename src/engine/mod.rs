@@ -5,6 +5,7 @@
 //! * `kernels`: the network on x86-64 processors.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
+//! * [`plan`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors.
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
@@ -13,9 +14,11 @@
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic; `guard` sees to those that tch forgot.
 
+pub mod bench;
 pub mod blend;
 pub mod color;
 pub mod device;
+pub mod export;
 mod guard;
 #[cfg(target_arch = "x86_64")]
 pub mod kernels;
@@ -24,6 +27,7 @@ pub(crate) mod memory;
 pub mod model;
 pub mod model_file;
 pub mod network;
+pub mod plan;
 pub mod precision;
 pub mod shipped;
 pub mod stylizer;

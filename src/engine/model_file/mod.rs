@@ -29,7 +29,7 @@ mod read;
 mod rebuild;
 mod tensor;
 mod value;
-mod write;
+pub(in crate::engine) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

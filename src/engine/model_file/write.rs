@@ -12,7 +12,7 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use super::{Description, RawTensor};
 
 /// Name of the description's record, after the prefix.
-pub(super) const DESCRIPTION: &str = "nst-stream.json";
+pub(in crate::engine) const DESCRIPTION: &str = "nst-stream.json";
 /// PyTorch finds the prefix by itself; a fixed one keeps the bytes independent of the file's name.
 const PREFIX: &str = "archive";
 /// As PyTorch aligns them, so that they can be mapped into memory.
@@ -33,55 +33,83 @@ pub(super) fn to_bytes(
         .collect();
     let mut json = serde_json::to_vec_pretty(description)?;
     json.push(b'\n');
-    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    record(&mut zip, "data.pkl", &pickle(&ordered)?)?;
-    record(&mut zip, DESCRIPTION, &json)?;
-    record(&mut zip, "byteorder", b"little")?;
+    let mut zip = Records::default();
+    zip.add("data.pkl", &pickle(&ordered)?)?;
+    zip.add(DESCRIPTION, &json)?;
+    zip.add("byteorder", b"little")?;
     for (number, (_, tensor)) in ordered.iter().enumerate() {
-        record(&mut zip, &format!("data/{number}"), &tensor.data)?;
+        zip.add(&format!("data/{number}"), &tensor.data)?;
     }
-    record(&mut zip, "version", b"3\n")?;
-    Ok(zip.finish()?.into_inner())
+    zip.add("version", b"3\n")?;
+    zip.finish()
 }
 
-fn record(zip: &mut ZipWriter<Cursor<Vec<u8>>>, name: &str, data: &[u8]) -> io::Result<()> {
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .last_modified_time(DateTime::default())
-        .with_alignment(ALIGNMENT);
-    zip.start_file(format!("{PREFIX}/{name}"), options)?;
-    zip.write_all(data)
+/// A zip as PyTorch writes it, in memory.
+pub(in crate::engine) struct Records(ZipWriter<Cursor<Vec<u8>>>);
+
+impl Default for Records {
+    fn default() -> Self {
+        Records(ZipWriter::new(Cursor::new(Vec::new())))
+    }
 }
 
-/// The state dict as torch.save pickles it: `OrderedDict` of name → `_rebuild_tensor_v2(('storage',
-/// torch.HalfStorage, '0', 'cpu', n), 0, shape, strides, False, OrderedDict())`, protocol 2.
+impl Records {
+    /// Adds a record, whose name comes behind the prefix.
+    pub(in crate::engine) fn add(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default())
+            .with_alignment(ALIGNMENT);
+        self.0.start_file(format!("{PREFIX}/{name}"), options)?;
+        self.0.write_all(data)
+    }
+
+    /// The file's bytes.
+    pub(in crate::engine) fn finish(self) -> io::Result<Vec<u8>> {
+        Ok(self.0.finish()?.into_inner())
+    }
+}
+
+/// The state dict as torch.save pickles it: `OrderedDict` of name → tensor, protocol 2.
 fn pickle(tensors: &[(&str, &RawTensor)]) -> io::Result<Vec<u8>> {
     let mut out = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
-    for (number, (name, tensor)) in tensors.iter().enumerate() {
+    for (number, (name, value)) in tensors.iter().enumerate() {
         text(&mut out, name)?;
-        out.extend_from_slice(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        text(&mut out, "storage")?;
-        out.extend_from_slice(format!("ctorch\n{}\n", tensor.dtype.storage_class()).as_bytes());
-        text(&mut out, &number.to_string())?;
-        text(&mut out, "cpu")?;
-        let elements: i64 = tensor.shape.iter().product();
-        int(&mut out, elements)?;
-        out.extend_from_slice(b"tQ");
-        int(&mut out, 0)?;
-        tuple(&mut out, tensor.shape.iter().copied())?;
-        let mut left = elements;
-        let strides = tensor.shape.iter().map(|&length| {
-            left /= length.max(1);
-            left
-        });
-        tuple(&mut out, strides)?;
-        out.extend_from_slice(b"\x89ccollections\nOrderedDict\n)RtR");
+        tensor(&mut out, number, value)?;
     }
     out.extend_from_slice(b"u.");
     Ok(out)
 }
 
-fn text(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
+/// `_rebuild_tensor_v2(('storage', torch.HalfStorage, '0', 'cpu', n), 0, shape, strides, False,
+/// OrderedDict())` of the tensor whose values are the record `data/0`.
+pub(in crate::engine) fn tensor(
+    out: &mut Vec<u8>,
+    number: usize,
+    tensor: &RawTensor,
+) -> io::Result<()> {
+    out.extend_from_slice(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    text(out, "storage")?;
+    out.extend_from_slice(format!("ctorch\n{}\n", tensor.dtype.storage_class()).as_bytes());
+    text(out, &number.to_string())?;
+    text(out, "cpu")?;
+    let elements: i64 = tensor.shape.iter().product();
+    int(out, elements)?;
+    out.extend_from_slice(b"tQ");
+    int(out, 0)?;
+    tuple(out, tensor.shape.iter().copied())?;
+    let mut left = elements;
+    let strides = tensor.shape.iter().map(|&length| {
+        left /= length.max(1);
+        left
+    });
+    tuple(out, strides)?;
+    out.extend_from_slice(b"\x89ccollections\nOrderedDict\n)RtR");
+    Ok(())
+}
+
+/// A text in a pickle.
+pub(in crate::engine) fn text(out: &mut Vec<u8>, text: &str) -> io::Result<()> {
     let length = u32::try_from(text.len()).map_err(io::Error::other)?;
     out.push(b'X');
     out.extend_from_slice(&length.to_le_bytes());

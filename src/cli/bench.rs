@@ -1,0 +1,192 @@
+//! `nst-stream bench`: how fast a model runs on this machine.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::progress::Reporter;
+use crate::endpoint::parse_size;
+use crate::engine::bench::{self, Job, Timing};
+use crate::engine::device::{self, DeviceChoice};
+use crate::engine::model::Model;
+use crate::engine::plan::multiply_adds;
+use crate::engine::precision::PrecisionChoice;
+use crate::engine::stylizer::StyleMix;
+use crate::stream::{Choice, EngineOptions};
+use crate::stylizer::StylizeError;
+
+/// About how long each of the two measurements takes.
+const BUDGET: Duration = Duration::from_secs(4);
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Style model: a file, or the name of a shipped one.
+    #[arg(short, long)]
+    model: String,
+    /// Size of the pictures, as 1280x720.
+    #[arg(short, long, value_name = "WxH", value_parser = parse_size)]
+    size: (u32, u32),
+    /// Pictures in one network pass.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: u16,
+    /// Where the network runs: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Arithmetic: auto, fp32, bf16 or fp16.
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
+    /// CPU threads of the network [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Run a TorchScript model. It is a program: do this only if you trust its author.
+    #[arg(long)]
+    trust: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+struct Figures<'a> {
+    args: &'a BenchArgs,
+    device: String,
+    precision: Option<String>,
+    threads: usize,
+    network: Timing,
+    frames: Option<Timing>,
+    /// Arithmetic of a pass, and the most that the machine does in a second; both in GFLOP, which
+    /// nobody knows of a TorchScript program.
+    arithmetic: Option<(f64, f64)>,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// One line for the user.
+pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
+    let threads = args.threads.map(usize::from);
+    let options = EngineOptions {
+        trust: args.trust,
+        device: args.device,
+        precision: args.precision,
+        threads,
+        scale: 1.0,
+        mix: StyleMix::default(),
+    };
+    let mut reporter = Reporter::new(quiet, 1.0);
+    // Of several styles one is as fast as another.
+    let choice = Choice::every_style(std::slice::from_ref(&args.model))?.into_iter().next();
+    let choice = choice.context("the model has no style")?;
+    let (mut stylizers, device) = options.open(&[choice], &mut reporter)?;
+    reporter.finish_well();
+    let stylizer = stylizers.first_mut().context("no model was opened")?;
+    device::set_threads(threads);
+    let (width, height) = (args.size.0 as usize, args.size.1 as usize);
+    let job = Job { width, height, batch: args.batch.into(), budget: BUDGET };
+    let failed = |error| refused(args, error);
+    let network = bench::network(stylizer, &job).map_err(failed)?;
+    let frames = bench::frames(stylizer, &job).map_err(failed)?;
+    let precision = stylizer.model().precision();
+    let arithmetic = match (stylizer.model(), precision) {
+        (Model::Johnson(johnson), Some(precision)) => {
+            let pass = multiply_adds(johnson.architecture(), width, height) * job.batch as f64;
+            let peak = bench::peak(device, precision)
+                .map_err(|e| anyhow!("cannot multiply matrices on {device}: {e}"))?;
+            // A multiplication and an addition: two operations.
+            Some((2e-9 * pass, 2e-9 * peak))
+        }
+        _ => None,
+    };
+    let figures = Figures {
+        args,
+        device: device.to_string(),
+        precision: precision.map(|precision| precision.to_string()),
+        threads: threads.unwrap_or_else(device::default_threads),
+        network,
+        frames,
+        arithmetic,
+    };
+    super::print(&if args.json { format!("{:#}\n", figures.in_json()) } else { figures.in_words() })
+}
+
+/// The error in the words of this command's options.
+fn refused(args: &BenchArgs, error: StylizeError) -> anyhow::Error {
+    let ((width, height), batch) = (args.size, args.batch);
+    match error {
+        StylizeError::OutOfMemory { .. } => anyhow!(
+            "not enough memory for {batch} × {width}×{height}: try a smaller --size or --batch"
+        ),
+        other => anyhow!("'{}' at {width}×{height}: {other}", args.model),
+    }
+}
+
+impl Figures<'_> {
+    fn fps(&self, timing: Timing) -> f64 {
+        f64::from(self.args.batch) / timing.seconds
+    }
+
+    fn in_json(&self) -> Value {
+        let timing =
+            |t: Timing| json!({ "fps": self.fps(t), "ms": t.seconds * 1e3, "repeats": t.repeats });
+        let rate = self.arithmetic.map(|(pass, _)| pass / self.network.seconds);
+        let mut all = timing(self.network);
+        let (width, height) = self.args.size;
+        for (key, value) in [
+            ("gflops", json!(rate)),
+            (
+                "share_of_peak",
+                json!(rate.zip(self.arithmetic).map(|(rate, (_, peak))| rate / peak)),
+            ),
+            ("peak_gflops", json!(self.arithmetic.map(|(_, peak)| peak))),
+            ("i420", self.frames.map_or(Value::Null, timing)),
+            ("model", json!(self.args.model)),
+            ("size", json!(format!("{width}x{height}"))),
+            ("batch", json!(self.args.batch)),
+            ("precision", json!(self.precision)),
+            ("device", json!(self.device)),
+            ("threads", json!(self.threads)),
+        ] {
+            all[key] = value;
+        }
+        all
+    }
+
+    fn in_words(&self) -> String {
+        let (width, height) = self.args.size;
+        let mut text = format!(
+            "{}, {width}×{height}, batch {}, {}, {}, {} threads\n",
+            self.args.model,
+            self.args.batch,
+            self.precision.as_deref().unwrap_or("a program's own precision"),
+            self.device,
+            self.threads
+        );
+        let mut timing = |name: &str, t: Timing| {
+            let (ms, fps) = (t.seconds * 1e3, self.fps(t));
+            // Infallible: into a String.
+            let _ = writeln!(
+                text,
+                "{name:13} {ms:10.2} ms {fps:10.2} fps   median of {} runs",
+                t.repeats
+            );
+        };
+        timing("network alone", self.network);
+        match self.frames {
+            Some(frames) => timing("I420 to I420", frames),
+            None => text += "I420 to I420  not to be had: I420 needs even sides\n",
+        }
+        if let Some((pass, peak)) = self.arithmetic {
+            let rate = pass / self.network.seconds;
+            let _ = writeln!(
+                text,
+                "arithmetic    {rate:10.1} GFLOP/s: {:.2} of what a large matrix product reaches ({peak:.1})",
+                rate / peak
+            );
+        }
+        text
+    }
+}

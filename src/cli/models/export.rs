@@ -1,0 +1,65 @@
+//! `nst-stream models export`: a model for other programs.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::{megabytes, printable};
+use crate::engine::blend::Blend;
+use crate::engine::export::{self, Format};
+use crate::engine::model_file::{ModelError, write_atomically};
+use crate::engine::shipped;
+
+/// Arguments of `models export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArgs {
+    /// Name of a shipped model, or a model file
+    #[arg(value_name = "NAME|FILE")]
+    pub model: String,
+    /// What to write: onnx, torchscript, or safetensors (the weights alone)
+    #[arg(long, value_name = "FORMAT")]
+    pub to: Format,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Of a model with several styles, this one or this mixture for good (wave, or
+    /// mosaic:0.6,wave:0.4) [default: all, with their shares as second input `style`]
+    #[arg(long, value_name = "STYLE[:SHARE],…")]
+    pub blend: Option<Blend>,
+    /// Replace the output if it is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Writes the file; what was written, for the user.
+///
+/// # Errors
+/// When the model cannot be read, has no such style or is too large for the format; when the output is
+/// there already or cannot be written.
+pub fn run(args: &ExportArgs) -> anyhow::Result<String> {
+    let ExportArgs { model: name, to, output, blend, overwrite } = args;
+    if output.exists() && !overwrite {
+        bail!("'{}' is there already; --overwrite replaces it", output.display());
+    }
+    let mut model = match shipped::open(name) {
+        Err(ModelError::TorchScript { file }) => {
+            bail!(
+                "'{file}' is a TorchScript program: it is exported already, and holds no plain model"
+            )
+        }
+        model => model?,
+    };
+    if let Some(blend) = blend {
+        model = export::blended(&model, blend)?;
+    }
+    let file = output.display();
+    let bytes = export::to_bytes(&model, *to).with_context(|| format!("cannot export '{name}'"))?;
+    write_atomically(output, &bytes).with_context(|| format!("cannot write '{file}'"))?;
+    let architecture = &model.description.architecture;
+    let styles = match architecture.styles {
+        1 => String::new(),
+        _ => format!(" ({})", printable(&model.description.styles.join(", "))),
+    };
+    Ok(format!("{file}: {to}, {architecture}{styles}, {}\n", megabytes(bytes.len() as u64)))
+}

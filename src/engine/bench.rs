@@ -1,0 +1,198 @@
+//! How fast a model runs here: its network alone, frames through the whole stylizer, and the most
+//! that this machine computes at all.
+
+use std::time::{Duration, Instant};
+
+use tch::{Kind, TchError, Tensor};
+
+use super::device::Device;
+use super::precision::Precision;
+use super::stylizer::NetworkStylizer;
+use super::{failed_on, guarded, memory};
+use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
+use crate::stylizer::{StylizeError, Stylizer};
+
+/// Runs that are measured at least, and at most.
+const LEAST: usize = 3;
+const MOST: usize = 200;
+/// Passes that a GPU gets at once: it works on while the next ones are being told to it.
+const GPU_PASSES: usize = 10;
+/// Sides of the matrices whose product shows the peak, as far as they take less than [`LONG`].
+const SIDES: [i64; 5] = [512, 1024, 2048, 4096, 8192];
+const LONG: Duration = Duration::from_millis(100);
+const PRODUCTS: usize = 5;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// Size of the pictures, pixels.
+    pub width: usize,
+    /// Size of the pictures, lines.
+    pub height: usize,
+    /// Pictures in one pass.
+    pub batch: usize,
+    /// About how long each of the two measurements may take; one of three runs takes as long as it
+    /// takes.
+    pub budget: Duration,
+}
+
+/// The median of several passes after warming up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timing {
+    /// Seconds for a pass: of the whole batch.
+    pub seconds: f64,
+    /// How many times it was measured.
+    pub repeats: usize,
+}
+
+/// The network alone: pictures that are float tensors on the device already, RGB 0–255, become
+/// tensors of the same kind.
+///
+/// # Errors
+/// [`StylizeError::OutOfMemory`], or [`StylizeError::Failed`].
+pub fn network(stylizer: &NetworkStylizer, job: &Job) -> Result<Timing, StylizeError> {
+    let model = stylizer.model();
+    let device = model.device();
+    let Job { width, height, batch, budget } = *job;
+    let failed = |e: TchError| failed_on(&e, width, height, batch);
+    // The system ends a process that takes too much without a word.
+    let pixels = (width * height * batch) as f64;
+    if !device.is_cuda()
+        && let (Some(each), Some(free)) = (model.memory_a_pixel(), memory::free())
+        && each * pixels > free
+    {
+        return Err(StylizeError::OutOfMemory { width, height, batch });
+    }
+    let shape = [batch as i64, 3, height as i64, width as i64];
+    let picture = guarded(
+        || Tensor::f_rand(shape, (Kind::Float, device.torch())).and_then(|x| x.f_mul_scalar(255.0)),
+        |e| e,
+    );
+    let picture = picture.map_err(failed)?;
+    let passes = if device.is_cuda() { GPU_PASSES } else { 1 };
+    repeat(budget, || {
+        let since = Instant::now();
+        for pass in 1..=passes {
+            let painted = guarded(|| model.forward(&picture), failed)?;
+            // A GPU is done when a value of the last result has arrived.
+            if device.is_cuda() && pass == passes {
+                painted.f_double_value(&[0, 0, 0, 0]).map_err(failed)?;
+            }
+        }
+        Ok(since.elapsed().as_secs_f64() / passes as f64)
+    })
+}
+
+/// Frames as a video has them, I420 in memory, become frames. None where a side is odd, which I420
+/// cannot hold.
+///
+/// # Errors
+/// As [`network`].
+pub fn frames(stylizer: &mut NetworkStylizer, job: &Job) -> Result<Option<Timing>, StylizeError> {
+    let Job { width, height, batch, budget } = *job;
+    if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+        return Ok(None);
+    }
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut samples = vec![0; Layout::I420.bytes(width, height)];
+    random.fill(&mut samples);
+    let colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
+    let info = FrameInfo { width, height, colorimetry };
+    let frame =
+        || Frame { info, planes: Planes::I420(samples.clone().into()), pts: None, duration: None };
+    let mut frames: Vec<Frame> = (0..batch).map(|_| frame()).collect();
+    repeat(budget, || {
+        // What was painted is not painted again.
+        frames.iter_mut().for_each(|frame| frame.planes.bytes_mut().copy_from_slice(&samples));
+        let since = Instant::now();
+        stylizer.stylize(&mut frames)?;
+        Ok(since.elapsed().as_secs_f64())
+    })
+    .map(Some)
+}
+
+/// The most multiplications with an addition that the device makes in a second: the best of some
+/// products of square matrices, which libtorch's libraries compute as fast as the machine can, in
+/// this precision and with as many threads as are set on the calling thread.
+///
+/// # Errors
+/// libtorch's.
+pub fn peak(device: Device, precision: Precision) -> Result<f64, TchError> {
+    let mut best: f64 = 0.0;
+    for side in SIDES {
+        let matrix = || {
+            Tensor::f_rand([side, side], (Kind::Float, device.torch()))?.f_to_kind(precision.kind())
+        };
+        let (a, b) = (matrix()?, matrix()?);
+        let product = || -> Result<Duration, TchError> {
+            let since = Instant::now();
+            let product = tch::no_grad(|| a.f_matmul(&b))?;
+            if device.is_cuda() {
+                product.f_double_value(&[0, 0])?;
+            }
+            Ok(since.elapsed())
+        };
+        // The first finds memory and packs what is to be packed.
+        let first = product()?;
+        for _ in 0..PRODUCTS {
+            let seconds = product()?.as_secs_f64();
+            best = best.max((side as f64).powi(3) / seconds);
+        }
+        if first > LONG {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+/// Warms up, then measures: `pass` says how many seconds it took.
+fn repeat(
+    budget: Duration,
+    mut pass: impl FnMut() -> Result<f64, StylizeError>,
+) -> Result<Timing, StylizeError> {
+    // The first pass chooses algorithms and packs weights, the second finds memory.
+    let since = Instant::now();
+    pass()?;
+    if since.elapsed() < budget {
+        pass()?;
+    }
+    let since = Instant::now();
+    let mut seconds = Vec::new();
+    while seconds.len() < LEAST || (seconds.len() < MOST && since.elapsed() < budget) {
+        seconds.push(pass()?);
+    }
+    seconds.sort_by(f64::total_cmp);
+    let middle = seconds.len() / 2;
+    let median = match seconds.len() % 2 {
+        1 => seconds[middle],
+        _ => (seconds[middle - 1] + seconds[middle]) / 2.0,
+    };
+    Ok(Timing { seconds: median, repeats: seconds.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_leaves_out_the_warm_passes_and_three_are_measured_at_least() {
+        let mut times = [9.0, 9.0, 1.0, 5.0, 2.0].into_iter();
+        let mut calls = 0;
+        // The two warm passes take no time; then there is none left.
+        let timing = repeat(Duration::from_millis(20), || {
+            calls += 1;
+            if calls == 3 {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            Ok(times.next().unwrap_or(0.0))
+        });
+        assert_eq!(timing.unwrap(), Timing { seconds: 2.0, repeats: 3 });
+    }
+
+    #[test]
+    fn the_peak_is_a_number_of_operations() {
+        let peak = peak(Device::CPU, Precision::Fp32).unwrap();
+        // Any machine makes a hundred million a second, none on earth 10^16.
+        assert!(peak > 1e8 && peak < 1e16, "{peak}");
+    }
+}

@@ -1,0 +1,331 @@
+//! The network as an ONNX graph.
+
+use std::io;
+
+use prost::Message;
+
+use super::messages::{
+    Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type,
+    Value,
+};
+use super::{ExportError, metadata, single, tensor};
+use crate::engine::model_file::{ModelFile, OutputLayer, Padding, RawTensor};
+use crate::engine::plan::{After, Change, Layer, layers};
+
+/// Operators as of ONNX 1.12 (2022), which every current runtime knows.
+const OPERATORS: i64 = 17;
+/// The file format that came with them.
+const FORMAT: i64 = 8;
+/// What a protobuf message can be at most.
+const LARGEST: usize = i32::MAX as usize;
+
+const NORM_EPSILON: f32 = 1e-5;
+const TANH_SCALE: f32 = 150.0;
+const MIDDLE: f32 = 127.5;
+const WHITE: f32 = 255.0;
+
+/// The shares of the styles, where there are several.
+const STYLE: &str = "style";
+
+pub(super) fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, ExportError> {
+    let message = network(model)?;
+    let length = message.encoded_len();
+    if length > LARGEST {
+        return Err(ExportError::TooLarge { mib: length >> 20 });
+    }
+    Ok(message.encode_to_vec())
+}
+
+fn network(model: &ModelFile) -> io::Result<Model> {
+    let description = &model.description;
+    let picture = |name: &str, about: &str| {
+        let free = |name: &str| Dimension { dim_param: Some(name.to_owned()), dim_value: None };
+        let three = Dimension { dim_value: Some(3), dim_param: None };
+        value(name, about, vec![free("batch"), three, free("height"), free("width")])
+    };
+    let mut inputs = vec![picture("input", "RGB, 0 to 255")];
+    if description.architecture.styles > 1 {
+        let length =
+            Dimension { dim_value: Some(description.architecture.styles as i64), dim_param: None };
+        let about = format!("shares of {}; they sum up to 1", description.styles.join(", "));
+        inputs.push(value(STYLE, &about, vec![length]));
+    }
+    let mut graph = Builder { model, nodes: Vec::new(), tensors: Vec::new() };
+    graph.build()?;
+    let entry =
+        |(key, value): (&str, String)| Entry { key: Some(key.to_owned()), value: Some(value) };
+    Ok(Model {
+        ir_version: Some(FORMAT),
+        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        doc_string: Some(format!("{}: RGB 0-255 in and out, any size from 5x5", description.name)),
+        graph: Some(Graph {
+            node: graph.nodes,
+            name: Some(description.name.clone()),
+            initializer: graph.tensors,
+            input: inputs,
+            output: vec![picture("output", "RGB, 0 to 255")],
+        }),
+        opset_import: vec![OperatorSet { domain: None, version: Some(OPERATORS) }],
+        metadata_props: metadata(model)?.into_iter().map(entry).collect(),
+    })
+}
+
+fn value(name: &str, about: &str, dim: Vec<Dimension>) -> Value {
+    let tensor = TensorType { elem_type: Some(Tensor::FLOAT), shape: Some(Shape { dim }) };
+    Value {
+        name: Some(name.to_owned()),
+        kind: Some(Type { tensor: Some(tensor) }),
+        doc_string: Some(about.to_owned()),
+    }
+}
+
+/// A graph under construction. Values are known by the name of what makes them.
+struct Builder<'a> {
+    model: &'a ModelFile,
+    nodes: Vec<Node>,
+    tensors: Vec<Tensor>,
+}
+
+impl Builder<'_> {
+    fn build(&mut self) -> io::Result<()> {
+        let architecture = &self.model.description.architecture;
+        self.integers("four", &[4], &[]);
+        self.integers("no_pads", &[0; 6], &[6]);
+        let size = self.node("Shape", "size", &["input"], vec![int("start", 2), int("end", 4)]);
+        // (4 - size mod 4) mod 4 pixels, right and bottom.
+        let over = self.node("Mod", "size/over", &[&size, "four"], vec![]);
+        let missing = self.node("Sub", "size/rest", &["four", &over], vec![]);
+        let missing = self.node("Mod", "size/missing", &[&missing, "four"], vec![]);
+        let pads = self.node("Concat", "size/pads", &["no_pads", &missing], vec![int("axis", 0)]);
+        let mut x = self.node("Pad", "padded", &["input", &pads], vec![text("mode", "reflect")]);
+        if architecture.luminance {
+            x = self.luma("luma/in", &x);
+        }
+        let mut block = x.clone();
+        for layer in layers(architecture) {
+            if layer.begins_block {
+                block.clone_from(&x);
+            }
+            x = self.layer(&layer, &x, &block)?;
+        }
+        if architecture.output == OutputLayer::Tanh {
+            self.floats("tanh_scale", &[TANH_SCALE], &[]);
+            self.floats("middle", &[MIDDLE], &[]);
+            x = self.node("Tanh", "tanh", &[&x], vec![]);
+            x = self.node("Mul", "tanh/scaled", &[&x, "tanh_scale"], vec![]);
+            x = self.node("Add", "tanh/moved", &[&x, "middle"], vec![]);
+        }
+        if architecture.luminance {
+            x = self.luma("luma/out", &x);
+        }
+        self.floats("black", &[0.0], &[]);
+        self.floats("white", &[WHITE], &[]);
+        x = self.node("Clip", "clamped", &[&x, "black", "white"], vec![]);
+        self.integers("corner", &[0, 0], &[2]);
+        self.integers("sides", &[2, 3], &[2]);
+        self.node("Slice", "output", &[&x, "corner", &size, "sides"], vec![]);
+        Ok(())
+    }
+
+    /// Brightness in all three channels, as a 1×1 convolution.
+    fn luma(&mut self, name: &str, x: &str) -> String {
+        self.floats("luma", &[0.299, 0.587, 0.114].repeat(3), &[3, 3, 1, 1]);
+        // Written out, for there are readers without these defaults.
+        let attributes =
+            vec![ints("kernel_shape", &[1, 1]), ints("strides", &[1, 1]), ints("pads", &[0; 4])];
+        self.node("Conv", name, &[x, "luma"], attributes)
+    }
+
+    fn layer(&mut self, layer: &Layer, x: &str, block: &str) -> io::Result<String> {
+        let name = layer.conv.as_str();
+        let mut x = self.convolution(layer, x)?;
+        if let Some(norm) = &layer.norm {
+            x = self.norm(norm, &x)?;
+        }
+        Ok(match layer.after {
+            After::Relu => self.node("Relu", &format!("{name}/relu"), &[&x], vec![]),
+            After::Add => self.node("Add", &format!("{name}/sum"), &[&x, block], vec![]),
+            After::Nothing => x,
+        })
+    }
+
+    fn convolution(&mut self, layer: &Layer, x: &str) -> io::Result<String> {
+        let name = layer.conv.as_str();
+        let (weight, bias) = (
+            self.weight(&format!("{name}.conv2d.weight"))?,
+            self.weight(&format!("{name}.conv2d.bias"))?,
+        );
+        let kernel = ints("kernel_shape", &[layer.size; 2]);
+        let pad = layer.size / 2;
+        if layer.change == Change::Transposed {
+            let attributes = vec![
+                kernel,
+                ints("strides", &[2, 2]),
+                ints("pads", &[pad; 4]),
+                ints("output_padding", &[1, 1]),
+            ];
+            return Ok(self.node("ConvTranspose", name, &[x, &weight, &bias], attributes));
+        }
+        let mut x = x.to_owned();
+        if layer.change == Change::Nearest {
+            self.floats("twice", &[1.0, 1.0, 2.0, 2.0], &[4]);
+            let attributes = vec![
+                text("mode", "nearest"),
+                text("coordinate_transformation_mode", "asymmetric"),
+                text("nearest_mode", "floor"),
+            ];
+            x = self.node("Resize", &format!("{name}/enlarged"), &[&x, "", "twice"], attributes);
+        }
+        let zeros = match self.model.description.architecture.padding {
+            Padding::Zero => pad,
+            Padding::Reflect => {
+                let pads = format!("pads_{pad}");
+                self.integers(&pads, &[0, 0, pad, pad, 0, 0, pad, pad], &[8]);
+                let mode = vec![text("mode", "reflect")];
+                x = self.node("Pad", &format!("{name}/padded"), &[&x, &pads], mode);
+                0
+            }
+        };
+        let stride = if layer.change == Change::Halve { 2 } else { 1 };
+        let attributes = vec![kernel, ints("strides", &[stride; 2]), ints("pads", &[zeros; 4])];
+        Ok(self.node("Conv", name, &[&x, &weight, &bias], attributes))
+    }
+
+    fn norm(&mut self, name: &str, x: &str) -> io::Result<String> {
+        let mut part = |part: &str| -> io::Result<String> {
+            let all = self.weight(&format!("{name}.{part}"))?;
+            Ok(match self.model.description.architecture.styles {
+                1 => all,
+                // 1 × styles times styles × channels.
+                _ => self.node("MatMul", &format!("{name}/{part}"), &[STYLE, &all], vec![]),
+            })
+        };
+        let (weight, bias) = (part("weight")?, part("bias")?);
+        let epsilon = Attribute { f: Some(NORM_EPSILON), ..attribute("epsilon", 1) };
+        Ok(self.node("InstanceNormalization", name, &[x, &weight, &bias], vec![epsilon]))
+    }
+
+    /// A tensor of the model, under its own name.
+    fn weight(&mut self, name: &str) -> io::Result<String> {
+        let RawTensor { shape, data, .. } = single(tensor(self.model, name)?);
+        self.constant(name, Tensor::FLOAT, data, &shape);
+        Ok(name.to_owned())
+    }
+
+    fn floats(&mut self, name: &str, values: &[f32], shape: &[i64]) {
+        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(name, Tensor::FLOAT, data, shape);
+    }
+
+    fn integers(&mut self, name: &str, values: &[i64], shape: &[i64]) {
+        let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(name, Tensor::INT64, data, shape);
+    }
+
+    /// Adds a constant; one of the name that is there already is the same.
+    fn constant(&mut self, name: &str, kind: i32, data: Vec<u8>, shape: &[i64]) {
+        if self.tensors.iter().any(|tensor| tensor.name.as_deref() == Some(name)) {
+            return;
+        }
+        self.tensors.push(Tensor {
+            dims: shape.to_vec(),
+            data_type: Some(kind),
+            name: Some(name.to_owned()),
+            raw_data: Some(data),
+        });
+    }
+
+    /// Adds an operation; its name is that of its result.
+    fn node(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attribute: Vec<Attribute>,
+    ) -> String {
+        self.nodes.push(Node {
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![name.to_owned()],
+            name: Some(name.to_owned()),
+            op_type: Some(operator.to_owned()),
+            attribute,
+        });
+        name.to_owned()
+    }
+}
+
+fn attribute(name: &str, kind: i32) -> Attribute {
+    Attribute { name: Some(name.to_owned()), kind: Some(kind), ..Attribute::default() }
+}
+
+fn int(name: &str, value: i64) -> Attribute {
+    Attribute { i: Some(value), ..attribute(name, 2) }
+}
+
+fn text(name: &str, value: &str) -> Attribute {
+    Attribute { s: Some(value.as_bytes().to_vec()), ..attribute(name, 3) }
+}
+
+fn ints(name: &str, values: &[i64]) -> Attribute {
+    Attribute { ints: values.to_vec(), ..attribute(name, 7) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::engine::model_file::Architecture;
+    use crate::engine::shipped;
+
+    fn decoded(model: &ModelFile) -> Model {
+        Model::decode(to_bytes(model).unwrap().as_slice()).unwrap()
+    }
+
+    #[test]
+    fn every_value_is_made_once_and_before_it_is_read() {
+        let graph = decoded(&shipped::open("mosaic").unwrap()).graph.unwrap();
+        let mut known = BTreeSet::from([String::new()]);
+        let constants = graph.initializer.iter().filter_map(|t| t.name.clone());
+        for name in graph.input.iter().filter_map(|v| v.name.clone()).chain(constants) {
+            assert!(known.insert(name.clone()), "{name} is there twice");
+        }
+        for node in graph.node {
+            let missing = node.input.iter().find(|input| !known.contains(*input));
+            assert_eq!(missing, None, "{node:?}");
+            assert!(node.output.into_iter().all(|output| known.insert(output)));
+        }
+        assert!(known.contains("output"));
+    }
+
+    #[test]
+    fn batch_and_size_are_free_and_the_file_says_what_it_is() {
+        let model = shipped::open("mosaic").unwrap();
+        let message = decoded(&model);
+        assert_eq!(message.opset_import, [OperatorSet { domain: None, version: Some(17) }]);
+        let said = |key: &str| {
+            let mut entries = message.metadata_props.iter();
+            let entry = entries.find(|entry| entry.key.as_deref() == Some(key));
+            entry.and_then(|entry| entry.value.clone()).unwrap()
+        };
+        assert_eq!([said("name"), said("licence")], ["mosaic", "MIT"]);
+        assert_eq!(said("nst-stream.json"), serde_json::to_string(&model.description).unwrap());
+        let graph = message.graph.unwrap();
+        for value in [&graph.input[0], &graph.output[0]] {
+            let shape = value.kind.clone().and_then(|kind| kind.tensor?.shape).unwrap();
+            let names: Vec<_> = shape.dim.iter().map(|d| d.dim_param.clone()).collect();
+            let free = |name: &str| Some(name.to_owned());
+            assert_eq!(names, [free("batch"), None, free("height"), free("width")]);
+            assert_eq!(shape.dim[1].dim_value, Some(3));
+        }
+        // Every weight in single precision, under its own name.
+        for (name, shape) in Architecture::default().parameters() {
+            let tensor = graph.initializer.iter().find(|t| t.name.as_deref() == Some(&name));
+            let tensor = tensor.unwrap();
+            assert_eq!((tensor.data_type, &tensor.dims), (Some(Tensor::FLOAT), &shape));
+            let values = shape.iter().product::<i64>() as usize;
+            assert_eq!(tensor.raw_data.as_ref().map(Vec::len), Some(4 * values));
+        }
+    }
+}
