@@ -131,9 +131,9 @@ impl Tracks {
                 Way::None(why) => return Err(PipelineError::new("track", why)),
             };
             let (form, words) = (form.clone(), Words::Same);
-            let trims = container.is_mp4();
+            let lengths = container.is_mp4();
             let encoded = matches!(way, Way::Encode(..));
-            let order = Order { number, span, through, form, words, encoded, delay, trims };
+            let order = Order { number, span, through, form, words, encoded, delay, lengths };
             Reader::open(path, stream, order)
         };
         let mut way = way::of_audio(&stream.caps, container);
@@ -197,7 +197,7 @@ impl Tracks {
             words,
             encoded: false,
             delay: 0,
-            trims: false,
+            lengths: false,
         };
         match Reader::open(path, stream, order) {
             Ok(reader) => self.take(reader, &what, note),
