@@ -16,8 +16,6 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::error::PipelineError;
-use super::pipeline::Pipeline;
 use crate::cut_off::boxes;
 
 /// What the header of a movie says of its length.
@@ -68,16 +66,12 @@ fn find(file: &mut File, within: Range<u64>, wanted: &[u8; 4]) -> Option<Range<u
     found
 }
 
-/// Lets the element `src` of a pipeline read a file; how long an MP4 says that it is.
-///
-/// # Errors
-/// When the pipeline has no such element.
-pub(super) fn read(pipeline: &Pipeline, path: &Path) -> Result<Option<Duration>, PipelineError> {
-    let src = pipeline.element("src")?;
+/// Lets a filesrc read a file; how long an MP4 says that it is.
+pub(super) fn read(src: &gst::Element, path: &Path) -> Option<Duration> {
     src.set_property("location", path);
     let (Some(Header { at, duration }), Some(pad)) = (Header::of(path), src.static_pad("src"))
     else {
-        return Ok(None);
+        return None;
     };
     // Also of buffers that the demuxer pulls.
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -86,7 +80,7 @@ pub(super) fn read(pipeline: &Pipeline, path: &Path) -> Result<Option<Duration>,
         }
         gst::PadProbeReturn::Ok
     });
-    Ok(Some(duration).filter(|duration| !duration.is_zero()))
+    Some(duration).filter(|duration| !duration.is_zero())
 }
 
 /// Writes zeros over a part of the file, as far as it lies in this buffer.

@@ -311,7 +311,7 @@ impl Pipeline {
     /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of
     /// another track turns out to be earlier: every track would have a clock of its own. After a
     /// seek it counts from zero.
-    fn counts_anew(&self) -> bool {
+    pub(super) fn counts_anew(&self) -> bool {
         let elements = self.inner.iterate_recurse().into_iter().flatten();
         let mut factories = elements.filter_map(|element| element.factory());
         factories.any(|factory| factory.name() == "matroskademux")

@@ -88,7 +88,7 @@ impl VideoSource {
         all: bool,
     ) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
-        let length = movie::read(&pipeline, path)?;
+        let length = movie::read(&pipeline.element("src")?, path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
         decode.set_property("expose-all-streams", all);

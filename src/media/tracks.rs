@@ -174,6 +174,12 @@ impl Tracks {
         let fits = template.as_ref().is_some_and(|template| template.can_intersect(&copied));
         let markup = stream.caps.structure(0).and_then(|s| s.get::<&str>("format").ok());
         let words = match format {
+            // matroskamux would take it, and then fail.
+            "application/x-subtitle-unknown" => {
+                let why = "GStreamer cannot read it (it may be WebVTT or DVB)";
+                self.notes.push(format!("{what} is left out: {why}"));
+                return;
+            }
             "text/x-raw" if markup == Some("pango-markup") => Words::Markup,
             _ if fits => Words::Same,
             "application/x-ass" | "application/x-ssa" => Words::Ass,

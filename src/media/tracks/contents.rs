@@ -52,6 +52,8 @@ impl Kind {
             name if name.starts_with("text/") => Kind::Text,
             name if name.starts_with("audio/") => Kind::Audio,
             name if name.starts_with("video/") || name.starts_with("image/") => Kind::Video,
+            // Of those that matroskademux (1.22) does not know, it gives the bytes: no text for us.
+            "application/x-subtitle-unknown" => Kind::Bitmap,
             name if name.starts_with("subpicture/") => Kind::Bitmap,
             _ => Kind::Other,
         }
@@ -65,7 +67,7 @@ impl Contents {
     /// When it cannot be read.
     pub fn of(path: &Path) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
-        let length = movie::read(&pipeline, path)?;
+        let length = movie::read(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);

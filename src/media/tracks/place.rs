@@ -5,6 +5,7 @@ use std::time::Duration;
 use gstreamer as gst;
 
 use super::contents::Kind;
+use super::reader::Order;
 use super::text::{plain, plain_of_ass};
 use crate::span::Span;
 
@@ -49,6 +50,8 @@ pub(super) struct Place {
     part: Span,
     /// The container asks how long each packet is.
     lengths: bool,
+    /// Only the time in the file is right.
+    own_clock: bool,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
     /// By how much the first packet begins before the beginning: all are as late, for the first has
@@ -64,7 +67,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn new(kind: Kind, words: Words, span: Span, lengths: bool) -> Self {
+    /// `own_clock`: its demuxer counts as it likes (`Pipeline::seek`).
+    pub fn new(kind: Kind, order: &Order, own_clock: bool) -> Self {
+        let Order { words, span, lengths, .. } = *order;
         // Sound is sought: its time begins with the span.
         let start = span.start.filter(|_| kind != Kind::Audio);
         let part = Span { start, ..span };
@@ -73,6 +78,7 @@ impl Place {
             words,
             part,
             lengths,
+            own_clock,
             held: None,
             lead: 0,
             ended: false,
@@ -97,8 +103,8 @@ impl Place {
             return Vec::new();
         }
         let at = match self.part.start {
-            None => segment.to_running_time_full(pts),
-            Some(_) => segment.to_stream_time_full(pts),
+            None if !self.own_clock => segment.to_running_time_full(pts),
+            _ => segment.to_stream_time_full(pts),
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
         let edit = self.edit.replace(segment.base());

@@ -83,7 +83,7 @@ impl Reader {
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
         let pipeline = Pipeline::parse(Role::Track(order.number), &description)?;
-        movie::read(&pipeline, path)?;
+        movie::read(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
         let track = pipeline.element("track")?;
@@ -101,19 +101,23 @@ impl Reader {
 
         // A subtitle that is shown when the span begins may come long before it: all are read.
         let start = order.span.start.filter(|_| stream.kind == Kind::Audio);
-        if order.encoded {
-            seek_unheard(&pipeline, &track, start)?;
-        } else {
-            pipeline.set_state(gst::State::Paused)?;
-            pipeline.wait_prerolled(PATIENCE)?;
-            pipeline.seek(start)?;
+        match start {
+            Some(_) if order.encoded => seek_unheard(&pipeline, &track, start)?,
+            _ => {
+                pipeline.set_state(gst::State::Paused)?;
+                pipeline.wait_prerolled(PATIENCE)?;
+                // Without a need none is sought: matroskademux (1.22) would leave out what comes
+                // before the first picture.
+                start.map_or(Ok(()), |start| pipeline.seek(Some(start)))?;
+            }
         }
         let pad = packets.static_pad("sink");
         let Some(caps) = pad.as_ref().and_then(gst::Pad::current_caps) else { return Ok(None) };
         if packets.is_eos() {
             return Ok(None);
         }
-        let mut place = Place::new(stream.kind, order.words, order.span, order.lengths);
+        let own_clock = start.is_none() && pipeline.counts_anew();
+        let mut place = Place::new(stream.kind, &order, own_clock);
         let mut first = Vec::new();
         if stream.kind == Kind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
