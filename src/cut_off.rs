@@ -18,7 +18,9 @@ pub fn is_cut_off(path: &Path) -> bool {
             Some(8 + u64::from(u32::from_le_bytes([*a, *b, *c, *d])))
         }
         Some([0x1A, 0x45, 0xDF, 0xA3, ..]) => segment_end(&mut file),
-        Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => boxes(&mut file, length, &mut |_, _| {}),
+        Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => {
+            boxes(&mut file, 0..length, &mut |_, _| {})
+        }
         _ => None,
     };
     wanted.is_some_and(|wanted| wanted > length)
@@ -30,21 +32,21 @@ pub fn has_no_index(path: &Path) -> bool {
     let Ok(mut file) = File::open(path) else { return false };
     let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
     let mut names = Vec::new();
-    let _ = boxes(&mut file, length, &mut |name, _| names.push(name));
+    let _ = boxes(&mut file, 0..length, &mut |name, _| names.push(name));
     // Pictures (HEIF, AVIF) have "meta" in its place.
     let index = |name: &[u8; 4]| [b"moov", b"moof", b"meta"].contains(&name);
     names.first() == Some(b"ftyp") && !names.iter().any(index)
 }
 
-/// Where the last box of an MP4 that begins within the file ends; none where that is at its end
-/// anyway, or something is no box. `see` is told the name of each box, and where its contents lie.
+/// Where the last box of an MP4 that begins within this part of the file ends; none where something
+/// is no box. `see` is told the name of each box, and where its contents lie.
 pub(crate) fn boxes(
     file: &mut File,
-    length: u64,
+    within: Range<u64>,
     see: &mut dyn FnMut([u8; 4], Range<u64>),
 ) -> Option<u64> {
-    let mut at = 0_u64;
-    while at < length {
+    let (mut at, end) = (within.start, within.end);
+    while at < end {
         let mut head = [0; 16];
         file.seek(SeekFrom::Start(at)).ok()?;
         if file.read(&mut head).ok()? < 8 {
@@ -53,14 +55,14 @@ pub(crate) fn boxes(
         let [a, b, c, d, e, f, g, h, large @ ..] = head;
         let (header, size) = match u32::from_be_bytes([a, b, c, d]) {
             // To the end of the file.
-            0 => (8, length - at),
+            0 => (8, end - at),
             1 => (16, u64::from_be_bytes(large)),
             size => (8, size.into()),
         };
         // Not even its own head: this is no box.
-        let end = at.checked_add(size).filter(|_| size >= header)?;
-        see([e, f, g, h], at + header..end);
-        at = end;
+        let next = at.checked_add(size).filter(|_| size >= header)?;
+        see([e, f, g, h], at + header..next);
+        at = next;
     }
     Some(at)
 }

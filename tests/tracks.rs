@@ -8,6 +8,8 @@ mod route;
 
 #[path = "tracks/about.rs"]
 mod about;
+#[path = "tracks/edges.rs"]
+mod edges;
 #[path = "tracks/slow.rs"]
 mod slow;
 #[path = "tracks/sound.rs"]

@@ -79,7 +79,7 @@ fn index(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     let end = file.seek(SeekFrom::End(0))?;
     let mut found = None;
     // What it says is of the last box; the index may stand before a damaged one.
-    let _ = boxes(file, end, &mut |name, contents| {
+    let _ = boxes(file, 0..end, &mut |name, contents| {
         if name == *b"moov" {
             found.get_or_insert(contents);
         }

@@ -57,24 +57,21 @@ pub fn encoder(
     Ok(Encoder { element, parser, hardware: false })
 }
 
-/// Refuses sizes that encoders do not take; libx265 (3.5) even writes beyond its memory when a side is
-/// shorter than its largest block.
+/// Refuses sizes that muxers (16 pixels, GStreamer 1.22) and encoders do not take; libx265 (3.5) even
+/// writes beyond its memory when a side is shorter than its largest block.
 fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
     let (width, height) = (stream.frame.width, stream.frame.height);
-    let least = match codec {
-        Codec::H264 => 16,
-        Codec::H265 => 64,
-        Codec::Av1 => 4,
-        Codec::Vp9 => 1,
+    let (shorter, longer) = (width.min(height), width.max(height));
+    let refused = |why: &str| {
+        let text = format!("{codec} cannot encode {width}×{height}: {why}");
+        Err(PipelineError::new("encode", text))
     };
-    if width.min(height) < least {
-        let text = format!(
-            "{codec} cannot encode {width}×{height}: it needs {least} pixels a side; choose --codec \
-             vp9"
-        );
-        return Err(PipelineError::new("encode", text));
+    match codec {
+        _ if shorter < 16 => refused("a video needs 16 pixels a side; write pictures (out/)"),
+        Codec::H265 if shorter < 64 => refused("it needs 64 pixels a side; choose --codec vp9"),
+        _ if longer > 16_384 => refused("it takes 16384 pixels a side; write pictures (out/)"),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Says where chroma lies when nobody did, of 4:2:0 passing this pad: mp4mux (GStreamer 1.22) breaks

@@ -152,7 +152,7 @@ pub fn open(
     let caps = caps.ok_or_else(|| PipelineError::new("appsink", "it has no frames"))?;
     let mut stream = plan.stream(&caps)?;
     stream.duration = count.map(|count| rate.time_of(count));
-    Ok(Some(VideoSource { pipeline, frames, stream, plan, busy: Busy::default() }))
+    Ok(Some(VideoSource { pipeline, frames, stream, plan, busy: Busy::default(), end: None }))
 }
 
 /// Waits a moment for the first frame; true when it is there.

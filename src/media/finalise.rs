@@ -16,6 +16,7 @@ use super::bitstream::change_caps;
 use super::edit_list::hide_leads;
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
+use super::movie;
 use super::pipeline::{Event, Pipeline, Role};
 use super::sink::{muxer, timescale};
 use crate::encoding::Container;
@@ -93,7 +94,7 @@ fn remux(
     }
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
     for (id, pad, end) in &tracks {
-        pipeline.element(&format!("src_{id}"))?.set_property("location", from);
+        movie::read(&pipeline.element(&format!("src_{id}"))?, from);
         let track = pipeline.element(&format!("track_{id}"))?;
         if let Some(out) = track.static_pad("src").filter(|_| *pad == "subtitle") {
             begin_at_zero(&out, *end);

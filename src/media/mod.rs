@@ -3,6 +3,7 @@
 //! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`: what its
 //!   compressed stream says of colours); [`fed`]: frames from a pipe or pictures → the same
 //! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
+//! - `movie`: an MP4 as its demuxer should read it
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
 //!   [`clock`] one clock for all pipelines of a live run
@@ -34,6 +35,7 @@ pub mod live_file;
 pub mod live_sink;
 pub mod matroska;
 pub mod mode;
+mod movie;
 pub mod packages;
 pub mod pipeline;
 pub mod probe;

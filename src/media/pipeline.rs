@@ -8,7 +8,6 @@ use gstreamer as gst;
 
 use super::error::{ErrorKind, PipelineError};
 use super::packages;
-use crate::span::Span;
 
 /// How long after the end of reading a first frame may take to be decoded.
 const GIVEN_UP: Duration = Duration::from_secs(5);
@@ -132,6 +131,14 @@ impl Pipeline {
     /// # Errors
     /// The first error, a missing plugin before its consequences; or that nothing came in time.
     pub fn wait_prerolled(&self, limit: Duration) -> Result<(), PipelineError> {
+        self.wait(limit, &|| false)
+    }
+
+    /// The same, or until `there` says so.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn wait(&self, limit: Duration, there: &dyn Fn() -> bool) -> Result<(), PipelineError> {
         let deadline = Instant::now() + limit;
         let (mut missing, mut idle) = (None, Instant::now());
         let Some(bus) = self.inner.bus() else { return Ok(()) };
@@ -150,7 +157,9 @@ impl Pipeline {
             // The state is asked, not read off the bus: after a seek the bus may still hold the
             // message of the state before.
             let (result, current, _) = self.inner.state(gst::ClockTime::ZERO);
-            if result == Ok(gst::StateChangeSuccess::Success) && current >= gst::State::Paused {
+            if there()
+                || result == Ok(gst::StateChangeSuccess::Success) && current >= gst::State::Paused
+            {
                 return Ok(());
             }
             if message.is_some() || !self.reading_ended() {
@@ -261,46 +270,51 @@ impl Pipeline {
         self.inner.query_duration::<gst::ClockTime>().map(Duration::from)
     }
 
-    /// Goes exactly to the beginning of `span` and stops at its end; nothing for a whole file. The
-    /// pipeline must be prerolled. Running time then begins at zero.
+    /// Goes exactly to `start`; running time then begins at zero there. To the beginning when none.
+    /// The pipeline must be prerolled.
+    ///
+    /// Where to stop, whoever takes the packets knows: qtdemux (1.22) would stop too early (see
+    /// `movie`) and leave out the packet in which the end lies.
     ///
     /// # Errors
     /// When the media cannot be sought.
-    pub fn seek_span(&self, span: Span) -> Result<(), PipelineError> {
-        if span == Span::default() {
-            return self.settle_times();
-        }
-        let time = |d: Duration| {
-            gst::ClockTime::try_from(d)
-                .map_err(|_| PipelineError::new("seek", "the time is out of range"))
-        };
-        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
-        let start = span.start.unwrap_or_default();
-        let (stop_type, stop) = match span.duration {
-            Some(duration) => (gst::SeekType::Set, Some(time(start + duration)?)),
-            None => (gst::SeekType::None, gst::ClockTime::NONE),
-        };
-        self.inner
-            .seek(1.0, flags, gst::SeekType::Set, time(start)?, stop_type, stop)
-            .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))?;
+    pub fn seek(&self, start: Option<Duration>) -> Result<(), PipelineError> {
+        self.seek_at(self.inner.upcast_ref(), start)?;
         self.wait_prerolled(Duration::from_secs(60))
+    }
+
+    /// The same by an element of the pipeline, whose output alone is sought; not waited for.
+    ///
+    /// # Errors
+    /// When the media cannot be sought.
+    pub fn seek_at(
+        &self,
+        element: &gst::Element,
+        start: Option<Duration>,
+    ) -> Result<(), PipelineError> {
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        let Some(start) = start else {
+            // A file without an index may not be sought; then its times stay as they are.
+            if self.counts_anew() {
+                let _ = element.seek_simple(flags, gst::ClockTime::ZERO);
+            }
+            return Ok(());
+        };
+        let start = gst::ClockTime::try_from(start)
+            .map_err(|_| PipelineError::new("seek", "the time is out of range"))?;
+        let (set, none) = (gst::SeekType::Set, gst::SeekType::None);
+        element
+            .seek(1.0, flags, set, start, none, gst::ClockTime::NONE)
+            .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))
     }
 
     /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of
     /// another track turns out to be earlier: every track would have a clock of its own. After a
     /// seek it counts from zero.
-    fn settle_times(&self) -> Result<(), PipelineError> {
+    pub(super) fn counts_anew(&self) -> bool {
         let elements = self.inner.iterate_recurse().into_iter().flatten();
         let mut factories = elements.filter_map(|element| element.factory());
-        if !factories.any(|factory| factory.name() == "matroskademux") {
-            return Ok(());
-        }
-        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
-        // A file without an index may not be sought; then its times stay as they are.
-        if self.inner.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
-            return Ok(());
-        }
-        self.wait_prerolled(Duration::from_secs(60))
+        factories.any(|factory| factory.name() == "matroskademux")
     }
 
     /// The pipeline as a Graphviz graph, without users and passwords.

@@ -98,8 +98,12 @@ impl VideoSink {
         tracks: Tracks,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
+        let container = file.container;
         let mut sink = VideoSink::build(file, &[], 0)?;
         sink.take_tracks(tracks)?;
+        if !container.is_mp4() {
+            sink.make_room();
+        }
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
         sink.start_tracks(events);

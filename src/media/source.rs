@@ -14,6 +14,7 @@ use super::bitstream::prefer_colorimetry;
 use super::decoded::Plan;
 pub use super::decoded::Wanted;
 use super::error::{ErrorKind, PipelineError};
+use super::movie;
 use super::pipeline::{Event, Pipeline, Role};
 use super::video::VideoStream;
 use crate::cut_off::has_no_index;
@@ -49,6 +50,8 @@ pub struct VideoSource {
     pub(super) stream: VideoStream,
     pub(super) plan: Plan,
     pub(super) busy: Busy,
+    /// What begins here or later is not wanted.
+    pub(super) end: Option<Duration>,
 }
 
 impl VideoSource {
@@ -85,7 +88,7 @@ impl VideoSource {
         all: bool,
     ) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
-        pipeline.element("src")?.set_property("location", path);
+        let length = movie::read(&pipeline.element("src")?, path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
         decode.set_property("expose-all-streams", all);
@@ -98,10 +101,10 @@ impl VideoSource {
         let prerolled = pipeline
             .set_state(gst::State::Paused)
             .and_then(|()| pipeline.wait_prerolled(PREROLL))
-            .and_then(|()| pipeline.seek_span(span));
+            .and_then(|()| pipeline.seek(span.start));
         prerolled.map_err(|error| seen.explain(error))?;
 
-        let whole = pipeline.duration();
+        let whole = length.or_else(|| pipeline.duration());
         if let (Some(start), Some(whole)) = (span.start, whole)
             && start >= whole
         {
@@ -120,7 +123,8 @@ impl VideoSource {
         let plan = plan.unwrap_or_else(|| Plan::new(&caps, wanted));
         let mut stream = plan.stream(&caps)?;
         stream.duration = span.of(whole);
-        Ok(VideoSource { pipeline, frames, stream, plan, busy: Busy::default() })
+        let (busy, end) = (Busy::default(), span.duration);
+        Ok(VideoSource { pipeline, frames, stream, plan, busy, end })
     }
 
     /// What its frames are like.
@@ -171,6 +175,7 @@ impl VideoSource {
             Duration::from_secs_f64(f64::from(d) / f64::from(n))
         });
         let (mut next_pts, mut last) = (Duration::ZERO, None);
+        let (end, at_end) = (self.end, queue.closer());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 busy.add(returned.elapsed());
@@ -191,7 +196,11 @@ impl VideoSource {
                 (frame.pts, last) = (Some(pts), Some(pts));
                 // Muxers take the last frame's length from here; with none it is lost in an MP4.
                 let duration = frame.duration.filter(|d| !d.is_zero()).unwrap_or(step);
-                frame.duration = Some(duration);
+                if end.is_some_and(|end| pts >= end) {
+                    at_end.close();
+                    return Err(gst::FlowError::Eos);
+                }
+                frame.duration = Some(end.map_or(duration, |end| duration.min(end - pts)));
                 next_pts = pts + duration;
                 let pushed = queue.push(frame);
                 returned = Instant::now();

@@ -131,9 +131,9 @@ impl Tracks {
                 Way::None(why) => return Err(PipelineError::new("track", why)),
             };
             let (form, words) = (form.clone(), Words::Same);
-            let trims = container.is_mp4();
+            let lengths = container.is_mp4();
             let encoded = matches!(way, Way::Encode(..));
-            let order = Order { number, span, through, form, words, encoded, delay, trims };
+            let order = Order { number, span, through, form, words, encoded, delay, lengths };
             Reader::open(path, stream, order)
         };
         let mut way = way::of_audio(&stream.caps, container);
@@ -174,6 +174,12 @@ impl Tracks {
         let fits = template.as_ref().is_some_and(|template| template.can_intersect(&copied));
         let markup = stream.caps.structure(0).and_then(|s| s.get::<&str>("format").ok());
         let words = match format {
+            // matroskamux would take it, and then fail.
+            "application/x-subtitle-unknown" => {
+                let why = "GStreamer cannot read it (it may be WebVTT or DVB)";
+                self.notes.push(format!("{what} is left out: {why}"));
+                return;
+            }
             "text/x-raw" if markup == Some("pango-markup") => Words::Markup,
             _ if fits => Words::Same,
             "application/x-ass" | "application/x-ssa" => Words::Ass,
@@ -197,7 +203,7 @@ impl Tracks {
             words,
             encoded: false,
             delay: 0,
-            trims: false,
+            lengths: false,
         };
         match Reader::open(path, stream, order) {
             Ok(reader) => self.take(reader, &what, note),

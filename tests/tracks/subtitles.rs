@@ -121,3 +121,16 @@ fn webm_holds_no_subtitles_and_it_is_said() {
     assert_noted(&notes, &["subtitle track 1", "left out", "WebM"]);
     assert_eq!(probe(&out)["streams"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn subtitles_that_cannot_come_along_are_left_out_and_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    // GStreamer 1.22 does not know how ffmpeg writes it.
+    let input = with_words(folder.path(), "vtt.mkv", "webvtt");
+    for name in ["out.mp4", "out.mkv"] {
+        let out = folder.path().join(name);
+        let notes = convert(&input, &out);
+        assert_noted(&notes, &["subtitle track 1", "left out", "WebVTT"]);
+        assert_eq!(frame_times(&out).len(), 120, "{name}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The tracks of a file that are not its picture.
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -18,6 +19,13 @@ pub(super) struct Written {
     pads: &'static str,
     /// Who reads it, in a file; live sound comes by itself.
     reader: Option<Reader>,
+}
+
+impl Written {
+    /// How much of its beginning is not to be presented.
+    fn lead(&self) -> Duration {
+        self.reader.as_ref().map(|reader| reader.lead).unwrap_or_default()
+    }
 }
 
 const AUDIO: &str = "audio_%u";
@@ -41,10 +49,24 @@ impl VideoSink {
         Ok(())
     }
 
+    /// Where the container cannot hide how a track begins, it begins with that, and all others are as
+    /// much later: a fraction of a packet, and in sync.
+    pub(super) fn make_room(&self) {
+        let leads = || self.tracks.iter().map(Written::lead);
+        let most = leads().max().unwrap_or_default();
+        let others = self.targets.iter().zip(leads());
+        for (input, lead) in others.chain([(&self.frames, Duration::ZERO)]) {
+            let later = i64::try_from((most - lead).as_nanos()).unwrap_or(0);
+            if let Some(pad) = input.static_pad("src") {
+                pad.set_offset(later);
+            }
+        }
+    }
+
     /// Lets the readers of all tracks go.
     pub(super) fn start_tracks(&mut self, events: &Sender<Event>) {
-        for (track, target) in self.tracks.iter().zip(&self.targets) {
-            if let Some(reader) = &track.reader
+        for (track, target) in self.tracks.iter_mut().zip(&self.targets) {
+            if let Some(reader) = &mut track.reader
                 && let Err(error) = reader.start(target, events.clone())
             {
                 self.notes.push(format!("a track is left out: {error}"));
@@ -132,11 +154,11 @@ impl VideoSink {
         }
     }
 
-    /// Which tracks there are beside the picture; how they begin is known once all went through.
+    /// Which tracks there are beside the picture.
     pub fn layout(&self) -> Layout {
         let track = |track: &Written| Track {
             pad: if track.pads == AUDIO { "audio" } else { "subtitle" },
-            lead: track.reader.as_ref().map(Reader::lead).unwrap_or_default(),
+            lead: track.lead(),
             end: track.reader.as_ref().and_then(Reader::end),
             empty: track.reader.as_ref().is_some_and(Reader::is_empty),
         };

@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
+use super::super::movie;
 use super::super::pipeline::{Pipeline, Role};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
@@ -51,6 +52,8 @@ impl Kind {
             name if name.starts_with("text/") => Kind::Text,
             name if name.starts_with("audio/") => Kind::Audio,
             name if name.starts_with("video/") || name.starts_with("image/") => Kind::Video,
+            // Of those that matroskademux (1.22) does not know, it gives the bytes: no text for us.
+            "application/x-subtitle-unknown" => Kind::Bitmap,
             name if name.starts_with("subpicture/") => Kind::Bitmap,
             _ => Kind::Other,
         }
@@ -64,7 +67,7 @@ impl Contents {
     /// When it cannot be read.
     pub fn of(path: &Path) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
-        pipeline.element("src")?.set_property("location", path);
+        let length = movie::read(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
@@ -93,7 +96,7 @@ impl Contents {
             toc: pad
                 .and_then(|pad| pad.sticky_event::<gst::event::Toc>(0))
                 .map(|event| event.toc().0.to_owned()),
-            duration: pipeline.duration(),
+            duration: length.or_else(|| pipeline.duration()),
         })
     }
 }

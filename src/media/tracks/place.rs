@@ -5,6 +5,7 @@ use std::time::Duration;
 use gstreamer as gst;
 
 use super::contents::Kind;
+use super::reader::Order;
 use super::text::{plain, plain_of_ass};
 use crate::span::Span;
 
@@ -47,20 +48,28 @@ pub(super) struct Place {
     kind: Kind,
     words: Words,
     part: Span,
-    trims: bool,
-    /// Its demuxer counts as it likes (`Pipeline::seek_span`): only the time in the file is right.
-    unsought: bool,
+    /// The container asks how long each packet is.
+    lengths: bool,
+    /// Only the time in the file is right.
+    own_clock: bool,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
-    /// By how much packets are late, because the first begins before the beginning.
-    late: i64,
-    lead: u64,
-    /// When the packet before this one began.
+    /// By how much the first packet begins before the beginning: all are as late, for the first has
+    /// the time 0, and the container or the other tracks make up for it.
+    lead: i64,
+    /// The part is over.
+    ended: bool,
+    /// When the packet before this one began, and when it ended.
     before: i64,
+    ends: i64,
+    /// Where packets' edit begins: an MP4 may be put together of several.
+    edit: Option<Option<gst::ClockTime>>,
 }
 
 impl Place {
-    pub fn new(kind: Kind, words: Words, span: Span, trims: bool, encoded: bool) -> Self {
+    /// `own_clock`: its demuxer counts as it likes (`Pipeline::seek`).
+    pub fn new(kind: Kind, order: &Order, own_clock: bool) -> Self {
+        let Order { words, span, lengths, .. } = *order;
         // Sound is sought: its time begins with the span.
         let start = span.start.filter(|_| kind != Kind::Audio);
         let part = Span { start, ..span };
@@ -68,12 +77,14 @@ impl Place {
             kind,
             words,
             part,
-            trims,
-            unsought: encoded && span == Span::default(),
+            lengths,
+            own_clock,
             held: None,
-            late: 0,
             lead: 0,
+            ended: false,
             before: 0,
+            ends: 0,
+            edit: None,
         }
     }
 
@@ -92,10 +103,14 @@ impl Place {
             return Vec::new();
         }
         let at = match self.part.start {
-            None if !self.unsought => segment.to_running_time_full(pts),
+            None if !self.own_clock => segment.to_running_time_full(pts),
             _ => segment.to_stream_time_full(pts),
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
+        let edit = self.edit.replace(segment.base());
+        if edit.is_some_and(|edit| edit != segment.base()) && self.is_over(&packet, at) {
+            return Vec::new();
+        }
         match self.kind {
             Kind::Audio => self.sound(packet, at),
             _ => self.subtitle(packet, at).into_iter().collect(),
@@ -106,17 +121,30 @@ impl Place {
     pub fn last(&mut self) -> Option<gst::Buffer> {
         let (packet, at) = self.held.take()?;
         let reaches = packet.duration().is_some_and(|d| at + signed(d) > ROUNDING);
-        reaches.then(|| self.first(packet, at, None))
+        reaches.then(|| self.first(packet, at))
     }
 
-    /// How much of the track's beginning must be hidden, told once.
-    pub fn take_lead(&mut self) -> u64 {
-        std::mem::take(&mut self.lead)
+    /// How much of the track's beginning is not to be presented.
+    pub fn lead(&self) -> Duration {
+        Duration::from_nanos(self.lead.unsigned_abs())
+    }
+
+    /// Whether nothing more is wanted.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether a packet in which a further edit begins is mostly of before it: only the first packet
+    /// of a track can be presented in part.
+    fn is_over(&self, packet: &gst::BufferRef, at: i64) -> bool {
+        let half = packet.duration().map_or(0, signed) / 2;
+        self.kind == Kind::Audio && self.ends - at > half.max(ROUNDING)
     }
 
     fn sound(&mut self, packet: gst::Buffer, at: i64) -> Vec<gst::Buffer> {
         if self.part.duration.is_some_and(|length| at + ROUNDING >= length_of(length)) {
-            return Vec::new();
+            self.ended = true;
+            return self.last().into_iter().collect();
         }
         if at < -ROUNDING {
             self.held = Some((packet, at));
@@ -126,26 +154,21 @@ impl Place {
         if let Some((held, began)) = self.held.take() {
             let ends = held.duration().map_or(at, |duration| began + signed(duration));
             if ends > ROUNDING {
-                packets.push(self.first(held, began, Some(at)));
+                packets.push(self.first(held, began));
             }
         }
         // Matroska seldom tells how long a packet is; the last one of an MP4 would have no length.
         let step = at.saturating_sub(self.before);
-        let length = (self.trims && packet.duration().is_none() && step > 0).then_some(step);
-        self.before = at;
-        packets.push(timed(packet, at.max(0) + self.late, length));
+        let length = (self.lengths && packet.duration().is_none() && step > 0).then_some(step);
+        (self.before, self.ends) = (at, at + packet.duration().map_or(0, signed));
+        packets.push(timed(packet, at.max(0) + self.lead, length));
         packets
     }
 
-    /// The packet in which the track begins, `at` (a negative time); the next is at `next`.
-    fn first(&mut self, packet: gst::Buffer, at: i64, next: Option<i64>) -> gst::Buffer {
-        if self.trims {
-            self.late = -at;
-            self.lead = at.unsigned_abs();
-            return timed(packet, 0, None);
-        }
-        let ends = next.or(packet.duration().map(|duration| at + signed(duration)));
-        timed(packet, 0, ends)
+    /// The packet in which the track begins, `at` (a negative time).
+    fn first(&mut self, packet: gst::Buffer, at: i64) -> gst::Buffer {
+        self.lead = -at;
+        timed(packet, 0, None)
     }
 
     fn subtitle(&self, packet: gst::Buffer, at: i64) -> Option<gst::Buffer> {

@@ -5,16 +5,18 @@
 //! here: what goes wrong with a track ends that track, not the file.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
+use super::super::movie;
 use super::super::pipeline::{Event, Pipeline, Role};
 use super::about;
 use super::contents::{Kind, Stream, leave_styled_text, tags_on};
@@ -23,8 +25,6 @@ use crate::span::Span;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Longer than any packet of sound.
-const MORE: Duration = Duration::from_millis(500);
 
 /// How a track is to be read.
 pub(super) struct Order<'a> {
@@ -41,8 +41,8 @@ pub(super) struct Order<'a> {
     pub encoded: bool,
     /// Samples that the encoder puts before the sound.
     pub delay: u32,
-    /// Whether the container can say that a track begins within a packet.
-    pub trims: bool,
+    /// Whether the container asks how long each packet is.
+    pub lengths: bool,
 }
 
 /// One track of a file.
@@ -52,8 +52,18 @@ pub(in super::super) struct Reader {
     pub caps: gst::Caps,
     kind: Kind,
     pub tags: Option<gst::TagList>,
-    place: Arc<Mutex<Place>>,
+    /// How much of the track's beginning must not be presented.
+    pub lead: Duration,
+    /// What sends the packets: its beginning, until it starts, and then its thread.
+    beginning: Option<Beginning>,
+    sending: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
+}
+
+/// The first packets of a track, and where the others go.
+struct Beginning {
+    place: Place,
+    packets: Vec<gst::Buffer>,
 }
 
 /// What is known of a track while it goes through.
@@ -61,8 +71,6 @@ pub(in super::super) struct Reader {
 struct Counts {
     /// Packets from here on (nanoseconds of running time) are not wanted any more.
     limit: AtomicU64,
-    /// How much of the track's beginning is not to be presented, in nanoseconds.
-    lead: AtomicU64,
     packets: AtomicU64,
 }
 
@@ -75,49 +83,53 @@ impl Reader {
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
         let pipeline = Pipeline::parse(Role::Track(order.number), &description)?;
-        pipeline.element("src")?.set_property("location", path);
+        movie::read(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
         let track = pipeline.element("track")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
-        let (wanted, track) = (stream.id.clone(), track.downgrade());
+        let (wanted, input) = (stream.id.clone(), track.downgrade());
         parse.connect_pad_added(move |parse, pad| {
             if pad.stream_id().is_some_and(|id| id == wanted)
-                && let Some(input) = track.upgrade().and_then(|t| t.static_pad("sink"))
+                && let Some(input) = input.upgrade().and_then(|t| t.static_pad("sink"))
                 && let Err(error) = pad.link(&input)
             {
                 gst::element_error!(parse, gst::CoreError::Pad, ["{error}"]);
             }
         });
 
-        pipeline.set_state(gst::State::Paused)?;
-        pipeline.wait_prerolled(PATIENCE)?;
         // A subtitle that is shown when the span begins may come long before it: all are read.
-        let sought = match stream.kind {
-            Kind::Audio => {
-                // qtdemux (1.22) leaves out the packet in which the end lies: we cut ourselves.
-                let duration = order.span.duration.map(|duration| duration + MORE);
-                Span { duration, ..order.span }
+        let start = order.span.start.filter(|_| stream.kind == Kind::Audio);
+        match start {
+            Some(_) if order.encoded => seek_unheard(&pipeline, &track, start)?,
+            _ => {
+                pipeline.set_state(gst::State::Paused)?;
+                pipeline.wait_prerolled(PATIENCE)?;
+                // Without a need none is sought: matroskademux (1.22) would leave out what comes
+                // before the first picture.
+                start.map_or(Ok(()), |start| pipeline.seek(Some(start)))?;
             }
-            _ => Span::default(),
-        };
-        // An encoder keeps a frame from before a seek, which then is in front of the sound.
-        let encoded = order.encoded;
-        if !encoded || sought != Span::default() {
-            pipeline.seek_span(sought)?;
         }
-        let frames = if encoded && sought != Span::default() { 2 } else { 1 };
         let pad = packets.static_pad("sink");
         let Some(caps) = pad.as_ref().and_then(gst::Pad::current_caps) else { return Ok(None) };
         if packets.is_eos() {
             return Ok(None);
         }
+        let own_clock = start.is_none() && pipeline.counts_anew();
+        let mut place = Place::new(stream.kind, &order, own_clock);
+        let mut first = Vec::new();
+        if stream.kind == Kind::Audio {
+            // How the track begins, the muxer and the other tracks must know before they do.
+            pipeline.set_state(gst::State::Playing)?;
+            first = beginning(&pipeline, &packets, &mut place)?;
+            if first.is_empty() {
+                return Ok(None);
+            }
+        }
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
-        let delay = frames * u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
-        let counts =
-            Counts { limit: u64::MAX.into(), lead: delay.into(), packets: AtomicU64::new(0) };
+        let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
         let tags = pad.and_then(|pad| tags_on(&pad, gst::TagScope::Stream));
         let caps = if stream.kind == Kind::Text { order.words.caps(&caps) } else { caps };
         Ok(Some(Reader {
@@ -126,14 +138,10 @@ impl Reader {
             caps,
             kind: stream.kind,
             tags: about::of_track(tags.as_deref()),
-            place: Arc::new(Mutex::new(Place::new(
-                stream.kind,
-                order.words,
-                order.span,
-                order.trims,
-                encoded,
-            ))),
-            counts: Arc::new(counts),
+            lead: place.lead() + Duration::from_nanos(delay),
+            beginning: Some(Beginning { place, packets: first }),
+            sending: None,
+            counts: Arc::new(Counts { limit: u64::MAX.into(), packets: AtomicU64::new(0) }),
         }))
     }
 
@@ -145,11 +153,6 @@ impl Reader {
     /// A handle that ends the track early.
     pub fn limit(&self) -> TrackLimit {
         TrackLimit(Arc::clone(&self.counts))
-    }
-
-    /// How much of the track's beginning must not be presented; known once it went through.
-    pub fn lead(&self) -> Duration {
-        Duration::from_nanos(self.counts.lead.load(Ordering::Acquire))
     }
 
     /// Whether anything of it went out.
@@ -168,10 +171,11 @@ impl Reader {
     /// # Errors
     /// When the pipeline does not start.
     pub fn start(
-        &self,
+        &mut self,
         target: &gst_app::AppSrc,
         events: Sender<Event>,
     ) -> Result<(), PipelineError> {
+        let Some(beginning) = self.beginning.take() else { return Ok(()) };
         if let Some(pad) = target.static_pad("src") {
             // What already waits in the appsrc when the limit is set must not go out either.
             let counts = Arc::clone(&self.counts);
@@ -184,43 +188,105 @@ impl Reader {
                 gst::PadProbeReturn::Ok
             });
         }
-        let (to, end) = (target.clone(), target.clone());
-        let (place, last) = (Arc::clone(&self.place), Arc::clone(&self.place));
-        let (counts, last_counts) = (Arc::clone(&self.counts), Arc::clone(&self.counts));
-        let callbacks = gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-                let packets = place.packets(&sample);
-                counts.add_lead(&mut place);
-                for packet in packets {
-                    let pts = packet.pts().map_or(0, |t| t.nseconds());
-                    if pts >= counts.limit.load(Ordering::Acquire) {
-                        let _ = to.end_of_stream();
-                        return Err(gst::FlowError::Eos);
-                    }
-                    to.push_buffer(packet)?;
-                }
-                Ok(gst::FlowSuccess::Ok)
-            })
-            .eos(move |_| {
-                let mut place = last.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(packet) = place.last() {
-                    last_counts.add_lead(&mut place);
-                    let _ = end.push_buffer(packet);
-                }
-                let _ = end.end_of_stream();
-            })
-            .build();
-        self.packets.set_callbacks(callbacks);
         self.pipeline.forward(events);
-        self.pipeline.set_state(gst::State::Playing)
+        self.pipeline.set_state(gst::State::Playing)?;
+        let (packets, target) = (self.packets.clone(), target.clone());
+        let counts = Arc::clone(&self.counts);
+        let send = move || {
+            // It fails when the muxer is gone: then there is nobody to tell.
+            let _ = send(beginning, &packets, &target, &counts);
+            let _ = target.end_of_stream();
+        };
+        let thread = std::thread::Builder::new().name("track".to_owned()).spawn(send);
+        self.sending = Some(thread.map_err(|e| PipelineError::new("track", e.to_string()))?);
+        Ok(())
     }
 }
 
-impl Counts {
-    fn add_lead(&self, place: &mut Place) {
-        self.lead.fetch_add(place.take_lead(), Ordering::AcqRel);
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Nothing comes any more, and the muxer is gone.
+        let _ = self.pipeline.set_state(gst::State::Null);
+        if let Some(thread) = self.sending.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Goes to `start` before anything is heard: an encoder would keep of what it heard before, and put
+/// that in front of the sound.
+fn seek_unheard(
+    pipeline: &Pipeline,
+    track: &gst::Element,
+    start: Option<Duration>,
+) -> Result<(), PipelineError> {
+    let Some(pad) = track.static_pad("src") else { return Ok(()) };
+    let come = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&come);
+    let waiting =
+        pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER, move |_, _| {
+            told.store(true, Ordering::Release);
+            gst::PadProbeReturn::Ok
+        });
+    pipeline.set_state(gst::State::Paused)?;
+    pipeline.wait(PATIENCE, &|| come.load(Ordering::Acquire))?;
+    let sought = pipeline.seek_at(track, start);
+    if let Some(waiting) = waiting {
+        pad.remove_probe(waiting);
+    }
+    sought?;
+    pipeline.wait_prerolled(PATIENCE)
+}
+
+/// The first packets of sound that are presented; none when there is none.
+fn beginning(
+    pipeline: &Pipeline,
+    packets: &gst_app::AppSink,
+    place: &mut Place,
+) -> Result<Vec<gst::Buffer>, PipelineError> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let first = match packets.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
+            Some(sample) => place.packets(&sample),
+            None if packets.is_eos() => place.last().into_iter().collect(),
+            None => match pipeline.pending_error() {
+                Some(error) => return Err(error),
+                None => continue,
+            },
+        };
+        if !first.is_empty() || place.ended() || packets.is_eos() {
+            return Ok(first);
+        }
+    }
+    Err(PipelineError::new("track", "nothing of it came"))
+}
+
+/// Sends what the track begins with, and then what comes.
+fn send(
+    beginning: Beginning,
+    packets: &gst_app::AppSink,
+    target: &gst_app::AppSrc,
+    counts: &Counts,
+) -> Result<(), gst::FlowError> {
+    let Beginning { mut place, packets: mut next } = beginning;
+    loop {
+        for packet in next {
+            if packet.pts().map_or(0, |t| t.nseconds()) >= counts.limit.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            target.push_buffer(packet)?;
+        }
+        if place.ended() {
+            return Ok(());
+        }
+        next = match packets.pull_sample() {
+            Ok(sample) => place.packets(&sample),
+            // The end, or the pipeline is stopped.
+            Err(_) => match place.last() {
+                Some(last) => vec![last],
+                None => return Ok(()),
+            },
+        };
     }
 }
 

@@ -117,6 +117,7 @@ pub(in super::super) fn name(caps: &gst::CapsRef) -> String {
         ("audio/x-alaw" | "audio/x-mulaw", _) => "G.711",
         ("text/x-raw", _) => "text",
         ("application/x-ass" | "application/x-ssa", _) => "ASS",
+        ("application/x-subtitle-unknown", _) => "of an unknown kind",
         ("subpicture/x-pgs", _) => "PGS",
         ("subpicture/x-dvd", _) => "VobSub",
         ("subpicture/x-dvb", _) => "DVB",

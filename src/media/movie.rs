@@ -1,0 +1,158 @@
+//! MP4 and MOV files as qtdemux (GStreamer 1.22) should read them.
+//!
+//! It ends a track too early when its edit list begins late, as that of every AAC track with priming
+//! and of every clip that was cut without encoding: it adds the beginning of the edit, a time of the
+//! track, to a time of the movie, and compares that with the duration of the movie. And it leaves
+//! out tracks that are shorter than a fifth of that. A movie that does not say how long it is has
+//! neither trouble: every track then ends with its own edit list. So what goes to the demuxer has no
+//! duration, and who wants to know it asks us.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use crate::cut_off::boxes;
+
+/// What the header of a movie says of its length.
+struct Header {
+    /// Where in the file.
+    at: Range<u64>,
+    duration: Duration,
+}
+
+impl Header {
+    /// None of what is no MP4, says nothing, or says how long it is in another place, too.
+    fn of(path: &Path) -> Option<Self> {
+        let mut file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        let movie = find(&mut file, 0..length, b"moov")?;
+        let movie = movie.start..movie.end.min(length);
+        if find(&mut file, movie.clone(), b"mvex").is_some() {
+            // In fragments: the duration is of the first of them, or of all, and qtdemux knows.
+            return None;
+        }
+        let header = find(&mut file, movie, b"mvhd")?;
+        let mut bytes = [0; 32];
+        file.seek(SeekFrom::Start(header.start)).ok()?;
+        file.read_exact(&mut bytes).ok()?;
+        // Version, flags, two dates, units in a second, duration: dates and duration are longer in
+        // the second version.
+        let (scale, duration) = if bytes[0] == 1 { (20, 24..32) } else { (12, 16..20) };
+        let scale = bytes[scale..scale + 4].iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
+        let units = bytes[duration.clone()].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let nanos = u128::from(units) * 1_000_000_000 / u128::from(scale.max(1));
+        let begins = header.start + duration.start as u64;
+        let at = begins..begins + duration.len() as u64;
+        let inside = at.end <= header.end && scale > 0;
+        let duration = u64::try_from(nanos).map(Duration::from_nanos).ok();
+        duration.filter(|_| inside).map(|duration| Header { at, duration })
+    }
+}
+
+/// Where the contents of the first box of this name lie.
+fn find(file: &mut File, within: Range<u64>, wanted: &[u8; 4]) -> Option<Range<u64>> {
+    let mut found = None;
+    // What comes after it may be damaged.
+    let _ = boxes(file, within, &mut |name, contents| {
+        if name == *wanted {
+            found.get_or_insert(contents);
+        }
+    });
+    found
+}
+
+/// Lets a filesrc read a file; how long an MP4 says that it is.
+pub(super) fn read(src: &gst::Element, path: &Path) -> Option<Duration> {
+    src.set_property("location", path);
+    let (Some(Header { at, duration }), Some(pad)) = (Header::of(path), src.static_pad("src"))
+    else {
+        return None;
+    };
+    // Also of buffers that the demuxer pulls.
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer_mut() {
+            blank(buffer, &at);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Some(duration).filter(|duration| !duration.is_zero())
+}
+
+/// Writes zeros over a part of the file, as far as it lies in this buffer.
+fn blank(buffer: &mut gst::Buffer, part: &Range<u64>) {
+    let begins = buffer.offset();
+    let ends = begins.saturating_add(buffer.size() as u64);
+    let (from, to) = (part.start.max(begins), part.end.min(ends));
+    if from < to
+        && let Ok(mut bytes) = buffer.make_mut().map_writable()
+    {
+        let inside = |at: u64| usize::try_from(at - begins).unwrap_or(usize::MAX);
+        if let Some(bytes) = bytes.get_mut(inside(from)..inside(to)) {
+            bytes.fill(0);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn of(name: &[u8; 4], contents: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(contents.len() + 8).unwrap();
+        [&size.to_be_bytes()[..], name, contents].concat()
+    }
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    fn header(file: &[u8]) -> Option<Header> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.mp4");
+        std::fs::write(&path, file).unwrap();
+        Header::of(&path)
+    }
+
+    #[test]
+    fn the_duration_of_a_movie_is_found_in_both_versions() {
+        let old = of(b"mvhd", &words(&[0, 1, 1, 600, 1500, 0, 0, 0, 0]));
+        let new = of(b"mvhd", &words(&[1 << 24, 0, 1, 0, 1, 600, 0, 1500, 0]));
+        for (header_box, at) in [(old, 60..64), (new, 68..76)] {
+            let parts =
+                [of(b"ftyp", &[0; 12]), of(b"moov", &[of(b"free", b""), header_box].concat())];
+            let file = parts.concat();
+            let found = header(&file).unwrap();
+            assert_eq!((found.duration, found.at), (Duration::from_millis(2500), at));
+            for cut in 0..file.len() - 12 {
+                assert!(header(&file[..cut]).is_none(), "of {cut} bytes");
+            }
+        }
+        let fragments = [of(b"mvhd", &words(&[0; 9])), of(b"mvex", b"")].concat();
+        assert!(header(&of(b"moov", &fragments)).is_none());
+        assert!(header(b"no movie").is_none());
+    }
+
+    #[test]
+    fn only_what_lies_in_a_buffer_is_blanked() {
+        gst::init().unwrap();
+        for (part, left) in
+            [(2..4, "ab..efgh"), (0..1, ".bcdefgh"), (7..12, "abcdefg."), (9..12, "abcdefgh")]
+        {
+            let mut buffer = gst::Buffer::from_slice(b"abcdefgh".to_vec());
+            buffer.get_mut().unwrap().set_offset(100);
+            blank(&mut buffer, &(100 + part.start..100 + part.end));
+            let bytes = buffer.map_readable().unwrap();
+            assert_eq!(bytes.as_slice(), left.replace('.', "\0").as_bytes());
+        }
+        let mut buffer = gst::Buffer::from_slice(b"abcdefgh".to_vec());
+        buffer.get_mut().unwrap().set_offset(100);
+        blank(&mut buffer, &(98..102));
+        assert_eq!(buffer.map_readable().unwrap().as_slice(), b"\0\0cdefgh");
+    }
+}
