@@ -2,6 +2,8 @@
 #![cfg(feature = "media")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cli/average.rs"]
+mod average;
 #[path = "cli/bench.rs"]
 mod bench;
 mod common;

@@ -1,6 +1,7 @@
 //! `nst-stream models`: lists the shipped models, shows what a model file says about itself,
-//! imports published networks, exports for other programs.
+//! imports published networks, averages models, exports for other programs.
 
+mod average;
 mod export;
 
 use std::fmt::Write as _;
@@ -37,6 +38,8 @@ pub enum ModelsCommand {
     },
     /// Make a self-describing model file of a published PyTorch network
     Import(ImportArgs),
+    /// Make one model of several that were fine-tuned from one: the mean of their weights
+    Average(average::AverageArgs),
     /// Write a model for other programs: ONNX Runtime, OpenVINO, PyTorch
     Export(export::ExportArgs),
 }
@@ -79,6 +82,7 @@ pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
         None | Some(ModelsCommand::List) => list()?,
         Some(ModelsCommand::Show { model, json }) => show(&model, json)?,
         Some(ModelsCommand::Import(args)) => import(args)?,
+        Some(ModelsCommand::Average(args)) => average::run(&args)?,
         Some(ModelsCommand::Export(args)) => export::run(&args)?,
     };
     // `models | head -1` closes the pipe early: that is no error.

@@ -16,10 +16,11 @@
 //! `model`), names with `module.` before them, running statistics of instance norms (dropped).
 //!
 //! Inside: `archive` (zip), `cursor` → `pickle` → `value`, `rebuild` (the unpickler) → `gather`
-//! (strides) → `read` (both formats); `write`.
+//! (strides) → `read` (both formats); `write`; `average`.
 
 mod architecture;
 mod archive;
+mod average;
 mod cursor;
 mod description;
 mod error;

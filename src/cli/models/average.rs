@@ -1,0 +1,85 @@
+//! `nst-stream models average`: one model of several.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+
+use super::megabytes;
+use crate::engine::model_file::ModelFile;
+use crate::engine::shipped;
+
+/// Arguments of `models average`.
+#[derive(Args, Clone, Debug)]
+pub struct AverageArgs {
+    /// Names of shipped models or model files, fine-tuned from one, each with its share
+    #[arg(value_name = "NAME|FILE[:SHARE]", required = true, num_args = 2..)]
+    pub models: Vec<Part>,
+    /// Where to write the model file (half precision)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Licence of the result, as in MIT [default: the models' own, if they have the same]
+    #[arg(long)]
+    pub licence: Option<String>,
+    /// Whom to name [default: whom the models name]
+    #[arg(long, value_name = "TEXT")]
+    pub credit: Option<String>,
+    /// Replace the output if it is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// A model and its share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Its name, or its file.
+    pub model: String,
+    /// Above 0; 1 where none is named.
+    pub share: f64,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    /// `mosaic`, or `mosaic.pt:0.7`
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A name may hold a colon; only a number behind the last one is a share.
+        let part =
+            text.rsplit_once(':').and_then(|(name, share)| Some((name, share.parse().ok()?)));
+        let (model, share): (&str, f64) = part.unwrap_or((text, 1.0));
+        if !(share > 0.0 && share.is_finite()) {
+            return Err(format!("'{text}': a share must be above 0"));
+        }
+        Ok(Part { model: model.to_owned(), share })
+    }
+}
+
+/// Writes the file; what was written, for the user.
+///
+/// # Errors
+/// When a model cannot be read, their networks differ, or the output is there already or cannot be
+/// written.
+pub fn run(args: &AverageArgs) -> anyhow::Result<String> {
+    let AverageArgs { models, output, licence, credit, overwrite } = args;
+    let file = output.display();
+    if output.exists() && !overwrite {
+        bail!("'{file}' is there already; --overwrite replaces it");
+    }
+    let open = |part: &Part| anyhow::Ok((shipped::open(&part.model)?, part.share));
+    let opened = models.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
+    let name = output.file_stem().unwrap_or_default().to_string_lossy();
+    let mut mean =
+        ModelFile::averaged(&opened, &name).map_err(|why| anyhow!("cannot average {why}"))?;
+    let description = &mut mean.description;
+    description.licence = licence.clone().or(description.licence.take());
+    description.credit = credit.clone().or(description.credit.take());
+    mean.save(output)?;
+    let size = std::fs::metadata(output).with_context(|| format!("cannot read '{file}'"))?.len();
+    let architecture = &mean.description.architecture;
+    Ok(format!(
+        "{file}: the mean of {} models, {architecture}, {}\n",
+        models.len(),
+        megabytes(size)
+    ))
+}
