@@ -1,17 +1,22 @@
-//! What matroskamux (GStreamer 1.22) writes wrong is put right in the finished file.
+//! What matroskamux (GStreamer 1.22) writes wrong is put right in the finished file; and what
+//! matroskademux does not say of a track is read.
 //!
-//! It writes tags as GStreamer would in a pipeline description (`"My\ Title"`), gives every track
+//! matroskamux writes tags as GStreamer would in a pipeline description (`"My\ Title"`), gives every track
 //! the name "Audio", "Video" or "Subtitle", and says nothing of a language it does not know, which
 //! by the rules of Matroska is English. All of it can be changed in its place.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::cut_off::{Element, SEGMENT, element};
 
 const TRACKS: u32 = 0x1654_AE6B;
 const TRACK: u32 = 0xAE;
+const NUMBER: u32 = 0xD7;
+const CODEC: u32 = 0x86;
 const NAME: u32 = 0x536E;
 const LANGUAGE: u32 = 0x22_B59C;
 const TAGS: u32 = 0x1254_C367;
@@ -30,10 +35,54 @@ const LARGEST: u64 = 1 << 26;
 /// When it is not a Matroska file, or cannot be written.
 pub fn put_right(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    tables(&mut file, &mut |file, id, at, bytes| {
+        let before = bytes.clone();
+        match id {
+            TRACKS => tracks(bytes),
+            _ => tags(bytes),
+        }
+        if *bytes != before {
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(bytes)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// What each track of a file is, by its number: `S_TEXT/UTF8`. Nothing of a file that is none.
+pub fn codecs(path: &Path) -> BTreeMap<u64, String> {
+    let mut codecs = BTreeMap::new();
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    let seen = File::open(path).and_then(|mut file| {
+        tables(&mut file, &mut |_, id, _, bytes| {
+            if id != TRACKS {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let all = children(bytes, 0, bytes.len());
+            for track in all.iter().filter(|child| child.id == TRACK) {
+                let inside = children(bytes, track.inside, track.end);
+                let find = |id| inside.iter().find(|child| child.id == id);
+                if let (Some(n), Some(codec)) = (find(NUMBER), find(CODEC)) {
+                    let codec = String::from_utf8_lossy(text(bytes, codec)).into_owned();
+                    codecs.insert(number(text(bytes, n)), codec);
+                }
+            }
+            Ok(ControlFlow::Break(()))
+        })
+    });
+    // What cannot be read says nothing of its tracks.
+    seen.map_or_else(|_| BTreeMap::new(), |()| codecs)
+}
+
+/// Shows `see` the tables of tracks and tags: which, where its contents begin, and they.
+fn tables(
+    file: &mut File,
+    see: &mut dyn FnMut(&mut File, u32, u64, &mut Vec<u8>) -> io::Result<ControlFlow<()>>,
+) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     let (mut at, mut within) = (0, end);
     while at < within {
-        let Some(head) = head_at(&mut file, at)? else { break };
+        let Some(head) = head_at(file, at)? else { break };
         let inside = at + head.length;
         let size = head.size.map_or(within - inside.min(within), |size| size);
         match head.id {
@@ -45,15 +94,8 @@ pub fn put_right(path: &Path) -> io::Result<()> {
                 let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
                 file.seek(SeekFrom::Start(inside))?;
                 file.read_exact(&mut bytes)?;
-                let before = bytes.clone();
-                if head.id == TRACKS {
-                    tracks(&mut bytes)
-                } else {
-                    tags(&mut bytes)
-                }
-                if bytes != before {
-                    file.seek(SeekFrom::Start(inside))?;
-                    file.write_all(&bytes)?;
+                if see(file, head.id, inside, &mut bytes)?.is_break() {
+                    break;
                 }
             }
             _ => {}

@@ -12,7 +12,7 @@ use std::path::Path;
 use gstreamer as gst;
 
 pub(super) use about::write as write_about;
-use contents::{Contents, Kind, Stream};
+use contents::{Contents, Kind, Stream, WEBVTT};
 use place::Words;
 use reader::Order;
 pub(super) use reader::Reader;
@@ -176,11 +176,14 @@ impl Tracks {
         let words = match format {
             // matroskamux would take it, and then fail.
             "application/x-subtitle-unknown" => {
-                let why = "GStreamer cannot read it (it may be WebVTT or DVB)";
+                let why = "GStreamer cannot read it (it may be DVB)";
                 self.notes.push(format!("{what} is left out: {why}"));
                 return;
             }
             "text/x-raw" if markup == Some("pango-markup") => Words::Markup,
+            WEBVTT => Words::Vtt {
+                whole_cue: stream.caps.structure(0).is_some_and(|s| s.get("whole-cue") == Ok(true)),
+            },
             _ if fits => Words::Same,
             "application/x-ass" | "application/x-ssa" => Words::Ass,
             _ => {
@@ -193,7 +196,7 @@ impl Tracks {
             self.notes.push(note);
             return;
         }
-        let note = (words == Words::Ass)
+        let note = matches!(words, Words::Ass | Words::Vtt { .. })
             .then(|| format!("{what} becomes plain text: {} holds no other", container.name()));
         let order = Order {
             number: self.readers.len(),

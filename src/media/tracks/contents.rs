@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
+use super::super::matroska;
 use super::super::movie;
 use super::super::pipeline::{Pipeline, Role};
 
@@ -44,10 +45,7 @@ impl Kind {
     fn of(caps: &gst::Caps) -> Self {
         let name = caps.structure(0).map_or("", |s| s.name().as_str());
         match name {
-            "application/x-ssa"
-            | "application/x-ass"
-            | "application/x-usf"
-            | "application/x-subtitle-vtt"
+            "application/x-ssa" | "application/x-ass" | "application/x-usf" | WEBVTT
             | "subtitle/x-kate" => Kind::Text,
             name if name.starts_with("text/") => Kind::Text,
             name if name.starts_with("audio/") => Kind::Audio,
@@ -86,8 +84,9 @@ impl Contents {
         pipeline.wait_prerolled(PATIENCE)?;
 
         let streams = list.iter().filter_map(|stream| {
-            let caps = stream.caps()?;
-            Some(Stream { id: stream.stream_id()?.to_string(), kind: Kind::of(&caps), caps })
+            let id = stream.stream_id()?.to_string();
+            let caps = known(stream.caps()?, &id, path);
+            Some(Stream { id, kind: Kind::of(&caps), caps })
         });
         let pad = first.static_pad("sink");
         Ok(Contents {
@@ -100,6 +99,26 @@ impl Contents {
         })
     }
 }
+
+/// The format of a track; matroskademux (1.22) does not know WebVTT, as which bytes it gives.
+fn known(caps: gst::Caps, id: &str, path: &Path) -> gst::Caps {
+    if caps.structure(0).is_none_or(|s| s.name() != "application/x-subtitle-unknown") {
+        return caps;
+    }
+    // "…/NUMBER:UID" is how it names tracks.
+    let number = id.rsplit('/').next().and_then(|name| name.split(':').next()?.parse().ok());
+    let codec = number.and_then(|number: u64| matroska::codecs(path).remove(&number));
+    let whole_cue = match codec.as_deref() {
+        Some("S_TEXT/WEBVTT") => false,
+        Some(codec) if codec.starts_with("D_WEBVTT/") => true,
+        _ => return caps,
+    };
+    gst::Caps::builder(WEBVTT).field("whole-cue", whole_cue).build()
+}
+
+/// WebVTT out of a Matroska file: the text of a cue, or with the field `whole-cue` (WebM's way) its
+/// name and its settings, a line each, and the text.
+pub(super) const WEBVTT: &str = "application/x-subtitle-vtt";
 
 /// The tags of a scope that have come to this pad.
 pub(super) fn tags_on(pad: &gst::Pad, scope: gst::TagScope) -> Option<gst::TagList> {

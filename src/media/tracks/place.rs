@@ -18,6 +18,8 @@ pub(super) enum Words {
     Markup,
     /// ASS becomes plain text.
     Ass,
+    /// WebVTT likewise; a whole cue has two lines before its text.
+    Vtt { whole_cue: bool },
 }
 
 impl Words {
@@ -34,6 +36,9 @@ impl Words {
         let text = String::from_utf8_lossy(&bytes);
         let text = match self {
             Words::Ass => plain_of_ass(text.trim_end_matches('\0')),
+            Words::Vtt { whole_cue: true } => {
+                plain(text.splitn(3, '\n').nth(2).unwrap_or_default())
+            }
             _ => plain(text.trim_end_matches('\0')),
         };
         (!text.trim().is_empty()).then(|| gst::Buffer::from_slice(text.into_bytes()))

@@ -4,6 +4,7 @@ use gstreamer as gst;
 
 use super::super::packages;
 use super::super::sink::muxer;
+use super::contents::WEBVTT;
 use crate::encoding::Container;
 
 /// How a track comes into a container.
@@ -117,6 +118,7 @@ pub(in super::super) fn name(caps: &gst::CapsRef) -> String {
         ("audio/x-alaw" | "audio/x-mulaw", _) => "G.711",
         ("text/x-raw", _) => "text",
         ("application/x-ass" | "application/x-ssa", _) => "ASS",
+        (WEBVTT, _) => "WebVTT",
         ("application/x-subtitle-unknown", _) => "of an unknown kind",
         ("subpicture/x-pgs", _) => "PGS",
         ("subpicture/x-dvd", _) => "VobSub",
