@@ -92,11 +92,27 @@ impl PipelineError {
             (None, Some(element)) => packages::for_element(element),
             (None, None) => None,
         };
+        let what = what.trim_end_matches('.');
+        // decodebin says the same of a decoder that is there and refuses.
+        if caps.as_ref().is_some_and(is_decoded) {
+            let error = format!(
+                "the {what} that is installed refuses it: its size or profile may be too much for \
+                 it, or the file damaged"
+            );
+            return Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin));
+        }
         let remedy = package.map_or_else(
             || "find the GStreamer plugin that brings it".to_owned(),
             |package| format!("install {package}"),
         );
-        let error = format!("no {}; {remedy}", what.trim_end_matches('.'));
+        let error = format!("no {what}; {remedy}");
         Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin))
     }
+}
+
+/// Whether a decoder for this format is installed.
+fn is_decoded(caps: &gst::Caps) -> bool {
+    let kind = gst::ElementFactoryType::DECODER;
+    let all = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL);
+    all.iter().any(|factory| factory.can_sink_any_caps(caps))
 }

@@ -51,3 +51,21 @@ fn an_index_at_the_end_that_is_cut_off_is_named() {
     println!("{error}");
     assert!(error.contains("index is missing") && !output.exists(), "{error}");
 }
+
+#[test]
+fn a_size_that_no_decoder_takes_is_not_called_a_missing_decoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = bytes(&carphone());
+    // The last one: the first is the file's brand.
+    let entry = data.windows(4).rposition(|name| name == b"avc1").unwrap();
+    let size = entry + 28..entry + 32;
+    assert_eq!(data[size.clone()], [0, 176, 0, 144]);
+    data[size].copy_from_slice(&[0x40, 0, 0x40, 0]);
+    let huge = folder.path().join("huge.mp4");
+    std::fs::write(&huge, &data).unwrap();
+    let output = folder.path().join("out.mp4");
+    let error = format!("{:#}", convert(&huge, &output, QUICK).0.unwrap_err());
+    println!("{error}");
+    assert!(error.contains("H.264") && error.contains("refuses it"), "{error}");
+    assert!(!error.contains("install gstreamer") && !output.exists(), "{error}");
+}
