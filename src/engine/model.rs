@@ -142,10 +142,7 @@ impl Model {
     /// What painting takes on the CPU, bytes a pixel; of a program nobody knows.
     pub fn memory_a_pixel(&self) -> Option<f64> {
         match self {
-            // Measured from 500² to 2000², with 32 channels in the first layer.
-            Self::Johnson(network) => {
-                Some(1_000.0 * f64::from(network.architecture().widths[0] as i32) / 32.0)
-            }
+            Self::Johnson(network) => Some(network.memory_a_pixel()),
             Self::Script(_) => None,
         }
     }

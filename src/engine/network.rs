@@ -186,6 +186,17 @@ impl Network {
         self.precision
     }
 
+    /// What painting takes on the CPU, bytes a pixel.
+    pub fn memory_a_pixel(&self) -> f64 {
+        // Measured from 500² to 2000², with 32 channels in the first layer.
+        let measured = match self.way {
+            #[cfg(target_arch = "x86_64")]
+            Way::Kernels(_) => 400.0,
+            Way::Torch(_) => 1_000.0,
+        };
+        measured * self.architecture.widths[0] as f64 / 32.0
+    }
+
     /// How many forward passes were made: a batch counts once.
     pub fn passes(&self) -> u64 {
         self.passes.load(Ordering::Relaxed)
