@@ -164,15 +164,15 @@ pub struct StylePicture {
 pub struct Training {
     /// The program that trained it.
     pub tool: String,
-    /// The command line.
-    pub command: String,
-    /// What the command's `--init` was, in words.
+    /// The command lines, each going on from what the one before made.
+    pub commands: Vec<String>,
+    /// What the first one's `--init` was, in words.
     pub init: Option<String>,
     /// Name of the shipped loss network.
     pub loss_network: String,
     /// The photographs, in words.
     pub photos: String,
-    /// Optimizer steps.
+    /// Optimizer steps, in all.
     pub steps: u64,
     /// Photographs a step.
     pub batch: u64,
@@ -180,7 +180,7 @@ pub struct Training {
     pub image_size: u64,
     /// Shorter side of the style picture as training saw it, pixels.
     pub style_size: u64,
-    /// Weight of the content loss.
+    /// Weight of the content loss in the last run.
     pub content_weight: f64,
     /// Weight of the style loss.
     pub style_weight: f64,

@@ -74,11 +74,11 @@ pub fn codecs(path: &Path) -> BTreeMap<u64, String> {
     seen.map_or_else(|_| BTreeMap::new(), |()| codecs)
 }
 
+/// Told of a table: the file, which it is, where its contents begin, and they.
+type See<'a> = dyn FnMut(&mut File, u32, u64, &mut Vec<u8>) -> io::Result<ControlFlow<()>> + 'a;
+
 /// Shows `see` the tables of tracks and tags: which, where its contents begin, and they.
-fn tables(
-    file: &mut File,
-    see: &mut dyn FnMut(&mut File, u32, u64, &mut Vec<u8>) -> io::Result<ControlFlow<()>>,
-) -> io::Result<()> {
+fn tables(file: &mut File, see: &mut See<'_>) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     let (mut at, mut within) = (0, end);
     while at < within {

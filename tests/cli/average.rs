@@ -28,9 +28,13 @@ fn what_cannot_be_averaged_is_refused_with_words() {
     }
     let there = refusal(folder.path(), 1, &average(&["mosaic", "mosaic"], "cat.png"));
     assert_says(&there, &["'cat.png' is there already", "--overwrite"]);
-    assert_says(&refusal(folder.path(), 2, &average(&["mosaic"], "a.pt")), &["2 values required"]);
-    let bad = average(&["mosaic:0", "mosaic"], "a.pt");
-    assert_says(&refusal(folder.path(), 2, &bad), &["'mosaic:0'", "above 0"]);
+    assert_says(
+        &refusal(folder.path(), 2, &average(&["mosaic"], "a.pt")),
+        &["two models at least"],
+    );
+    let bad = run(folder.path(), &average(&["mosaic:0", "mosaic"], "a.pt"));
+    assert_eq!(bad.status.code(), Some(2));
+    assert_says(&String::from_utf8(bad.stderr).unwrap(), &["'mosaic:0'", "above 0"]);
     let missing = average(&["mosaic", "nowhere.pt"], "a.pt");
     assert_says(&refusal(folder.path(), 1, &missing), &["nowhere.pt"]);
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::megabytes;
+use crate::cli::UsageError;
 use crate::engine::model_file::ModelFile;
 use crate::engine::shipped;
 
@@ -14,7 +15,7 @@ use crate::engine::shipped;
 #[derive(Args, Clone, Debug)]
 pub struct AverageArgs {
     /// Names of shipped models or model files, fine-tuned from one, each with its share
-    #[arg(value_name = "NAME|FILE[:SHARE]", required = true, num_args = 2..)]
+    #[arg(value_name = "NAME|FILE[:SHARE]", required = true)]
     pub models: Vec<Part>,
     /// Where to write the model file (half precision)
     #[arg(short, long, value_name = "FILE")]
@@ -58,10 +59,13 @@ impl FromStr for Part {
 /// Writes the file; what was written, for the user.
 ///
 /// # Errors
-/// When a model cannot be read, their networks differ, or the output is there already or cannot be
+/// [`UsageError`] for a single model; when a model cannot be read, their networks differ, or the output is there already or cannot be
 /// written.
 pub fn run(args: &AverageArgs) -> anyhow::Result<String> {
     let AverageArgs { models, output, licence, credit, overwrite } = args;
+    if models.len() < 2 {
+        bail!(UsageError("models average: of two models at least".to_owned()));
+    }
     let file = output.display();
     if output.exists() && !overwrite {
         bail!("'{file}' is there already; --overwrite replaces it");
