@@ -1,5 +1,6 @@
-//! The shipped network in single precision on the CPU, and beside it its convolutions alone, run
-//! one after another on tensors that are already padded: what libtorch takes at the least.
+//! The shipped network in single precision on the CPU, and beside it the same in libtorch, and its
+//! convolutions alone, run one after another on tensors that are already padded: what libtorch takes
+//! at the least.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -78,6 +79,7 @@ fn network(c: &mut Criterion) {
     device::set_threads(None);
     let model = shipped::open("mosaic").unwrap();
     let network = Network::new(&model, Device::CPU, Precision::Fp32).unwrap();
+    let torch = Network::in_torch(&model, Device::CPU, Precision::Fp32).unwrap();
     let mut group = c.benchmark_group("network");
     group.sample_size(10);
     for (width, height) in [(640, 360), (1280, 720)] {
@@ -85,7 +87,9 @@ fn network(c: &mut Criterion) {
         let bare = bare(network.architecture(), width, height);
         let all = || bare.iter().map(Bare::run).for_each(drop);
         let whole = || drop(network.forward(&x).unwrap());
+        let in_torch = || drop(torch.forward(&x).unwrap());
         group.bench_function(format!("mosaic fp32 {width}x{height}"), |b| b.iter(whole));
+        group.bench_function(format!("in libtorch {width}x{height}"), |b| b.iter(in_torch));
         group.bench_function(format!("convolutions alone {width}x{height}"), |b| b.iter(all));
         // Taken in turns, so that a busy machine is busy for both.
         let pairs = (0..5).map(|_| (best(2, whole), best(2, all)));

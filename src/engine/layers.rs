@@ -38,7 +38,7 @@ pub fn pad_reflect(x: &Tensor, pad: [i64; 4]) -> Result<Tensor, TchError> {
 }
 
 /// For each pixel of a padded line, the pixel of the line it shows.
-fn mirrored(before: i64, length: i64, after: i64) -> Vec<i64> {
+pub(super) fn mirrored(before: i64, length: i64, after: i64) -> Vec<i64> {
     // A full swing to the far end and back; one pixel stays where it is.
     let swing = (2 * (length - 1)).max(1);
     let bounce = |i: i64| {

@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::simd::Simd;
+use crate::engine::layers::mirrored;
 
 /// What lies beyond the borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +23,21 @@ pub(super) fn places(
     count: usize,
     length: usize,
 ) -> Vec<Option<usize>> {
-    let (length, swing) = (length as i64, (2 * (length as i64 - 1)).max(1));
-    let place = |n: usize| {
-        let n = n as i64 - before as i64;
-        let inside = match border {
-            Border::Reflect => {
-                let n = n.rem_euclid(swing);
-                n.min(swing - n).min(length - 1)
-            }
-            Border::Replicate => n.clamp(0, length - 1),
-            Border::Zero if (0..length).contains(&n) => n,
-            Border::Zero => return None,
-        };
-        Some(inside as usize)
-    };
-    (0..count).map(place).collect()
+    // Lossless: lengths of pictures.
+    let (length, first) = (length as i64, -(before as i64));
+    let beyond = first + count as i64;
+    match border {
+        Border::Reflect => {
+            let seen = mirrored(before as i64, length, beyond - length);
+            seen.into_iter().map(|n| Some(n as usize)).collect()
+        }
+        Border::Replicate => {
+            (first..beyond).map(|n| Some(n.clamp(0, length - 1) as usize)).collect()
+        }
+        Border::Zero => {
+            (first..beyond).map(|n| (0..length).contains(&n).then_some(n as usize)).collect()
+        }
+    }
 }
 
 /// The layer before: height × width × channels of it as its convolution left it.
