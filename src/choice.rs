@@ -1,4 +1,5 @@
-//! Enums whose values have one name each: in files, on the command line and in messages.
+//! Values of the command line: enums whose values have one name each, in files and messages too, and
+//! names with weights.
 
 /// Defines such an enum, with `Display`, `FromStr` and serde by the names given.
 macro_rules! choice {
@@ -26,4 +27,19 @@ macro_rules! choice {
             }
         }
     };
+}
+
+/// `a.jpg` (with the weight 1) or `a.jpg:0.7`. A name may hold colons: only a number behind the last
+/// one is a weight.
+///
+/// # Errors
+/// When the weight is not above 0.
+pub fn weighted(text: &str) -> Result<(&str, f64), String> {
+    let parts = text.rsplit_once(':').and_then(|(name, w)| Some((name, w.parse().ok()?)));
+    let (name, weight): (&str, f64) = parts.unwrap_or((text, 1.0));
+    if weight > 0.0 && weight.is_finite() {
+        Ok((name, weight))
+    } else {
+        Err(format!("'{text}': a weight must be above 0"))
+    }
 }

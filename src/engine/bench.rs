@@ -8,7 +8,7 @@ use tch::{Kind, TchError, Tensor};
 use super::device::Device;
 use super::precision::Precision;
 use super::stylizer::NetworkStylizer;
-use super::{failed_on, guarded, memory};
+use super::{failed_on, guarded};
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use crate::stylizer::{StylizeError, Stylizer};
 
@@ -55,12 +55,7 @@ pub fn network(stylizer: &NetworkStylizer, job: &Job) -> Result<Timing, StylizeE
     let device = model.device();
     let Job { width, height, batch, budget } = *job;
     let failed = |e: TchError| failed_on(&e, width, height, batch);
-    // The system ends a process that takes too much without a word.
-    let pixels = (width * height * batch) as f64;
-    if !device.is_cuda()
-        && let (Some(each), Some(free)) = (model.memory_a_pixel(), memory::free())
-        && each * pixels > free
-    {
+    if !model.fits(width * height * batch) {
         return Err(StylizeError::OutOfMemory { width, height, batch });
     }
     let shape = [batch as i64, 3, height as i64, width as i64];

@@ -29,6 +29,15 @@ impl Blend {
     }
 }
 
+/// One row of `channels` values: the sum of `rows`, one a style, each times its share.
+pub(super) fn mixed(rows: &[f32], channels: usize, shares: &[f32]) -> Vec<f32> {
+    let mut sum = vec![0.0; channels];
+    for (row, share) in rows.chunks(channels.max(1)).zip(shares) {
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += share * value);
+    }
+    sum
+}
+
 impl FromStr for Blend {
     type Err = String;
 

@@ -10,7 +10,7 @@ use super::device::Device;
 use super::model_file::{ModelError, ModelFile};
 use super::network::{MULTIPLE, Network, any_size};
 use super::precision::Precision;
-use super::{failed, shipped, words};
+use super::{failed, memory, shipped, words};
 use crate::stylizer::StylizeError;
 
 /// Why a model cannot be used.
@@ -139,12 +139,12 @@ impl Model {
         matches!(self, Self::Johnson(network) if network.architecture().luminance)
     }
 
-    /// What painting takes on the CPU, bytes a pixel; of a program nobody knows.
-    pub fn memory_a_pixel(&self) -> Option<f64> {
-        match self {
-            Self::Johnson(network) => Some(network.memory_a_pixel()),
-            Self::Script(_) => None,
-        }
+    /// Whether there is memory to paint so many pixels in one pass: the system would end the process
+    /// without a word. Yes where nobody knows, as of a program; a GPU says so itself.
+    pub fn fits(&self, pixels: usize) -> bool {
+        let Self::Johnson(network) = self else { return true };
+        let needed = network.memory_a_pixel() * pixels as f64;
+        self.device().is_cuda() || memory::free().is_none_or(|free| needed <= free)
     }
 
     /// Where it runs.

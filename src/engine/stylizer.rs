@@ -6,7 +6,6 @@ use tch::{Kind, TchError, Tensor};
 
 use super::color::Converter;
 use super::device::set_threads;
-use super::memory;
 use super::model::Model;
 use super::{failed_on, guarded};
 use crate::frame::Frame;
@@ -156,12 +155,8 @@ impl NetworkStylizer {
         if pixels <= self.largest {
             return Ok(());
         }
-        // What the last batch took is still held by libtorch's allocator or free again.
-        let more = (pixels - self.largest) as f64;
-        if !self.model.device().is_cuda()
-            && let (Some(each), Some(free)) = (self.model.memory_a_pixel(), memory::free())
-            && each * more > free
-        {
+        // What the last batch took is still held or free again.
+        if !self.model.fits(pixels - self.largest) {
             return Err(StylizeError::OutOfMemory { width, height, batch });
         }
         self.largest = pixels;

@@ -110,13 +110,14 @@ fn find(bytes: &[u8], within: Range<usize>, name: &[u8; 4]) -> Option<Range<usiz
 }
 
 /// The units in a second, of mvhd or mdhd.
-fn timescale(bytes: &[u8], header: Option<Range<usize>>) -> Option<u64> {
+pub(super) fn timescale(bytes: &[u8], header: Option<Range<usize>>) -> Option<u64> {
     let header = header?;
     let version = *bytes.get(header.start)?;
     number(bytes, header.start + if version == 1 { 20 } else { 12 }, 4)
 }
 
-fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+/// An unsigned number, big endian.
+pub(super) fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
     let bytes = bytes.get(at..at + width)?;
     Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
@@ -129,15 +130,17 @@ fn put(bytes: &mut [u8], at: usize, width: usize, number: u64) -> Option<()> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn of(name: &[u8; 4], contents: &[u8]) -> Vec<u8> {
+    /// A box.
+    pub fn of(name: &[u8; 4], contents: &[u8]) -> Vec<u8> {
         let size = u32::try_from(contents.len() + 8).unwrap();
         [&size.to_be_bytes()[..], name, contents].concat()
     }
 
-    fn words(words: &[u32]) -> Vec<u8> {
+    /// Numbers as a box holds them.
+    pub fn words(words: &[u32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::edit_list::{number, timescale};
 use crate::cut_off::boxes;
 
 /// What the header of a movie says of its length.
@@ -42,9 +43,9 @@ impl Header {
         file.read_exact(&mut bytes).ok()?;
         // Version, flags, two dates, units in a second, duration: dates and duration are longer in
         // the second version.
-        let (scale, duration) = if bytes[0] == 1 { (20, 24..32) } else { (12, 16..20) };
-        let scale = bytes[scale..scale + 4].iter().fold(0, |n, byte| n << 8 | u32::from(*byte));
-        let units = bytes[duration.clone()].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let duration = if bytes[0] == 1 { 24..32 } else { 16..20 };
+        let scale = timescale(&bytes, Some(0..bytes.len()))?;
+        let units = number(&bytes, duration.start, duration.len())?;
         let nanos = u128::from(units) * 1_000_000_000 / u128::from(scale.max(1));
         let begins = header.start + duration.start as u64;
         let at = begins..begins + duration.len() as u64;
@@ -101,16 +102,8 @@ fn blank(buffer: &mut gst::Buffer, part: &Range<u64>) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::edit_list::tests::{of, words};
     use super::*;
-
-    fn of(name: &[u8; 4], contents: &[u8]) -> Vec<u8> {
-        let size = u32::try_from(contents.len() + 8).unwrap();
-        [&size.to_be_bytes()[..], name, contents].concat()
-    }
-
-    fn words(words: &[u32]) -> Vec<u8> {
-        words.iter().flat_map(|word| word.to_be_bytes()).collect()
-    }
 
     fn header(file: &[u8]) -> Option<Header> {
         let folder = tempfile::tempdir().unwrap();

@@ -196,8 +196,13 @@ impl Tracks {
             self.notes.push(note);
             return;
         }
-        let note = matches!(words, Words::Ass | Words::Vtt { .. })
-            .then(|| format!("{what} becomes plain text: {} holds no other", container.name()));
+        let note = match words {
+            Words::Ass => {
+                Some(format!("{what} becomes plain text: {} holds no other", container.name()))
+            }
+            Words::Vtt { .. } => Some(format!("{what} becomes plain text")),
+            _ => None,
+        };
         let order = Order {
             number: self.readers.len(),
             span,

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::vgg::{Layer, Release};
+use crate::choice::weighted;
 use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::Precision;
 
@@ -103,12 +104,7 @@ impl FromStr for StyleSource {
 
     /// `a.jpg`, or `a.jpg:0.7`
     fn from_str(text: &str) -> Result<Self, String> {
-        // A name may hold a colon; only a number behind the last one is a weight.
-        let weighted = text.rsplit_once(':').and_then(|(path, w)| Some((path, w.parse().ok()?)));
-        let (path, weight): (&str, f64) = weighted.unwrap_or((text, 1.0));
-        if !(weight > 0.0 && weight.is_finite()) {
-            return Err(format!("'{text}': a style's weight must be above 0"));
-        }
+        let (path, weight) = weighted(text)?;
         Ok(StyleSource { picture: PathBuf::from(path), weight })
     }
 }

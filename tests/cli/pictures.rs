@@ -28,14 +28,16 @@ fn a_picture_of_odd_size_is_painted_to_the_pixel() {
     assert_eq!(result.dimensions(), (91, 61));
     let far = psnr(&cat, &result);
     assert!(far < 20.0, "it is painted: {far} dB");
-    // With its own colours, which are told apart more easily than a style's.
-    let colors = ["--preserve-color"];
-    let result = painted(folder.path(), "cat.png", "colors.png", &colors).into_rgb8();
+    // With its own colours, which are told apart more easily than a style's, and in strokes that
+    // are finer than this small picture's shapes.
+    let colors = ["-m", "starry-night", "-i", "cat.png", "-o", "colors.png", "--preserve-color"];
+    works(folder.path(), &colors);
+    let result = image::open(folder.path().join("colors.png")).unwrap().into_rgb8();
     // And it is still this cat, not turned and not shifted.
     let blurred = |picture: &RgbImage| imageops::blur(picture, 6.0);
     let (before, after) = (blurred(&cat), blurred(&result));
     let (here, turned) = (psnr(&before, &after), psnr(&imageops::rotate180(&before), &after));
-    assert!(here > turned + 0.5, "upright {here} dB, turned {turned} dB");
+    assert!(here > turned + 1.0, "upright {here} dB, turned {turned} dB");
 }
 
 #[test]

@@ -46,13 +46,15 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
             assert_eq!(description.credit.as_ref(), Some(&entry.credit));
             let recipe = description.recipe.unwrap();
             let training = entry.training.as_ref().unwrap();
+            let recipe = last_run(&recipe);
             let runs = training.commands.iter().filter(|command| command.contains(" train "));
             let steps = runs.map(|command| {
                 let (_, steps) = command.split_once("--steps ").unwrap();
                 steps.split(' ').next().unwrap().parse::<u64>().unwrap()
             });
-            assert_eq!(steps.sum::<u64>(), training.steps);
-            let recipe = last_run(&recipe);
+            let steps: Vec<u64> = steps.collect();
+            assert_eq!(recipe["steps"], *steps.last().unwrap());
+            assert_eq!(steps.iter().sum::<u64>(), training.steps);
             assert_eq!(recipe["batch"], training.batch);
             assert_eq!(recipe["image_size"], training.image_size);
             assert_eq!(recipe["style_size"], training.style_size);

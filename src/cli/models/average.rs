@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::megabytes;
+use crate::choice::weighted;
 use crate::cli::UsageError;
 use crate::engine::model_file::ModelFile;
 use crate::engine::shipped;
@@ -45,13 +46,7 @@ impl FromStr for Part {
 
     /// `mosaic`, or `mosaic.pt:0.7`
     fn from_str(text: &str) -> Result<Self, String> {
-        // A name may hold a colon; only a number behind the last one is a share.
-        let part =
-            text.rsplit_once(':').and_then(|(name, share)| Some((name, share.parse().ok()?)));
-        let (model, share): (&str, f64) = part.unwrap_or((text, 1.0));
-        if !(share > 0.0 && share.is_finite()) {
-            return Err(format!("'{text}': a share must be above 0"));
-        }
+        let (model, share) = weighted(text)?;
         Ok(Part { model: model.to_owned(), share })
     }
 }

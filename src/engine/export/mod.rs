@@ -16,7 +16,7 @@ mod weights;
 
 use std::io;
 
-use super::blend::Blend;
+use super::blend::{self, Blend};
 use super::model_file::{DType, ModelFile, RawTensor};
 
 choice! {
@@ -94,20 +94,11 @@ pub fn blended(model: &ModelFile, blend: &Blend) -> Result<ModelFile, ExportErro
             && tensor.shape.len() == 2
         {
             let channels = shape.iter().product::<i64>() as usize;
-            *tensor =
-                RawTensor::from_f32(shape, &mix(&tensor.to_f32(), channels, &shares), DType::F32);
+            let row = blend::mixed(&tensor.to_f32(), channels, &shares);
+            *tensor = RawTensor::from_f32(shape, &row, DType::F32);
         }
     }
     Ok(mixed)
-}
-
-/// The sum of the rows (one a style), each times its share.
-fn mix(rows: &[f32], channels: usize, shares: &[f32]) -> Vec<f32> {
-    let mut sum = vec![0.0; channels];
-    for (row, share) in rows.chunks(channels.max(1)).zip(shares) {
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += share * value);
-    }
-    sum
 }
 
 /// What a file says of the model it was made of, as pairs of name and text: what is known of name,

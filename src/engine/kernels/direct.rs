@@ -1,12 +1,10 @@
 //! Convolutions as they are written: those with strides, and the first one with its three inputs.
 
-use rayon::prelude::*;
-
 use super::gemm::{accumulate, pack};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
 use super::source::{Border, Source, places};
-use super::{Level, Shared, at_level};
+use super::{Level, Shared, at_level, each};
 
 /// Rows of outputs of a task: rows of inputs that two tasks share are prepared by both.
 const LINES: usize = 4;
@@ -120,7 +118,7 @@ impl Direct {
             columns.iter_mut().for_each(|column| *column = column.and_then(|c| inner[c]));
         }
         let (out, statistics) = (Shared::of(out), statistics.parts());
-        (0..parts).into_par_iter().for_each(|n| {
+        each(parts, scratch, |n, scratch| {
             let task = Task {
                 conv: self,
                 input,
@@ -129,7 +127,7 @@ impl Direct {
                 y: LINES * n,
                 lines: LINES.min(lines - LINES * n),
                 width: width.div_ceil(self.stride),
-                scratch: scratch[rayon::current_thread_index().unwrap_or(0)],
+                scratch,
                 out,
                 sums: statistics.part(n),
             };

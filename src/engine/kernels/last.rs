@@ -1,11 +1,9 @@
 //! The last convolution, many inputs to three outputs. Three outputs would fill no vector, so a
 //! vector holds inputs here, and its numbers are added up at the end.
 
-use rayon::prelude::*;
-
 use super::simd::Simd;
 use super::source::{Border, Source, places};
-use super::{Level, Shared, at_level};
+use super::{Level, Shared, at_level, each};
 
 /// R, G, B.
 const OUTPUTS: usize = 3;
@@ -68,7 +66,7 @@ impl Last {
         let columns = places(self.border, before, source.width + self.size, source.width);
         let (down, across) = (height.div_ceil(LINES), width.div_ceil(COLUMNS));
         let out = Shared::of(out);
-        (0..down * across).into_par_iter().for_each(|n| {
+        each(down * across, scratch, |n, scratch| {
             let (y, x) = (n / across * LINES, n % across * COLUMNS);
             let task = Task {
                 conv: self,
@@ -79,7 +77,7 @@ impl Last {
                 lines: LINES.min(height - y),
                 count: COLUMNS.min(width - x),
                 size: (height, width),
-                scratch: scratch[rayon::current_thread_index().unwrap_or(0)],
+                scratch,
                 out,
             };
             // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large

@@ -28,6 +28,8 @@ pub mod tensor;
 mod tests;
 mod winograd;
 
+use rayon::prelude::*;
+
 /// Which instructions kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -86,6 +88,13 @@ macro_rules! at_level {
     }};
 }
 use at_level;
+
+/// Does so many tasks on the threads of the pool, each with the scratch of its thread.
+fn each(count: usize, scratch: &[Shared], task: impl Fn(usize, Shared) + Sync) {
+    (0..count)
+        .into_par_iter()
+        .for_each(|n| task(n, scratch[rayon::current_thread_index().unwrap_or(0)]));
+}
 
 /// A place in memory that several threads write to, each to its own part.
 #[derive(Clone, Copy, Debug)]

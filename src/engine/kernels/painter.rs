@@ -10,6 +10,7 @@ use super::norm::Statistics;
 use super::source::{Border, Source};
 use super::winograd::Winograd;
 use super::{Level, Shared};
+use crate::engine::blend::mixed;
 use crate::engine::model_file::{
     Architecture, ModelFile, Normalization, Padding, RawTensor, Upsampling,
 };
@@ -98,8 +99,8 @@ impl Painter {
         let layers = self.encoder.iter_mut().chain(self.residual.iter_mut().flatten());
         for layer in layers.chain(&mut self.decoder) {
             if let Norm::Instance { weights, biases, weight, bias } = &mut layer.norm {
-                mix(weights, shares, weight);
-                mix(biases, shares, bias);
+                *weight = mixed(weights, weight.len(), shares);
+                *bias = mixed(biases, bias.len(), shares);
             }
         }
     }
@@ -233,15 +234,6 @@ fn layer<'a>(
 
 fn source<'a>(numbers: &'a [f32], size: (usize, usize), affine: &'a Affine) -> Input<'a> {
     Input::Layer(layer(numbers, size, affine))
-}
-
-/// The sum of all styles' values, each times its share.
-fn mix(values: &[f32], shares: &[f32], mixed: &mut [f32]) {
-    let channels = mixed.len();
-    for (c, mixed) in mixed.iter_mut().enumerate() {
-        let styles = values.iter().skip(c).step_by(channels);
-        *mixed = styles.zip(shares).map(|(value, share)| value * share).sum();
-    }
 }
 
 impl Layer {

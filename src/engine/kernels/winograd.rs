@@ -5,13 +5,11 @@
 //! 36 products of matrices, tiles × inputs · inputs × outputs. A task does this for a few tiles of
 //! one line, whose numbers stay in the second-level cache.
 
-use rayon::prelude::*;
-
 use super::gemm::{pack, product};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
 use super::source::{Border, Source, places};
-use super::{Level, Shared, at_level};
+use super::{Level, Shared, at_level, each};
 
 /// Outputs of a tile, each way.
 const OUT: usize = 4;
@@ -97,7 +95,7 @@ impl Winograd {
         let rows = places(self.border, 1, OUT * lines + 2, source.height);
         let cols = places(self.border, 1, OUT * columns + 2, source.width);
         let (out, statistics) = (Shared::of(out), statistics.parts());
-        (0..lines * parts).into_par_iter().for_each(|n| {
+        each(lines * parts, scratch, |n, scratch| {
             let (line, part) = (n / parts, n % parts);
             let (first, last) = (part * columns / parts, (part + 1) * columns / parts);
             let task = Task {
@@ -108,7 +106,7 @@ impl Winograd {
                 y: OUT * line,
                 x: OUT * first,
                 tiles: last - first,
-                scratch: scratch[rayon::current_thread_index().unwrap_or(0)],
+                scratch,
                 out,
                 sums: statistics.part(n),
             };
