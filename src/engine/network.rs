@@ -29,6 +29,9 @@ pub(crate) const MIDDLE: f64 = 127.5;
 /// Levels that tanh reaches to either side of the middle.
 pub(crate) const TANH_SCALE: f64 = 150.0;
 
+/// What R, G and B are of brightness (BT.601, as colour preservation takes it).
+pub(super) const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
 /// What width and height are padded to a multiple of: the network halves them twice.
 pub(super) const MULTIPLE: i64 = 4;
 
@@ -324,12 +327,12 @@ fn normed((conv, norm): &Normed, x: &Tensor) -> Result<Tensor, TchError> {
     }
 }
 
-/// Brightness (BT.601, as colour preservation takes it) in all three channels of an RGB picture.
+/// Brightness in all three channels of an RGB picture.
 ///
 /// # Errors
 /// When libtorch fails, as for want of memory.
 pub fn luma(x: &Tensor) -> Result<Tensor, TchError> {
-    let parts = Tensor::f_from_slice(&[0.299_f32, 0.587, 0.114])?.f_reshape([1, 3, 1, 1])?;
+    let parts = Tensor::f_from_slice(&LUMA)?.f_reshape([1, 3, 1, 1])?;
     let parts = parts.f_to_device(x.device())?;
     let luma = x.f_to_kind(Kind::Float)?.f_mul(&parts)?.f_sum_dim_intlist(1, true, Kind::Float)?;
     // Three planes of its own, so that the caller may change them in place.

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::engine::EPSILON;
 use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding};
+use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 use crate::engine::plan::{After, Change, Layer, layers};
 
 /// The class of the whole network.
@@ -40,13 +42,13 @@ def padded(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
 ";
 
 /// Brightness in all three channels.
-const LUMA: &str = "\
-def luma(x: Tensor) -> Tensor:
-  red = torch.mul(torch.slice(x, 1, 0, 1), 0.299)
-  green = torch.mul(torch.slice(x, 1, 1, 2), 0.587)
-  blue = torch.mul(torch.slice(x, 1, 2, 3), 0.114)
-  return torch.repeat(torch.add(torch.add(red, green), blue), [1, 3, 1, 1])
-";
+fn luma() -> String {
+    let mut text = "def luma(x: Tensor) -> Tensor:\n".to_owned();
+    for (n, (name, part)) in ["red", "green", "blue"].into_iter().zip(LUMA).enumerate() {
+        let _ = writeln!(text, "  {name} = torch.mul(torch.slice(x, 1, {n}, {}), {part})", n + 1);
+    }
+    text + "  return torch.repeat(torch.add(torch.add(red, green), blue), [1, 3, 1, 1])\n"
+}
 
 /// The class of a layer's convolution: `Halve3` is one of 3×3 that halves.
 pub(super) fn class(layer: &Layer) -> String {
@@ -58,7 +60,7 @@ pub(super) fn source(architecture: &Architecture) -> String {
     let layers = layers(architecture);
     let mut text = PADDED.to_owned();
     if architecture.luminance {
-        text += LUMA;
+        text += &luma();
     }
     text += &begin(WEIGHTS, &["weight", "bias"], &[]);
     if architecture.norm != Normalization::None {
@@ -108,7 +110,7 @@ fn norm(several: bool) -> String {
     let head = begin(NORM, &["weight", "bias"], &[]);
     format!(
         "{head}  def forward(self: __torch__.{NORM}, x: Tensor, style: Optional[Tensor]=None) -> Tensor:
-{weight}{bias}    return torch.instance_norm(x, weight, bias, None, None, True, 0., 1.0000000000000001e-05, True)
+{weight}{bias}    return torch.instance_norm(x, weight, bias, None, None, True, 0., {EPSILON:?}, True)
 "
     )
 }
@@ -205,7 +207,10 @@ fn network(architecture: &Architecture, layers: &[Layer]) -> String {
     }
     text += "    y = torch.to(y, 6)\n";
     if architecture.output == OutputLayer::Tanh {
-        text += "    y = torch.add(torch.mul(torch.tanh(y), 150.), 127.5)\n";
+        let _ = writeln!(
+            text,
+            "    y = torch.add(torch.mul(torch.tanh(y), {TANH_SCALE:?}), {MIDDLE:?})"
+        );
     }
     text + grey
         + "    y = torch.slice(torch.slice(torch.clamp(y, 0., 255.), 2, 0, height), 3, 0, width)

@@ -9,7 +9,9 @@ use super::messages::{
     Value,
 };
 use super::{ExportError, metadata, single, tensor};
+use crate::engine::EPSILON;
 use crate::engine::model_file::{ModelFile, OutputLayer, Padding, RawTensor};
+use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 use crate::engine::plan::{After, Change, Layer, layers};
 
 /// Operators as of ONNX 1.12 (2022), which every current runtime knows.
@@ -19,9 +21,6 @@ const FORMAT: i64 = 8;
 /// What a protobuf message can be at most.
 const LARGEST: usize = i32::MAX as usize;
 
-const NORM_EPSILON: f32 = 1e-5;
-const TANH_SCALE: f32 = 150.0;
-const MIDDLE: f32 = 127.5;
 const WHITE: f32 = 255.0;
 
 /// The shares of the styles, where there are several.
@@ -110,8 +109,8 @@ impl Builder<'_> {
             x = self.layer(&layer, &x, &block)?;
         }
         if architecture.output == OutputLayer::Tanh {
-            self.floats("tanh_scale", &[TANH_SCALE], &[]);
-            self.floats("middle", &[MIDDLE], &[]);
+            self.floats("tanh_scale", &[TANH_SCALE as f32], &[]);
+            self.floats("middle", &[MIDDLE as f32], &[]);
             x = self.node("Tanh", "tanh", &[&x], vec![]);
             x = self.node("Mul", "tanh/scaled", &[&x, "tanh_scale"], vec![]);
             x = self.node("Add", "tanh/moved", &[&x, "middle"], vec![]);
@@ -130,7 +129,7 @@ impl Builder<'_> {
 
     /// Brightness in all three channels, as a 1×1 convolution.
     fn luma(&mut self, name: &str, x: &str) -> String {
-        self.floats("luma", &[0.299, 0.587, 0.114].repeat(3), &[3, 3, 1, 1]);
+        self.floats("luma", &LUMA.repeat(3), &[3, 3, 1, 1]);
         // Written out, for there are readers without these defaults.
         let attributes =
             vec![ints("kernel_shape", &[1, 1]), ints("strides", &[1, 1]), ints("pads", &[0; 4])];
@@ -202,7 +201,7 @@ impl Builder<'_> {
             })
         };
         let (weight, bias) = (part("weight")?, part("bias")?);
-        let epsilon = Attribute { f: Some(NORM_EPSILON), ..attribute("epsilon", 1) };
+        let epsilon = Attribute { f: Some(EPSILON as f32), ..attribute("epsilon", 1) };
         Ok(self.node("InstanceNormalization", name, &[x, &weight, &bias], vec![epsilon]))
     }
 
