@@ -8,6 +8,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
 use super::model_file::Padding;
+use super::plan::{Change, Layer};
 use super::precision::Precision;
 
 /// Pads a batch × channels × height × width tensor by mirroring at the middle of its border pixels
@@ -58,12 +59,9 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor, TchError> {
 pub(super) struct Conv {
     weight: Tensor,
     bias: Tensor,
-    stride: i64,
-    /// Repeats each pixel 2×2 first: Odena et al. 2016, "Deconvolution and Checkerboard Artifacts",
-    /// and no discoloured borders as with fractional strides.
-    upsample: bool,
-    /// A transposed convolution: doubles height and width by fractional strides.
-    transposed: bool,
+    /// Nearest: Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"; no discoloured
+    /// borders as with fractional strides.
+    change: Change,
     padding: Padding,
 }
 
@@ -73,29 +71,14 @@ impl Conv {
     pub(super) fn new(
         weight: &Tensor,
         bias: &Tensor,
+        layer: &Layer,
         device: Device,
         precision: Precision,
     ) -> Result<Self, TchError> {
         let place = |t: &Tensor| t.f_to_device(device.torch())?.f_to_kind(precision.kind());
         let weight = channels_last(&place(weight)?)?;
         let bias = place(bias)?;
-        let padding = Padding::Reflect;
-        Ok(Conv { weight, bias, stride: 1, upsample: false, transposed: false, padding })
-    }
-
-    /// Halves height and width.
-    pub(super) fn halving(self) -> Self {
-        Conv { stride: 2, ..self }
-    }
-
-    /// Doubles height and width.
-    pub(super) fn doubling(self) -> Self {
-        Conv { upsample: true, ..self }
-    }
-
-    /// Doubles height and width as a transposed convolution.
-    pub(super) fn transposed(self) -> Self {
-        Conv { transposed: true, ..self }
+        Ok(Conv { weight, bias, change: layer.change, padding: Padding::Reflect })
     }
 
     /// With this beyond the border.
@@ -105,20 +88,21 @@ impl Conv {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let (weight, bias) = (&self.weight, Some(&self.bias));
-        if self.transposed {
+        if self.change == Change::Transposed {
             return x.f_conv_transpose2d(weight, bias, [2, 2], [1, 1], [1, 1], 1, [1, 1]);
         }
         let (_, _, height, width) = x.size4()?;
-        let enlarged = match self.upsample {
-            true => x.f_upsample_nearest2d([2 * height, 2 * width], 2.0, 2.0)?,
-            false => x.shallow_clone(),
+        let enlarged = match self.change {
+            Change::Nearest => x.f_upsample_nearest2d([2 * height, 2 * width], 2.0, 2.0)?,
+            _ => x.shallow_clone(),
         };
         let pad = self.weight.size4()?.2 / 2;
         let (padded, zeros) = match self.padding {
             Padding::Reflect => (pad_reflect(&enlarged, [pad; 4])?, 0),
             Padding::Zero => (enlarged, pad),
         };
-        padded.f_conv2d(weight, bias, [self.stride; 2], [zeros; 2], [1, 1], 1)
+        let stride = if self.change == Change::Halve { 2 } else { 1 };
+        padded.f_conv2d(weight, bias, [stride; 2], [zeros; 2], [1, 1], 1)
     }
 }
 

@@ -16,9 +16,8 @@ use super::kernels::{
     tensor::{numbers, numbers_mut},
 };
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
-use super::model_file::{
-    Architecture, Description, ModelFile, Normalization, OutputLayer, RawTensor, Upsampling,
-};
+use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTensor};
+use super::plan::{After, Layer, layers};
 use super::precision::Precision;
 use crate::stylizer::StylizeError;
 
@@ -34,9 +33,6 @@ pub(super) const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// What width and height are padded to a multiple of: the network halves them twice.
 pub(super) const MULTIPLE: i64 = 4;
-
-/// Convolution and instance norm.
-type Normed = (Conv, Option<InstanceNorm>);
 
 /// A network on a device.
 #[derive(Debug)]
@@ -63,11 +59,16 @@ enum Way {
 /// The layers in libtorch.
 #[derive(Debug)]
 struct Layers {
-    encoder: Vec<Normed>,
-    residual: Vec<[Normed; 2]>,
-    decoder: Vec<Normed>,
-    last: Conv,
+    list: Vec<Computed>,
     kind: Kind,
+}
+
+/// A layer with its weights.
+#[derive(Debug)]
+struct Computed {
+    layer: Layer,
+    conv: Conv,
+    norm: Option<InstanceNorm>,
 }
 
 impl Network {
@@ -253,52 +254,34 @@ impl Layers {
     fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         let architecture = &model.description.architecture;
         let weights = Weights { model, device, precision };
-        let enlarging = match architecture.upsample {
-            Upsampling::Nearest => Conv::doubling,
-            Upsampling::Transposed => Conv::transposed,
-        };
-        let encoder = vec![
-            weights.normed("conv1", "in1", |c| c)?,
-            weights.normed("conv2", "in2", Conv::halving)?,
-            weights.normed("conv3", "in3", Conv::halving)?,
-        ];
-        let block = |i: usize| {
-            let half = |j: usize| {
-                weights.normed(&format!("res{i}.conv{j}"), &format!("res{i}.in{j}"), |c| c)
-            };
-            Ok([half(1)?, half(2)?])
-        };
-        let residual = (1..=architecture.residual_blocks).map(block);
-        let residual = residual.collect::<Result<Vec<_>, TchError>>()?;
-        let decoder = vec![
-            weights.normed("deconv1", "in4", enlarging)?,
-            weights.normed("deconv2", "in5", enlarging)?,
-        ];
-        let (last, kind) = (weights.last()?, precision.kind());
-        Ok(Layers { encoder, residual, decoder, last, kind })
+        let list = layers(architecture).into_iter().map(|layer| weights.layer(layer));
+        Ok(Layers { list: list.collect::<Result<_, _>>()?, kind: precision.kind() })
     }
 
     fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
-        let residual = self.residual.iter_mut().flatten();
-        let all = self.encoder.iter_mut().chain(residual).chain(&mut self.decoder);
-        all.filter_map(|(_, norm)| norm.as_mut()).try_for_each(|norm| norm.blend(shares))
+        let mut norms = self.list.iter_mut().filter_map(|layer| layer.norm.as_mut());
+        norms.try_for_each(|norm| norm.blend(shares))
     }
 
-    /// What the last convolution makes of pictures. Shapes below are of one; C1, C2, C3 are the
-    /// widths.
+    /// What the last convolution makes of pictures.
     fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let mut x = channels_last(&x.f_to_kind(self.kind)?)?; // 3 × H × W
-        for layer in &self.encoder {
-            x = normed(layer, &x)?.f_relu_()?; // C1 × H × W, C2 × H/2 × W/2, C3 × H/4 × W/4
+        let mut x = channels_last(&x.f_to_kind(self.kind)?)?;
+        let mut block = x.shallow_clone();
+        for Computed { layer, conv, norm } in &self.list {
+            if layer.begins_block {
+                block = x.shallow_clone();
+            }
+            x = conv.forward(&x)?;
+            if let Some(norm) = norm {
+                x = norm.forward(x)?;
+            }
+            x = match layer.after {
+                After::Relu => x.f_relu_()?,
+                After::Add => x.f_add_(&block)?,
+                After::Nothing => x,
+            };
         }
-        for [first, second] in &self.residual {
-            let inner = normed(first, &x)?.f_relu_()?;
-            x = normed(second, &inner)?.f_add_(&x)?; // C3 × H/4 × W/4
-        }
-        for layer in &self.decoder {
-            x = normed(layer, &x)?.f_relu_()?; // C2 × H/2 × W/2, C1 × H × W
-        }
-        self.last.forward(&x)?.f_to_kind(Kind::Float) // 3 × H × W
+        x.f_to_kind(Kind::Float)
     }
 }
 
@@ -317,14 +300,6 @@ pub(super) fn any_size(
     let padded = pad_reflect(x, [0, missing(width), 0, missing(height)])?;
     let painted = paint(&padded)?;
     painted.f_narrow(2, 0, height)?.f_narrow(3, 0, width)
-}
-
-fn normed((conv, norm): &Normed, x: &Tensor) -> Result<Tensor, TchError> {
-    let x = conv.forward(x)?;
-    match norm {
-        Some(norm) => norm.forward(x),
-        None => Ok(x),
-    }
 }
 
 /// Brightness in all three channels of an RGB picture.
@@ -353,35 +328,22 @@ impl Weights<'_> {
         to_tensor(raw)
     }
 
-    fn conv(&self, name: &str) -> Result<(Tensor, Tensor), TchError> {
-        let part = |part| self.tensor(&format!("{name}.conv2d.{part}"));
-        Ok((part("weight")?, part("bias")?))
-    }
-
-    fn normed(&self, conv: &str, norm: &str, make: fn(Conv) -> Conv) -> Result<Normed, TchError> {
-        let (weight, bias) = self.conv(conv)?;
-        let conv = make(Conv::new(&weight, &bias, self.device, self.precision)?);
+    fn layer(&self, layer: Layer) -> Result<Computed, TchError> {
+        let part = |part| self.tensor(&format!("{}.conv2d.{part}", layer.conv));
+        let (weight, mut bias) = (part("weight")?, part("bias")?);
         let architecture = &self.model.description.architecture;
-        let conv = conv.padded(architecture.padding);
-        if architecture.norm == Normalization::None {
-            return Ok((conv, None));
+        if layer.after == After::Nothing
+            && architecture.output == OutputLayer::Direct
+            && self.precision != Precision::Fp32
+        {
+            bias = bias.f_sub_scalar(MIDDLE)?;
         }
-        let weight = self.tensor(&format!("{norm}.weight"))?;
-        let bias = self.tensor(&format!("{norm}.bias"))?;
-        Ok((conv, Some(InstanceNorm::new(&weight, &bias, self.device)?)))
-    }
-
-    fn last(&self) -> Result<Conv, TchError> {
-        let (weight, bias) = self.conv("deconv3")?;
-        let architecture = &self.model.description.architecture;
-        let bias = match (architecture.output, self.precision) {
-            (OutputLayer::Tanh, _) | (_, Precision::Fp32) => bias,
-            (OutputLayer::Direct, Precision::Bf16 | Precision::Fp16) => {
-                bias.f_sub_scalar(MIDDLE)?
-            }
-        };
-        let conv = Conv::new(&weight, &bias, self.device, self.precision)?;
-        Ok(conv.padded(architecture.padding))
+        let conv = Conv::new(&weight, &bias, &layer, self.device, self.precision)?;
+        let norm = layer.norm.as_ref().map(|name| {
+            let part = |part| self.tensor(&format!("{name}.{part}"));
+            InstanceNorm::new(&part("weight")?, &part("bias")?, self.device)
+        });
+        Ok(Computed { conv: conv.padded(architecture.padding), norm: norm.transpose()?, layer })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The network as a list of layers, for whoever needs to know them without running them: exports
 //! write them down, `bench` counts their arithmetic.
 
-use super::model_file::{Architecture, Normalization, Upsampling};
+use super::model_file::{Architecture, Kind, Normalization, Upsampling};
 
 /// How a layer changes height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,39 +48,58 @@ pub struct Layer {
 
 /// The layers in the order in which they run.
 pub fn layers(architecture: &Architecture) -> Vec<Layer> {
-    let [w0, w1, w2] = architecture.widths;
+    let widths = architecture.widths.as_slice();
     let up = match architecture.upsample {
         Upsampling::Nearest => Change::Nearest,
         Upsampling::Transposed => Change::Transposed,
     };
-    let norm = |name: String| (architecture.norm != Normalization::None).then_some(name);
-    let layer = |conv: &str, name: &str, channels, size, change| Layer {
-        conv: conv.to_owned(),
-        norm: norm(name.to_owned()),
+    // First and last layer. A lite network has no layer as large as the picture: what its first one
+    // halves and its last one doubles are space-to-depth and pixel shuffle within a convolution, and
+    // since the last one sees each pixel 2×2 times, it makes no pattern of a plain surface.
+    let (size, first, last) = match architecture.kind {
+        Kind::Johnson => (9, Change::Same, Change::Same),
+        Kind::Lite => (5, Change::Halve, Change::Nearest),
+    };
+    let named = architecture.norm != Normalization::None;
+    let layer = |conv: String, norm: String, channels, size, change| Layer {
+        conv,
+        norm: named.then_some(norm),
         channels,
         size,
         change,
         after: After::Relu,
         begins_block: false,
     };
-    let mut list = vec![
-        layer("conv1", "in1", (3, w0), 9, Change::Same),
-        layer("conv2", "in2", (w0, w1), 3, Change::Halve),
-        layer("conv3", "in3", (w1, w2), 3, Change::Halve),
-    ];
+    let mut list = Vec::new();
+    let mut inputs = 3;
+    for (n, &width) in widths.iter().enumerate() {
+        let (size, change) = if n == 0 { (size, first) } else { (3, Change::Halve) };
+        let (conv, norm) = (format!("conv{}", n + 1), format!("in{}", n + 1));
+        list.push(layer(conv, norm, (inputs, width), size, change));
+        inputs = width;
+    }
     for block in 1..=architecture.residual_blocks {
         for half in 1..=2 {
             let (conv, norm) = (format!("res{block}.conv{half}"), format!("res{block}.in{half}"));
             let after = if half == 1 { After::Relu } else { After::Add };
-            let same = layer(&conv, &norm, (w2, w2), 3, Change::Same);
+            let same = layer(conv, norm, (inputs, inputs), 3, Change::Same);
             list.push(Layer { after, begins_block: half == 1, ..same });
         }
     }
-    list.push(layer("deconv1", "in4", (w2, w1), 3, up));
-    list.push(layer("deconv2", "in5", (w1, w0), 3, up));
-    let last = layer("deconv3", "", (w0, 3), 9, Change::Same);
+    for (n, &width) in widths.iter().rev().skip(1).enumerate() {
+        let (conv, norm) = (format!("deconv{}", n + 1), format!("in{}", widths.len() + n + 1));
+        list.push(layer(conv, norm, (inputs, width), 3, up));
+        inputs = width;
+    }
+    let conv = format!("deconv{}", widths.len());
+    let last = layer(conv, String::new(), (inputs, 3), size, last);
     list.push(Layer { norm: None, after: After::Nothing, ..last });
     list
+}
+
+/// Name of the last convolution.
+pub fn last(architecture: &Architecture) -> String {
+    format!("deconv{}", architecture.widths.len())
 }
 
 /// Multiplications, each with its addition, that the convolutions of one picture take when they are
@@ -108,19 +127,46 @@ pub fn multiply_adds(architecture: &Architecture, width: usize, height: usize) -
 mod tests {
     use super::*;
 
+    fn lite() -> Architecture {
+        let widths = vec![16, 48];
+        Architecture { kind: Kind::Lite, widths, residual_blocks: 4, ..Default::default() }
+    }
+
     #[test]
-    fn the_layers_are_those_of_the_parameters() {
-        for norm in [Normalization::Instance, Normalization::None] {
-            let architecture = Architecture { residual_blocks: 2, norm, ..Default::default() };
-            let mut names = Vec::new();
-            for layer in layers(&architecture) {
-                names
-                    .extend(["weight", "bias"].map(|part| format!("{}.conv2d.{part}", layer.conv)));
-                let norm = layer.norm.into_iter();
-                names.extend(norm.flat_map(|n| ["weight", "bias"].map(|p| format!("{n}.{p}"))));
-            }
-            let parameters = architecture.parameters().into_iter().map(|(name, _)| name);
-            assert_eq!(names, parameters.collect::<Vec<_>>());
+    fn a_lite_network_halves_at_once_and_doubles_at_last() {
+        let changes: Vec<_> =
+            layers(&lite()).iter().filter(|l| l.after != After::Add).map(|l| l.change).collect();
+        assert_eq!(changes[..3], [Change::Halve, Change::Halve, Change::Same]);
+        assert_eq!(changes[changes.len() - 2..], [Change::Nearest, Change::Nearest]);
+        // By hand, a pixel: 300 + 432 + 8 · 1296 + 1728 + 1200.
+        assert_eq!(multiply_adds(&lite(), 640, 360), 14_028.0 * 640.0 * 360.0);
+    }
+
+    #[test]
+    fn layers_have_their_published_names() {
+        let published = Architecture { residual_blocks: 1, ..Default::default() };
+        let names = |architecture: &Architecture| {
+            let layers = layers(architecture).into_iter();
+            layers.map(|l| (l.conv, l.norm.unwrap_or_default())).collect::<Vec<_>>()
+        };
+        let expected = [
+            ("conv1", "in1"),
+            ("conv2", "in2"),
+            ("conv3", "in3"),
+            ("res1.conv1", "res1.in1"),
+            ("res1.conv2", "res1.in2"),
+            ("deconv1", "in4"),
+            ("deconv2", "in5"),
+            ("deconv3", ""),
+        ];
+        let expected = expected.map(|(conv, norm)| (conv.to_owned(), norm.to_owned()));
+        assert_eq!(names(&published), expected);
+        for architecture in [published, lite()] {
+            let last = layers(&architecture).pop().unwrap();
+            assert_eq!(last.conv, super::last(&architecture));
+            assert_eq!((last.norm, last.after), (None, After::Nothing));
+            let bare = Architecture { norm: Normalization::None, ..architecture };
+            assert!(names(&bare).iter().all(|(_, norm)| norm.is_empty()));
         }
     }
 

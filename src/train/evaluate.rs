@@ -119,7 +119,7 @@ fn measure(
         let measured = tch::no_grad(|| -> Result<Figures, TchError> {
             let features = losses.content_target(&x)?;
             let terms = |y: &Tensor| {
-                let terms = losses.terms(y, &features, &target)?;
+                let terms = losses.terms(y, &features, None, &target)?;
                 let [content, style, _] = terms.map(|term| term.f_double_value(&[]));
                 Ok::<_, TchError>((content?, style?))
             };

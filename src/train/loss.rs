@@ -61,6 +61,8 @@ pub struct Losses {
     content: Vec<LayerWeight>,
     style: Vec<LayerWeight>,
     weights: LossTerms,
+    /// Of the features of a teacher's picture.
+    teacher: f64,
     style_form: StyleForm,
     tv_form: TvForm,
     style_tiles: i64,
@@ -89,6 +91,7 @@ impl Losses {
                 style: recipe.style_weight * recipe.style_factor,
                 tv: recipe.tv_weight,
             },
+            teacher: recipe.teacher_weight * recipe.content_factor,
             style_form: recipe.style_form,
             tv_form: recipe.tv_form,
             style_tiles: recipe.style_tiles.into(),
@@ -144,7 +147,8 @@ impl Losses {
     /// the batch: content, style, total variation.
     ///
     /// `y`: batch × 3 × height × width, RGB 0–255. `content`: of the photos, as
-    /// [`content_target`](Self::content_target) gives it. Gradients flow to `y`.
+    /// [`content_target`](Self::content_target) gives it; `lesson`: the same of a teacher's pictures,
+    /// whose distance counts as content. Gradients flow to `y`.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -152,6 +156,7 @@ impl Losses {
         &self,
         y: &Tensor,
         content: &[Tensor],
+        lesson: Option<&[Tensor]>,
         style: &StyleTarget,
     ) -> Result<[Tensor; 3], TchError> {
         let features = self.vgg.features(y, &self.layers)?;
@@ -161,12 +166,14 @@ impl Losses {
         };
         let zero = || Tensor::f_zeros([], (Kind::Float, y.device()));
         let mut content_loss = zero()?;
-        for (wanted, target) in self.content.iter().zip(content) {
-            // Mean over batch, channels and pixels: eq. 1 of the paper.
-            let difference = of(wanted.layer).f_sub(target)?.f_to_kind(Kind::Float)?;
-            let term = difference.f_square()?.f_mean(Kind::Float)?;
-            content_loss =
-                content_loss.f_add(&term.f_mul_scalar(wanted.weight * self.weights.content)?)?;
+        let lesson = lesson.map(|lesson| (lesson, self.teacher));
+        for (targets, weight) in [(content, self.weights.content)].into_iter().chain(lesson) {
+            for (wanted, target) in self.content.iter().zip(targets) {
+                // Mean over batch, channels and pixels: eq. 1 of the paper.
+                let difference = of(wanted.layer).f_sub(target)?.f_to_kind(Kind::Float)?;
+                let term = difference.f_square()?.f_mean(Kind::Float)?;
+                content_loss = content_loss.f_add(&term.f_mul_scalar(wanted.weight * weight)?)?;
+            }
         }
         let mut style_loss = zero()?;
         for (wanted, target) in self.style.iter().zip(&style.0) {

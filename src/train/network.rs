@@ -12,9 +12,9 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::random::generator;
 use crate::engine::model_file::{
     Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
-    Upsampling,
 };
 use crate::engine::network::{MIDDLE, TANH_SCALE, luma};
+use crate::engine::plan::{After, Change, Layer, last, layers};
 use crate::engine::{EPSILON, channels_last, pad_reflect};
 
 /// Levels of RGB that a change of 1 in the last convolution's result makes.
@@ -27,6 +27,7 @@ const MOMENTUM: f64 = 0.1;
 #[derive(Debug)]
 pub struct TrainNetwork {
     architecture: Architecture,
+    layers: Vec<Layer>,
     index: BTreeMap<String, usize>,
     names: Vec<String>,
     parameters: Vec<Tensor>,
@@ -75,7 +76,7 @@ impl TrainNetwork {
             let missing = || TchError::FileFormat(format!("'{name}' is missing"));
             let raw = model.tensors.get(&name).ok_or_else(missing)?;
             let value = Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape.as_slice())?;
-            let value = scaled(&name, &value, architecture.output, true)?;
+            let value = scaled(&name, &value, &architecture, true)?;
             values.push((name, value));
         }
         Self::from_values(architecture, values, device, kind)
@@ -104,7 +105,8 @@ impl TrainNetwork {
             names.push(name);
         }
         let index = names.iter().cloned().enumerate().map(|(n, name)| (name, n)).collect();
-        Ok(TrainNetwork { architecture, index, names, parameters, statistics, kind })
+        let layers = layers(&architecture);
+        Ok(TrainNetwork { architecture, layers, index, names, parameters, statistics, kind })
     }
 
     /// A copy with weights of its own.
@@ -121,6 +123,7 @@ impl TrainNetwork {
         }
         Ok(TrainNetwork {
             architecture: self.architecture.clone(),
+            layers: self.layers.clone(),
             index: self.index.clone(),
             names: self.names.clone(),
             parameters,
@@ -168,27 +171,23 @@ impl TrainNetwork {
         let grey = self.architecture.luminance;
         let x = if grey { luma(x)? } else { x.shallow_clone() };
         let x = x.f_mul_scalar(1.0 / WHITE)?.f_to_kind(self.kind)?;
-        let mut x = self.normed("conv1", "in1", 1, &channels_last(&x)?, style)?.f_relu_()?;
-        x = self.normed("conv2", "in2", 2, &x, style)?.f_relu_()?;
-        x = self.normed("conv3", "in3", 2, &x, style)?.f_relu_()?;
-        for block in 1..=self.architecture.residual_blocks {
-            let half = |n: usize, x: &Tensor| {
-                self.normed(
-                    &format!("res{block}.conv{n}"),
-                    &format!("res{block}.in{n}"),
-                    1,
-                    x,
-                    style,
-                )
+        let mut x = channels_last(&x)?;
+        let mut block = x.shallow_clone();
+        for layer in &self.layers {
+            if layer.begins_block {
+                block = x.shallow_clone();
+            }
+            x = self.convolved(layer, &x)?;
+            if let Some(norm) = &layer.norm {
+                x = self.norm(norm, x, style)?;
+            }
+            x = match layer.after {
+                After::Relu => x.f_relu_()?,
+                After::Add => x.f_add(&block)?,
+                After::Nothing => x,
             };
-            let inner = half(1, &x)?.f_relu_()?;
-            x = half(2, &inner)?.f_add(&x)?;
         }
-        for (conv, norm) in [("deconv1", "in4"), ("deconv2", "in5")] {
-            let y = self.enlarge(conv, &x)?;
-            x = self.norm(norm, y, style)?.f_relu_()?;
-        }
-        let y = self.conv("deconv3", 1, &x)?.f_to_kind(Kind::Float)?;
+        let y = x.f_to_kind(Kind::Float)?;
         let y = match self.architecture.output {
             OutputLayer::Direct => y.f_mul_scalar(OUTPUT_SCALE)?,
             OutputLayer::Tanh => y.f_tanh()?.f_mul_scalar(TANH_SCALE)?,
@@ -207,40 +206,23 @@ impl TrainNetwork {
         Ok((get("weight")?, get("bias")?))
     }
 
-    fn conv(&self, name: &str, stride: i64, x: &Tensor) -> Result<Tensor, TchError> {
-        let (weight, bias) = self.weights(name)?;
-        let pad = weight.size4()?.2 / 2;
-        let (x, zeros) = match self.architecture.padding {
-            Padding::Reflect => (pad_reflect(x, [pad; 4])?, 0),
-            Padding::Zero => (x.shallow_clone(), pad),
-        };
-        x.f_conv2d(&weight, Some(&bias), [stride, stride], [zeros, zeros], [1, 1], 1)
-    }
-
-    /// A convolution at twice the height and width.
-    fn enlarge(&self, name: &str, x: &Tensor) -> Result<Tensor, TchError> {
-        match self.architecture.upsample {
-            Upsampling::Nearest => {
-                let (_, _, height, width) = x.size4()?;
-                let x = x.f_upsample_nearest2d([2 * height, 2 * width], None, None)?;
-                self.conv(name, 1, &x)
-            }
-            Upsampling::Transposed => {
-                let (weight, bias) = self.weights(name)?;
-                x.f_conv_transpose2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], 1, [1, 1])
-            }
+    fn convolved(&self, layer: &Layer, x: &Tensor) -> Result<Tensor, TchError> {
+        let (weight, bias) = self.weights(&layer.conv)?;
+        if layer.change == Change::Transposed {
+            return x.f_conv_transpose2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], 1, [1, 1]);
         }
-    }
-
-    fn normed(
-        &self,
-        conv: &str,
-        norm: &str,
-        stride: i64,
-        x: &Tensor,
-        style: usize,
-    ) -> Result<Tensor, TchError> {
-        self.norm(norm, self.conv(conv, stride, x)?, style)
+        let (_, _, height, width) = x.size4()?;
+        let x = match layer.change {
+            Change::Nearest => x.f_upsample_nearest2d([2 * height, 2 * width], None, None)?,
+            _ => x.shallow_clone(),
+        };
+        let pad = layer.size / 2;
+        let (x, zeros) = match self.architecture.padding {
+            Padding::Reflect => (pad_reflect(&x, [pad; 4])?, 0),
+            Padding::Zero => (x, pad),
+        };
+        let stride = if layer.change == Change::Halve { 2 } else { 1 };
+        x.f_conv2d(&weight, Some(&bias), [stride; 2], [zeros; 2], [1, 1], 1)
     }
 
     fn norm(&self, name: &str, x: Tensor, style: usize) -> Result<Tensor, TchError> {
@@ -287,7 +269,7 @@ impl TrainNetwork {
             if let Some((conv, part)) = name.split_once(".conv2d.") {
                 value = self.with_norm_folded(conv, part, value)?;
             }
-            let value = scaled(&name, &value, self.architecture.output, false)?;
+            let value = scaled(&name, &value, &self.architecture, false)?;
             let values = Vec::<f32>::try_from(value.f_contiguous()?.f_reshape([-1])?)?;
             tensors.insert(name, RawTensor::from_f32(shape, &values, DType::F16));
         }
@@ -296,13 +278,11 @@ impl TrainNetwork {
 
     /// Weight or bias of a convolution with the batch norm behind it folded in.
     fn with_norm_folded(&self, conv: &str, part: &str, value: Tensor) -> Result<Tensor, TchError> {
-        let norm = match conv {
-            "conv1" | "conv2" | "conv3" => conv.replace("conv", "in"),
-            "deconv1" => "in4".to_owned(),
-            "deconv2" => "in5".to_owned(),
-            _ => conv.replace(".conv", ".in"),
+        let layer = self.layers.iter().find(|layer| layer.conv == conv);
+        let Some((layer, norm)) = layer.and_then(|layer| Some((layer, layer.norm.as_ref()?))) else {
+            return Ok(value);
         };
-        let Some([mean, variance]) = self.statistics.get(&norm) else { return Ok(value) };
+        let Some([mean, variance]) = self.statistics.get(norm) else { return Ok(value) };
         let cpu = |t: &Tensor| t.f_to_device(Device::Cpu);
         let deviation = cpu(variance)?.f_add_scalar(EPSILON)?.f_sqrt()?;
         let factor = cpu(self.parameter(&format!("{norm}.weight"))?)?.f_div(&deviation)?;
@@ -310,19 +290,25 @@ impl TrainNetwork {
             let shift = cpu(self.parameter(&format!("{norm}.bias"))?)?;
             return value.f_sub(&cpu(mean)?)?.f_mul(&factor)?.f_add(&shift);
         }
-        let transposed =
-            self.architecture.upsample == Upsampling::Transposed && conv.starts_with("deconv");
+        let transposed = layer.change == Change::Transposed;
         let shape = if transposed { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };
         value.f_mul(&factor.f_reshape(shape)?)
     }
 }
 
 /// A parameter with the scales of input and output folded in, or (`back`) taken out again.
-fn scaled(name: &str, value: &Tensor, output: OutputLayer, back: bool) -> Result<Tensor, TchError> {
-    let (factor, shift) = match (name, output) {
-        ("conv1.conv2d.weight", _) => (1.0 / WHITE, 0.0),
-        ("deconv3.conv2d.weight", OutputLayer::Direct) => (OUTPUT_SCALE, 0.0),
-        ("deconv3.conv2d.bias", OutputLayer::Direct) => (OUTPUT_SCALE, MIDDLE),
+fn scaled(
+    name: &str,
+    value: &Tensor,
+    architecture: &Architecture,
+    back: bool,
+) -> Result<Tensor, TchError> {
+    let last = last(architecture);
+    let part = name.strip_prefix(&last).and_then(|rest| rest.strip_prefix(".conv2d."));
+    let (factor, shift) = match (part, architecture.output) {
+        (Some("weight"), OutputLayer::Direct) => (OUTPUT_SCALE, 0.0),
+        (Some("bias"), OutputLayer::Direct) => (OUTPUT_SCALE, MIDDLE),
+        _ if name == "conv1.conv2d.weight" => (1.0 / WHITE, 0.0),
         _ => return Ok(value.shallow_clone()),
     };
     match back {

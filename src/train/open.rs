@@ -91,7 +91,16 @@ pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
             recipe.init.as_deref().unwrap_or_default()
         );
     }
-    Ok(Trainer::new(recipe, vgg, &styles, init.as_ref(), device, kind)?)
+    let teacher = recipe.teacher.as_deref().map(shipped::open).transpose()?;
+    if let Some(teacher) = &teacher {
+        let (has, wanted) = (teacher.description.architecture.styles, architecture(recipe).styles);
+        ensure!(
+            has == wanted,
+            "--teacher {}: it paints {has} styles, the recipe asks for {wanted}",
+            recipe.teacher.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(Trainer::new(recipe, vgg, &styles, init.as_ref(), teacher.as_ref(), device, kind)?)
 }
 
 /// The network of a run as its newest sound checkpoint has it.

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::vgg::{Layer, Release};
 use crate::choice::weighted;
-use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::model_file::{
+    Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling,
+};
 use crate::engine::precision::Precision;
 
 /// A layer of the loss network and its weight within a term.
@@ -184,7 +186,11 @@ pub struct Recipe {
     pub exposure: f64,
     /// Pieces of photos at random places and scales, and mirrored; else the middle of each.
     pub augment: bool,
-    /// Channels after the first convolution; the two after it have twice and four times as many.
+    /// Family of networks.
+    #[serde(default)]
+    pub arch: Kind,
+    /// Channels after the first convolution; the two after it have twice and four times as many, the
+    /// one of a lite network three times.
     pub width: i64,
     /// Residual blocks.
     pub residual_blocks: usize,
@@ -204,9 +210,20 @@ pub struct Recipe {
     pub precision: Precision,
     /// The style pictures.
     pub styles: Vec<StyleSource>,
+    /// The model whose pictures are a second content, if there is one: it is what the network learns
+    /// from beside the losses (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
+    /// Weight of the features' distance from those of the teacher's picture, at the content layers.
+    #[serde(default = "half")]
+    pub teacher_weight: f64,
     /// The model it started from, if not from random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+}
+
+const fn half() -> f64 {
+    0.5
 }
 
 const fn one() -> u32 {
@@ -243,8 +260,12 @@ impl Recipe {
                 return Err(format!("--{name} {value}: expected a number above 0"));
             }
         }
-        let from_zero =
-            [("tv-weight", self.tv_weight), ("noise", self.noise), ("exposure", self.exposure)];
+        let from_zero = [
+            ("tv-weight", self.tv_weight),
+            ("teacher-weight", self.teacher_weight),
+            ("noise", self.noise),
+            ("exposure", self.exposure),
+        ];
         for (name, value) in from_zero {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(format!("--{name} {value}: expected a number from 0"));
@@ -273,6 +294,9 @@ impl Recipe {
         }
         if !self.image_size.is_multiple_of(4) {
             return Err(format!("--image-size {}: expected a multiple of 4", self.image_size));
+        }
+        if self.arch == Kind::Lite && self.upsample != Upsampling::Nearest {
+            return Err("--arch lite goes with --upsample nearest only".to_owned());
         }
         if self.norm == Normalization::None {
             return Err("--norm none: expected instance or batch".to_owned());

@@ -266,9 +266,11 @@ fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description
     let names =
         recipe.styles.iter().map(|s| serde_json::json!({ "name": s.name(), "weight": s.weight }));
     facts["styles"] = names.collect();
-    if let Some(init) = &recipe.init {
-        let name = Path::new(init).file_name().unwrap_or_default().to_string_lossy();
-        facts["init"] = serde_json::json!(name);
+    for (key, model) in [("init", &recipe.init), ("teacher", &recipe.teacher)] {
+        if let Some(model) = model {
+            let name = Path::new(model).file_name().unwrap_or_default().to_string_lossy();
+            facts[key] = serde_json::json!(name);
+        }
     }
     facts["dataset"] = serde_json::json!({ "name": data, "photos": photos });
     facts["losses"] = serde_json::to_value(terms).unwrap_or_default();

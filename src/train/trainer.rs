@@ -1,6 +1,6 @@
 //! One step of training: photos → network → losses → gradients → weights.
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind as Type, TchError, Tensor};
 
 use super::cut::Piece;
 use super::loss::{LossTerms, Losses, StyleTarget};
@@ -8,7 +8,7 @@ use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
 use super::recipe::Recipe;
 use super::vgg::Vgg;
-use crate::engine::model_file::{Architecture, ModelFile, Normalization};
+use crate::engine::model_file::{Architecture, Kind, ModelFile, Normalization};
 use crate::engine::network::luma;
 
 /// A network on its way to a style.
@@ -22,12 +22,15 @@ pub struct Trainer {
     losses: Losses,
     /// One for all styles, or one for each style of a network with several.
     styles: Vec<StyleTarget>,
+    /// Whose pictures it learns from too.
+    teacher: Option<TrainNetwork>,
     device: Device,
 }
 
 impl Trainer {
     /// Ready for the first step. `styles`: the pictures of the recipe's styles, each 1 × 3 × height
-    /// × width, RGB 0–255. `init`: a model to start from, instead of random weights.
+    /// × width, RGB 0–255. `init`: a model to start from, instead of random weights. `teacher`: one
+    /// to learn from.
     ///
     /// # Errors
     /// When memory is short.
@@ -36,8 +39,9 @@ impl Trainer {
         vgg: Vgg,
         styles: &[Tensor],
         init: Option<&ModelFile>,
+        teacher: Option<&ModelFile>,
         device: Device,
-        kind: Kind,
+        kind: Type,
     ) -> Result<Self, TchError> {
         let network = match init {
             Some(model) => TrainNetwork::from_model(model, device, kind)?,
@@ -56,6 +60,7 @@ impl Trainer {
         };
         let optimizer = OptimizerState::new(recipe.optimizer, network.parameters())?;
         let average = (recipe.averaging > 0.0).then(|| network.copied()).transpose()?;
+        let teacher = teacher.map(|model| TrainNetwork::from_model(model, device, kind));
         Ok(Trainer {
             recipe: recipe.clone(),
             network,
@@ -63,6 +68,7 @@ impl Trainer {
             optimizer,
             losses,
             styles: styles?,
+            teacher: teacher.transpose()?,
             device,
         })
     }
@@ -123,8 +129,13 @@ impl Trainer {
     fn pass(&self, pieces: &[Piece], style: usize, share: f64) -> Result<LossTerms, TchError> {
         let (photos, noisy) = self.upload(pieces)?;
         let content = self.losses.content_target(&photos)?;
+        let lesson = self.teacher.as_ref().map(|teacher| {
+            let painted = tch::no_grad(|| teacher.forward(&noisy, style))?;
+            self.losses.content_target(&painted.f_clamp(0.0, 255.0)?)
+        });
+        let lesson = lesson.transpose()?;
         let y = self.network.forward(&noisy, style)?;
-        let terms = self.losses.terms(&y, &content, &self.styles[style])?;
+        let terms = self.losses.terms(&y, &content, lesson.as_deref(), &self.styles[style])?;
         let total = terms[0].f_add(&terms[1])?.f_add(&terms[2])?;
         total.f_mul_scalar(share)?.f_backward()?;
         let [content, style, tv] = terms.map(|term| term.f_double_value(&[]));
@@ -137,7 +148,7 @@ impl Trainer {
         let (mut photos, mut noisy) = (Vec::new(), Vec::new());
         for piece in pieces {
             let photo = Tensor::f_from_slice(&piece.photo)?.f_to_device(self.device)?;
-            let photo = photo.f_to_kind(Kind::Float)?;
+            let photo = photo.f_to_kind(Type::Float)?;
             let seen = match &piece.noisy {
                 Some(noisy) => Tensor::f_from_slice(noisy)?.f_to_device(self.device)?,
                 None => photo.shallow_clone(),
@@ -177,7 +188,11 @@ pub fn photos_in_a_pass(recipe: &Recipe, on_gpu: bool) -> usize {
 /// The network that a recipe trains.
 pub fn architecture(recipe: &Recipe) -> Architecture {
     Architecture {
-        widths: [recipe.width, recipe.width * 2, recipe.width * 4],
+        kind: recipe.arch,
+        widths: match recipe.arch {
+            Kind::Johnson => vec![recipe.width, recipe.width * 2, recipe.width * 4],
+            Kind::Lite => vec![recipe.width, recipe.width * 3],
+        },
         residual_blocks: recipe.residual_blocks,
         norm: recipe.norm,
         output: recipe.output_layer,
@@ -194,11 +209,11 @@ mod tests {
     use super::*;
     use crate::train::recipe::Preset;
 
-    fn trainer(kind: Kind) -> (Trainer, Vec<Piece>) {
+    fn trainer(kind: Type) -> (Trainer, Vec<Piece>) {
         trainer_of(kind, 0.0)
     }
 
-    fn trainer_of(kind: Kind, averaging: f64) -> (Trainer, Vec<Piece>) {
+    fn trainer_of(kind: Type, averaging: f64) -> (Trainer, Vec<Piece>) {
         let styles = vec!["a.jpg".parse().unwrap()];
         let recipe = Recipe {
             width: 8,
@@ -211,8 +226,8 @@ mod tests {
         let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
         let values = |n: usize| (0..48 * 48 * 3).map(|i| ((i * (97 + n)) % 251) as u8).collect();
         let style = Tensor::from_slice(&Vec::<u8>::from_iter(values(9)));
-        let style = style.reshape([1, 48, 48, 3]).permute([0, 3, 1, 2]).to_kind(Kind::Float);
-        let trainer = Trainer::new(&recipe, vgg, &[style], None, Device::Cpu, kind).unwrap();
+        let style = style.reshape([1, 48, 48, 3]).permute([0, 3, 1, 2]).to_kind(Type::Float);
+        let trainer = Trainer::new(&recipe, vgg, &[style], None, None, Device::Cpu, kind).unwrap();
         let pieces = (0..2).map(|n| Piece { photo: values(n), noisy: None }).collect();
         (trainer, pieces)
     }
@@ -225,10 +240,10 @@ mod tests {
 
     #[test]
     fn pictures_one_by_one_give_the_gradients_of_the_whole_batch() {
-        let (mut trainer, pieces) = trainer(Kind::Float);
+        let (mut trainer, pieces) = trainer(Type::Float);
         let one_by_one = trainer.step(0, &pieces).unwrap();
         let ours = gradients(&trainer).copy();
-        let (mut fresh, _) = self::trainer(Kind::Float);
+        let (mut fresh, _) = self::trainer(Type::Float);
         fresh.network.zero_grad();
         let whole = fresh.pass(&pieces, 0, 1.0).unwrap();
         let theirs = gradients(&fresh);
@@ -239,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_model_is_the_running_average_of_the_weights() {
-        let (mut trainer, pieces) = self::trainer_of(Kind::Float, 0.6);
+        let (mut trainer, pieces) = self::trainer_of(Type::Float, 0.6);
         let weight = |network: &TrainNetwork| network.parameters()[0].detach().copy();
         let mut expected = weight(&trainer.network);
         for step in 0..4 {
@@ -254,14 +269,14 @@ mod tests {
 
     #[test]
     fn bfloat16_measures_what_single_precision_does_but_for_its_rounding() {
-        let ((mut single, pieces), (mut half, _)) = (trainer(Kind::Float), trainer(Kind::BFloat16));
+        let ((mut single, pieces), (mut half, _)) = (trainer(Type::Float), trainer(Type::BFloat16));
         let (a, b) = (single.step(0, &pieces).unwrap(), half.step(0, &pieces).unwrap());
         for (a, b) in [(a.content, b.content), (a.style, b.style), (a.tv, b.tv)] {
             assert!((a / b - 1.0).abs() < 0.03, "{a} {b}");
         }
         // The direction is what counts: the angle between the two gradients is small.
         let (a, b) = (gradients(&single), gradients(&half));
-        let dot = |a: &Tensor, b: &Tensor| (a * b).sum(Kind::Double).double_value(&[]);
+        let dot = |a: &Tensor, b: &Tensor| (a * b).sum(Type::Double).double_value(&[]);
         let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
         assert!(cosine > 0.98, "{cosine}");
     }

@@ -6,7 +6,7 @@ use nst_stream::engine::model_file::{
 };
 
 fn base() -> Architecture {
-    Architecture { widths: [8, 12, 16], residual_blocks: 2, ..Architecture::default() }
+    Architecture { widths: vec![8, 12, 16], residual_blocks: 2, ..Architecture::default() }
 }
 
 pub fn all() -> Vec<ModelFile> {
@@ -14,7 +14,7 @@ pub fn all() -> Vec<ModelFile> {
     let (output, upsample) = (OutputLayer::Tanh, Upsampling::Transposed);
     vec![
         model("small", base()),
-        model("deep and uneven", Architecture { widths: [5, 9, 7], residual_blocks: 3, ..base() }),
+        model("deep and uneven", Architecture { widths: vec![5, 9, 7], residual_blocks: 3, ..base() }),
         model("no blocks, no norms", Architecture { norm, residual_blocks: 0, ..base() }),
         model("tanh", Architecture { output, ..base() }),
         model("transposed", Architecture { upsample, ..base() }),

@@ -144,7 +144,7 @@ fn no_bytes_make_the_reader_panic() {
     let rounds = std::env::var("NST_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(3000);
     let mut model = small();
     model.description.architecture =
-        Architecture { widths: [1, 1, 1], residual_blocks: 0, ..Default::default() };
+        Architecture { widths: vec![1, 1, 1], residual_blocks: 0, ..Default::default() };
     let shapes = model.description.architecture.parameters();
     model.tensors = shapes
         .into_iter()

@@ -13,7 +13,7 @@ use crate::{cat, style};
 /// Figures of an untrained network: what its layers do to borders, without any style.
 fn border(padding: Padding, upsample: Upsampling) -> Border {
     let architecture = Architecture {
-        widths: [8, 16, 32],
+        widths: vec![8, 16, 32],
         residual_blocks: 2,
         padding,
         upsample,

@@ -30,7 +30,7 @@ fn compare(name: &str, losses: &Losses) {
     let style = losses.style_target(&[(stored("style"), 1.0)]).unwrap();
     let content = losses.content_target(&stored("photo")).unwrap();
     let y = stored("painted").set_requires_grad(true);
-    let terms = losses.terms(&y, &content, &style).unwrap();
+    let terms = losses.terms(&y, &content, None, &style).unwrap();
     (&terms[0] + &terms[1] + &terms[2]).backward();
     let expected = Vec::<f32>::try_from(stored(&format!("{name}.terms"))).unwrap();
     for (term, expected) in terms.iter().zip(expected) {

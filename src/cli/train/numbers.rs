@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::PrecisionChoice;
 use crate::train::recipe::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, TvForm};
 
@@ -80,6 +80,9 @@ pub struct Numbers {
     /// Random pieces of photos, mirrored at random (true), or the middle of each (false).
     #[arg(long, value_name = "BOOL")]
     augment: Option<bool>,
+    /// Network: johnson, the paper's, or lite, a small one that is live on a plain CPU.
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<Kind>,
     /// Channels of the network's first layer.
     #[arg(long, value_name = "N")]
     width: Option<i64>,
@@ -110,6 +113,12 @@ pub struct Numbers {
     /// Start from this model, or from a run's newest checkpoint, instead of random weights.
     #[arg(long, value_name = "MODEL|RUN")]
     init: Option<String>,
+    /// Learn from this model's pictures too: a lite network from a large one of the same style.
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<String>,
+    /// Weight of the features' distance from those of the teacher's pictures.
+    #[arg(long, value_name = "X")]
+    teacher_weight: Option<f64>,
     /// Arithmetic: auto, fp32 or bf16.
     #[arg(long, value_name = "NAME")]
     pub precision: Option<PrecisionChoice>,
@@ -143,6 +152,9 @@ impl Numbers {
         set(&mut recipe.noise, self.noise);
         set(&mut recipe.exposure, self.exposure);
         set(&mut recipe.augment, self.augment);
+        if let Some(arch) = self.arch.filter(|arch| *arch != recipe.arch) {
+            *recipe = recipe.clone().of(arch);
+        }
         set(&mut recipe.width, self.width);
         set(&mut recipe.residual_blocks, self.residual_blocks);
         set(&mut recipe.norm, self.norm);
@@ -164,10 +176,16 @@ impl Numbers {
         }
         recipe.luminance |= self.luminance;
         recipe.styles_separate |= self.styles_separate;
-        if let Some(init) = &self.init {
-            // A path as it is called from any folder; else the name of a shipped model.
-            let path = std::path::absolute(init).ok().filter(|path| path.exists());
-            recipe.init = path.map(|p| p.display().to_string()).or_else(|| Some(init.clone()));
+        set(&mut recipe.teacher_weight, self.teacher_weight);
+        // A path as it is called from any folder; else the name of a shipped model.
+        let place = |model: &String| {
+            let path = std::path::absolute(model).ok().filter(|path| path.exists());
+            path.map_or_else(|| model.clone(), |path| path.display().to_string())
+        };
+        for (to, given) in [(&mut recipe.init, &self.init), (&mut recipe.teacher, &self.teacher)] {
+            if let Some(given) = given {
+                *to = Some(place(given));
+            }
         }
     }
 }

@@ -138,7 +138,7 @@ mod tests {
 
     fn two_styles() -> ModelFile {
         let architecture =
-            Architecture { widths: [1, 1, 2], residual_blocks: 0, styles: 2, ..Default::default() };
+            Architecture { widths: vec![1, 1, 2], residual_blocks: 0, styles: 2, ..Default::default() };
         let mut description = Description::new("pair", architecture);
         description.styles = vec!["a".to_owned(), "b".to_owned()];
         let tensors = description.architecture.parameters().into_iter().map(|(name, shape)| {

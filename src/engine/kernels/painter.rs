@@ -89,7 +89,7 @@ impl Painter {
             residual: (1..=architecture.residual_blocks).map(block).collect::<Option<_>>()?,
             decoder: [parts.fast("deconv1", "in4", true)?, parts.fast("deconv2", "in5", true)?],
             last: Last::new(&last.to_f32(), &bias, inputs, parts.border(), level),
-            widths: architecture.widths.map(|width| width as usize),
+            widths: <[i64; 3]>::try_from(architecture.widths.clone()).ok()?.map(|width| width as usize),
             state: Mutex::default(),
         })
     }

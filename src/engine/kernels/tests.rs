@@ -44,7 +44,7 @@ fn model(architecture: Architecture) -> ModelFile {
 }
 
 fn small() -> Architecture {
-    Architecture { widths: [32, 32, 64], residual_blocks: 2, ..Architecture::default() }
+    Architecture { widths: vec![32, 32, 64], residual_blocks: 2, ..Architecture::default() }
 }
 
 fn picture(height: i64, width: i64) -> Tensor {
@@ -133,7 +133,7 @@ fn buffers_of_one_size_serve_another_and_threads_do_not_matter() {
 #[test]
 fn what_kernels_lack_is_left_to_libtorch() {
     for level in levels() {
-        let narrow = model(Architecture { widths: [8, 16, 32], ..small() });
+        let narrow = model(Architecture { widths: vec![8, 16, 32], ..small() });
         assert!(Painter::new(&narrow, level).is_none());
         let transposed = model(Architecture { upsample: Upsampling::Transposed, ..small() });
         assert!(Painter::new(&transposed, level).is_none());

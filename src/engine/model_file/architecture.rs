@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::RawTensor;
+use crate::engine::plan::{Change, Layer, layers};
 
 /// Family of networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,18 @@ pub enum Kind {
     /// PyTorch's fast_neural_style example publishes it.
     #[default]
     Johnson,
+    /// A small network for processors without a graphics card: it halves the picture with its first
+    /// convolution already, has a narrow trunk at a quarter of the size, and enlarges with its last.
+    Lite,
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let kind = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        kind.ok_or_else(|| format!("'{text}': expected johnson or lite"))
+    }
 }
 
 impl Kind {
@@ -22,11 +36,20 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Johnson => "johnson",
+            Self::Lite => "lite",
         }
     }
 
     /// Every kind this release knows.
-    pub const ALL: [Self; 1] = [Self::Johnson];
+    pub const ALL: [Self; 2] = [Self::Johnson, Self::Lite];
+
+    /// How many convolutions its encoder has; the decoder has as many.
+    pub const fn depth(self) -> usize {
+        match self {
+            Self::Johnson => 3,
+            Self::Lite => 2,
+        }
+    }
 }
 
 choice! {
@@ -77,9 +100,10 @@ choice! {
 pub struct Architecture {
     /// Family of networks.
     pub kind: Kind,
-    /// Channels after the first, second and third convolution; the decoder mirrors them.
-    pub widths: [i64; 3],
-    /// Residual blocks between encoder and decoder, each of `widths[2]` channels.
+    /// Channels after each convolution of the encoder, [`depth`](Kind::depth) of them; the decoder
+    /// mirrors them.
+    pub widths: Vec<i64>,
+    /// Residual blocks between encoder and decoder, each of the last width's channels.
     pub residual_blocks: usize,
     /// What normalizes features.
     #[serde(default = "instance", skip_serializing_if = "is_instance")]
@@ -139,7 +163,7 @@ impl Default for Architecture {
     fn default() -> Self {
         Self {
             kind: Kind::Johnson,
-            widths: [32, 64, 128],
+            widths: vec![32, 64, 128],
             residual_blocks: 5,
             norm: Normalization::Instance,
             output: OutputLayer::Direct,
@@ -163,26 +187,26 @@ impl Architecture {
     /// Convolution weights are `[out, in, height, width]` (transposed ones `[in, out, …]`), norms'
     /// `[channels]`, or `[styles, channels]` where there are several styles.
     pub fn parameters(&self) -> Vec<(String, Vec<i64>)> {
-        let [w0, w1, w2] = self.widths;
-        let mut list = Parameters { list: Vec::new(), architecture: self };
-        list.conv("conv1", w0, 3, 9);
-        list.norm("in1", w0);
-        list.conv("conv2", w1, w0, 3);
-        list.norm("in2", w1);
-        list.conv("conv3", w2, w1, 3);
-        list.norm("in3", w2);
-        for block in 1..=self.residual_blocks {
-            for half in 1..=2 {
-                list.conv(&format!("res{block}.conv{half}"), w2, w2, 3);
-                list.norm(&format!("res{block}.in{half}"), w2);
+        let norm = |channels: i64| match self.styles {
+            1 => vec![channels],
+            // Lossless: at most MAX_STYLES.
+            styles => vec![styles as i64, channels],
+        };
+        let mut list = Vec::new();
+        for layer in layers(self) {
+            let Layer { conv, channels: (inputs, outputs), size, .. } = layer;
+            let (first, second) = match layer.change {
+                Change::Transposed => (inputs, outputs),
+                _ => (outputs, inputs),
+            };
+            list.push((format!("{conv}.conv2d.weight"), vec![first, second, size, size]));
+            list.push((format!("{conv}.conv2d.bias"), vec![outputs]));
+            if let Some(name) = layer.norm {
+                list.push((format!("{name}.weight"), norm(outputs)));
+                list.push((format!("{name}.bias"), norm(outputs)));
             }
         }
-        list.enlarging("deconv1", w1, w2);
-        list.norm("in4", w1);
-        list.enlarging("deconv2", w0, w1);
-        list.norm("in5", w0);
-        list.conv("deconv3", 3, w0, 9);
-        list.list
+        list
     }
 
     /// Number of trained values.
@@ -190,7 +214,7 @@ impl Architecture {
         self.parameters().iter().map(|(_, shape)| shape.iter().product::<i64>()).sum()
     }
 
-    /// Reads the sizes from the tensors themselves: widths from the weights of the three encoder
+    /// Reads the sizes of a network of the published kind from its tensors: widths from the weights of the three encoder
     /// convolutions, the number of blocks from the names.
     ///
     /// # Errors
@@ -202,7 +226,7 @@ impl Architecture {
             Some(&[out, _, _, _]) if (1..=Self::MAX_WIDTH).contains(&out) => Ok(out),
             _ => Err(name),
         };
-        let widths = [
+        let widths = vec![
             width("conv1.conv2d.weight")?,
             width("conv2.conv2d.weight")?,
             width("conv3.conv2d.weight")?,
@@ -219,6 +243,13 @@ impl Architecture {
 
     /// What is wrong with the sizes, if anything.
     pub(super) fn fault(&self) -> Option<String> {
+        if self.widths.len() != self.kind.depth() {
+            let (found, expected) = (self.widths.len(), self.kind.depth());
+            return Some(format!("{found} widths of layers, expected {expected}"));
+        }
+        if self.kind == Kind::Lite && self.upsample != Upsampling::Nearest {
+            return Some("a lite network with transposed convolutions".to_owned());
+        }
         if let Some(w) = self.widths.iter().find(|w| !(1..=Self::MAX_WIDTH).contains(*w)) {
             return Some(format!("a layer of {w} channels, expected 1 to {}", Self::MAX_WIDTH));
         }
@@ -241,9 +272,10 @@ impl Architecture {
 impl fmt::Display for Architecture {
     /// `johnson 32-64-128, 5 blocks`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [w0, w1, w2] = self.widths;
+        let widths: Vec<String> = self.widths.iter().map(ToString::to_string).collect();
         let s = if self.residual_blocks == 1 { "" } else { "s" };
-        write!(f, "{} {w0}-{w1}-{w2}, {} block{s}", self.kind.name(), self.residual_blocks)?;
+        let (name, widths) = (self.kind.name(), widths.join("-"));
+        write!(f, "{name} {widths}, {} block{s}", self.residual_blocks)?;
         if self.norm != Normalization::Instance {
             write!(f, ", {} norm", self.norm)?;
         }
@@ -260,38 +292,5 @@ impl fmt::Display for Architecture {
             write!(f, ", {} styles", self.styles)?;
         }
         if self.luminance { f.write_str(", luminance") } else { Ok(()) }
-    }
-}
-
-/// The list under construction.
-struct Parameters<'a> {
-    list: Vec<(String, Vec<i64>)>,
-    architecture: &'a Architecture,
-}
-
-impl Parameters<'_> {
-    fn conv(&mut self, name: &str, outputs: i64, inputs: i64, size: i64) {
-        self.list.push((format!("{name}.conv2d.weight"), vec![outputs, inputs, size, size]));
-        self.list.push((format!("{name}.conv2d.bias"), vec![outputs]));
-    }
-
-    fn enlarging(&mut self, name: &str, outputs: i64, inputs: i64) {
-        self.conv(name, outputs, inputs, 3);
-        if self.architecture.upsample == Upsampling::Transposed
-            && let [.., (_, weight), _] = self.list.as_mut_slice()
-        {
-            weight.swap(0, 1);
-        }
-    }
-
-    fn norm(&mut self, name: &str, channels: i64) {
-        let shape = match self.architecture.styles {
-            _ if self.architecture.norm == Normalization::None => return,
-            1 => vec![channels],
-            // Lossless: at most MAX_STYLES.
-            styles => vec![styles as i64, channels],
-        };
-        self.list.push((format!("{name}.weight"), shape.clone()));
-        self.list.push((format!("{name}.bias"), shape));
     }
 }

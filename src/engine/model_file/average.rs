@@ -71,7 +71,7 @@ mod tests {
     use crate::engine::model_file::Architecture;
 
     fn model(width: i64, value: f32) -> ModelFile {
-        let widths = [width, 2 * width, 4 * width];
+        let widths = vec![width, 2 * width, 4 * width];
         let architecture = Architecture { widths, residual_blocks: 1, ..Architecture::default() };
         let tensors = architecture.parameters().into_iter().map(|(name, shape)| {
             let values = vec![value; shape.iter().product::<i64>() as usize];

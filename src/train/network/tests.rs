@@ -6,7 +6,7 @@ use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 
 fn small() -> Architecture {
-    Architecture { widths: [4, 8, 16], residual_blocks: 2, ..Architecture::default() }
+    Architecture { widths: vec![4, 8, 16], residual_blocks: 2, ..Architecture::default() }
 }
 
 /// What the model of a network paints, by the engine, and what the network itself does.

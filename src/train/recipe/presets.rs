@@ -1,7 +1,7 @@
 //! Published settings, and what measured best.
 
 use super::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
-use crate::engine::model_file::{Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::Precision;
 use crate::train::vgg::{Layer, Release};
 
@@ -13,6 +13,15 @@ fn johnson_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
 }
 
 impl Recipe {
+    /// The same for another family of networks: with that one's sizes.
+    pub fn of(self, arch: Kind) -> Self {
+        match arch {
+            Kind::Johnson => Recipe { arch, ..self },
+            // About 12,000 multiplications a pixel, a twelfth of the published network's.
+            Kind::Lite => Recipe { arch, width: 16, residual_blocks: 4, ..self },
+        }
+    }
+
     /// A preset's own numbers, for these styles.
     pub fn preset(preset: Preset, styles: Vec<StyleSource>) -> Self {
         let (content_layers, style_layers) = johnson_layers();
@@ -43,6 +52,7 @@ impl Recipe {
             noise: 6.0,
             exposure: 0.0,
             augment: true,
+            arch: Kind::Johnson,
             width: 32,
             residual_blocks: 5,
             norm: Normalization::Instance,
@@ -53,6 +63,8 @@ impl Recipe {
             styles_separate: false,
             precision: Precision::Fp32,
             styles,
+            teacher: None,
+            teacher_weight: 0.5,
             init: None,
         };
         let published = Recipe {
