@@ -11,7 +11,7 @@ use super::device::{Device, cpu_has_bf16, cpu_has_matrices};
 use super::failed;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{
-    Level,
+    Level, amx,
     painter::{PaintError, Painter},
     tensor::{numbers, numbers_mut},
 };
@@ -56,6 +56,9 @@ enum Way {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
     Kernels(Box<Painter>),
+    /// In those for processors that multiply matrices of bfloat16.
+    #[cfg(target_arch = "x86_64")]
+    Amx(Box<amx::painter::Painter>),
     /// In libtorch's.
     Torch(Layers),
 }
@@ -77,8 +80,8 @@ impl Network {
     /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
     pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(painter) = painter(model, device, precision) {
-            return Ok(Self::on(model, device, precision, Way::Kernels(Box::new(painter))));
+        if let Some(way) = kernels(model, device, precision) {
+            return Ok(Self::on(model, device, precision, way));
         }
         Self::in_torch(model, device, precision)
     }
@@ -131,6 +134,8 @@ impl Network {
         match &mut self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(painter) => painter.blend(shares),
+            #[cfg(target_arch = "x86_64")]
+            Way::Amx(painter) => painter.blend(shares),
             Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
@@ -142,7 +147,9 @@ impl Network {
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(painter) => in_kernels(painter, &seen)?,
+            Way::Kernels(painter) => in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?,
+            #[cfg(target_arch = "x86_64")]
+            Way::Amx(painter) => in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?,
             Way::Torch(layers) => {
                 any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
@@ -195,6 +202,8 @@ impl Network {
         let measured = match self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(_) => 400.0,
+            #[cfg(target_arch = "x86_64")]
+            Way::Amx(_) => 200.0,
             Way::Torch(_) => 1_000.0,
         };
         measured * self.architecture.widths[0] as f64 / 32.0
@@ -209,21 +218,31 @@ impl Network {
 /// Kernels for a model, where there are some.
 ///
 /// On a CPU whose only use for bf16 are dot products, they are faster in single precision than
-/// libtorch in bf16; matrix units (AMX) are not to be beaten.
+/// libtorch in bf16.
 #[cfg(target_arch = "x86_64")]
-fn painter(model: &ModelFile, device: Device, precision: Precision) -> Option<Painter> {
+fn kernels(model: &ModelFile, device: Device, precision: Precision) -> Option<Way> {
     if device.is_cuda() || precision == Precision::Fp16 {
         return None;
     }
-    if precision == Precision::Bf16 && (cpu_has_matrices() || !cpu_has_bf16()) {
-        return None;
+    if precision == Precision::Bf16 {
+        let unit = amx::tiles::Unit::available();
+        if let Some(painter) = unit.and_then(|unit| amx::painter::Painter::new(model, unit)) {
+            return Some(Way::Amx(Box::new(painter)));
+        }
+        if cpu_has_matrices() || !cpu_has_bf16() {
+            return None;
+        }
     }
-    Level::available().into_iter().find_map(|level| Painter::new(model, level))
+    let painter = Level::available().into_iter().find_map(|level| Painter::new(model, level))?;
+    Some(Way::Kernels(Box::new(painter)))
 }
 
 /// Paints batch × 3 × height × width.
 #[cfg(target_arch = "x86_64")]
-fn in_kernels(painter: &Painter, x: &Tensor) -> Result<Tensor, StylizeError> {
+fn in_kernels(
+    x: &Tensor,
+    paint: impl Fn(&[f32], (usize, usize), &mut [f32], usize) -> Result<(), PaintError>,
+) -> Result<Tensor, StylizeError> {
     let failed = |e: TchError| failed(&e, x);
     let prepare = || {
         let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
@@ -239,7 +258,7 @@ fn in_kernels(painter: &Painter, x: &Tensor) -> Result<Tensor, StylizeError> {
     let pictures = numbers(&x).map_err(failed)?.chunks_exact(3 * size.0 * size.1);
     let painted = numbers_mut(&mut y).map_err(failed)?.chunks_exact_mut(3 * size.0 * size.1);
     for (picture, painted) in pictures.zip(painted) {
-        painter.paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
+        paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
             PaintError::Memory => {
                 StylizeError::OutOfMemory { width: size.1, height: size.0, batch: batch as usize }
             }

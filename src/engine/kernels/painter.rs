@@ -7,13 +7,11 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::direct::{Direct, Input, Planes};
 use super::last::Last;
 use super::norm::Statistics;
-use super::source::{Border, Source};
+use super::parts::{Affine, Norm, Parts};
+use super::source::Source;
 use super::winograd::Winograd;
 use super::{Level, Shared};
-use crate::engine::blend::mixed;
-use crate::engine::model_file::{
-    Architecture, ModelFile, Normalization, Padding, RawTensor, Upsampling,
-};
+use crate::engine::model_file::{ModelFile, Upsampling};
 
 /// Paints as [`Network`](crate::engine::network::Network) does, in single precision.
 #[derive(Debug)]
@@ -39,17 +37,6 @@ enum Convolution {
     Winograd(Winograd),
 }
 
-#[derive(Debug)]
-enum Norm {
-    /// Weight and bias for each style, styles × channels, and those of the mixture that is painted.
-    Instance { weights: Vec<f32>, biases: Vec<f32>, weight: Vec<f32>, bias: Vec<f32> },
-    /// None, but the convolution's bias.
-    Bias(Vec<f32>),
-}
-
-/// Scale and shift of a layer's channels.
-type Affine = (Vec<f32>, Vec<f32>);
-
 /// What stays from one picture to the next.
 #[derive(Debug, Default)]
 struct State {
@@ -71,24 +58,24 @@ impl Painter {
         if !architecture.widths.iter().all(fits) || architecture.upsample != Upsampling::Nearest {
             return None;
         }
-        let parts = Parts { model, architecture, level };
+        let parts = Parts::of(model);
+        let direct = |conv, norm, stride| direct(&parts, conv, norm, stride, level);
+        let fast = |conv: &str, norm: &str, up| fast(&parts, conv, norm, up, level);
         let block = |n: usize| {
-            let half =
-                |m: usize| parts.fast(&format!("res{n}.conv{m}"), &format!("res{n}.in{m}"), false);
+            let half = |m: usize| fast(&format!("res{n}.conv{m}"), &format!("res{n}.in{m}"), false);
             Some([half(1)?, half(2)?])
         };
-        let last = model.tensors.get("deconv3.conv2d.weight")?;
-        let bias = model.tensors.get("deconv3.conv2d.bias")?.to_f32();
-        let inputs = *last.shape.get(1)? as usize;
+        let (last, _, inputs) = parts.weight("deconv3")?;
+        let bias = parts.bias("deconv3")?;
         Some(Painter {
             encoder: [
-                parts.direct("conv1", "in1", 1)?,
-                parts.direct("conv2", "in2", 2)?,
-                parts.direct("conv3", "in3", 2)?,
+                direct("conv1", "in1", 1)?,
+                direct("conv2", "in2", 2)?,
+                direct("conv3", "in3", 2)?,
             ],
             residual: (1..=architecture.residual_blocks).map(block).collect::<Option<_>>()?,
-            decoder: [parts.fast("deconv1", "in4", true)?, parts.fast("deconv2", "in5", true)?],
-            last: Last::new(&last.to_f32(), &bias, inputs, parts.border(), level),
+            decoder: [fast("deconv1", "in4", true)?, fast("deconv2", "in5", true)?],
+            last: Last::new(&last, &bias, inputs, parts.border(), level),
             widths: architecture.widths.map(|width| width as usize),
             state: Mutex::default(),
         })
@@ -98,10 +85,7 @@ impl Painter {
     pub fn blend(&mut self, shares: &[f32]) {
         let layers = self.encoder.iter_mut().chain(self.residual.iter_mut().flatten());
         for layer in layers.chain(&mut self.decoder) {
-            if let Norm::Instance { weights, biases, weight, bias } = &mut layer.norm {
-                *weight = mixed(weights, weight.len(), shares);
-                *bias = mixed(biases, bias.len(), shares);
-            }
+            layer.norm.blend(shares);
         }
     }
 
@@ -144,9 +128,9 @@ impl Painter {
     ) -> Result<(), PaintError> {
         let (h, w) = padded(height, width);
         let [c1, c2, c3] = self.widths;
-        room(&mut state.full, h * w * c1)?;
-        room(&mut state.half, h * w / 4 * c2)?;
-        state.quarter.iter_mut().try_for_each(|layer| room(layer, h * w / 16 * c3))?;
+        room(&mut state.full, h * w * c1, 0.0)?;
+        room(&mut state.half, h * w / 4 * c2, 0.0)?;
+        state.quarter.iter_mut().try_for_each(|layer| room(layer, h * w / 16 * c3, 0.0))?;
         let all = self.encoder.iter().chain(self.residual.iter().flatten()).chain(&self.decoder);
         let scratch = all.map(|layer| match &layer.convolution {
             Convolution::Direct(convolution) => convolution.scratch(w),
@@ -154,7 +138,7 @@ impl Painter {
         });
         let scratch = scratch.fold(self.last.scratch(), usize::max);
         state.scratch.resize_with(threads, Vec::new);
-        state.scratch.iter_mut().try_for_each(|numbers| room(numbers, scratch))
+        state.scratch.iter_mut().try_for_each(|numbers| room(numbers, scratch, 0.0))
     }
 
     fn layers(
@@ -207,17 +191,21 @@ pub enum PaintError {
 }
 
 /// As which a picture counts: sides of multiples of 4.
-fn padded(height: usize, width: usize) -> (usize, usize) {
+pub(super) fn padded(height: usize, width: usize) -> (usize, usize) {
     (height.next_multiple_of(4), width.next_multiple_of(4))
 }
 
-/// Makes a buffer large enough.
-fn room(numbers: &mut Vec<f32>, count: usize) -> Result<(), PaintError> {
+/// Makes a buffer large enough; what is new in it is `empty`.
+pub(super) fn room<T: Copy>(
+    numbers: &mut Vec<T>,
+    count: usize,
+    empty: T,
+) -> Result<(), PaintError> {
     if numbers.len() < count {
         // Not to be copied: what was in it is not wanted.
         *numbers = Vec::new();
         numbers.try_reserve_exact(count).map_err(|_| PaintError::Memory)?;
-        numbers.resize(count, 0.0);
+        numbers.resize(count, empty);
     }
     Ok(())
 }
@@ -263,52 +251,16 @@ impl Layer {
     }
 }
 
-/// The tensors of a model on their way into layers.
-struct Parts<'a> {
-    model: &'a ModelFile,
-    architecture: &'a Architecture,
-    level: Level,
+fn direct(parts: &Parts<'_>, conv: &str, norm: &str, stride: usize, level: Level) -> Option<Layer> {
+    let (weight, outputs, inputs) = parts.weight(conv)?;
+    let direct = Direct::new(&weight, outputs, inputs, stride, parts.border(), level);
+    let norm = parts.norm(conv, norm, outputs)?;
+    Some(Layer { convolution: Convolution::Direct(direct), norm })
 }
 
-impl Parts<'_> {
-    fn border(&self) -> Border {
-        match self.architecture.padding {
-            Padding::Reflect => Border::Reflect,
-            Padding::Zero => Border::Zero,
-        }
-    }
-
-    /// Weight of a convolution, its outputs and inputs.
-    fn weight(&self, conv: &str) -> Option<(Vec<f32>, usize, usize)> {
-        let weight = self.model.tensors.get(&format!("{conv}.conv2d.weight"))?;
-        let [outputs, inputs, ..] = weight.shape.as_slice() else { return None };
-        Some((weight.to_f32(), *outputs as usize, *inputs as usize))
-    }
-
-    fn norm(&self, conv: &str, norm: &str, channels: usize) -> Option<Norm> {
-        let values = |name: String| self.model.tensors.get(&name).map(RawTensor::to_f32);
-        if self.architecture.norm == Normalization::None {
-            return values(format!("{conv}.conv2d.bias")).map(Norm::Bias);
-        }
-        // A convolution's bias does not outlive a norm.
-        let weights = values(format!("{norm}.weight"))?;
-        let biases = values(format!("{norm}.bias"))?;
-        // Of several styles the first is painted.
-        let (weight, bias) = (weights.get(..channels)?.to_vec(), biases.get(..channels)?.to_vec());
-        Some(Norm::Instance { weights, biases, weight, bias })
-    }
-
-    fn direct(&self, conv: &str, norm: &str, stride: usize) -> Option<Layer> {
-        let (weight, outputs, inputs) = self.weight(conv)?;
-        let direct = Direct::new(&weight, outputs, inputs, stride, self.border(), self.level);
-        let norm = self.norm(conv, norm, outputs)?;
-        Some(Layer { convolution: Convolution::Direct(direct), norm })
-    }
-
-    fn fast(&self, conv: &str, norm: &str, upsample: bool) -> Option<Layer> {
-        let (weight, outputs, inputs) = self.weight(conv)?;
-        let fast = Winograd::new(&weight, outputs, inputs, self.border(), upsample, self.level);
-        let norm = self.norm(conv, norm, outputs)?;
-        Some(Layer { convolution: Convolution::Winograd(fast), norm })
-    }
+fn fast(parts: &Parts<'_>, conv: &str, norm: &str, upsample: bool, level: Level) -> Option<Layer> {
+    let (weight, outputs, inputs) = parts.weight(conv)?;
+    let fast = Winograd::new(&weight, outputs, inputs, parts.border(), upsample, level);
+    let norm = parts.norm(conv, norm, outputs)?;
+    Some(Layer { convolution: Convolution::Winograd(fast), norm })
 }

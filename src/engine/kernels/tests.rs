@@ -24,7 +24,7 @@ fn levels() -> Vec<Level> {
 }
 
 /// A model of random weights.
-fn model(architecture: Architecture) -> ModelFile {
+pub(super) fn model(architecture: Architecture) -> ModelFile {
     let mut random = fastrand::Rng::with_seed(7);
     let mut tensors = BTreeMap::new();
     for (name, shape) in architecture.parameters() {
@@ -43,11 +43,11 @@ fn model(architecture: Architecture) -> ModelFile {
     ModelFile { description: Description::new("random", architecture), tensors }
 }
 
-fn small() -> Architecture {
+pub(super) fn small() -> Architecture {
     Architecture { widths: [32, 32, 64], residual_blocks: 2, ..Architecture::default() }
 }
 
-fn picture(height: i64, width: i64) -> Tensor {
+pub(super) fn picture(height: i64, width: i64) -> Tensor {
     Tensor::rand([1, 3, height, width], (Kind::Float, tch::Device::Cpu)) * 255
 }
 
