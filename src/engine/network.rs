@@ -147,7 +147,9 @@ impl Network {
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(painter) => in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?,
+            Way::Kernels(painter) => {
+                in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?
+            }
             #[cfg(target_arch = "x86_64")]
             Way::Amx(painter) => in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?,
             Way::Torch(layers) => {

@@ -93,11 +93,7 @@ macro_rules! at_level {
 use at_level;
 
 /// Does so many tasks on the threads of the pool, each with the scratch of its thread.
-fn each<T: Copy>(
-    count: usize,
-    scratch: &[Shared<T>],
-    task: impl Fn(usize, Shared<T>) + Sync,
-) {
+fn each<T: Copy>(count: usize, scratch: &[Shared<T>], task: impl Fn(usize, Shared<T>) + Sync) {
     (0..count)
         .into_par_iter()
         .for_each(|n| task(n, scratch[rayon::current_thread_index().unwrap_or(0)]));

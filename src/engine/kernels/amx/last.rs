@@ -89,7 +89,7 @@ impl Last {
 
     /// What a thread needs beside, for a picture of this size.
     pub(super) fn scratch(&self, size: (usize, usize)) -> usize {
-        self.window.scratch(self.places(size))
+        self.window.scratch(self.places(self.size(size)))
     }
 
     /// Convolves into three planes of `size`, the upper left of the result.

@@ -55,7 +55,9 @@ impl Input<'_> {
                     && source.scale.len().min(source.shift.len()) >= channels
                     && source.skip.is_none_or(|skip| skip.len() >= size)
             }
-            Input::Planes(planes) => planes.numbers.len() == channels * planes.height * planes.width,
+            Input::Planes(planes) => {
+                planes.numbers.len() == channels * planes.height * planes.width
+            }
         }
     }
 

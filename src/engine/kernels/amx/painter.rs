@@ -61,10 +61,13 @@ impl Painter {
             }
             let (weight, outputs, inputs) = parts.weight(&layer.conv)?;
             let border = parts.border();
-            let mut norm = parts.norm(&layer.conv, layer.norm.as_deref().unwrap_or_default(), outputs)?;
+            let mut norm =
+                parts.norm(&layer.conv, layer.norm.as_deref().unwrap_or_default(), outputs)?;
             if let (0, Norm::Bias(bias)) = (n, &mut norm) {
                 // The picture is read as numbers about 0.
-                let sums = weight.chunks(weight.len() / outputs).map(|taps| taps.iter().map(|w| wide(half(*w))).sum::<f32>());
+                let sums = weight
+                    .chunks(weight.len() / outputs)
+                    .map(|taps| taps.iter().map(|w| wide(half(*w))).sum::<f32>());
                 bias.iter_mut().zip(sums).for_each(|(bias, sum)| *bias += MIDDLE * sum);
             }
             let convolution =

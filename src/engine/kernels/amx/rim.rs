@@ -54,7 +54,8 @@ impl Rim {
         scratch: &[Shared<Line>],
     ) {
         let whole = (2 * source.height, 2 * source.width);
-        let seen = |length: usize| places(Border::Reflect, self.size / 2, length + self.size, length);
+        let seen =
+            |length: usize| places(Border::Reflect, self.size / 2, length + self.size, length);
         let (rows, columns) = (seen(whole.0), seen(whole.1));
         each(height, scratch, |y, _| {
             let task = Task {
