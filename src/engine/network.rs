@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{Kind, TchError, Tensor};
 
-use super::device::{Device, cpu_has_bf16, cpu_has_matrices};
+use super::device::Device;
 use super::failed;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{
-    Level, amx,
-    painter::{PaintError, Painter},
+    choice::Kernels,
+    painter::PaintError,
     tensor::{numbers, numbers_mut},
 };
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
@@ -55,10 +55,7 @@ pub struct Network {
 enum Way {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
-    Kernels(Box<Painter>),
-    /// In those for processors that multiply matrices of bfloat16.
-    #[cfg(target_arch = "x86_64")]
-    Amx(Box<amx::painter::Painter>),
+    Kernels(Kernels),
     /// In libtorch's.
     Torch(Layers),
 }
@@ -80,8 +77,8 @@ impl Network {
     /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
     pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(way) = kernels(model, device, precision) {
-            return Ok(Self::on(model, device, precision, way));
+        if let (false, Some(kernels)) = (device.is_cuda(), Kernels::new(model, precision)) {
+            return Ok(Self::on(model, device, precision, Way::Kernels(kernels)));
         }
         Self::in_torch(model, device, precision)
     }
@@ -133,9 +130,7 @@ impl Network {
         }
         match &mut self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(painter) => painter.blend(shares),
-            #[cfg(target_arch = "x86_64")]
-            Way::Amx(painter) => painter.blend(shares),
+            Way::Kernels(kernels) => kernels.blend(shares),
             Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
@@ -147,11 +142,7 @@ impl Network {
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(painter) => {
-                in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?
-            }
-            #[cfg(target_arch = "x86_64")]
-            Way::Amx(painter) => in_kernels(&seen, |x, size, y, n| painter.paint(x, size, y, n))?,
+            Way::Kernels(kernels) => in_kernels(kernels, &seen)?,
             Way::Torch(layers) => {
                 any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
@@ -201,11 +192,9 @@ impl Network {
     /// What painting takes on the CPU, bytes a pixel.
     pub fn memory_a_pixel(&self) -> f64 {
         // Measured from 500² to 2000², with 32 channels in the first layer.
-        let measured = match self.way {
+        let measured = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(_) => 400.0,
-            #[cfg(target_arch = "x86_64")]
-            Way::Amx(_) => 200.0,
+            Way::Kernels(kernels) => kernels.memory_a_pixel(),
             Way::Torch(_) => 1_000.0,
         };
         measured * self.architecture.widths[0] as f64 / 32.0
@@ -217,34 +206,9 @@ impl Network {
     }
 }
 
-/// Kernels for a model, where there are some.
-///
-/// On a CPU whose only use for bf16 are dot products, they are faster in single precision than
-/// libtorch in bf16.
-#[cfg(target_arch = "x86_64")]
-fn kernels(model: &ModelFile, device: Device, precision: Precision) -> Option<Way> {
-    if device.is_cuda() || precision == Precision::Fp16 {
-        return None;
-    }
-    if precision == Precision::Bf16 {
-        let unit = amx::tiles::Unit::available();
-        if let Some(painter) = unit.and_then(|unit| amx::painter::Painter::new(model, unit)) {
-            return Some(Way::Amx(Box::new(painter)));
-        }
-        if cpu_has_matrices() || !cpu_has_bf16() {
-            return None;
-        }
-    }
-    let painter = Level::available().into_iter().find_map(|level| Painter::new(model, level))?;
-    Some(Way::Kernels(Box::new(painter)))
-}
-
 /// Paints batch × 3 × height × width.
 #[cfg(target_arch = "x86_64")]
-fn in_kernels(
-    x: &Tensor,
-    paint: impl Fn(&[f32], (usize, usize), &mut [f32], usize) -> Result<(), PaintError>,
-) -> Result<Tensor, StylizeError> {
+fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     let failed = |e: TchError| failed(&e, x);
     let prepare = || {
         let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
@@ -260,7 +224,7 @@ fn in_kernels(
     let pictures = numbers(&x).map_err(failed)?.chunks_exact(3 * size.0 * size.1);
     let painted = numbers_mut(&mut y).map_err(failed)?.chunks_exact_mut(3 * size.0 * size.1);
     for (picture, painted) in pictures.zip(painted) {
-        paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
+        kernels.paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
             PaintError::Memory => {
                 StylizeError::OutOfMemory { width: size.1, height: size.0, batch: batch as usize }
             }

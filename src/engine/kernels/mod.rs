@@ -1,6 +1,6 @@
 //! The network on x86-64 processors, in kernels of our own.
 //!
-//! * [`painter`]: the network, layer by layer.
+//! * [`choice`]: which kernels paint a model; [`painter`]: the network, layer by layer.
 //! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
 //! * [`amx`]: the same in bfloat16, where the processor multiplies matrices of it.
@@ -18,6 +18,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod amx;
+pub mod choice;
 mod direct;
 mod gemm;
 mod last;

@@ -152,7 +152,7 @@ unsafe fn convolve<S: Halves>(task: &Task<'_>) {
                 let first = phase == 0 && line == 0 && tile.place == 0;
                 write::<S>(tile, to, step, (part, outputs), first);
             };
-            matrix.line(&tiles, &offsets, from, stride, strip.columns, &mut sums, take);
+            matrix.line(&tiles, &offsets, (from, stride), strip.columns, &mut sums, take);
         }
     }
 }

@@ -146,7 +146,7 @@ unsafe fn convolve<S: Halves>(task: &Task<'_>) {
     let mut sums = Sums::ZERO;
     for line in 0..strip.lines {
         let from = ready.add(line * length);
-        matrix.line(&tiles, &offsets, from, stride, strip.columns, &mut sums, |tile| {
+        matrix.line(&tiles, &offsets, (from, stride), strip.columns, &mut sums, |tile| {
             let y = (strip.y + line) * pixels.0;
             let x = (strip.x + tile.place) * pixels.1;
             match *pixels {

@@ -81,12 +81,9 @@ impl Window {
 
     /// What a thread needs beside for a result of this size.
     pub(super) fn scratch(&self, size: (usize, usize)) -> usize {
-        let strips = self.strips(size);
-        let room = |n| {
-            let strip: Strip = strips.strip(n);
-            self.lines(strip.lines) * self.length(strip.columns) / Line::NUMBERS
-        };
-        (0..strips.count()).map(room).max().unwrap_or(0)
+        let Strips { size: (height, width), parts: (down, across) } = self.strips(size);
+        let columns = width.div_ceil(COLUMNS).div_ceil(across) * COLUMNS;
+        self.lines(height.div_ceil(down)) * self.length(columns) / Line::NUMBERS
     }
 
     fn lines(&self, places: usize) -> usize {
