@@ -4,8 +4,10 @@
 //! The latter is four convolutions of the picture as it is, one for each of the four pixels, whose
 //! kernels are smaller: several of their taps meet the same pixel.
 
+use std::marker::PhantomData;
+
 use super::lines::Input;
-use super::matrix::{Matrix, Sums, Tile};
+use super::matrix::{Matrix, Sums, Take, Tile};
 use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
 use super::vector::Halves;
@@ -139,7 +141,7 @@ unsafe fn convolve<S: Halves>(task: &Task<'_>) {
     let part = task.sums.at(0);
     *part = (strip.lines * strip.columns * phases.len()) as f32;
     let tiles = Tiles::new(*unit);
-    let mut sums = Sums::ZERO;
+    let mut sums = [Sums::ZERO; 2];
     for (phase, matrix) in phases.iter().enumerate() {
         let offsets = matrix.offsets(length);
         let (down, across) = (phase / 2, phase % 2);
@@ -148,44 +150,50 @@ unsafe fn convolve<S: Halves>(task: &Task<'_>) {
             let row = ((strip.y + line) * scale + down) * task.width + strip.x * scale + across;
             let to = task.out.at(row * outputs);
             let step = scale * outputs;
-            let take = |tile: Tile| {
-                let first = phase == 0 && line == 0 && tile.place == 0;
-                write::<S>(tile, to, step, (part, outputs), first);
-            };
-            matrix.line(&tiles, &offsets, (from, stride), strip.columns, &mut sums, take);
+            let begins = phase == 0 && line == 0;
+            let writer =
+                Writer::<S> { to, step, part, channels: outputs, begins, vector: PhantomData };
+            matrix.line(&tiles, &offsets, (from, stride), strip.columns, &mut sums, &writer);
         }
     }
 }
 
-/// Writes a tile's numbers, `step` from one place to the next, and adds them to a part's sums.
-#[inline(always)]
-unsafe fn write<S: Halves>(
-    tile: Tile,
+/// Writes places of a line, and adds them to a part's sums.
+struct Writer<S> {
     to: *mut u16,
+    /// Numbers from one place to the next.
     step: usize,
-    (part, channels): (*mut f32, usize),
-    first: bool,
-) {
-    let to = to.add(tile.place * step + tile.output);
-    let mut sums = match first {
-        true => norm::Sums::around(S::load(tile.sums)),
-        false => norm::Sums::load(part, tile.output, channels),
-    };
-    if tile.places == SIDE {
-        // So many that the compiler need not ask after each whether there is another.
-        for n in 0..SIDE {
-            let value = S::load(tile.sums.add(n * SIDE));
-            sums.add(value);
-            value.store_halves(to.add(n * step));
+    part: *mut f32,
+    channels: usize,
+    /// Whether the line's first place is the part's.
+    begins: bool,
+    vector: PhantomData<S>,
+}
+
+impl<S: Halves> Take for Writer<S> {
+    #[inline(always)]
+    unsafe fn take(&self, tile: Tile) {
+        let to = self.to.add(tile.place * self.step + tile.output);
+        let mut sums = match self.begins && tile.place == 0 {
+            true => norm::Sums::around(S::load(tile.sums)),
+            false => norm::Sums::load(self.part, tile.output, self.channels),
+        };
+        if tile.places == SIDE {
+            // So many that the compiler need not ask after each whether there is another.
+            for n in 0..SIDE {
+                let value = S::load(tile.sums.add(n * SIDE));
+                sums.add(value);
+                value.store_halves(to.add(n * self.step));
+            }
+        } else {
+            for n in 0..tile.places {
+                let value = S::load(tile.sums.add(n * SIDE));
+                sums.add(value);
+                value.store_halves(to.add(n * self.step));
+            }
         }
-    } else {
-        for n in 0..tile.places {
-            let value = S::load(tile.sums.add(n * SIDE));
-            sums.add(value);
-            value.store_halves(to.add(n * step));
-        }
+        sums.store(self.part, tile.output, self.channels);
     }
-    sums.store(part, tile.output, channels);
 }
 
 /// For each tap of a line of a kernel the place in the window that it meets, for the `phase`th pixel of

@@ -3,7 +3,7 @@
 
 use super::convolution::{combined, range, span, taps};
 use super::lines::Input;
-use super::matrix::{Matrix, Sums, Tile};
+use super::matrix::{Matrix, Sums, Take, Tile};
 use super::rim::Rim;
 use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
@@ -143,17 +143,30 @@ unsafe fn convolve<S: Halves>(task: &Task<'_>) {
     let offsets = matrix.offsets(length);
     let stride = window.stride.1 * window.inputs;
     let tiles = Tiles::new(*unit);
-    let mut sums = Sums::ZERO;
+    let mut sums = [Sums::ZERO; 2];
     for line in 0..strip.lines {
         let from = ready.add(line * length);
-        matrix.line(&tiles, &offsets, (from, stride), strip.columns, &mut sums, |tile| {
-            let y = (strip.y + line) * pixels.0;
-            let x = (strip.x + tile.place) * pixels.1;
-            match *pixels {
-                (2, 2) => write::<2, 2>(task, tile, y, x),
-                _ => write::<1, { SIDE / OUTPUTS }>(task, tile, y, x),
-            }
-        });
+        let y = (strip.y + line) * pixels.0;
+        let writer = Writer { task, y };
+        matrix.line(&tiles, &offsets, (from, stride), strip.columns, &mut sums, &writer);
+    }
+}
+
+/// Writes places of a line, from the pixels' line `y` on.
+struct Writer<'a> {
+    task: &'a Task<'a>,
+    y: usize,
+}
+
+impl Take for Writer<'_> {
+    #[inline(always)]
+    unsafe fn take(&self, tile: Tile) {
+        let Task { conv, strip, .. } = self.task;
+        let x = (strip.x + tile.place) * conv.pixels.1;
+        match conv.pixels {
+            (2, 2) => write::<2, 2>(self.task, tile, self.y, x),
+            _ => write::<1, { SIDE / OUTPUTS }>(self.task, tile, self.y, x),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ struct Group {
 
 /// The sums of some places.
 #[repr(C, align(64))]
+#[derive(Clone, Copy)]
 pub(super) struct Sums([f32; MOST * SUMS]);
 
 impl Sums {
@@ -42,6 +43,13 @@ pub(super) struct Tile {
     pub places: usize,
     /// The first output.
     pub output: usize,
+}
+
+/// Takes what is made. No closure: those are compiled apart from their function's instructions.
+pub(super) trait Take {
+    /// # Safety
+    /// The processor has the instructions; the tile is one of the line's.
+    unsafe fn take(&self, tile: Tile);
 }
 
 impl Matrix {
@@ -101,15 +109,17 @@ impl Matrix {
         offsets: &[u32],
         (inputs, stride): (*const u16, usize),
         places: usize,
-        sums: &mut Sums,
-        mut take: impl FnMut(Tile),
+        sums: &mut [Sums; 2],
+        take: &impl Take,
     ) {
-        let sums = sums.0.as_mut_ptr();
+        let [mut sums, mut others] = sums.each_mut().map(|sums| sums.0.as_mut_ptr());
         // Few enough places for their inputs to stay in the first-level cache while groups pass by.
         let block = match self.groups.last() {
             Some(group) if group.tiles == 1 => PLACES,
             _ => PLACES / 2,
         };
+        // What is made is taken while the next product is on its way: the processor does both at once.
+        let mut made = Made { sums, rows: 0, tiles: 1, place: 0, end: 0, output: 0 };
         for from in (0..places).step_by(block) {
             let end = places.min(from + block);
             for (n, group) in self.groups.iter().enumerate() {
@@ -119,18 +129,39 @@ impl Matrix {
                     let rows = (end - place).div_ceil(SIDE).min(most);
                     let inputs = inputs.add(place * stride);
                     tiles.product((rows, group.tiles), offsets, inputs, 2 * stride, weights, sums);
-                    for tile in 0..rows * group.tiles {
-                        let (down, across) = (tile / group.tiles, tile % group.tiles);
-                        let place = place + down * SIDE;
-                        take(Tile {
-                            sums: sums.add(tile * SUMS),
-                            place,
-                            places: SIDE.min(end - place),
-                            output: (2 * n + across) * SIDE,
-                        });
-                    }
+                    made.each(take);
+                    let output = 2 * n * SIDE;
+                    made = Made { sums, rows, tiles: group.tiles, place, end, output };
+                    std::mem::swap(&mut sums, &mut others);
                 }
             }
+        }
+        made.each(take);
+    }
+}
+
+/// What a product made: `rows` × `tiles` tiles, from a place and an output on.
+struct Made {
+    sums: *const f32,
+    rows: usize,
+    tiles: usize,
+    place: usize,
+    /// Behind the last place that is wanted.
+    end: usize,
+    output: usize,
+}
+
+impl Made {
+    #[inline(always)]
+    unsafe fn each(&self, take: &impl Take) {
+        for tile in 0..self.rows * self.tiles {
+            let place = self.place + tile / self.tiles * SIDE;
+            take.take(Tile {
+                sums: self.sums.add(tile * SUMS),
+                place,
+                places: SIDE.min(self.end - place),
+                output: self.output + tile % self.tiles * SIDE,
+            });
         }
     }
 }

@@ -32,6 +32,8 @@ impl Unit {
         let there = *THERE.get_or_init(|| {
             std::arch::is_x86_feature_detected!("avx512bf16")
                 && std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512vl")
                 && crate::engine::device::cpu_has_matrices()
                 && permitted()
         });
