@@ -2,7 +2,7 @@
 
 use super::painter::{PaintError, Painter};
 use super::{Level, amx};
-use crate::engine::device::{cpu_has_bf16, cpu_has_matrices};
+use crate::engine::device::cpu_has_bf16;
 use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
 
@@ -18,9 +18,8 @@ pub enum Kernels {
 impl Kernels {
     /// Kernels for a model, where there are some.
     ///
-    /// On a CPU whose only use for bf16 are dot products, they are faster in single precision than
-    /// libtorch in bf16. One with matrix units (AMX) is left to libtorch where a model's widths fill
-    /// no tiles.
+    /// Where bf16 is asked for and the CPU has it, but no matrix unit (AMX) or none that the system
+    /// lets us use, they are faster in single precision than libtorch in bf16.
     pub fn new(model: &ModelFile, precision: Precision) -> Option<Self> {
         if precision == Precision::Fp16 {
             return None;
@@ -30,7 +29,7 @@ impl Kernels {
             if let Some(painter) = unit.and_then(|unit| amx::painter::Painter::new(model, unit)) {
                 return Some(Self::Matrices(Box::new(painter)));
             }
-            if cpu_has_matrices() || !cpu_has_bf16() {
+            if !cpu_has_bf16() {
                 return None;
             }
         }
