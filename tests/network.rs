@@ -174,6 +174,40 @@ fn bfloat16_is_close_to_single_precision() {
 }
 
 #[test]
+fn bfloat16_on_matrix_units_is_closer_to_single_precision_than_libtorchs() {
+    if !device::cpu_has_matrices() {
+        return eprintln!("SKIPPED: this CPU multiplies no matrices of bfloat16 (AMX)");
+    }
+    for name in ["mosaic", "starry-night"] {
+        let model = model(name);
+        let exact = Network::new(&model, cpu(), Precision::Fp32).unwrap();
+        let ours = Network::new(&model, cpu(), Precision::Bf16).unwrap();
+        let torchs = Network::in_torch(&model, cpu(), Precision::Bf16).unwrap();
+        for (key, x) in photos() {
+            let exact = exact.forward(&x).unwrap();
+            let [ours, torchs] = [&ours, &torchs].map(|n| psnr(&n.forward(&x).unwrap(), &exact));
+            println!("{name}, {key}: PSNR {ours:.1} dB, libtorch's {torchs:.1} dB");
+            assert!(ours > 40.0 && ours > torchs - 1.0, "{name}, {key}: {ours}, {torchs}");
+        }
+    }
+}
+
+/// A photo whole and in parts.
+fn photos() -> Vec<(&'static str, Tensor)> {
+    let _ = cpu();
+    let photo = image::open(data("chelsea.png")).unwrap().to_rgb8();
+    let (width, height) = (i64::from(photo.width()), i64::from(photo.height()));
+    let photo = Tensor::from_slice(photo.as_raw()).reshape([height, width, 3]);
+    let photo = photo.permute([2, 0, 1]).unsqueeze(0).to_kind(Kind::Float);
+    let part = |y, x| photo.narrow(2, y, height / 2).narrow(3, x, width / 2).contiguous();
+    vec![
+        ("left above", part(0, 0)),
+        ("right below", part(height / 2, width / 2)),
+        ("whole", photo.contiguous()),
+    ]
+}
+
+#[test]
 fn a_batch_is_one_pass_and_equals_its_pictures_one_by_one() {
     // For unusual widths oneDNN may take another algorithm for several pictures than for one.
     let cases = [

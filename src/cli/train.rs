@@ -229,7 +229,7 @@ mod tests {
             --image-size 128 --batch 3 --epochs 2 --optimizer rmsprop --learning-rate 0.1 \
             --decay 0.5 --averaging 0.9 --seed 9 --noise 1 --exposure 1 --augment true --width 8 --residual-blocks 2 \
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \
-            --styles-separate --init mosaic --precision bf16";
+            --styles-separate --arch lite --teacher mosaic --teacher-weight 2 --init mosaic --precision bf16";
         let args = Only::parse_from(text.split_whitespace()).train;
         let mut recipe = Recipe::preset(Preset::Johnson, args.styles.clone());
         let before = toml::Table::try_from(&recipe).unwrap();

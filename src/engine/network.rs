@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{Kind, TchError, Tensor};
 
-use super::device::{Device, cpu_has_bf16, cpu_has_matrices};
+use super::device::Device;
 use super::failed;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{
-    Level,
-    painter::{PaintError, Painter},
+    choice::Kernels,
+    painter::PaintError,
     tensor::{numbers, numbers_mut},
 };
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
@@ -51,7 +51,7 @@ pub struct Network {
 enum Way {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
-    Kernels(Box<Painter>),
+    Kernels(Kernels),
     /// In libtorch's.
     Torch(Layers),
 }
@@ -78,8 +78,8 @@ impl Network {
     /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
     pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         #[cfg(target_arch = "x86_64")]
-        if let Some(painter) = painter(model, device, precision) {
-            return Ok(Self::on(model, device, precision, Way::Kernels(Box::new(painter))));
+        if let (false, Some(kernels)) = (device.is_cuda(), Kernels::new(model, precision)) {
+            return Ok(Self::on(model, device, precision, Way::Kernels(kernels)));
         }
         Self::in_torch(model, device, precision)
     }
@@ -131,7 +131,7 @@ impl Network {
         }
         match &mut self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(painter) => painter.blend(shares),
+            Way::Kernels(kernels) => kernels.blend(shares),
             Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Network {
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(painter) => in_kernels(painter, &seen)?,
+            Way::Kernels(kernels) => in_kernels(kernels, &seen)?,
             Way::Torch(layers) => {
                 any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
@@ -193,9 +193,9 @@ impl Network {
     /// What painting takes on the CPU, bytes a pixel.
     pub fn memory_a_pixel(&self) -> f64 {
         // Measured from 500² to 2000², with 32 channels in the first layer.
-        let measured = match self.way {
+        let measured = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(_) => 400.0,
+            Way::Kernels(kernels) => kernels.memory_a_pixel(),
             Way::Torch(_) => 1_000.0,
         };
         measured * self.architecture.widths[0] as f64 / 32.0
@@ -207,24 +207,9 @@ impl Network {
     }
 }
 
-/// Kernels for a model, where there are some.
-///
-/// On a CPU whose only use for bf16 are dot products, they are faster in single precision than
-/// libtorch in bf16; matrix units (AMX) are not to be beaten.
-#[cfg(target_arch = "x86_64")]
-fn painter(model: &ModelFile, device: Device, precision: Precision) -> Option<Painter> {
-    if device.is_cuda() || precision == Precision::Fp16 {
-        return None;
-    }
-    if precision == Precision::Bf16 && (cpu_has_matrices() || !cpu_has_bf16()) {
-        return None;
-    }
-    Level::available().into_iter().find_map(|level| Painter::new(model, level))
-}
-
 /// Paints batch × 3 × height × width.
 #[cfg(target_arch = "x86_64")]
-fn in_kernels(painter: &Painter, x: &Tensor) -> Result<Tensor, StylizeError> {
+fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     let failed = |e: TchError| failed(&e, x);
     let prepare = || {
         let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
@@ -240,7 +225,7 @@ fn in_kernels(painter: &Painter, x: &Tensor) -> Result<Tensor, StylizeError> {
     let pictures = numbers(&x).map_err(failed)?.chunks_exact(3 * size.0 * size.1);
     let painted = numbers_mut(&mut y).map_err(failed)?.chunks_exact_mut(3 * size.0 * size.1);
     for (picture, painted) in pictures.zip(painted) {
-        painter.paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
+        kernels.paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
             PaintError::Memory => {
                 StylizeError::OutOfMemory { width: size.1, height: size.0, batch: batch as usize }
             }

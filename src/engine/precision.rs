@@ -12,8 +12,9 @@ use super::device::{Device, DeviceError, cpu_has_bf16};
 pub enum Precision {
     /// Single: 24 bits of mantissa.
     Fp32,
-    /// bfloat16: 8 bits of mantissa, range of single. On a CPU where [kernels](super::network) of our
-    /// own are faster in single precision, they compute in it.
+    /// bfloat16: 8 bits of mantissa, range of single. On a CPU that multiplies matrices of it (AMX)
+    /// [kernels](super::network) of our own do; on one where they are faster in single precision than
+    /// libtorch in bf16, they compute in that.
     Bf16,
     /// IEEE half: 11 bits of mantissa, up to 65504.
     Fp16,

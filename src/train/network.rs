@@ -279,7 +279,8 @@ impl TrainNetwork {
     /// Weight or bias of a convolution with the batch norm behind it folded in.
     fn with_norm_folded(&self, conv: &str, part: &str, value: Tensor) -> Result<Tensor, TchError> {
         let layer = self.layers.iter().find(|layer| layer.conv == conv);
-        let Some((layer, norm)) = layer.and_then(|layer| Some((layer, layer.norm.as_ref()?))) else {
+        let Some((layer, norm)) = layer.and_then(|layer| Some((layer, layer.norm.as_ref()?)))
+        else {
             return Ok(value);
         };
         let Some([mean, variance]) = self.statistics.get(norm) else { return Ok(value) };

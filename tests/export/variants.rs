@@ -1,8 +1,8 @@
 //! Small models of every architecture that a model file can describe.
 
 use nst_stream::engine::model_file::{
-    Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
-    Upsampling,
+    Architecture, DType, Description, Kind, ModelFile, Normalization, OutputLayer, Padding,
+    RawTensor, Upsampling,
 };
 
 fn base() -> Architecture {
@@ -14,13 +14,17 @@ pub fn all() -> Vec<ModelFile> {
     let (output, upsample) = (OutputLayer::Tanh, Upsampling::Transposed);
     vec![
         model("small", base()),
-        model("deep and uneven", Architecture { widths: vec![5, 9, 7], residual_blocks: 3, ..base() }),
+        model(
+            "deep and uneven",
+            Architecture { widths: vec![5, 9, 7], residual_blocks: 3, ..base() },
+        ),
         model("no blocks, no norms", Architecture { norm, residual_blocks: 0, ..base() }),
         model("tanh", Architecture { output, ..base() }),
         model("transposed", Architecture { upsample, ..base() }),
         model("zeros", Architecture { padding, ..base() }),
         model("luminance", Architecture { luminance: true, ..base() }),
         several_styles(),
+        model("lite", Architecture { kind: Kind::Lite, widths: vec![8, 12], ..base() }),
         model(
             "everything else",
             Architecture { output, upsample, padding, styles: 2, luminance: true, ..base() },

@@ -27,7 +27,8 @@ impl Random {
 
 /// A small network of widths 2, 3, 4 with one residual block, in half precision.
 pub fn small() -> ModelFile {
-    let architecture = Architecture { widths: vec![2, 3, 4], residual_blocks: 1, ..Default::default() };
+    let architecture =
+        Architecture { widths: vec![2, 3, 4], residual_blocks: 1, ..Default::default() };
     let mut random = Random(7);
     let tensors = architecture.parameters().into_iter().map(|(name, shape)| {
         let count = shape.iter().product::<i64>() as usize;

@@ -137,8 +137,12 @@ mod tests {
     use crate::engine::model_file::{Architecture, Description};
 
     fn two_styles() -> ModelFile {
-        let architecture =
-            Architecture { widths: vec![1, 1, 2], residual_blocks: 0, styles: 2, ..Default::default() };
+        let architecture = Architecture {
+            widths: vec![1, 1, 2],
+            residual_blocks: 0,
+            styles: 2,
+            ..Default::default()
+        };
         let mut description = Description::new("pair", architecture);
         description.styles = vec!["a".to_owned(), "b".to_owned()];
         let tensors = description.architecture.parameters().into_iter().map(|(name, shape)| {

@@ -42,7 +42,7 @@ pub(super) struct Planes<'a> {
 }
 
 impl Planes<'_> {
-    fn channels(&self) -> usize {
+    pub(super) fn channels(&self) -> usize {
         self.numbers.len() / (self.height * self.width)
     }
 }

@@ -16,6 +16,8 @@ const COLUMNS: usize = 64;
 pub(super) struct Last {
     inputs: usize,
     size: usize,
+    /// Whether each pixel counts for 2×2.
+    doubles: bool,
     border: Border,
     level: Level,
     bias: [f32; OUTPUTS],
@@ -24,11 +26,13 @@ pub(super) struct Last {
 }
 
 impl Last {
-    /// `weight`: 3 × inputs × size × size; `bias`: 3.
+    /// `weight`: 3 × inputs × size × size; `bias`: 3. With `doubles` each pixel counts for 2×2 of
+    /// them.
     pub(super) fn new(
         weight: &[f32],
         bias: &[f32],
         inputs: usize,
+        doubles: bool,
         border: Border,
         level: Level,
     ) -> Self {
@@ -43,7 +47,7 @@ impl Last {
             }
         }
         let bias = [bias[0], bias[1], bias[2]];
-        Last { inputs, size: taps.isqrt(), border, level, bias, weights }
+        Last { inputs, size: taps.isqrt(), doubles, border, level, bias, weights }
     }
 
     /// Numbers that a thread needs beside.
@@ -51,7 +55,7 @@ impl Last {
         (LINES + self.size) * (COLUMNS + self.size) * self.inputs
     }
 
-    /// Convolves into three planes of `height` × `width`, the upper left of the source.
+    /// Convolves into three planes of `height` × `width`, the upper left of the result.
     pub(super) fn run(
         &self,
         source: &Source<'_>,
@@ -62,8 +66,13 @@ impl Last {
         assert!(out.len() >= OUTPUTS * height * width);
         assert!(source.channels == self.inputs && source.is_whole());
         let before = self.size / 2;
-        let rows = places(self.border, before, source.height + self.size, source.height);
-        let columns = places(self.border, before, source.width + self.size, source.width);
+        let scale = if self.doubles { 2 } else { 1 };
+        let seen = |length: usize| {
+            let mut seen = places(self.border, before, scale * length + self.size, scale * length);
+            seen.iter_mut().flatten().for_each(|place| *place /= scale);
+            seen
+        };
+        let (rows, columns) = (seen(source.height), seen(source.width));
         let (down, across) = (height.div_ceil(LINES), width.div_ceil(COLUMNS));
         let out = Shared::of(out);
         each(down * across, scratch, |n, scratch| {

@@ -1,10 +1,11 @@
 //! The network on x86-64 processors, in kernels of our own.
 //!
-//! * [`painter`]: the network, layer by layer.
+//! * [`choice`]: which kernels paint a model; [`painter`]: the network, layer by layer.
 //! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
+//! * [`amx`]: the same in bfloat16, where the processor multiplies matrices of it.
 //! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.
-//! * `simd`: the processor's vectors; [`tensor`]: libtorch's tensors as numbers.
+//! * `parts`: a model's tensors; `simd`: the processor's vectors; [`tensor`]: libtorch's tensors as numbers.
 //!
 //! Values lie in memory pixel by pixel, the channels of a pixel side by side, in single precision.
 //! No layer is written twice: padding, norm, ReLU and the residual blocks' sums are all made while
@@ -16,11 +17,14 @@
 // Rows, columns and points are numbers that several arrays share.
 #![allow(clippy::needless_range_loop)]
 
+pub mod amx;
+pub mod choice;
 mod direct;
 mod gemm;
 mod last;
 mod norm;
 pub mod painter;
+mod parts;
 mod simd;
 mod source;
 pub mod tensor;
@@ -90,7 +94,7 @@ macro_rules! at_level {
 use at_level;
 
 /// Does so many tasks on the threads of the pool, each with the scratch of its thread.
-fn each(count: usize, scratch: &[Shared], task: impl Fn(usize, Shared) + Sync) {
+fn each<T: Copy>(count: usize, scratch: &[Shared<T>], task: impl Fn(usize, Shared<T>) + Sync) {
     (0..count)
         .into_par_iter()
         .for_each(|n| task(n, scratch[rayon::current_thread_index().unwrap_or(0)]));
@@ -98,15 +102,15 @@ fn each(count: usize, scratch: &[Shared], task: impl Fn(usize, Shared) + Sync) {
 
 /// A place in memory that several threads write to, each to its own part.
 #[derive(Clone, Copy, Debug)]
-struct Shared(*mut f32);
+struct Shared<T = f32>(*mut T);
 
 // SAFETY: who makes one sees to it that no two tasks touch the same numbers.
-unsafe impl Send for Shared {}
+unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T> Sync for Shared<T> {}
 
-impl Shared {
-    fn of(numbers: &mut [f32]) -> Self {
+impl<T> Shared<T> {
+    fn of(numbers: &mut [T]) -> Self {
         Shared(numbers.as_mut_ptr())
     }
 
@@ -115,7 +119,7 @@ impl Shared {
     /// # Safety
     /// It lies within the numbers this was made of.
     #[inline(always)]
-    unsafe fn at(self, offset: usize) -> *mut f32 {
+    unsafe fn at(self, offset: usize) -> *mut T {
         self.0.add(offset)
     }
 }

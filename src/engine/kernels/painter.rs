@@ -7,22 +7,18 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::direct::{Direct, Input, Planes};
 use super::last::Last;
 use super::norm::Statistics;
-use super::source::{Border, Source};
+use super::parts::{Affine, Norm, Parts};
+use super::source::Source;
 use super::winograd::Winograd;
 use super::{Level, Shared};
-use crate::engine::blend::mixed;
-use crate::engine::model_file::{
-    Architecture, ModelFile, Normalization, Padding, RawTensor, Upsampling,
-};
+use crate::engine::model_file::ModelFile;
+use crate::engine::plan::{self, After, Change};
 
 /// Paints as [`Network`](crate::engine::network::Network) does, in single precision.
 #[derive(Debug)]
 pub struct Painter {
-    encoder: [Layer; 3],
-    residual: Vec<[Layer; 2]>,
-    decoder: [Layer; 2],
+    layers: Vec<Layer>,
     last: Last,
-    widths: [usize; 3],
     state: Mutex<State>,
 }
 
@@ -31,6 +27,11 @@ pub struct Painter {
 struct Layer {
     convolution: Convolution,
     norm: Norm,
+    change: Change,
+    channels: (usize, usize),
+    begins_block: bool,
+    /// Whether what went into the block is added, once the result is normalized.
+    ends_block: bool,
 }
 
 #[derive(Debug)]
@@ -39,24 +40,14 @@ enum Convolution {
     Winograd(Winograd),
 }
 
-#[derive(Debug)]
-enum Norm {
-    /// Weight and bias for each style, styles × channels, and those of the mixture that is painted.
-    Instance { weights: Vec<f32>, biases: Vec<f32>, weight: Vec<f32>, bias: Vec<f32> },
-    /// None, but the convolution's bias.
-    Bias(Vec<f32>),
-}
-
-/// Scale and shift of a layer's channels.
-type Affine = (Vec<f32>, Vec<f32>);
-
 /// What stays from one picture to the next.
 #[derive(Debug, Default)]
 struct State {
     pool: Option<ThreadPool>,
-    full: Vec<f32>,
-    half: Vec<f32>,
-    quarter: [Vec<f32>; 4],
+    /// What convolutions make, by turns.
+    made: [Vec<f32>; 2],
+    /// What blocks begin with, by turns.
+    kept: [Vec<f32>; 2],
     statistics: Statistics,
     affine: [Affine; 2],
     scratch: Vec<Vec<f32>>,
@@ -68,41 +59,30 @@ impl Painter {
     pub fn new(model: &ModelFile, level: Level) -> Option<Self> {
         let architecture = &model.description.architecture;
         let fits = |width: &i64| (*width as usize).is_multiple_of(level.panel());
-        if !architecture.widths.iter().all(fits) || architecture.upsample != Upsampling::Nearest {
+        if !architecture.widths.iter().all(fits) {
             return None;
         }
-        let parts = Parts { model, architecture, level };
-        let block = |n: usize| {
-            let half =
-                |m: usize| parts.fast(&format!("res{n}.conv{m}"), &format!("res{n}.in{m}"), false);
-            Some([half(1)?, half(2)?])
+        let parts = Parts::of(model);
+        let plan = plan::layers(architecture);
+        let (last, plan) = plan.split_last()?;
+        let layers = plan.iter().map(|layer| Layer::new(&parts, layer, level));
+        let doubles = match last.change {
+            Change::Same => false,
+            Change::Nearest => true,
+            Change::Halve | Change::Transposed => return None,
         };
-        let last = model.tensors.get("deconv3.conv2d.weight")?;
-        let bias = model.tensors.get("deconv3.conv2d.bias")?.to_f32();
-        let inputs = *last.shape.get(1)? as usize;
+        let (weight, _, inputs) = parts.weight(&last.conv)?;
+        let bias = parts.bias(&last.conv)?;
         Some(Painter {
-            encoder: [
-                parts.direct("conv1", "in1", 1)?,
-                parts.direct("conv2", "in2", 2)?,
-                parts.direct("conv3", "in3", 2)?,
-            ],
-            residual: (1..=architecture.residual_blocks).map(block).collect::<Option<_>>()?,
-            decoder: [parts.fast("deconv1", "in4", true)?, parts.fast("deconv2", "in5", true)?],
-            last: Last::new(&last.to_f32(), &bias, inputs, parts.border(), level),
-            widths: <[i64; 3]>::try_from(architecture.widths.clone()).ok()?.map(|width| width as usize),
+            layers: layers.collect::<Option<_>>()?,
+            last: Last::new(&weight, &bias, inputs, doubles, parts.border(), level),
             state: Mutex::default(),
         })
     }
 
     /// Paints a mixture of styles from now on: a share for each.
     pub fn blend(&mut self, shares: &[f32]) {
-        let layers = self.encoder.iter_mut().chain(self.residual.iter_mut().flatten());
-        for layer in layers.chain(&mut self.decoder) {
-            if let Norm::Instance { weights, biases, weight, bias } = &mut layer.norm {
-                *weight = mixed(weights, weight.len(), shares);
-                *bias = mixed(biases, bias.len(), shares);
-            }
-        }
+        self.layers.iter_mut().for_each(|layer| layer.norm.blend(shares));
     }
 
     /// Paints a picture with so many threads.
@@ -142,19 +122,24 @@ impl Painter {
         (height, width): (usize, usize),
         threads: usize,
     ) -> Result<(), PaintError> {
-        let (h, w) = padded(height, width);
-        let [c1, c2, c3] = self.widths;
-        room(&mut state.full, h * w * c1)?;
-        room(&mut state.half, h * w / 4 * c2)?;
-        state.quarter.iter_mut().try_for_each(|layer| room(layer, h * w / 16 * c3))?;
-        let all = self.encoder.iter().chain(self.residual.iter().flatten()).chain(&self.decoder);
-        let scratch = all.map(|layer| match &layer.convolution {
-            Convolution::Direct(convolution) => convolution.scratch(w),
-            Convolution::Winograd(convolution) => convolution.scratch(),
-        });
-        let scratch = scratch.fold(self.last.scratch(), usize::max);
-        state.scratch.resize_with(threads, Vec::new);
-        state.scratch.iter_mut().try_for_each(|numbers| room(numbers, scratch))
+        let State { made, kept, scratch, .. } = state;
+        let mut size = padded(height, width);
+        let (mut blocks, mut numbers) = (0, 0);
+        for (n, layer) in self.layers.iter().enumerate() {
+            if layer.begins_block {
+                blocks += 1;
+                room(&mut kept[blocks % 2], size.0 * size.1 * layer.channels.0, 0.0)?;
+            }
+            numbers = numbers.max(match &layer.convolution {
+                Convolution::Direct(convolution) => convolution.scratch(size.1),
+                Convolution::Winograd(convolution) => convolution.scratch(),
+            });
+            size = layer.size(size);
+            room(&mut made[n % 2], size.0 * size.1 * layer.channels.1, 0.0)?;
+        }
+        numbers = numbers.max(self.last.scratch());
+        scratch.resize_with(threads, Vec::new);
+        scratch.iter_mut().try_for_each(|one| room(one, numbers, 0.0))
     }
 
     fn layers(
@@ -164,34 +149,34 @@ impl Painter {
         (height, width): (usize, usize),
         out: &mut [f32],
     ) {
-        let State { full, half, quarter, statistics, affine: [affine, other], scratch, .. } = state;
+        let State { made, kept, statistics, affine, scratch, .. } = state;
         let scratch: Vec<Shared> = scratch.iter_mut().map(|numbers| Shared::of(numbers)).collect();
-        let scratch = scratch.as_slice();
-        let (h, w) = padded(height, width);
-        let (halved, quartered) = ((h / 2, w / 2), (h / 4, w / 4));
-        let [conv1, conv2, conv3] = &self.encoder;
-        let planes = Planes { numbers: picture, height, width, padded: (h, w) };
-        conv1.run(&Input::Planes(planes), full, statistics, affine, scratch);
-        conv2.run(&source(full, (h, w), affine), half, statistics, other, scratch);
-        // What the last convolution left; the values of two blocks, which later ones skip to; what
-        // is inside a block.
-        let [left, even, odd, inside] = quarter;
-        conv3.run(&source(half, halved, other), left, statistics, affine, scratch);
-        let (mut values, mut next) = (even, odd);
-        for (n, [first, second]) in self.residual.iter().enumerate() {
-            let keep = Some(Shared::of(next));
-            let skip = (n > 0).then_some(values.as_slice());
-            let read = Input::Layer(Source { skip, keep, ..layer(left, quartered, affine) });
-            first.run(&read, inside, statistics, other, scratch);
-            second.run(&source(inside, quartered, other), left, statistics, affine, scratch);
-            std::mem::swap(&mut values, &mut next);
+        // What the layer before left, and what is to come; how the former is to be read.
+        let ([next, left], [before, after]) = (made, affine);
+        let ((mut left, mut next), (mut before, mut after)) = ((left, next), (before, after));
+        // What is added to it; what the next block begins with.
+        let [values, keep] = kept;
+        let (mut values, mut keep, mut skips) = (values, keep, false);
+        let mut size = padded(height, width);
+        for (n, layer) in self.layers.iter().enumerate() {
+            let kept = layer.begins_block.then(|| Shared::of(keep));
+            let input = match n {
+                0 => Input::Planes(Planes { numbers: picture, height, width, padded: size }),
+                _ => {
+                    let skip = skips.then_some(values.as_slice());
+                    Input::Layer(Source { skip, keep: kept, ..read(left, size, before) })
+                }
+            };
+            layer.run(&input, next, statistics, after, &scratch);
+            size = layer.size(size);
+            skips = layer.ends_block;
+            if layer.begins_block {
+                std::mem::swap(&mut values, &mut keep);
+            }
+            std::mem::swap(&mut left, &mut next);
+            std::mem::swap(&mut before, &mut after);
         }
-        let skip = (!self.residual.is_empty()).then_some(values.as_slice());
-        let read = Input::Layer(Source { skip, ..layer(left, quartered, affine) });
-        let [deconv1, deconv2] = &self.decoder;
-        deconv1.run(&read, half, statistics, other, scratch);
-        deconv2.run(&source(half, halved, other), full, statistics, affine, scratch);
-        self.last.run(&layer(full, (h, w), affine), out, (height, width), scratch);
+        self.last.run(&read(left, size, before), out, (height, width), &scratch);
     }
 }
 
@@ -207,23 +192,27 @@ pub enum PaintError {
 }
 
 /// As which a picture counts: sides of multiples of 4.
-fn padded(height: usize, width: usize) -> (usize, usize) {
+pub(super) fn padded(height: usize, width: usize) -> (usize, usize) {
     (height.next_multiple_of(4), width.next_multiple_of(4))
 }
 
-/// Makes a buffer large enough.
-fn room(numbers: &mut Vec<f32>, count: usize) -> Result<(), PaintError> {
+/// Makes a buffer large enough; what is new in it is `empty`.
+pub(super) fn room<T: Copy>(
+    numbers: &mut Vec<T>,
+    count: usize,
+    empty: T,
+) -> Result<(), PaintError> {
     if numbers.len() < count {
         // Not to be copied: what was in it is not wanted.
         *numbers = Vec::new();
         numbers.try_reserve_exact(count).map_err(|_| PaintError::Memory)?;
-        numbers.resize(count, 0.0);
+        numbers.resize(count, empty);
     }
     Ok(())
 }
 
 /// A layer as the next one reads it.
-fn layer<'a>(
+fn read<'a>(
     numbers: &'a [f32],
     (height, width): (usize, usize),
     (scale, shift): &'a Affine,
@@ -232,11 +221,39 @@ fn layer<'a>(
     Source { numbers, height, width, channels, scale, shift, skip: None, keep: None }
 }
 
-fn source<'a>(numbers: &'a [f32], size: (usize, usize), affine: &'a Affine) -> Input<'a> {
-    Input::Layer(layer(numbers, size, affine))
-}
-
 impl Layer {
+    /// None where kernels lack something that it needs.
+    fn new(parts: &Parts<'_>, layer: &plan::Layer, level: Level) -> Option<Self> {
+        let (weight, outputs, inputs) = parts.weight(&layer.conv)?;
+        let border = parts.border();
+        let fast = |doubles| Winograd::new(&weight, outputs, inputs, border, doubles, level);
+        let direct = |stride| Direct::new(&weight, outputs, inputs, stride, border, level);
+        let convolution = match (layer.change, layer.size) {
+            (Change::Same, 3) => Convolution::Winograd(fast(false)),
+            (Change::Nearest, 3) => Convolution::Winograd(fast(true)),
+            (Change::Same, _) => Convolution::Direct(direct(1)),
+            (Change::Halve, _) => Convolution::Direct(direct(2)),
+            (Change::Nearest | Change::Transposed, _) => return None,
+        };
+        Some(Layer {
+            convolution,
+            norm: parts.norm(&layer.conv, layer.norm.as_deref().unwrap_or_default(), outputs)?,
+            change: layer.change,
+            channels: (inputs, outputs),
+            begins_block: layer.begins_block,
+            ends_block: layer.after == After::Add,
+        })
+    }
+
+    /// Height and width of what it makes of a layer of this size.
+    fn size(&self, (height, width): (usize, usize)) -> (usize, usize) {
+        match self.change {
+            Change::Halve => (height / 2, width / 2),
+            Change::Nearest | Change::Transposed => (2 * height, 2 * width),
+            Change::Same => (height, width),
+        }
+    }
+
     /// Convolves; how the result is to be read goes to `affine`.
     fn run(
         &self,
@@ -260,55 +277,5 @@ impl Layer {
             Norm::Instance { weight, bias, .. } => statistics.affine(weight, bias, affine),
             Norm::Bias(bias) => *affine = (vec![1.0; bias.len()], bias.clone()),
         }
-    }
-}
-
-/// The tensors of a model on their way into layers.
-struct Parts<'a> {
-    model: &'a ModelFile,
-    architecture: &'a Architecture,
-    level: Level,
-}
-
-impl Parts<'_> {
-    fn border(&self) -> Border {
-        match self.architecture.padding {
-            Padding::Reflect => Border::Reflect,
-            Padding::Zero => Border::Zero,
-        }
-    }
-
-    /// Weight of a convolution, its outputs and inputs.
-    fn weight(&self, conv: &str) -> Option<(Vec<f32>, usize, usize)> {
-        let weight = self.model.tensors.get(&format!("{conv}.conv2d.weight"))?;
-        let [outputs, inputs, ..] = weight.shape.as_slice() else { return None };
-        Some((weight.to_f32(), *outputs as usize, *inputs as usize))
-    }
-
-    fn norm(&self, conv: &str, norm: &str, channels: usize) -> Option<Norm> {
-        let values = |name: String| self.model.tensors.get(&name).map(RawTensor::to_f32);
-        if self.architecture.norm == Normalization::None {
-            return values(format!("{conv}.conv2d.bias")).map(Norm::Bias);
-        }
-        // A convolution's bias does not outlive a norm.
-        let weights = values(format!("{norm}.weight"))?;
-        let biases = values(format!("{norm}.bias"))?;
-        // Of several styles the first is painted.
-        let (weight, bias) = (weights.get(..channels)?.to_vec(), biases.get(..channels)?.to_vec());
-        Some(Norm::Instance { weights, biases, weight, bias })
-    }
-
-    fn direct(&self, conv: &str, norm: &str, stride: usize) -> Option<Layer> {
-        let (weight, outputs, inputs) = self.weight(conv)?;
-        let direct = Direct::new(&weight, outputs, inputs, stride, self.border(), self.level);
-        let norm = self.norm(conv, norm, outputs)?;
-        Some(Layer { convolution: Convolution::Direct(direct), norm })
-    }
-
-    fn fast(&self, conv: &str, norm: &str, upsample: bool) -> Option<Layer> {
-        let (weight, outputs, inputs) = self.weight(conv)?;
-        let fast = Winograd::new(&weight, outputs, inputs, self.border(), upsample, self.level);
-        let norm = self.norm(conv, norm, outputs)?;
-        Some(Layer { convolution: Convolution::Winograd(fast), norm })
     }
 }

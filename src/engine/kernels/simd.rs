@@ -53,7 +53,7 @@ macro_rules! vector {
      $store:ident, $add:ident, $sub:ident, $mul_add:ident, $max:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name($inner);
+        pub(super) struct $name(pub(super) $inner);
 
         impl Simd for $name {
             const LANES: usize = $lanes;

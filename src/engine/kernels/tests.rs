@@ -24,7 +24,7 @@ fn levels() -> Vec<Level> {
 }
 
 /// A model of random weights.
-fn model(architecture: Architecture) -> ModelFile {
+pub(super) fn model(architecture: Architecture) -> ModelFile {
     let mut random = fastrand::Rng::with_seed(7);
     let mut tensors = BTreeMap::new();
     for (name, shape) in architecture.parameters() {
@@ -43,11 +43,17 @@ fn model(architecture: Architecture) -> ModelFile {
     ModelFile { description: Description::new("random", architecture), tensors }
 }
 
-fn small() -> Architecture {
+pub(super) fn small() -> Architecture {
     Architecture { widths: vec![32, 32, 64], residual_blocks: 2, ..Architecture::default() }
 }
 
-fn picture(height: i64, width: i64) -> Tensor {
+/// Widths that fill the vectors of every level, and the tiles of AMX.
+pub(super) fn lite() -> Architecture {
+    let kind = crate::engine::model_file::Kind::Lite;
+    Architecture { kind, widths: vec![32, 64], residual_blocks: 2, ..Architecture::default() }
+}
+
+pub(super) fn picture(height: i64, width: i64) -> Tensor {
     Tensor::rand([1, 3, height, width], (Kind::Float, tch::Device::Cpu)) * 255
 }
 
@@ -83,6 +89,8 @@ fn every_level_paints_what_libtorch_paints() {
         (Architecture { residual_blocks: 0, ..small() }, None),
         (Architecture { residual_blocks: 3, ..small() }, None),
         (Architecture { styles: 2, ..small() }, Some(styles.as_slice())),
+        (lite(), None),
+        (Architecture { padding: Padding::Zero, ..lite() }, None),
     ];
     for level in levels() {
         for (architecture, shares) in &variants {
@@ -102,11 +110,13 @@ fn every_level_paints_what_libtorch_paints() {
 fn small_pictures_are_mirrored_as_often_as_it_takes() {
     prepare();
     for level in levels() {
-        let model = model(Architecture { norm: Normalization::None, ..small() });
-        for (height, width) in [(1, 1), (1, 30), (30, 1), (2, 3), (5, 4)] {
-            let (ours, torchs) = both(&model, level, None, &picture(height, width));
-            let error = difference(&ours, &torchs);
-            assert!(error < 2e-4, "{level:?} {height}×{width}: {error}");
+        for architecture in [small(), lite()] {
+            let model = model(Architecture { norm: Normalization::None, ..architecture });
+            for (height, width) in [(1, 1), (1, 30), (30, 1), (2, 3), (5, 4)] {
+                let (ours, torchs) = both(&model, level, None, &picture(height, width));
+                let error = difference(&ours, &torchs);
+                assert!(error < 2e-4, "{level:?} {height}×{width}: {error}");
+            }
         }
     }
 }

@@ -2,8 +2,14 @@
 
 use super::*;
 use crate::engine::device::Device as EngineDevice;
+use crate::engine::model_file::Upsampling;
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
+
+fn lite() -> Architecture {
+    let kind = crate::engine::model_file::Kind::Lite;
+    Architecture { kind, widths: vec![4, 12], residual_blocks: 2, ..Architecture::default() }
+}
 
 fn small() -> Architecture {
     Architecture { widths: vec![4, 8, 16], residual_blocks: 2, ..Architecture::default() }
@@ -29,6 +35,8 @@ fn the_engine_paints_what_training_saw_but_for_the_rounding_of_weights() {
         Architecture { padding: Padding::Zero, ..small() },
         Architecture { luminance: true, ..small() },
         Architecture { norm: Normalization::None, ..small() },
+        lite(),
+        Architecture { output: OutputLayer::Tanh, padding: Padding::Zero, ..lite() },
     ];
     for architecture in variants {
         let name = architecture.to_string();
@@ -47,8 +55,10 @@ fn an_untrained_network_is_about_the_middle_of_the_range() {
 
 #[test]
 fn a_batch_norm_is_folded_into_the_convolution_before_it() {
-    for upsample in [Upsampling::Nearest, Upsampling::Transposed] {
-        let architecture = Architecture { norm: Normalization::Batch, upsample, ..small() };
+    let transposed = Architecture { upsample: Upsampling::Transposed, ..small() };
+    for architecture in [small(), transposed, lite()] {
+        let name = architecture.to_string();
+        let architecture = Architecture { norm: Normalization::Batch, ..architecture };
         let network = TrainNetwork::random(architecture, 3, Device::Cpu, Kind::Float).unwrap();
         let x = Tensor::rand([4, 3, 32, 32], (Kind::Float, Device::Cpu)) * 255;
         // Until the running statistics are those of this batch.
@@ -60,14 +70,16 @@ fn a_batch_norm_is_folded_into_the_convolution_before_it() {
         let engine = Network::new(&model, EngineDevice::CPU, Precision::Fp32).unwrap();
         let error = (y - engine.forward(&x).unwrap()).abs().mean(Kind::Float);
         let error = error.double_value(&[]);
-        assert!(error < 1.0, "{upsample}: {error}");
+        assert!(error < 1.0, "{name}: {error}");
     }
 }
 
 #[test]
 fn fine_tuning_starts_from_what_a_model_paints() {
-    let network = TrainNetwork::random(small(), 3, Device::Cpu, Kind::Float).unwrap();
-    let model = network.to_model(Description::new("test", small())).unwrap();
-    let again = TrainNetwork::from_model(&model, Device::Cpu, Kind::Float).unwrap();
-    assert_eq!(again.to_model(Description::new("test", small())).unwrap(), model);
+    for architecture in [small(), lite()] {
+        let network = TrainNetwork::random(architecture, 3, Device::Cpu, Kind::Float).unwrap();
+        let model = network.to_model(Description::new("test", small())).unwrap();
+        let again = TrainNetwork::from_model(&model, Device::Cpu, Kind::Float).unwrap();
+        assert_eq!(again.to_model(Description::new("test", small())).unwrap(), model);
+    }
 }

@@ -1,0 +1,74 @@
+//! Which kernels paint a model.
+
+use super::painter::{PaintError, Painter};
+use super::{Level, amx};
+use crate::engine::device::cpu_has_bf16;
+use crate::engine::model_file::ModelFile;
+use crate::engine::precision::Precision;
+
+/// Paints a model in kernels of our own.
+#[derive(Debug)]
+pub enum Kernels {
+    /// In single precision.
+    Single(Box<Painter>),
+    /// In bfloat16, on a processor that multiplies matrices of it.
+    Matrices(Box<amx::painter::Painter>),
+}
+
+impl Kernels {
+    /// Kernels for a model, where there are some.
+    ///
+    /// Where bf16 is asked for and the CPU has it, but no matrix unit (AMX) or none that the system
+    /// lets us use, they are faster in single precision than libtorch in bf16.
+    pub fn new(model: &ModelFile, precision: Precision) -> Option<Self> {
+        if precision == Precision::Fp16 {
+            return None;
+        }
+        if precision == Precision::Bf16 {
+            let unit = amx::tiles::Unit::available();
+            if let Some(painter) = unit.and_then(|unit| amx::painter::Painter::new(model, unit)) {
+                return Some(Self::Matrices(Box::new(painter)));
+            }
+            if !cpu_has_bf16() {
+                return None;
+            }
+        }
+        let painter =
+            Level::available().into_iter().find_map(|level| Painter::new(model, level))?;
+        Some(Self::Single(Box::new(painter)))
+    }
+
+    /// Paints a mixture of styles from now on: a share for each.
+    pub fn blend(&mut self, shares: &[f32]) {
+        match self {
+            Self::Single(painter) => painter.blend(shares),
+            Self::Matrices(painter) => painter.blend(shares),
+        }
+    }
+
+    /// Paints a picture with so many threads, as [`Painter::paint`] does.
+    ///
+    /// # Errors
+    /// When memory is short, or the system gives no threads: why.
+    pub fn paint(
+        &self,
+        picture: &[f32],
+        size: (usize, usize),
+        out: &mut [f32],
+        threads: usize,
+    ) -> Result<(), PaintError> {
+        match self {
+            Self::Single(painter) => painter.paint(picture, size, out, threads),
+            Self::Matrices(painter) => painter.paint(picture, size, out, threads),
+        }
+    }
+
+    /// What painting takes, bytes a pixel, with 32 channels in the first layer: measured from 500²
+    /// to 2000².
+    pub fn memory_a_pixel(&self) -> f64 {
+        match self {
+            Self::Single(_) => 400.0,
+            Self::Matrices(_) => 200.0,
+        }
+    }
+}

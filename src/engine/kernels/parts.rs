@@ -1,0 +1,75 @@
+//! The tensors of a model on their way into layers, for painters of any precision.
+
+use super::source::Border;
+use crate::engine::blend::mixed;
+use crate::engine::model_file::{Architecture, ModelFile, Normalization, Padding, RawTensor};
+
+/// Scale and shift of a layer's channels.
+pub(super) type Affine = (Vec<f32>, Vec<f32>);
+
+/// What comes behind a convolution.
+#[derive(Debug)]
+pub(super) enum Norm {
+    /// Weight and bias for each style, styles × channels, and those of the mixture that is painted.
+    Instance { weights: Vec<f32>, biases: Vec<f32>, weight: Vec<f32>, bias: Vec<f32> },
+    /// None, but the convolution's bias.
+    Bias(Vec<f32>),
+}
+
+impl Norm {
+    /// Takes a mixture of styles from now on: a share for each.
+    pub(super) fn blend(&mut self, shares: &[f32]) {
+        if let Norm::Instance { weights, biases, weight, bias } = self {
+            *weight = mixed(weights, weight.len(), shares);
+            *bias = mixed(biases, bias.len(), shares);
+        }
+    }
+}
+
+/// The tensors of a model.
+pub(super) struct Parts<'a> {
+    model: &'a ModelFile,
+    architecture: &'a Architecture,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(model: &'a ModelFile) -> Self {
+        Parts { model, architecture: &model.description.architecture }
+    }
+
+    pub(super) fn border(&self) -> Border {
+        match self.architecture.padding {
+            Padding::Reflect => Border::Reflect,
+            Padding::Zero => Border::Zero,
+        }
+    }
+
+    fn values(&self, name: &str) -> Option<Vec<f32>> {
+        self.model.tensors.get(name).map(RawTensor::to_f32)
+    }
+
+    /// Weight of a convolution, its outputs and inputs.
+    pub(super) fn weight(&self, conv: &str) -> Option<(Vec<f32>, usize, usize)> {
+        let weight = self.model.tensors.get(&format!("{conv}.conv2d.weight"))?;
+        let [outputs, inputs, ..] = weight.shape.as_slice() else { return None };
+        Some((weight.to_f32(), *outputs as usize, *inputs as usize))
+    }
+
+    /// Its bias.
+    pub(super) fn bias(&self, conv: &str) -> Option<Vec<f32>> {
+        self.values(&format!("{conv}.conv2d.bias"))
+    }
+
+    /// The norm behind it.
+    pub(super) fn norm(&self, conv: &str, norm: &str, channels: usize) -> Option<Norm> {
+        if self.architecture.norm == Normalization::None {
+            return self.bias(conv).map(Norm::Bias);
+        }
+        // A convolution's bias does not outlive a norm.
+        let weights = self.values(&format!("{norm}.weight"))?;
+        let biases = self.values(&format!("{norm}.bias"))?;
+        // Of several styles the first is painted.
+        let (weight, bias) = (weights.get(..channels)?.to_vec(), biases.get(..channels)?.to_vec());
+        Some(Norm::Instance { weights, biases, weight, bias })
+    }
+}
