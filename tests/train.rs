@@ -6,6 +6,8 @@ mod border;
 mod common;
 #[path = "train/losses.rs"]
 mod losses;
+#[path = "train/optimize.rs"]
+mod optimize;
 #[path = "train/program.rs"]
 mod program;
 #[path = "train/runs.rs"]

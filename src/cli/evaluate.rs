@@ -12,7 +12,9 @@ use super::UsageError;
 use crate::engine::device::{DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
 use crate::engine::precision::Precision;
+use crate::engine::shipped;
 use crate::train::evaluate::{Evaluation, evaluate};
+use crate::train::optimize::worth::{Worth, median, recipe_of, worth};
 
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
@@ -32,6 +34,14 @@ pub struct EvaluateArgs {
     /// Write each photo beside what the model makes of it (.png or .jpg).
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
+    /// Also find out how many steps of the optimization of Gatys et al., up to N, the model is worth
+    /// on each photo (Johnson et al., Fig. 5: 50 to 100).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    against_optimize: Option<u64>,
+    /// Shorter side of the photos for that, pixels.
+    #[arg(long, value_name = "PX", default_value_t = 256, requires = "against_optimize",
+        value_parser = clap::value_parser!(u32).range(32..=4096))]
+    optimize_size: u32,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -61,11 +71,69 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
         bar.finish_and_clear();
     }
     let measured = measured?;
+    let worth =
+        args.against_optimize.map(|steps| against(args, &model, steps, quiet)).transpose()?;
     if args.json {
-        super::print(&format!("{:#}\n", in_json(&measured)))
+        let mut json = in_json(&measured);
+        if let Some(worth) = &worth {
+            json["worth_lbfgs_steps"] = serde_json::json!({
+                "median": median(worth),
+                "start": "noise",
+                "size": args.optimize_size,
+                "photos": worth,
+            });
+        }
+        super::print(&format!("{json:#}\n"))
     } else {
-        super::print(&in_words(&measured)?)
+        let mut text = in_words(&measured)?;
+        for steps in worth.iter().zip(args.against_optimize) {
+            text += &worth_in_words(steps.0, steps.1, args.optimize_size)?;
+        }
+        super::print(&text)
     }
+}
+
+/// How many steps of L-BFGS the model is worth, with the weights it was trained with.
+fn against(args: &EvaluateArgs, model: &Model, steps: u64, quiet: bool) -> Result<Vec<Worth>> {
+    let description = shipped::open(&args.model)?.description;
+    let (recipe, own) = recipe_of(description.recipe.as_ref());
+    if !own && !quiet {
+        tracing::warn!("the model does not say how it was trained: measured with default weights");
+    }
+    let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(steps));
+    let (style, images) = (&args.style, &args.images);
+    let size = (args.optimize_size, steps);
+    let found = worth(model, &recipe, style, images, size, |photo, step| {
+        if let Some(bar) = &bar {
+            bar.set_message(format!("photo {}", photo + 1));
+            bar.set_position(step);
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    found
+}
+
+fn worth_in_words(all: &[Worth], steps: u64, size: u32) -> Result<String> {
+    let mut text = String::new();
+    let named = |steps_found: Option<u64>| match steps_found {
+        Some(found) => found.to_string(),
+        None => format!("more than {steps}"),
+    };
+    writeln!(
+        text,
+        "\nworth {} steps of L-BFGS from noise (median, photos at {size} pixels), each photo:",
+        named(median(all))
+    )?;
+    for Worth { photo, network, content, steps, .. } in all {
+        writeln!(
+            text,
+            "  {photo:20} {:>10}  loss {network:.4e}, untouched {content:.4e}",
+            named(*steps)
+        )?;
+    }
+    Ok(text)
 }
 
 fn in_json(measured: &Evaluation) -> serde_json::Value {

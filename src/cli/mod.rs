@@ -9,6 +9,7 @@ mod keys;
 #[cfg(feature = "media")]
 mod live;
 pub mod models;
+mod optimize;
 mod probe;
 mod progress;
 #[cfg(feature = "media")]
@@ -52,6 +53,8 @@ pub struct Cli {
 enum Command {
     /// Trains a style model from a picture and a folder of photos.
     Train(Box<train::TrainArgs>),
+    /// Paints one picture in the style of another by optimization, without a model: slow, and the best.
+    Optimize(Box<optimize::OptimizeArgs>),
     /// Measures how good a style model is.
     Evaluate(evaluate::EvaluateArgs),
     /// Measures how fast a style model runs on this machine.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         None => stream::run(&cli.stream, cli.quiet),
         Some(Command::Train(args)) => train::run(&args, cli.quiet),
+        Some(Command::Optimize(args)) => optimize::run(&args, cli.quiet),
         Some(Command::Evaluate(args)) => evaluate::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Bench(args)) => bench::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),

@@ -1,6 +1,6 @@
 //! `nst-stream train`: arguments → recipe; the bar of a run.
 
-mod bar;
+pub(super) mod bar;
 mod numbers;
 
 use std::path::{Path, PathBuf};

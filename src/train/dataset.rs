@@ -210,7 +210,10 @@ impl Worker {
 }
 
 /// A photograph as shown: turned as its EXIF data say, grey ones in RGB, transparent ones on white.
-fn decode(file: &Path) -> Result<RgbImage, PictureError> {
+///
+/// # Errors
+/// When it cannot be read or decoded.
+pub fn decode(file: &Path) -> Result<RgbImage, PictureError> {
     let picture = Picture::open(file)?.on_white();
     let (width, height) = (picture.frame.info.width as u32, picture.frame.info.height as u32);
     let pixels = picture.frame.planes.bytes().to_vec();
@@ -230,6 +233,18 @@ pub fn resized(file: &Path, size: u32) -> Result<ImageBuffer<Rgb<u8>, Vec<u8>>, 
     Ok(match (w, h) == (width, height) {
         true => photo,
         false => imageops::resize(&photo, w, h, FilterType::CatmullRom),
+    })
+}
+
+/// A picture at exactly this size, whatever its shape.
+///
+/// # Errors
+/// When it cannot be read or decoded.
+pub fn resized_to(file: &Path, width: u32, height: u32) -> Result<RgbImage, PictureError> {
+    let photo = decode(file)?;
+    Ok(match photo.dimensions() == (width, height) {
+        true => photo,
+        false => imageops::resize(&photo, width, height, FilterType::CatmullRom),
     })
 }
 

@@ -54,6 +54,23 @@ pub fn gram(features: &Tensor) -> Result<Tensor, TchError> {
     f.f_transpose(1, 2)?.f_matmul(&f)?.f_mul_scalar(scale)
 }
 
+/// Gram matrix of a part of the features (Gatys et al. 2017, eq. 4 and 5): each place counts as the
+/// guide says.
+///
+/// `guide`: 1 × 1 × height × width of the features, 0–1. `G = Σ m f fᵀ / (C · Σ m)` over the places,
+/// which is [`gram`] where the guide is 1 everywhere. (The paper's guidance channel is √m.)
+///
+/// # Errors
+/// When libtorch fails, as for want of memory.
+pub fn guided_gram(features: &Tensor, guide: &Tensor) -> Result<Tensor, TchError> {
+    let (batch, channels, height, width) = features.size4()?;
+    let f = features.f_permute([0, 2, 3, 1])?.f_reshape([batch, height * width, channels])?;
+    let f = f.f_to_kind(Kind::Float)?;
+    let guide = guide.f_reshape([1, height * width, 1])?;
+    let scale = guide.f_sum(Kind::Float)?.f_mul_scalar(channels as f64)?.f_clamp_min(1e-6)?;
+    f.f_mul(&guide)?.f_transpose(1, 2)?.f_matmul(&f)?.f_div(&scale)
+}
+
 /// What pictures are compared with, and how much each difference weighs.
 #[derive(Debug)]
 pub struct Losses {
@@ -71,9 +88,24 @@ pub struct Losses {
     layers: Vec<Layer>,
 }
 
-/// The Gram matrices of a style, one for each style layer: 1 × channels × channels.
+/// The Gram matrices that painted pictures are to have.
 #[derive(Debug)]
-pub struct StyleTarget(Vec<Tensor>);
+pub struct StyleTarget(Vec<Part>);
+
+/// A style, of the whole picture or of a region of it.
+#[derive(Debug)]
+struct Part {
+    /// One for each style layer: 1 × channels × channels.
+    grams: Vec<Tensor>,
+    /// Where the region lies, for each style layer; none: everywhere.
+    guides: Option<Vec<Tensor>>,
+    /// How much it counts: its share of the picture.
+    share: f64,
+}
+
+/// A region of a picture: style pictures with weights, as for
+/// [`style_target`](Losses::style_target), and where it lies (1 × 1 × height × width, 0–1).
+pub type Region = (Vec<(Tensor, f64)>, Tensor);
 
 impl Losses {
     /// The losses of a recipe, measured with this network.
@@ -107,6 +139,35 @@ impl Losses {
     /// # Errors
     /// When libtorch fails, as for want of memory.
     pub fn style_target(&self, pictures: &[(Tensor, f64)]) -> Result<StyleTarget, TchError> {
+        let grams = self.grams(pictures)?;
+        Ok(StyleTarget(vec![Part { grams, guides: None, share: 1.0 }]))
+    }
+
+    /// A style of its own for each region. A region counts by its share of the picture, so that
+    /// each of its pixels is pulled as hard as without regions; one without styles keeps the
+    /// content alone. Tiles of the style loss do not go with regions.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn guided_target(&self, regions: &[Region]) -> Result<StyleTarget, TchError> {
+        let mut parts = Vec::new();
+        for (pictures, mask) in regions.iter().filter(|(pictures, _)| !pictures.is_empty()) {
+            let (_, _, height, width) = mask.size4()?;
+            let guide = |wanted: &LayerWeight| {
+                let halvings = wanted.layer.halvings();
+                mask.f_adaptive_avg_pool2d([height >> halvings, width >> halvings])
+            };
+            parts.push(Part {
+                grams: self.grams(pictures)?,
+                guides: Some(self.style.iter().map(guide).collect::<Result<_, _>>()?),
+                share: mask.f_mean(Kind::Double)?.f_double_value(&[])?,
+            });
+        }
+        Ok(StyleTarget(parts))
+    }
+
+    /// Gram matrices of pictures at the style layers, averaged with their weights.
+    fn grams(&self, pictures: &[(Tensor, f64)]) -> Result<Vec<Tensor>, TchError> {
         let layers: Vec<Layer> = self.style.iter().map(|l| l.layer).collect();
         let sum: f64 = pictures.iter().map(|(_, weight)| weight).sum();
         let mut target: Vec<Tensor> = Vec::new();
@@ -120,7 +181,7 @@ impl Losses {
                 }
             }
         }
-        Ok(StyleTarget(target))
+        Ok(target)
     }
 
     /// Features of a photo at the content layers, without gradients.
@@ -176,26 +237,44 @@ impl Losses {
             }
         }
         let mut style_loss = zero()?;
-        for (wanted, target) in self.style.iter().zip(&style.0) {
-            let mut weight = wanted.weight * self.weights.style;
-            if self.style_form == StyleForm::Paper {
-                // E = 1/(4C²) Σ(G·C − A·C)², where the Gram matrices here are smaller by C: C²/4 of
-                // the mean over the C² entries.
-                weight *= (wanted.layer.channels() as f64).powi(2) / 4.0;
-            }
-            let far = |features: &Tensor| -> Result<Tensor, TchError> {
-                gram(features)?.f_sub(target)?.f_square()?.f_mean(Kind::Float)
-            };
-            let (features, share) = (of(wanted.layer), self.tile_share);
-            let whole = far(features)?.f_mul_scalar(weight * (1.0 - share))?;
-            style_loss = style_loss.f_add(&whole)?;
-            if share > 0.0 {
-                let parts = far(&tiles(features, self.style_tiles)?)?;
-                style_loss = style_loss.f_add(&parts.f_mul_scalar(weight * share)?)?;
+        for part in &style.0 {
+            for (n, (wanted, target)) in self.style.iter().zip(&part.grams).enumerate() {
+                let guide = part.guides.as_ref().map(|guides| &guides[n]);
+                let loss = self.style_loss(wanted, of(wanted.layer), target, guide)?;
+                style_loss = style_loss.f_add(&loss.f_mul_scalar(part.share)?)?;
             }
         }
         let tv = total_variation(y, self.tv_form)?.f_mul_scalar(self.weights.tv)?;
         Ok([content_loss, style_loss, tv])
+    }
+
+    /// The weighted style loss of one layer.
+    fn style_loss(
+        &self,
+        wanted: &LayerWeight,
+        features: &Tensor,
+        target: &Tensor,
+        guide: Option<&Tensor>,
+    ) -> Result<Tensor, TchError> {
+        let mut weight = wanted.weight * self.weights.style;
+        if self.style_form == StyleForm::Paper {
+            // E = 1/(4C²) Σ(G·C − A·C)², where the Gram matrices here are smaller by C: C²/4 of
+            // the mean over the C² entries.
+            weight *= (wanted.layer.channels() as f64).powi(2) / 4.0;
+        }
+        let far = |gram: Tensor| -> Result<Tensor, TchError> {
+            gram.f_sub(target)?.f_square()?.f_mean(Kind::Float)
+        };
+        if let Some(guide) = guide {
+            return far(guided_gram(features, guide)?)?.f_mul_scalar(weight);
+        }
+        let share = self.tile_share;
+        let whole = far(gram(features)?)?.f_mul_scalar(weight * (1.0 - share))?;
+        if share == 0.0 {
+            return Ok(whole);
+        }
+        let parts = far(gram(&tiles(features, self.style_tiles)?)?)?;
+        whole.f_add(&parts.f_mul_scalar(weight * share)?)
     }
 }
 
@@ -249,6 +328,21 @@ mod tests {
         for (g, expected) in g.iter().zip(expected) {
             assert!((g - expected).abs() < 1e-6, "{g} {expected}");
         }
+    }
+
+    #[test]
+    fn a_guide_leaves_out_what_is_not_of_the_region() {
+        let f = Tensor::rand([1, 3, 4, 6], (Kind::Float, Device::Cpu));
+        let near = |a: Tensor, b: Tensor| assert!(a.allclose(&b, 1e-5, 1e-7, false), "{a} {b}");
+        let all = Tensor::ones([1, 1, 4, 6], (Kind::Float, Device::Cpu));
+        near(guided_gram(&f, &all).unwrap(), gram(&f).unwrap());
+        let left = all.copy();
+        let _ = left.narrow(3, 2, 4).fill_(0.0);
+        near(guided_gram(&f, &left).unwrap(), gram(&f.narrow(3, 0, 2)).unwrap());
+        // Soft edges: a place that counts half is half as much of the mean.
+        let half = (&all + &left) * 0.5;
+        let [a, b] = [gram(&f).unwrap() * 24, gram(&f.narrow(3, 0, 2)).unwrap() * 8];
+        near(guided_gram(&f, &half).unwrap(), (a + b) / 32);
     }
 
     #[test]

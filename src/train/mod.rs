@@ -5,6 +5,7 @@
 //!   step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how.
 //! * [`evaluate`]: how good a model is.
+//! * [`optimize`]: a picture without a network, by optimization.
 //! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
 //!
 //! All randomness is a function of seed, step and index ([`random`]): a run that was stopped and
@@ -17,6 +18,7 @@ pub mod evaluate;
 pub mod loss;
 pub mod network;
 mod open;
+pub mod optimize;
 pub mod optimizer;
 pub mod plot;
 pub mod preview;

@@ -43,12 +43,27 @@ impl OptimizerState {
     /// # Errors
     /// When libtorch fails.
     pub fn step(&mut self, parameters: &[Tensor], step: u64, rate: f64) -> Result<(), TchError> {
+        let gradients: Vec<Tensor> =
+            parameters.iter().map(Tensor::f_grad).collect::<Result<_, _>>()?;
+        self.step_by(parameters, &gradients, step, rate)
+    }
+
+    /// As [`step`](Self::step), by gradients that are given, one for each parameter.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn step_by(
+        &mut self,
+        parameters: &[Tensor],
+        gradients: &[Tensor],
+        step: u64,
+        rate: f64,
+    ) -> Result<(), TchError> {
         let _guard = tch::no_grad_guard();
-        for (n, parameter) in parameters.iter().enumerate() {
-            let gradient = parameter.f_grad()?;
+        for (n, (parameter, gradient)) in parameters.iter().zip(gradients).enumerate() {
             if gradient.defined() {
                 let (first, second) = (&mut self.first[n], &mut self.second[n]);
-                update(self.method, parameter, &gradient, first, second, step, rate)?;
+                update(self.method, parameter, gradient, first, second, step, rate)?;
             }
         }
         Ok(())

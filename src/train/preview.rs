@@ -99,10 +99,19 @@ impl Previews {
 /// # Errors
 /// When the picture cannot be written.
 pub fn save_columns(columns: &[(&str, Vec<RgbImage>)], path: &Path) -> Result<()> {
+    let named = columns.iter().map(|(name, pictures)| ((*name).to_owned(), pictures.clone()));
+    save(&self::columns(&named.collect::<Vec<_>>())?, path)
+}
+
+/// Columns of pictures beside each other, the name of each above it.
+///
+/// # Errors
+/// When there are none.
+pub fn columns(columns: &[(String, Vec<RgbImage>)]) -> Result<RgbImage> {
     let column =
         |pictures: &[RgbImage]| column(&pictures.iter().map(thumbnail).collect::<Vec<_>>());
-    let named = columns.iter().map(|(name, pictures)| ((*name).to_owned(), column(pictures)));
-    save(&grid(&named.collect::<Vec<_>>())?, path)
+    let named = columns.iter().map(|(name, pictures)| (name.clone(), column(pictures)));
+    grid(&named.collect::<Vec<_>>())
 }
 
 /// Columns beside each other, a name above each.

@@ -58,6 +58,12 @@ impl Layer {
     pub fn channels(self) -> i64 {
         CONVOLUTIONS[self as usize].3[0]
     }
+
+    /// How often its features are halved: their sides are those of the picture / 2ⁿ, rounded down
+    /// each time.
+    pub fn halvings(self) -> u32 {
+        CONVOLUTIONS.iter().filter(|c| c.0 <= self && pools_before(c.0)).count() as u32
+    }
 }
 
 impl fmt::Display for Layer {

@@ -52,7 +52,8 @@ fn a_model_is_trained_measured_and_paints() {
             .unwrap();
     }
     let evaluate = format!(
-        "evaluate --model a.pt --style {} --images two --json --sheet s.png --threads 1",
+        "evaluate --model a.pt --style {} --images two --json --sheet s.png --threads 1 \
+         --against-optimize 2 --optimize-size 32",
         style.display()
     );
     let output = nst(folder.path(), &evaluate).output().unwrap();
@@ -63,6 +64,14 @@ fn a_model_is_trained_measured_and_paints() {
     }
     assert!(figures["border"]["mean"].is_f64() && figures["border"]["contrast"].is_f64());
     assert_eq!(figures["photos"].as_object().unwrap().len(), 2);
+    // Eight steps of training are worth little: noise is far worse still after two steps.
+    let worth = &figures["worth_lbfgs_steps"];
+    for photo in worth["photos"].as_array().unwrap() {
+        let of = |name: &str| photo[name].as_f64().unwrap();
+        assert!(of("network") > 0.0 && of("start") > of("network"), "{photo}");
+        assert!(photo["steps"].is_null() || photo["steps"].as_u64().unwrap() <= 2, "{photo}");
+        assert!(of("evaluations") >= 3.0 || photo["steps"] == 1, "{photo}");
+    }
     assert!(image::open(folder.path().join("s.png")).unwrap().height() > 400);
     let paint = "--model a.pt --input photos/1.png --output painted.png --device cpu";
     assert_eq!(code(&nst(folder.path(), paint).output().unwrap()), 0);

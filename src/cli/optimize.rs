@@ -1,0 +1,316 @@
+//! `nst-stream optimize`: a picture in the style of another, without a network.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use image::RgbImage;
+
+use super::train::bar::Bar;
+use super::{Outcome, UsageError};
+use crate::engine::device::{DeviceChoice, resolve};
+use crate::engine::precision::{Precision, PrecisionChoice};
+use crate::picture::{Picture, format_for_output, rgb_frame};
+use crate::stream::PartialFile;
+use crate::train::optimize::color::Preserve;
+use crate::train::optimize::regions::StyleAt;
+use crate::train::optimize::{Config, Init, Made, Method, Refused, optimize};
+use crate::train::preview::columns;
+use crate::train::recipe::{LayerWeight, Preset, Recipe, StyleForm, TvForm};
+use crate::train::run::Watcher;
+
+/// Options of `optimize`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    nst-stream optimize --content photo.jpg --style wave.jpg --output painted.png\n  \
+    nst-stream optimize --content photo.jpg --style a.jpg:0.7 --style b.jpg:0.3 --output c.png\n  \
+    nst-stream optimize --content photo.jpg --style a.jpg --preserve-color histogram --output c.png\n  \
+    nst-stream optimize --content photo.jpg --mask sky.png --style a.jpg@white --style b.jpg@black \
+    --output c.png")]
+pub struct OptimizeArgs {
+    /// The photo.
+    #[arg(short, long, value_name = "PICTURE")]
+    content: PathBuf,
+    /// Style picture; several mix by their weights (a.jpg:0.7). With --mask each names its region:
+    /// a.jpg@white, a.jpg:0.7@#ff0000, none@0.
+    #[arg(short, long = "style", value_name = "PICTURE", required = true)]
+    styles: Vec<StyleAt>,
+    /// The picture to write (.png or .jpg).
+    #[arg(short, long, value_name = "PICTURE")]
+    output: PathBuf,
+    /// Replace the output if it is there.
+    #[arg(long)]
+    overwrite: bool,
+    /// Shorter side of the result, pixels [default: the photo's own, at most 512].
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    size: Option<u32>,
+    /// Shorter side of the style pictures, pixels: larger gives larger strokes [default: as --size].
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384))]
+    style_size: Option<u32>,
+    /// Begin small: so many sizes, each half the next [default: 1, 2 from 512 pixels, 3 from 1024 …].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10))]
+    levels: Option<u32>,
+    /// Steps, at each of these sizes.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    steps: u64,
+    /// lbfgs or adam.
+    #[arg(long, value_name = "NAME", default_value = "lbfgs")]
+    optimizer: Method,
+    /// Length of Adam's first steps, levels of 255.
+    #[arg(long, value_name = "X", default_value_t = 8.0)]
+    learning_rate: f64,
+    /// Where to start: content, noise, or a picture.
+    #[arg(long, value_name = "START", default_value = "content")]
+    init: Init,
+    /// Seed of the noise.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Keep the photo's colours: luminance (paint brightness alone), or histogram (give the style
+    /// the photo's colours first).
+    #[arg(long, value_name = "WAY")]
+    preserve_color: Option<Preserve>,
+    /// Picture whose colours name regions (black, white, a grey value, #rrggbb), each with a style.
+    #[arg(long, value_name = "PICTURE")]
+    mask: Option<PathBuf>,
+    /// Also write the picture after every N steps, beside the output (painted.step-00050.png).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    preview_every: Option<u64>,
+    /// Write pictures of growing step numbers side by side (.png or .jpg).
+    #[arg(long, value_name = "FILE")]
+    evolution: Option<PathBuf>,
+    #[command(flatten)]
+    weights: Weights,
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Arithmetic of the loss network: fp32 or bf16; auto is fp32.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    precision: PrecisionChoice,
+    /// CPU threads of libtorch [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
+    #[arg(long, value_name = "FILE")]
+    vgg: Option<PathBuf>,
+}
+
+/// Numbers of the losses.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Losses")]
+struct Weights {
+    /// Weight of the content loss [default: 5].
+    #[arg(long, value_name = "X")]
+    content_weight: Option<f64>,
+    /// Weight of the style loss [default: 10].
+    #[arg(long, value_name = "X")]
+    style_weight: Option<f64>,
+    /// Weight of the total variation, for a picture of 256 × 256 pixels [default: 0.0001].
+    #[arg(long, value_name = "X")]
+    tv_weight: Option<f64>,
+    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    content_layers: Vec<LayerWeight>,
+    /// Layers of the style loss.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    style_layers: Vec<LayerWeight>,
+    /// How Gram matrices are compared: mean or paper.
+    #[arg(long, value_name = "FORM")]
+    style_form: Option<StyleForm>,
+    /// How neighbouring pixels are compared: absolute or squared.
+    #[arg(long, value_name = "FORM")]
+    tv_form: Option<TvForm>,
+}
+
+impl Weights {
+    fn recipe(&self) -> Recipe {
+        let mut recipe = Recipe::preset(Preset::Default, Vec::new());
+        fn set<T: Copy>(place: &mut T, given: Option<T>) {
+            *place = given.unwrap_or(*place);
+        }
+        set(&mut recipe.content_weight, self.content_weight);
+        set(&mut recipe.style_weight, self.style_weight);
+        set(&mut recipe.tv_weight, self.tv_weight);
+        set(&mut recipe.style_form, self.style_form);
+        set(&mut recipe.tv_form, self.tv_form);
+        if !self.content_layers.is_empty() {
+            recipe.content_layers.clone_from(&self.content_layers);
+        }
+        if !self.style_layers.is_empty() {
+            recipe.style_layers.clone_from(&self.style_layers);
+        }
+        recipe
+    }
+}
+
+/// Columns of the evolution grid.
+const COLUMNS: u64 = 6;
+
+/// Paints, and says how it went.
+///
+/// # Errors
+/// One line for the user; a [`UsageError`] when the arguments are to blame.
+pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
+    let usage = |text: String| UsageError(text);
+    for (option, path) in
+        [("--output", Some(&args.output)), ("--evolution", args.evolution.as_ref())]
+    {
+        let Some(path) = path else { continue };
+        if format_for_output(path).is_none() {
+            let shown = path.display();
+            return Err(
+                usage(format!("{option} {shown}: its name must end in .png or .jpg")).into()
+            );
+        }
+        if path.exists() && !args.overwrite {
+            anyhow::bail!("'{}' is there already; --overwrite replaces it", path.display());
+        }
+    }
+    let config = config(args)?;
+    let mut bar = Bar::new(quiet);
+    // Created now, so that a folder that cannot be written is told before the work.
+    let file = partial(&args.output)?;
+    let stop = super::stream::on_interrupt("nothing was written")?;
+    let mut seen: Vec<(u64, RgbImage)> = Vec::new();
+    let made = optimize(&config, &stop, &mut bar, &mut |step, picture| {
+        if step > 0 && args.preview_every.is_some_and(|every| step.is_multiple_of(every)) {
+            save(&picture, &beside(&args.output, step))?;
+        }
+        if args.evolution.is_some() {
+            seen.push((step, picture));
+        }
+        Ok(())
+    });
+    bar.finish();
+    let made = made.map_err(|error| match error.downcast::<Refused>() {
+        Ok(refused) => UsageError(refused.0).into(),
+        Err(error) => error,
+    })?;
+    commit(file, &made.picture, &args.output)?;
+    if let Some(path) = &args.evolution {
+        let shown: Vec<_> = seen
+            .into_iter()
+            .filter(|(step, _)| grid_steps(&config, args).contains(step) && *step < made.steps)
+            .chain([(made.steps, made.picture.clone())])
+            .map(|(step, picture)| (format!("step {step}"), vec![picture]))
+            .collect();
+        save(&columns(&shown)?, path)?;
+    }
+    report(args, &made, &mut bar);
+    Ok(if made.interrupted { Outcome::Interrupted } else { Outcome::Done })
+}
+
+fn report(args: &OptimizeArgs, made: &Made, bar: &mut Bar) {
+    let Made { terms, start, steps, evaluations, .. } = made;
+    bar.note(&format!(
+        "{}: {steps} steps, {evaluations} evaluations; loss {:.4e} (content {:.3e}, style {:.3e}, \
+         total variation {:.3e}), at the start {:.4e}",
+        args.output.display(),
+        terms.total(),
+        terms.content,
+        terms.style,
+        terms.tv,
+        start.total()
+    ));
+}
+
+fn config(args: &OptimizeArgs) -> Result<Config> {
+    let (device, note) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
+    if let Some(note) = note {
+        tracing::info!("{note}");
+    }
+    let precision = match args.precision {
+        PrecisionChoice::Auto => Precision::Fp32,
+        PrecisionChoice::Exactly(Precision::Fp16) => {
+            let said = "--precision fp16: gradients need the range of fp32 or bf16";
+            return Err(UsageError(said.to_owned()).into());
+        }
+        choice @ PrecisionChoice::Exactly(_) => {
+            choice.resolve(device).map_err(|e| UsageError(e.to_string()))?.0
+        }
+    };
+    let styles = args.styles.iter().filter_map(|style| style.source.clone()).collect();
+    let recipe = Recipe {
+        styles,
+        steps: args.steps,
+        learning_rate: args.learning_rate,
+        seed: args.seed,
+        ..args.weights.recipe()
+    };
+    let mut config = Config {
+        content: args.content.clone(),
+        styles: args.styles.clone(),
+        mask: args.mask.clone(),
+        recipe,
+        vgg: args.vgg.clone(),
+        size: args.size,
+        style_size: args.style_size,
+        levels: args.levels,
+        method: args.optimizer,
+        init: args.init.clone(),
+        preserve: args.preserve_color,
+        device,
+        precision,
+        threads: args.threads.map(usize::from),
+        shown: Vec::new(),
+    };
+    let levels = config.level_count().map_err(|error| match error.downcast::<Refused>() {
+        Ok(refused) => UsageError(refused.0).into(),
+        Err(error) => error,
+    })?;
+    let total = levels * args.steps;
+    config.shown = (0..=total)
+        .filter(|step| {
+            args.preview_every.is_some_and(|every| step.is_multiple_of(every))
+                || args.evolution.is_some() && spread(total).contains(step)
+        })
+        .collect();
+    Ok(config)
+}
+
+/// Steps of the evolution grid: early ones change most, so they are taken at a quadratic pace.
+fn spread(total: u64) -> Vec<u64> {
+    let last = COLUMNS - 1;
+    (0..=last).map(|n| (total * n * n).div_ceil(last * last)).collect()
+}
+
+fn grid_steps(config: &Config, args: &OptimizeArgs) -> Vec<u64> {
+    spread(config.level_count().unwrap_or(1) * args.steps)
+}
+
+/// `painted.step-00050.png` beside `painted.png`.
+fn beside(output: &Path, step: u64) -> PathBuf {
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = output.extension().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!("{stem}.step-{step:05}.{ending}"))
+}
+
+fn partial(path: &Path) -> Result<PartialFile> {
+    PartialFile::beside(path).with_context(|| format!("cannot write '{}'", path.display()))
+}
+
+fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+    commit(partial(path)?, picture, path)
+}
+
+fn commit(file: PartialFile, picture: &RgbImage, path: &Path) -> Result<()> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let frame = rgb_frame(width, height, picture.as_raw().clone());
+    Picture::from_frame(frame).save(file.path(), path)?;
+    file.commit().with_context(|| format!("cannot write '{}'", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grid_begins_at_the_start_and_ends_at_the_end() {
+        assert_eq!(spread(100), [0, 4, 16, 36, 64, 100]);
+        assert_eq!(spread(1), [0, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn previews_stand_beside_the_output() {
+        assert_eq!(beside(Path::new("x/a.b.png"), 50), Path::new("x/a.b.step-00050.png"));
+    }
+}

@@ -1,0 +1,312 @@
+//! Style transfer by optimization (Gatys, Ecker and Bethge 2016): no network is trained; the picture
+//! itself is changed until its features are those of the content and its Gram matrices those of the
+//! style.
+//!
+//! * [`painting`]: the loss of a picture and its gradient, at one size.
+//! * [`lbfgs`] with `line_search`, and Adam: how it falls.
+//! * [`color`], [`regions`]: control over colour and space (Gatys et al. 2017).
+//! * [`worth`]: how many steps a fast network saves.
+
+pub mod color;
+pub mod lbfgs;
+mod line_search;
+mod method;
+mod open;
+pub mod painting;
+pub mod regions;
+pub mod worth;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, bail};
+use image::RgbImage;
+use tch::{TchError, Tensor};
+
+use super::loss::LossTerms;
+use super::preview::{to_picture, to_tensor};
+use super::random::{generator, normal_pair};
+use super::recipe::Recipe;
+use super::run::{Progress, Watcher};
+use crate::engine::device::{Device, set_threads};
+use crate::engine::precision::Precision;
+use crate::engine::{guarded, is_out_of_memory, words};
+use color::Preserve;
+use method::Minimizer;
+pub use open::Wanted;
+use painting::Painting;
+use regions::StyleAt;
+
+choice! {
+    /// How the loss is lowered.
+    Method {
+        /// Limited-memory BFGS: the better pictures in fewer steps.
+        Lbfgs = "lbfgs",
+        /// Adam, with the recipe's learning rate: less memory.
+        Adam = "adam",
+    }
+}
+
+/// Where the picture starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// At the content: its forms stay best.
+    Content,
+    /// At white noise, as in the papers.
+    Noise,
+    /// At another picture, of the content's shape or stretched to it.
+    Picture(PathBuf),
+}
+
+impl FromStr for Init {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "content" => Self::Content,
+            "noise" => Self::Noise,
+            path => Self::Picture(path.into()),
+        })
+    }
+}
+
+/// What is asked for that cannot be: the arguments are to blame.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// What to paint, and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The photo.
+    pub content: PathBuf,
+    /// The styles.
+    pub styles: Vec<StyleAt>,
+    /// Where which style goes.
+    pub mask: Option<PathBuf>,
+    /// Weights, layers and forms of the losses, steps **at each size**, Adam's learning rate, seed;
+    /// `style_size` for the full size.
+    pub recipe: Recipe,
+    /// Another VGG16 than the shipped one.
+    pub vgg: Option<PathBuf>,
+    /// Shorter side of the result, pixels; none: the content's own, at most
+    /// [`DEFAULT_SIZE`](Wanted::DEFAULT_SIZE).
+    pub size: Option<u32>,
+    /// Shorter side of the style pictures, pixels, for the full size; none: as the result's.
+    pub style_size: Option<u32>,
+    /// From how many sizes, each half the next; none: as many as are worth it.
+    pub levels: Option<u32>,
+    /// How the loss is lowered.
+    pub method: Method,
+    /// Where it starts.
+    pub init: Init,
+    /// How the content's colours are kept.
+    pub preserve: Option<Preserve>,
+    /// Where to compute.
+    pub device: Device,
+    /// Arithmetic of the loss network.
+    pub precision: Precision,
+    /// CPU threads of libtorch.
+    pub threads: Option<usize>,
+    /// Steps whose pictures are wanted too, in ascending order, counted over all sizes.
+    pub shown: Vec<u64>,
+}
+
+impl Config {
+    /// From how many sizes the picture is made: reads the photo's own.
+    ///
+    /// # Errors
+    /// As [`optimize`] itself.
+    pub fn level_count(&self) -> Result<u64> {
+        Ok(Wanted::sizes_of(self)?.len() as u64)
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The picture with the lowest loss.
+    pub picture: RgbImage,
+    /// Its loss terms.
+    pub terms: LossTerms,
+    /// Those of the start, at the last size.
+    pub start: LossTerms,
+    /// Steps made, over all sizes.
+    pub steps: u64,
+    /// How often loss and gradient were computed.
+    pub evaluations: u64,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}
+
+/// Ctrl-C, on its way out of an optimizer.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+struct Stopped;
+
+/// Paints. `stop` is looked at before every evaluation; `show` gets the pictures of
+/// [`Config::shown`].
+///
+/// # Errors
+/// One line for the user; [`Refused`] when the arguments are to blame.
+pub fn optimize(
+    config: &Config,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+    show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
+) -> Result<Made> {
+    let made = guarded(|| run(config, stop, watcher, show), anyhow::Error::from);
+    made.map_err(|error| match error.downcast_ref::<TchError>() {
+        Some(torch) if is_out_of_memory(torch) => {
+            anyhow!("not enough memory for a picture of this size: lower --size or --style-size")
+        }
+        Some(torch) => anyhow!("cannot optimize: {}", words(torch)),
+        None => error,
+    })
+}
+
+fn run(
+    config: &Config,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+    show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
+) -> Result<Made> {
+    set_threads(config.threads);
+    let wanted = Wanted::open(config)?;
+    let losses = wanted.losses(config)?;
+    let mut made = Progressing::new(config, wanted.sizes().len() as u64);
+    let mut picture: Option<Tensor> = None;
+    for (n, &size) in wanted.sizes().iter().enumerate() {
+        let photo = wanted.photo(config, size)?;
+        let start = match picture.take() {
+            Some(smaller) => enlarged(&smaller, &photo)?,
+            None => begin(config, &photo)?,
+        };
+        let styles = wanted.styles(config, size, &photo)?;
+        let painting = Painting::new(&losses, photo, styles, config.preserve)?;
+        let painted = made.level(&painting, &start, n as u64, stop, watcher, show)?;
+        picture = Some(painted);
+        if made.interrupted {
+            break;
+        }
+    }
+    // Every run has a size.
+    let Some(picture) = picture else { bail!("there is nothing to paint") };
+    // Interrupted at a small size, the result still has the size that was asked for.
+    let last = wanted.sizes().last().copied().unwrap_or_default();
+    let picture = enlarged(&picture, &wanted.photo(config, last)?)?;
+    Ok(Made {
+        picture: to_picture(&picture)?,
+        terms: made.terms,
+        start: made.start,
+        steps: made.done,
+        evaluations: made.evaluations,
+        interrupted: made.interrupted,
+    })
+}
+
+/// The first picture, of the photo's size.
+fn begin(config: &Config, photo: &Tensor) -> Result<Tensor> {
+    match &config.init {
+        Init::Content => Ok(photo.shallow_clone()),
+        Init::Noise => Ok(noise(photo, config.recipe.seed)?),
+        Init::Picture(path) => {
+            let (_, _, height, width) = photo.size4()?;
+            let picture = super::dataset::resized_to(path, width as u32, height as u32)?;
+            Ok(to_tensor(&picture)?.f_to_device(photo.device())?)
+        }
+    }
+}
+
+/// White noise of a picture's size: mean 127.5, deviation 40 levels.
+pub(super) fn noise(like: &Tensor, seed: u64) -> Result<Tensor, TchError> {
+    let mut random = generator(seed, "start", 0);
+    let count = like.numel().div_ceil(2);
+    let numbers: Vec<f32> =
+        (0..count).flat_map(|_| normal_pair(&mut random).map(|n| 127.5 + 40.0 * n)).collect();
+    let numbers = Tensor::f_from_slice(&numbers[..like.numel()])?;
+    numbers.f_reshape(like.size())?.f_to_device(like.device())
+}
+
+/// A picture of a smaller size at that of `like`, clamped.
+fn enlarged(picture: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
+    let (_, _, height, width) = like.size4()?;
+    let picture = picture.f_clamp(0.0, 255.0)?;
+    if picture.size() == like.size() {
+        return Ok(picture);
+    }
+    picture.f_upsample_bicubic2d([height, width], false, None, None)?.f_clamp(0.0, 255.0)
+}
+
+/// A run over its sizes.
+struct Progressing<'a> {
+    config: &'a Config,
+    levels: u64,
+    done: u64,
+    evaluations: u64,
+    terms: LossTerms,
+    start: LossTerms,
+    interrupted: bool,
+}
+
+impl<'a> Progressing<'a> {
+    fn new(config: &'a Config, levels: u64) -> Self {
+        Progressing {
+            config,
+            levels,
+            done: 0,
+            evaluations: 0,
+            terms: LossTerms::default(),
+            start: LossTerms::default(),
+            interrupted: false,
+        }
+    }
+
+    /// All steps at one size: the picture with the lowest loss.
+    fn level(
+        &mut self,
+        painting: &Painting<'_>,
+        start: &Tensor,
+        level: u64,
+        stop: &AtomicBool,
+        watcher: &mut dyn Watcher,
+        show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
+    ) -> Result<Tensor> {
+        let steps = self.config.recipe.steps;
+        let (first, total) = (level * steps, self.levels * steps);
+        let mut minimizer = Minimizer::new(self.config, painting, start)?;
+        self.start = *minimizer.terms();
+        let mut seen = |step: u64, minimizer: &Minimizer<'_>| -> Result<()> {
+            if self.config.shown.contains(&step) {
+                show(step, to_picture(&painting.picture(minimizer.now())?)?)?;
+            }
+            Ok(())
+        };
+        seen(first, &minimizer)?;
+        let mut seconds = 0.0;
+        for step in 0..steps {
+            let began = Instant::now();
+            match minimizer.step(step, &|| stop.load(Ordering::Relaxed)) {
+                Ok(true) => {}
+                // Nothing to gain any more.
+                Ok(false) => break,
+                Err(error) if error.is::<Stopped>() => {
+                    self.interrupted = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            self.done += 1;
+            let took = began.elapsed().as_secs_f64();
+            seconds = if step == 0 { took } else { 0.8 * seconds + 0.2 * took };
+            let (terms, step) = (*minimizer.terms(), first + step + 1);
+            watcher.progress(&Progress { step, steps: total, terms, seconds });
+            seen(step, &minimizer)?;
+        }
+        self.evaluations += minimizer.evaluations();
+        self.terms = *minimizer.terms();
+        Ok(painting.picture(minimizer.best())?)
+    }
+}

@@ -1,0 +1,235 @@
+//! What happens before the first step: sizes, pictures and mask are checked, so that nothing fails
+//! after the work.
+
+use anyhow::{Result, bail, ensure};
+use image::RgbImage;
+use tch::Tensor;
+
+use super::regions::{self, Color};
+use super::{Config, Refused};
+use crate::engine::memory;
+use crate::train::dataset::{decode, resized};
+use crate::train::loss::Losses;
+use crate::train::optimize::painting::Styles;
+use crate::train::preview::to_tensor;
+use crate::train::recipe::{Recipe, StyleSource};
+use crate::train::vgg::Vgg;
+
+/// What the optimization takes on the CPU beside the pixels, bytes: libtorch and the loss network.
+const MEMORY_AT_REST: f64 = 0.3e9;
+/// What each pixel takes, bytes, in single precision: features, their gradients, L-BFGS's memory.
+const MEMORY_A_PIXEL: f64 = 5_000.0;
+/// A mask's shape may differ from the photo's by such a part: sizes are whole numbers.
+const SHAPE_TOLERANCE: f64 = 0.01;
+/// Sizes below this are not worth a level of their own.
+const LEAST_LEVEL: u32 = 256;
+
+/// What was checked.
+#[derive(Debug)]
+pub struct Wanted {
+    sizes: Vec<u32>,
+    regions: Vec<(Color, Tensor)>,
+}
+
+impl Wanted {
+    /// Shorter side of the result when none is asked for and the photo is larger, pixels.
+    pub const DEFAULT_SIZE: u32 = 512;
+
+    /// Checks everything that can be checked before the work.
+    ///
+    /// # Errors
+    /// One line; [`Refused`] when the arguments are to blame.
+    pub fn open(config: &Config) -> Result<Self> {
+        config.recipe.check().map_err(Refused)?;
+        let photo = decode(&config.content)?;
+        let (width, height) = photo.dimensions();
+        let own = width.min(height);
+        let sizes = Self::sizes_for(config, own);
+        let size = sizes.last().copied().unwrap_or(own);
+        let least = least_size(&config.recipe);
+        let smallest = sizes.first().copied().unwrap_or_default();
+        if smallest < least {
+            let said = match (config.size, config.levels) {
+                (_, Some(levels)) if size >= least => {
+                    format!("--levels {levels}: the smallest size would be {smallest} pixels")
+                }
+                (Some(size), _) => format!("--size {size}: it is too small"),
+                (None, _) => {
+                    format!("'{}' is {width}×{height} pixels: too small", config.content.display())
+                }
+            };
+            let deepest = deepest(&config.recipe);
+            return Err(Refused(format!(
+                "{said}; the loss network needs {least} for {deepest}: a larger --size, or layers \
+                 further in front"
+            ))
+            .into());
+        }
+        if let Some(style) = config.style_size.filter(|&style| style < least) {
+            return Err(Refused(format!(
+                "--style-size {style}: too small; the loss network needs {least} for {}",
+                deepest(&config.recipe)
+            ))
+            .into());
+        }
+        enough_memory(config, size, f64::from(width) * f64::from(height) / f64::from(own).powi(2))?;
+        let regions = read_mask(config, &photo)?;
+        for style in config.styles.iter().filter_map(|style| style.source.as_ref()) {
+            // Decoded now, so that a wrong name is told before the work.
+            decode(&style.picture)?;
+        }
+        Ok(Wanted { sizes, regions })
+    }
+
+    /// The sizes alone.
+    pub(super) fn sizes_of(config: &Config) -> Result<Vec<u32>> {
+        let (width, height) = decode(&config.content)?.dimensions();
+        Ok(Self::sizes_for(config, width.min(height)))
+    }
+
+    fn sizes_for(config: &Config, own: u32) -> Vec<u32> {
+        sizes(config.size.unwrap_or(own.min(Self::DEFAULT_SIZE)), config.levels)
+    }
+
+    /// Shorter sides, from the smallest on, pixels.
+    pub fn sizes(&self) -> &[u32] {
+        &self.sizes
+    }
+
+    /// The losses to lower.
+    pub(super) fn losses(&self, config: &Config) -> Result<Losses> {
+        let (device, kind) = (config.device.torch(), config.precision.kind());
+        let vgg = match &config.vgg {
+            Some(path) => Vgg::open(path, device, kind)?,
+            None => Vgg::shipped(device, kind)?,
+        };
+        Ok(Losses::new(vgg, &config.recipe))
+    }
+
+    /// The photo at a size.
+    pub(super) fn photo(&self, config: &Config, size: u32) -> Result<Tensor> {
+        let photo = to_tensor(&resized(&config.content, size)?)?;
+        Ok(photo.f_to_device(config.device.torch())?)
+    }
+
+    /// The styles at a size, each in its region.
+    pub(super) fn styles(&self, config: &Config, size: u32, photo: &Tensor) -> Result<Styles> {
+        let full = self.sizes.last().copied().unwrap_or(size);
+        let style_size = config.style_size.unwrap_or(full);
+        // Strokes grow with the picture: a style is as much smaller as the level is.
+        let scaled = (f64::from(style_size) * f64::from(size) / f64::from(full)).round() as u32;
+        let scaled = scaled.max(least_size(&config.recipe));
+        let open = |style: &StyleSource| -> Result<(Tensor, f64)> {
+            let picture = to_tensor(&resized(&style.picture, scaled)?)?;
+            Ok((picture.f_to_device(config.device.torch())?, style.weight))
+        };
+        if self.regions.is_empty() {
+            let sources = config.styles.iter().filter_map(|style| style.source.as_ref());
+            return Ok(Styles::Everywhere(sources.map(open).collect::<Result<_>>()?));
+        }
+        let (_, _, height, width) = photo.size4()?;
+        let mut all = Vec::new();
+        for (region, mask) in &self.regions {
+            let here = config.styles.iter().filter(|style| style.region == Some(*region));
+            let sources = here.filter_map(|style| style.source.as_ref());
+            let mask = mask.f_adaptive_avg_pool2d([height, width])?;
+            let mask = mask.f_to_device(config.device.torch())?;
+            all.push((sources.map(open).collect::<Result<_>>()?, mask));
+        }
+        Ok(Styles::Regions(all))
+    }
+}
+
+/// Sizes whose last is `size`: as many as asked for, or as are worth it.
+fn sizes(size: u32, levels: Option<u32>) -> Vec<u32> {
+    let mut sizes = vec![size];
+    let mut next = size / 2;
+    while levels.map_or(next >= LEAST_LEVEL, |levels| sizes.len() < levels as usize) {
+        sizes.push(next);
+        next /= 2;
+    }
+    sizes.reverse();
+    sizes
+}
+
+fn deepest(recipe: &Recipe) -> crate::train::vgg::Layer {
+    let layers = recipe.content_layers.iter().chain(&recipe.style_layers).map(|l| l.layer);
+    layers.max().unwrap_or(crate::train::vgg::Layer::Relu1_1)
+}
+
+/// The shorter side that the deepest layer needs: two pixels of it, for mirrored borders.
+fn least_size(recipe: &Recipe) -> u32 {
+    2 << deepest(recipe).halvings()
+}
+
+/// Says before the work that memory will not do; the system would end the process without a word.
+fn enough_memory(config: &Config, size: u32, shape: f64) -> Result<()> {
+    let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
+    let content = f64::from(size).powi(2) * shape;
+    // Styles go through the network without gradients, one by one.
+    let style = f64::from(config.style_size.unwrap_or(size)).powi(2) * 1.5 / 4.0;
+    let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * content.max(style);
+    ensure!(
+        needed <= free,
+        "not enough memory: a picture of {size} pixels (shorter side) needs about {:.1} GB, {:.1} \
+         GB are free; lower --size or --style-size",
+        needed / 1e9,
+        free / 1e9
+    );
+    Ok(())
+}
+
+/// The regions that styles are for, in the order they are first named.
+fn read_mask(config: &Config, photo: &RgbImage) -> Result<Vec<(Color, Tensor)>> {
+    let mut named: Vec<Color> = Vec::new();
+    for region in config.styles.iter().filter_map(|style| style.region) {
+        if !named.contains(&region) {
+            named.push(region);
+        }
+    }
+    let refused = |text: &str| Err(Refused(text.to_owned()).into());
+    let Some(path) = &config.mask else {
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        return refused("--style …@REGION needs a --mask");
+    };
+    if config.styles.iter().any(|style| style.region.is_none()) {
+        return refused(
+            "with --mask each --style names its region: a.jpg@white --style b.jpg@black",
+        );
+    }
+    if config.styles.iter().all(|style| style.source.is_none()) {
+        return refused("there is no style: every region is 'none'");
+    }
+    let mask = decode(path)?;
+    if !same_shape(&mask, photo) {
+        let (w, h) = mask.dimensions();
+        let (width, height) = photo.dimensions();
+        bail!(Refused(format!(
+            "--mask {}: it is {w}×{h} pixels, which is not the shape of the photo ({width}×{height})",
+            path.display()
+        )));
+    }
+    let planes = regions::read(&mask, &named)?;
+    Ok(named.into_iter().zip(planes).collect())
+}
+
+fn same_shape(mask: &RgbImage, photo: &RgbImage) -> bool {
+    let shape = |picture: &RgbImage| f64::from(picture.width()) / f64::from(picture.height());
+    (shape(mask) / shape(photo) - 1.0).abs() <= SHAPE_TOLERANCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_pictures_grow_from_half_their_size() {
+        assert_eq!(sizes(511, None), [511]);
+        assert_eq!(sizes(512, None), [256, 512]);
+        assert_eq!(sizes(1100, None), [275, 550, 1100]);
+        assert_eq!(sizes(300, Some(3)), [75, 150, 300]);
+        assert_eq!(sizes(2048, Some(1)), [2048]);
+    }
+}

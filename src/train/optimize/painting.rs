@@ -1,0 +1,136 @@
+//! One picture in the making, at one size: what it is compared with, and the loss of any picture of
+//! its size.
+
+use anyhow::Result;
+use tch::{Kind, TchError, Tensor};
+
+use super::color::{Preserve, match_colors, match_luma, with_colors_of};
+use crate::engine::network::luma;
+use crate::train::loss::{LossTerms, Losses, Region, StyleTarget};
+
+/// The weight of the total variation, a sum over the pixels, is that for pictures of so many: larger
+/// ones are then smoothed no more than small ones.
+pub const TV_PIXELS: f64 = 256.0 * 256.0;
+
+/// A content and its styles at one size.
+#[derive(Debug)]
+pub struct Painting<'a> {
+    losses: &'a Losses,
+    photo: Tensor,
+    content: Vec<Tensor>,
+    style: StyleTarget,
+    tv: f64,
+    preserve: Option<Preserve>,
+}
+
+/// Which styles, and where.
+#[derive(Debug)]
+pub enum Styles {
+    /// Pictures with weights, for everywhere.
+    Everywhere(Vec<(Tensor, f64)>),
+    /// Regions with styles of their own.
+    Regions(Vec<Region>),
+}
+
+impl<'a> Painting<'a> {
+    /// Measures what is wanted. `photo`: 1 × 3 × height × width, RGB 0–255.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn new(
+        losses: &'a Losses,
+        photo: Tensor,
+        styles: Styles,
+        preserve: Option<Preserve>,
+    ) -> Result<Self, TchError> {
+        let (_, _, height, width) = photo.size4()?;
+        let matched = |pictures: Vec<(Tensor, f64)>, mask: Option<&Tensor>| {
+            let one = |(picture, weight)| -> Result<(Tensor, f64), TchError> {
+                let picture = match preserve {
+                    None => picture,
+                    Some(Preserve::Luminance) => match_luma(&picture, &photo, mask)?,
+                    Some(Preserve::Histogram) => match_colors(&picture, &photo, mask)?,
+                };
+                Ok((picture, weight))
+            };
+            pictures.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        let style = match styles {
+            Styles::Everywhere(pictures) => losses.style_target(&matched(pictures, None)?)?,
+            Styles::Regions(regions) => {
+                let mut all = Vec::new();
+                for (pictures, mask) in regions {
+                    all.push((matched(pictures, Some(&mask))?, mask));
+                }
+                losses.guided_target(&all)?
+            }
+        };
+        let content = match preserve {
+            Some(Preserve::Luminance) => losses.content_target(&luma(&photo)?)?,
+            _ => losses.content_target(&photo)?,
+        };
+        let tv = TV_PIXELS / (height * width) as f64;
+        Ok(Painting { losses, photo, content, style, tv, preserve })
+    }
+
+    /// What is optimized for a picture, 1 × 3 × height × width: itself, or its brightness alone.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn variable(&self, picture: &Tensor) -> Result<Tensor, TchError> {
+        match self.preserve {
+            Some(Preserve::Luminance) => luma(picture)?.f_narrow(1, 0, 1)?.f_contiguous(),
+            _ => picture.f_contiguous(),
+        }
+    }
+
+    /// The picture that is seen of what is optimized.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn picture(&self, variable: &Tensor) -> Result<Tensor, TchError> {
+        match self.preserve {
+            Some(Preserve::Luminance) => with_colors_of(&self.photo, variable),
+            _ => Ok(variable.shallow_clone()),
+        }
+    }
+
+    /// The weighted terms, as tensors of one number each; gradients flow to `variable`.
+    fn terms(&self, variable: &Tensor) -> Result<[Tensor; 3], TchError> {
+        let y = match self.preserve {
+            Some(Preserve::Luminance) => variable.f_repeat([1, 3, 1, 1])?,
+            _ => variable.shallow_clone(),
+        };
+        let [content, style, tv] = self.losses.terms(&y, &self.content, &self.style)?;
+        Ok([content, style, tv.f_mul_scalar(self.tv)?])
+    }
+
+    /// The loss terms of what is optimized.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn measure(&self, variable: &Tensor) -> Result<LossTerms, TchError> {
+        numbers(&tch::no_grad(|| self.terms(variable))?)
+    }
+
+    /// The loss terms, and the gradient of their sum in the variable's shape.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn gradient(&self, variable: &Tensor) -> Result<(LossTerms, Tensor), TchError> {
+        let (terms, x) = tch::with_grad(|| -> Result<_, TchError> {
+            let x = variable.f_detach()?.f_set_requires_grad(true)?;
+            let terms = self.terms(&x)?;
+            terms[0].f_add(&terms[1])?.f_add(&terms[2])?.f_backward()?;
+            Ok((terms, x))
+        })?;
+        // The gradient comes with channels innermost; steps along it are taken row by row.
+        Ok((numbers(&terms)?, x.f_grad()?.f_contiguous()?))
+    }
+}
+
+fn numbers(terms: &[Tensor; 3]) -> Result<LossTerms, TchError> {
+    let [content, style, tv] =
+        terms.each_ref().map(|term| term.f_to_kind(Kind::Double)?.f_double_value(&[]));
+    Ok(LossTerms { content: content?, style: style?, tv: tv? })
+}

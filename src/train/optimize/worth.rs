@@ -1,0 +1,178 @@
+//! How many steps of L-BFGS a fast network is worth: after how many the optimization's loss falls
+//! below that of what the network paints (Johnson et al. 2016, Fig. 5: 50 to 100).
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+use tch::{Kind, TchError, Tensor};
+
+use super::lbfgs::{HISTORY, Lbfgs};
+use super::noise;
+use super::painting::{Painting, Styles, TV_PIXELS};
+use crate::engine::model::Model;
+use crate::engine::{guarded, words};
+use crate::train::dataset::{Dataset, resized};
+use crate::train::loss::Losses;
+use crate::train::preview::to_tensor;
+use crate::train::recipe::{Preset, Recipe};
+use crate::train::vgg::Vgg;
+
+/// What a network is worth on a photo.
+#[derive(Clone, Debug, Serialize)]
+pub struct Worth {
+    /// The photo's file name.
+    pub photo: String,
+    /// The weighted loss of what the network paints.
+    pub network: f64,
+    /// That of the noise that the optimization starts from.
+    pub start: f64,
+    /// That of the untouched photo.
+    pub content: f64,
+    /// Steps after which the optimization's is lower; none: not within the steps allowed.
+    pub steps: Option<u64>,
+    /// Loss and gradient were computed so often until then.
+    pub evaluations: u64,
+}
+
+/// The recipe that a model's description holds: of a mean of models, that of the largest share.
+/// Without one, the default. Yes when it is the model's own.
+pub fn recipe_of(description: Option<&serde_json::Value>) -> (Recipe, bool) {
+    let default = || Recipe::preset(Preset::Default, Vec::new());
+    let Some(mut value) = description.cloned() else { return (default(), false) };
+    let share = |part: &serde_json::Value| part["share"].as_f64().unwrap_or(0.0);
+    while let Some(parts) = value["average"].as_array() {
+        let largest = parts.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+        value = largest.map(|part| part["recipe"].clone()).unwrap_or_default();
+    }
+    // Where the style pictures lay is not part of a description.
+    value["styles"] = serde_json::json!([]);
+    match serde_json::from_value(value) {
+        Ok(recipe) => (recipe, true),
+        Err(_) => (default(), false),
+    }
+}
+
+/// Measures a model on each photo of a folder, photos at `size` pixels (shorter side), the style at
+/// the recipe's. The optimization starts from noise, as in the paper, and makes up to `steps` steps.
+///
+/// The weights are those of the recipe, the total variation's for each pixel as it was in training.
+/// The network's picture and the optimization's are both measured as they are seen, clamped to
+/// 0–255.
+///
+/// # Errors
+/// One line for the user.
+pub fn worth(
+    model: &Model,
+    recipe: &Recipe,
+    style: &Path,
+    images: &Path,
+    (size, steps): (u32, u64),
+    progress: impl FnMut(usize, u64),
+) -> Result<Vec<Worth>> {
+    let measure = || measure(model, recipe, style, images, (size, steps), progress);
+    guarded(measure, anyhow::Error::from).map_err(|error| match error.downcast_ref::<TchError>() {
+        Some(torch) => anyhow!("cannot measure: {}", words(torch)),
+        None => error,
+    })
+}
+
+fn measure(
+    model: &Model,
+    recipe: &Recipe,
+    style: &Path,
+    images: &Path,
+    (size, steps): (u32, u64),
+    mut progress: impl FnMut(usize, u64),
+) -> Result<Vec<Worth>> {
+    let photos = Dataset::open(images, 1)?;
+    let device = model.device().torch();
+    let trained = f64::from(recipe.image_size).powi(2);
+    let recipe = Recipe { tv_weight: recipe.tv_weight * trained / TV_PIXELS, ..recipe.clone() };
+    let losses = Losses::new(Vgg::shipped(device, Kind::Float)?, &recipe);
+    let style = to_tensor(&resized(style, recipe.style_size)?)?.f_to_device(device)?;
+    let mut all = Vec::new();
+    for (n, file) in photos.files().iter().enumerate() {
+        let photo = to_tensor(&resized(file, size)?)?.f_to_device(device)?;
+        let painted = tch::no_grad(|| model.forward(&photo))?.f_clamp(0.0, 255.0)?;
+        let start = noise(&photo, recipe.seed)?;
+        let styles = Styles::Everywhere(vec![(style.shallow_clone(), 1.0)]);
+        let painting = Painting::new(&losses, photo.shallow_clone(), styles, None)?;
+        let loss = |x: &Tensor| -> Result<f64> { Ok(painting.measure(x)?.total()) };
+        let (network, content) = (loss(&painted)?, loss(&photo)?);
+        let mut evaluations = 0;
+        let mut function = |x: &Tensor| -> Result<(f64, Tensor)> {
+            evaluations += 1;
+            let (terms, gradient) = painting.gradient(x)?;
+            Ok((terms.total(), gradient))
+        };
+        let mut lbfgs = Lbfgs::new(&start, HISTORY, &mut function)?;
+        let mut found = None;
+        for step in 1..=steps {
+            let moved = lbfgs.step(&mut function)?;
+            progress(n, step);
+            // Values beyond 0–255 may lower a loss, but nobody sees them.
+            if lbfgs.value() < network && loss(&lbfgs.x().f_clamp(0.0, 255.0)?)? < network {
+                found = Some(step);
+            }
+            if found.is_some() || !moved {
+                break;
+            }
+        }
+        let photo = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let start = loss(&start)?;
+        all.push(Worth { photo, network, start, content, steps: found, evaluations });
+    }
+    Ok(all)
+}
+
+/// The middle of what it is worth over the photos, when that is known: one that was not reached
+/// counts as more than all others.
+pub fn median(all: &[Worth]) -> Option<u64> {
+    let mut steps: Vec<u64> = all.iter().map(|w| w.steps.unwrap_or(u64::MAX)).collect();
+    steps.sort_unstable();
+    steps.get(steps.len() / 2).copied().filter(|&steps| steps < u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::recipe::StyleForm;
+
+    #[test]
+    fn a_descriptions_recipe_is_found_that_of_the_largest_share_in_a_mean() {
+        let recipe = |weight: f64| {
+            let recipe = Recipe {
+                content_weight: weight,
+                style_form: StyleForm::Paper,
+                ..Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()])
+            };
+            let mut value = serde_json::to_value(recipe).unwrap();
+            value["styles"] = serde_json::json!([{ "name": "a", "weight": 1.0 }]);
+            value
+        };
+        let (found, own) = recipe_of(Some(&recipe(7.0)));
+        assert!(own && found.content_weight == 7.0 && found.style_form == StyleForm::Paper);
+        let mean = serde_json::json!({ "average": [
+            { "share": 0.3, "recipe": recipe(1.0) }, { "share": 0.7, "recipe": recipe(2.0) },
+        ] });
+        let (found, own) = recipe_of(Some(&mean));
+        assert!(own && found.content_weight == 2.0);
+        assert!(!recipe_of(None).1);
+        assert!(!recipe_of(Some(&serde_json::json!({ "steps": "many" }))).1);
+    }
+
+    #[test]
+    fn what_was_not_reached_is_worth_more_than_all_else() {
+        let worth = |steps| Worth {
+            photo: String::new(),
+            network: 1.0,
+            start: 2.0,
+            content: 2.0,
+            steps,
+            evaluations: 0,
+        };
+        assert_eq!(median(&[worth(None), worth(Some(9)), worth(Some(3))]), Some(9));
+        assert_eq!(median(&[worth(None), worth(None), worth(Some(3))]), None);
+    }
+}
