@@ -101,7 +101,7 @@ impl<'a> Painting<'a> {
             Some(Preserve::Luminance) => variable.f_repeat([1, 3, 1, 1])?,
             _ => variable.shallow_clone(),
         };
-        let [content, style, tv] = self.losses.terms(&y, &self.content, &self.style)?;
+        let [content, style, tv] = self.losses.terms(&y, &self.content, None, &self.style)?;
         Ok([content, style, tv.f_mul_scalar(self.tv)?])
     }
 
