@@ -188,8 +188,8 @@ mod tests {
 
     #[test]
     fn edges_between_regions_belong_to_both() {
-        let mut mask = RgbImage::from_pixel(4, 1, Rgb([0; 3]));
-        for (x, grey) in [(1, 64), (2, 192), (3, 255)] {
+        let mut mask = RgbImage::from_pixel(5, 1, Rgb([0; 3]));
+        for (x, grey) in [(1, 64), (2, 128), (3, 192), (4, 255)] {
             mask.put_pixel(x, 0, Rgb([grey; 3]));
         }
         let planes = |regions: &[&str]| -> Vec<Vec<f32>> {
@@ -200,12 +200,12 @@ mod tests {
             assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.02), "{a:?} {b:?}");
         };
         let two = planes(&["black", "white"]);
-        near(&two[0], &[1.0, 0.75, 0.25, 0.0]);
-        near(&two[1], &[0.0, 0.25, 0.75, 1.0]);
+        near(&two[0], &[1.0, 0.75, 0.5, 0.25, 0.0]);
+        near(&two[1], &[0.0, 0.25, 0.5, 0.75, 1.0]);
         let three = planes(&["black", "white", "128"]);
-        near(&three[0], &[1.0, 0.5, 0.0, 0.0]);
-        near(&three[1], &[0.0, 0.0, 0.5, 1.0]);
-        near(&three[2], &[0.0, 0.5, 0.5, 0.0]);
+        near(&three[0], &[1.0, 0.5, 0.0, 0.0, 0.0]);
+        near(&three[1], &[0.0, 0.0, 0.0, 0.5, 1.0]);
+        near(&three[2], &[0.0, 0.5, 1.0, 0.5, 0.0]);
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn small_pictures_are_mirrored_as_often_as_it_takes() {
     for unit in units() {
         let model = model(Architecture { norm: Normalization::None, ..small() });
         for (height, width) in [(1, 1), (1, 30), (30, 1), (2, 3), (5, 4)] {
-            agrees(unit, &model, None, &picture(height, width), 0.02);
+            agrees(unit, &model, None, &picture(height, width), 0.04);
         }
     }
 }
