@@ -82,7 +82,7 @@ def export(program, model, folder):
 def published(description, weights):
     """The network of scripts/reference.py with these weights, or None where it is another one."""
     architecture = description["architecture"]
-    if set(architecture) != {"kind", "widths", "residual_blocks"}:
+    if set(architecture) != {"kind", "widths", "residual_blocks"} or architecture["kind"] != "johnson":
         return None
     network = reference.Network(architecture["widths"], architecture["residual_blocks"])
     network.load_state_dict(load_file(weights))

@@ -42,7 +42,7 @@ impl fmt::Debug for Shipped {
     }
 }
 
-static SHIPPED: [Shipped; 3] = [
+static SHIPPED: [Shipped; 5] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
@@ -50,10 +50,22 @@ static SHIPPED: [Shipped; 3] = [
         bytes: include_bytes!("../../models/mosaic.pt"),
     },
     Shipped {
+        name: "mosaic-lite",
+        file: "mosaic-lite.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/mosaic-lite.pt"),
+    },
+    Shipped {
         name: "starry-night",
         file: "starry-night.pt",
         role: Role::Style,
         bytes: include_bytes!("../../models/starry-night.pt"),
+    },
+    Shipped {
+        name: "starry-night-lite",
+        file: "starry-night-lite.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/starry-night-lite.pt"),
     },
     Shipped {
         name: "vgg16",

@@ -1,6 +1,7 @@
 //! The models inside the program are what their manifest says.
 
-use nst_stream::engine::model_file::{Architecture, DType, ModelError};
+use nst_stream::engine::model_file::{Architecture, DType, Kind, ModelError};
+use nst_stream::engine::plan::multiply_adds;
 use nst_stream::engine::shipped::{self, Role};
 use sha2::{Digest, Sha256};
 
@@ -25,6 +26,19 @@ fn models_open_under_both_names_and_describe_themselves() {
             assert_eq!(model.tensors.len(), 62);
             assert!(model.tensors.values().all(|tensor| tensor.dtype == DType::F16));
         }
+    }
+}
+
+#[test]
+fn each_large_model_has_a_small_one_that_does_a_tenth_of_its_arithmetic() {
+    let counted = |name: &str| {
+        let architecture = shipped::open(name).unwrap().description.architecture;
+        (architecture.kind, multiply_adds(&architecture, 640, 360))
+    };
+    for style in ["mosaic", "starry-night"] {
+        let ((large, much), (small, little)) = (counted(style), counted(&format!("{style}-lite")));
+        assert_eq!((large, small), (Kind::Johnson, Kind::Lite));
+        assert!(little < much / 10.0, "{style}: {little} of {much}");
     }
 }
 
