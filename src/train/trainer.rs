@@ -200,7 +200,6 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
         padding: recipe.padding,
         styles: if recipe.styles_separate { recipe.styles.len() } else { 1 },
         luminance: recipe.luminance,
-        ..Architecture::default()
     }
 }
 
