@@ -97,7 +97,8 @@ fn a_name_that_is_nothing_lists_what_there_is() {
     assert!(matches!(error, ModelError::NotFound { .. }));
     assert_eq!(
         error.to_string(),
-        "no model 'mozaic': no such file, and the shipped models are mosaic, starry-night"
+        "no model 'mozaic': no such file, and the shipped models are mosaic, \
+         mosaic-lite, starry-night, starry-night-lite"
     );
     assert!(shipped::find("Mosaic").is_none());
 }
