@@ -128,10 +128,16 @@ impl Trainer {
     /// Adds the gradients of some of a batch's pieces, times their share of it.
     fn pass(&self, pieces: &[Piece], style: usize, share: f64) -> Result<LossTerms, TchError> {
         let (photos, noisy) = self.upload(pieces)?;
-        let content = self.losses.content_target(&photos)?;
+        // What is compared with what is painted here: brightness alone, where that is so.
+        let target = |picture: &Tensor| match self.recipe.luminance {
+            true => self.losses.content_target(&luma(picture)?),
+            false => self.losses.content_target(picture),
+        };
+        let content = target(&photos)?;
         let lesson = self.teacher.as_ref().map(|teacher| {
-            let painted = tch::no_grad(|| teacher.forward(&noisy, style))?;
-            self.losses.content_target(&painted.f_clamp(0.0, 255.0)?)
+            // Noise is for the learner: what is to come out is the picture of the photo itself.
+            let painted = tch::no_grad(|| teacher.forward(&photos, style))?;
+            target(&painted.f_clamp(0.0, 255.0)?)
         });
         let lesson = lesson.transpose()?;
         let y = self.network.forward(&noisy, style)?;
@@ -159,8 +165,7 @@ impl Trainer {
         let picture = |all: &[Tensor]| {
             Tensor::f_stack(all, 0)?.f_reshape([-1, size, size, 3])?.f_permute([0, 3, 1, 2])
         };
-        let (photos, noisy) = (picture(&photos)?, picture(&noisy)?);
-        Ok((if self.recipe.luminance { luma(&photos)? } else { photos }, noisy))
+        Ok((picture(&photos)?, picture(&noisy)?))
     }
 }
 
