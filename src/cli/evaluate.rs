@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use super::UsageError;
 use crate::engine::device::{DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
+use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
 use crate::engine::shipped;
 use crate::train::evaluate::{Evaluation, evaluate};
@@ -58,7 +59,8 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     set_threads(args.threads.map(usize::from));
     // In single precision, so that every machine gets the same figures.
-    let model = Model::open(&args.model, false, device, Precision::Fp32)?;
+    let file = shipped::open(&args.model)?;
+    let model = Model::from_file(&file, device, Precision::Fp32)?;
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     let sheet = args.sheet.as_deref();
     let measured = evaluate(&model, &args.style, &args.images, sheet, |done, of| {
@@ -71,8 +73,10 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
         bar.finish_and_clear();
     }
     let measured = measured?;
-    let worth =
-        args.against_optimize.map(|steps| against(args, &model, steps, quiet)).transpose()?;
+    let worth = args
+        .against_optimize
+        .map(|steps| against(args, &file, &model, steps, quiet))
+        .transpose()?;
     if args.json {
         let mut json = in_json(&measured);
         if let Some(worth) = &worth {
@@ -86,17 +90,22 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
         super::print(&format!("{json:#}\n"))
     } else {
         let mut text = in_words(&measured)?;
-        for steps in worth.iter().zip(args.against_optimize) {
-            text += &worth_in_words(steps.0, steps.1, args.optimize_size)?;
+        if let (Some(worth), Some(steps)) = (&worth, args.against_optimize) {
+            text += &worth_in_words(worth, steps, args.optimize_size)?;
         }
         super::print(&text)
     }
 }
 
 /// How many steps of L-BFGS the model is worth, with the weights it was trained with.
-fn against(args: &EvaluateArgs, model: &Model, steps: u64, quiet: bool) -> Result<Vec<Worth>> {
-    let description = shipped::open(&args.model)?.description;
-    let (recipe, own) = recipe_of(description.recipe.as_ref());
+fn against(
+    args: &EvaluateArgs,
+    file: &ModelFile,
+    model: &Model,
+    steps: u64,
+    quiet: bool,
+) -> Result<Vec<Worth>> {
+    let (recipe, own) = recipe_of(file.description.recipe.as_ref());
     if !own && !quiet {
         tracing::warn!("the model does not say how it was trained: measured with default weights");
     }

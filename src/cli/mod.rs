@@ -8,6 +8,7 @@ mod files;
 mod keys;
 #[cfg(feature = "media")]
 mod live;
+mod losses;
 pub mod models;
 mod optimize;
 mod probe;

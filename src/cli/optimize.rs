@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use image::RgbImage;
 
+use super::losses::Losses;
 use super::train::bar::Bar;
 use super::{Outcome, UsageError};
 use crate::engine::device::{DeviceChoice, resolve};
@@ -16,7 +17,7 @@ use crate::train::optimize::color::Preserve;
 use crate::train::optimize::regions::StyleAt;
 use crate::train::optimize::{Config, Init, Made, Method, Refused, optimize};
 use crate::train::preview::columns;
-use crate::train::recipe::{LayerWeight, Preset, Recipe, StyleForm, TvForm};
+use crate::train::recipe::{Preset, Recipe};
 use crate::train::run::Watcher;
 
 /// Options of `optimize`.
@@ -78,8 +79,6 @@ pub struct OptimizeArgs {
     /// Write pictures of growing step numbers side by side (.png or .jpg).
     #[arg(long, value_name = "FILE")]
     evolution: Option<PathBuf>,
-    #[command(flatten)]
-    weights: Weights,
     /// Where to compute: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -92,54 +91,9 @@ pub struct OptimizeArgs {
     /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
     #[arg(long, value_name = "FILE")]
     vgg: Option<PathBuf>,
-}
-
-/// Numbers of the losses.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Losses")]
-struct Weights {
-    /// Weight of the content loss [default: 5].
-    #[arg(long, value_name = "X")]
-    content_weight: Option<f64>,
-    /// Weight of the style loss [default: 10].
-    #[arg(long, value_name = "X")]
-    style_weight: Option<f64>,
-    /// Weight of the total variation, for a picture of 256 × 256 pixels [default: 0.0001].
-    #[arg(long, value_name = "X")]
-    tv_weight: Option<f64>,
-    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    content_layers: Vec<LayerWeight>,
-    /// Layers of the style loss.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    style_layers: Vec<LayerWeight>,
-    /// How Gram matrices are compared: mean or paper.
-    #[arg(long, value_name = "FORM")]
-    style_form: Option<StyleForm>,
-    /// How neighbouring pixels are compared: absolute or squared.
-    #[arg(long, value_name = "FORM")]
-    tv_form: Option<TvForm>,
-}
-
-impl Weights {
-    fn recipe(&self) -> Recipe {
-        let mut recipe = Recipe::preset(Preset::Default, Vec::new());
-        fn set<T: Copy>(place: &mut T, given: Option<T>) {
-            *place = given.unwrap_or(*place);
-        }
-        set(&mut recipe.content_weight, self.content_weight);
-        set(&mut recipe.style_weight, self.style_weight);
-        set(&mut recipe.tv_weight, self.tv_weight);
-        set(&mut recipe.style_form, self.style_form);
-        set(&mut recipe.tv_form, self.tv_form);
-        if !self.content_layers.is_empty() {
-            recipe.content_layers.clone_from(&self.content_layers);
-        }
-        if !self.style_layers.is_empty() {
-            recipe.style_layers.clone_from(&self.style_layers);
-        }
-        recipe
-    }
+    // The last: its heading holds for what follows.
+    #[command(flatten)]
+    losses: Losses,
 }
 
 /// Columns of the evolution grid.
@@ -165,7 +119,7 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
             anyhow::bail!("'{}' is there already; --overwrite replaces it", path.display());
         }
     }
-    let config = config(args)?;
+    let (config, grid) = config(args)?;
     let mut bar = Bar::new(quiet);
     // Created now, so that a folder that cannot be written is told before the work.
     let file = partial(&args.output)?;
@@ -175,21 +129,18 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
         if step > 0 && args.preview_every.is_some_and(|every| step.is_multiple_of(every)) {
             save(&picture, &beside(&args.output, step))?;
         }
-        if args.evolution.is_some() {
+        if grid.contains(&step) {
             seen.push((step, picture));
         }
         Ok(())
     });
     bar.finish();
-    let made = made.map_err(|error| match error.downcast::<Refused>() {
-        Ok(refused) => UsageError(refused.0).into(),
-        Err(error) => error,
-    })?;
+    let made = made.map_err(blamed)?;
     commit(file, &made.picture, &args.output)?;
     if let Some(path) = &args.evolution {
         let shown: Vec<_> = seen
             .into_iter()
-            .filter(|(step, _)| grid_steps(&config, args).contains(step) && *step < made.steps)
+            .filter(|(step, _)| *step < made.steps)
             .chain([(made.steps, made.picture.clone())])
             .map(|(step, picture)| (format!("step {step}"), vec![picture]))
             .collect();
@@ -213,7 +164,8 @@ fn report(args: &OptimizeArgs, made: &Made, bar: &mut Bar) {
     ));
 }
 
-fn config(args: &OptimizeArgs) -> Result<Config> {
+/// The configuration, and the steps of the evolution grid.
+fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
     let (device, note) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     if let Some(note) = note {
         tracing::info!("{note}");
@@ -229,13 +181,13 @@ fn config(args: &OptimizeArgs) -> Result<Config> {
         }
     };
     let styles = args.styles.iter().filter_map(|style| style.source.clone()).collect();
-    let recipe = Recipe {
-        styles,
+    let mut recipe = Recipe {
         steps: args.steps,
         learning_rate: args.learning_rate,
         seed: args.seed,
-        ..args.weights.recipe()
+        ..Recipe::preset(Preset::Default, styles)
     };
+    args.losses.apply(&mut recipe);
     let mut config = Config {
         content: args.content.clone(),
         styles: args.styles.clone(),
@@ -253,28 +205,26 @@ fn config(args: &OptimizeArgs) -> Result<Config> {
         threads: args.threads.map(usize::from),
         shown: Vec::new(),
     };
-    let levels = config.level_count().map_err(|error| match error.downcast::<Refused>() {
+    let total = config.level_count().map_err(blamed)? * args.steps;
+    let grid = args.evolution.as_ref().map(|_| spread(total)).unwrap_or_default();
+    let previews = args.preview_every.map(|every| (every..=total).step_by(every as usize));
+    config.shown = previews.into_iter().flatten().chain(grid.iter().copied()).collect();
+    config.shown.sort_unstable();
+    Ok((config, grid))
+}
+
+/// An error of the arguments is one of usage.
+fn blamed(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Refused>() {
         Ok(refused) => UsageError(refused.0).into(),
         Err(error) => error,
-    })?;
-    let total = levels * args.steps;
-    config.shown = (0..=total)
-        .filter(|step| {
-            args.preview_every.is_some_and(|every| step.is_multiple_of(every))
-                || args.evolution.is_some() && spread(total).contains(step)
-        })
-        .collect();
-    Ok(config)
+    }
 }
 
 /// Steps of the evolution grid: early ones change most, so they are taken at a quadratic pace.
 fn spread(total: u64) -> Vec<u64> {
     let last = COLUMNS - 1;
     (0..=last).map(|n| (total * n * n).div_ceil(last * last)).collect()
-}
-
-fn grid_steps(config: &Config, args: &OptimizeArgs) -> Vec<u64> {
-    spread(config.level_count().unwrap_or(1) * args.steps)
 }
 
 /// `painted.step-00050.png` beside `painted.png`.

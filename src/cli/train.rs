@@ -44,8 +44,6 @@ pub struct TrainArgs {
     /// Replace the run and the model if they are there already.
     #[arg(long)]
     overwrite: bool,
-    #[command(flatten)]
-    numbers: Numbers,
     /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
     #[arg(long, value_name = "FILE")]
     vgg: Option<PathBuf>,
@@ -70,6 +68,9 @@ pub struct TrainArgs {
     /// CPU threads of libtorch [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    // The last, as in `Numbers`.
+    #[command(flatten)]
+    numbers: Numbers,
 }
 
 /// Trains, or goes on training.

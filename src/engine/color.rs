@@ -16,6 +16,9 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+use super::device::tensor::{bytes, numbers, numbers_mut};
+use super::samples::Conversion;
+use super::threads;
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
 
 /// Rows of a 3 × 3 matrix and a constant for each: `out = rows · in + constants`.
@@ -90,6 +93,8 @@ pub struct Converter {
     luma_scale: f64,
     /// Codes of black and white.
     luma_range: (f64, f64),
+    /// On a CPU.
+    direct: Option<Conversion>,
 }
 
 impl Converter {
@@ -110,7 +115,7 @@ impl Converter {
             let to = |t: Tensor| t.f_to_dtype_layout(float, false, false);
             Ok::<_, TchError>((to(rows)?, to(constants)?))
         };
-        let to_rgb = Affine::to_rgb(colorimetry);
+        let (to_rgb, from_rgb) = (Affine::to_rgb(colorimetry), Affine::from_rgb(colorimetry));
         let Codes { black, luma, .. } = Codes::of(colorimetry.range);
         Ok(Converter {
             info,
@@ -119,7 +124,9 @@ impl Converter {
             luma_scale: 1.0 / luma,
             luma_range: (black, black + 255.0 * luma),
             to_rgb: place(to_rgb)?,
-            from_rgb: place(Affine::from_rgb(colorimetry))?,
+            from_rgb: place(from_rgb)?,
+            direct: (!device.is_cuda())
+                .then(|| Conversion::new(layout, (info.width, info.height), to_rgb, from_rgb)),
         })
     }
 
@@ -157,6 +164,14 @@ impl Converter {
     pub fn to_rgb(&self, samples: &Tensor) -> Result<Tensor, TchError> {
         let (n, _) = samples.size2()?;
         let (h, w) = self.size();
+        if let Some(direct) = &self.direct {
+            let mut rgb = Tensor::f_empty([n, 3, h, w], (Kind::Float, tch::Device::Cpu))?;
+            let size = (bytes(samples)?.len() / n.max(1) as usize, 3 * (h * w) as usize);
+            let frames = bytes(samples)?.chunks_exact(size.0);
+            let planes = numbers_mut(&mut rgb)?.chunks_exact_mut(size.1);
+            in_pool(|| frames.zip(planes).for_each(|(frame, rgb)| direct.read(frame, rgb)))?;
+            return Ok(rgb);
+        }
         match self.layout {
             Layout::Rgb => {
                 let interleaved = samples.f_view([n, h, w, 3])?.f_permute([0, 3, 1, 2])?;
@@ -206,6 +221,21 @@ impl Converter {
                 Tensor::f_cat(&[luma, chroma.f_reshape([n, -1])?], 1)
             }
         }
+    }
+
+    /// Writes R', G', B' (N × 3 × H × W, clamped to 0–255) into the frames: [`from_rgb`](Self::from_rgb)
+    /// and [`download`](Self::download) in one.
+    ///
+    /// # Errors
+    /// When the device or the machine lacks memory.
+    pub fn store(&self, rgb: &Tensor, frames: &mut [Frame]) -> Result<(), TchError> {
+        let Some(direct) = &self.direct else {
+            return self.download(&self.from_rgb(&rgb.f_clamp(0.0, 255.0)?)?, frames);
+        };
+        let rgb = rgb.f_contiguous()?;
+        let planes = numbers(&rgb)?.chunks_exact(3 * self.info.width * self.info.height);
+        let frames = planes.zip(frames);
+        in_pool(|| frames.for_each(|(rgb, frame)| direct.write(rgb, frame.planes.bytes_mut())))
     }
 
     /// Codes of luma alone from R', G', B' (N × 3 × H × W, 0–255, of any height and width): N × 1 ×
@@ -261,6 +291,13 @@ impl Converter {
         // Lossless: a frame of 2^63 lines has no bytes to convert.
         (self.info.height as i64, self.info.width as i64)
     }
+}
+
+/// Does it with the threads that compute.
+fn in_pool(task: impl FnOnce() + Send) -> Result<(), TchError> {
+    let pool = threads::pool(threads::count());
+    pool.map_err(|error| TchError::Shape(error.to_string()))?.install(task);
+    Ok(())
 }
 
 /// `matrix · x + constants` for x of N × channels × pixels.

@@ -3,6 +3,7 @@
 //! One binary serves CPU and GPU: libtorch's CUDA part is opened at run time, if it is there.
 
 mod memory;
+pub mod tensor;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

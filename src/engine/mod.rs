@@ -6,10 +6,10 @@
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
 //! * [`plan`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
-//! * [`color`]: Y'CbCr planes ↔ RGB tensors.
+//! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`samples`]: on a CPU, in one pass.
 //! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
-//! `memory` asks how much of it there is.
+//! `memory` asks how much of it there is, `threads` are those that compute on a CPU.
 //!
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic; `guard` sees to those that tch forgot.
@@ -29,8 +29,10 @@ pub mod model_file;
 pub mod network;
 pub mod plan;
 pub mod precision;
+pub mod samples;
 pub mod shipped;
 pub mod stylizer;
+mod threads;
 
 use tch::{TchError, Tensor};
 

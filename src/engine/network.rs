@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+#[cfg(target_arch = "x86_64")]
+use super::device::tensor::{numbers, numbers_mut};
 use super::failed;
 #[cfg(target_arch = "x86_64")]
-use super::kernels::{
-    choice::Kernels,
-    painter::PaintError,
-    tensor::{numbers, numbers_mut},
-};
+use super::kernels::{choice::Kernels, painter::PaintError};
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
 use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTensor};
 use super::plan::{After, Layer, layers};
 use super::precision::Precision;
+#[cfg(target_arch = "x86_64")]
+use super::threads;
 use crate::stylizer::StylizeError;
 
 /// Subtracted from the last bias in half precisions and added in single: results about 0 keep one
@@ -221,11 +221,11 @@ fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
         return Err(StylizeError::Failed(what));
     }
     // Lossless: lengths of a tensor are not negative.
-    let (size, threads) = ((height as usize, width as usize), tch::get_num_threads() as usize);
+    let (size, threads) = ((height as usize, width as usize), threads::count());
     let pictures = numbers(&x).map_err(failed)?.chunks_exact(3 * size.0 * size.1);
     let painted = numbers_mut(&mut y).map_err(failed)?.chunks_exact_mut(3 * size.0 * size.1);
     for (picture, painted) in pictures.zip(painted) {
-        kernels.paint(picture, size, painted, threads.max(1)).map_err(|error| match error {
+        kernels.paint(picture, size, painted, threads).map_err(|error| match error {
             PaintError::Memory => {
                 StylizeError::OutOfMemory { width: size.1, height: size.0, batch: batch as usize }
             }

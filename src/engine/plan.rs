@@ -56,7 +56,7 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
     // First and last layer. A lite network has no layer as large as the picture: what its first one
     // halves and its last one doubles are space-to-depth and pixel shuffle within a convolution, and
     // since the last one sees each pixel 2×2 times, it makes no pattern of a plain surface.
-    let (size, first, last) = match architecture.kind {
+    let (size, head, tail) = match architecture.kind {
         Kind::Johnson => (9, Change::Same, Change::Same),
         Kind::Lite => (5, Change::Halve, Change::Nearest),
     };
@@ -73,7 +73,7 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
     let mut list = Vec::new();
     let mut inputs = 3;
     for (n, &width) in widths.iter().enumerate() {
-        let (size, change) = if n == 0 { (size, first) } else { (3, Change::Halve) };
+        let (size, change) = if n == 0 { (size, head) } else { (3, Change::Halve) };
         let (conv, norm) = (format!("conv{}", n + 1), format!("in{}", n + 1));
         list.push(layer(conv, norm, (inputs, width), size, change));
         inputs = width;
@@ -91,9 +91,8 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
         list.push(layer(conv, norm, (inputs, width), 3, up));
         inputs = width;
     }
-    let conv = format!("deconv{}", widths.len());
-    let last = layer(conv, String::new(), (inputs, 3), size, last);
-    list.push(Layer { norm: None, after: After::Nothing, ..last });
+    let same = layer(last(architecture), String::new(), (inputs, 3), size, tail);
+    list.push(Layer { norm: None, after: After::Nothing, ..same });
     list
 }
 

@@ -85,6 +85,16 @@ pub fn find(name: &str) -> Option<&'static Shipped> {
     all().iter().find(|shipped| shipped.name == name || shipped.file == name)
 }
 
+/// The lite model that may take the place of a shipped one called by its short name, `mosaic-lite` of
+/// `mosaic`; none of `mosaic.pt`, nor where a file has that name.
+pub fn lite_of(name: &str) -> Option<&'static Shipped> {
+    let named = find(name).filter(|shipped| shipped.name == name)?;
+    if Path::new(name).is_file() {
+        return None;
+    }
+    all().iter().find(|shipped| shipped.name.strip_suffix("-lite") == Some(named.name))
+}
+
 /// Opens a model by path or by the name of a shipped one. A file goes first, so one called
 /// `mosaic.pt` in the working folder takes the place of the shipped `mosaic.pt`.
 ///

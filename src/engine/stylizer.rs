@@ -137,8 +137,7 @@ impl NetworkStylizer {
             other => other,
         })?;
         self.look_at(&painted)?;
-        let result = self.finish(&converter, &samples, painted);
-        result.and_then(|samples| converter.download(&samples, batch)).map_err(failed)?;
+        self.finish(&converter, &samples, painted, batch).map_err(failed)?;
         self.converter = Some(converter);
         Ok(())
     }
@@ -190,28 +189,36 @@ impl NetworkStylizer {
         }
     }
 
-    /// The painted picture, N × 3 × any height × any width, becomes samples: N × L, the first L of
-    /// each frame.
+    /// The painted picture, N × 3 × any height × any width, becomes the batch's frames.
     fn finish(
         &self,
         converter: &Converter,
         samples: &Tensor,
         mut painted: Tensor,
-    ) -> Result<Tensor, TchError> {
+        batch: &mut [Frame],
+    ) -> Result<(), TchError> {
         let (height, width) = converter.size();
+        let (strength, luma) =
+            (self.mix.strength(), self.mix.preserve_color || self.model.is_luminance());
+        if strength == 1.0 && !luma {
+            // `store` clamps; what is resized is to be clamped before that, too.
+            let (_, _, h, w) = painted.size4()?;
+            let painted =
+                if (h, w) == (height, width) { painted } else { painted.f_clamp_(0.0, 255.0)? };
+            return converter.store(&resize(painted, height, width)?, batch);
+        }
         let painted = painted.f_clamp_(0.0, 255.0)?;
-        let target = if self.mix.preserve_color || self.model.is_luminance() {
+        let target = if luma {
             let luma = resize(converter.luma(&painted)?, height, width)?;
             converter.with_luma(samples, &luma)?
         } else {
             converter.from_rgb(&resize(painted, height, width)?.f_clamp_(0.0, 255.0)?)?
         };
-        let strength = self.mix.strength();
         if strength == 1.0 {
-            return Ok(target);
+            return converter.download(&target, batch);
         }
         let original = samples.f_narrow(1, 0, target.size2()?.1)?.f_to_kind(Kind::Float)?;
-        original.f_lerp(&target, strength)
+        converter.download(&original.f_lerp(&target, strength)?, batch)
     }
 }
 

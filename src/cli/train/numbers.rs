@@ -2,9 +2,11 @@
 
 use clap::Args;
 
+use crate::cli::losses::{Losses, set};
+
 use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::PrecisionChoice;
-use crate::train::recipe::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, TvForm};
+use crate::train::recipe::{Optimizer, Preset, Recipe};
 
 /// Numbers of the recipe; each takes the place of the preset's.
 #[derive(Debug, Args)]
@@ -13,27 +15,6 @@ pub struct Numbers {
     /// Settings to start from: default, or those published by paper, pytorch or johnson.
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<Preset>,
-    /// Weight of the content loss.
-    #[arg(long, value_name = "X")]
-    content_weight: Option<f64>,
-    /// Weight of the style loss.
-    #[arg(long, value_name = "X")]
-    style_weight: Option<f64>,
-    /// Weight of the total variation.
-    #[arg(long, value_name = "X")]
-    tv_weight: Option<f64>,
-    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    content_layers: Vec<LayerWeight>,
-    /// Layers of the style loss.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    style_layers: Vec<LayerWeight>,
-    /// How Gram matrices are compared: mean or paper.
-    #[arg(long, value_name = "FORM")]
-    style_form: Option<StyleForm>,
-    /// How neighbouring pixels are compared: absolute or squared.
-    #[arg(long, value_name = "FORM")]
-    tv_form: Option<TvForm>,
     /// Measure a share of the style in N × N parts of each picture, so that none stays empty.
     #[arg(long, value_name = "N")]
     style_tiles: Option<u32>,
@@ -117,27 +98,21 @@ pub struct Numbers {
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,
     /// Weight of the features' distance from those of the teacher's pictures.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", requires = "teacher")]
     teacher_weight: Option<f64>,
     /// Arithmetic: auto, fp32 or bf16.
     #[arg(long, value_name = "NAME")]
     pub precision: Option<PrecisionChoice>,
+    // The last: its heading holds for what follows.
+    #[command(flatten)]
+    losses: Losses,
 }
 
 impl Numbers {
     /// Puts what was given into the place of the recipe's own.
     pub fn apply(&self, recipe: &mut Recipe, photos: usize) {
-        fn set<T: Copy>(place: &mut T, given: Option<T>) {
-            if let Some(given) = given {
-                *place = given;
-            }
-        }
         set(&mut recipe.preset, self.recipe);
-        set(&mut recipe.content_weight, self.content_weight);
-        set(&mut recipe.style_weight, self.style_weight);
-        set(&mut recipe.tv_weight, self.tv_weight);
-        set(&mut recipe.style_form, self.style_form);
-        set(&mut recipe.tv_form, self.tv_form);
+        self.losses.apply(recipe);
         set(&mut recipe.style_tiles, self.style_tiles);
         set(&mut recipe.tile_share, self.tile_share);
         set(&mut recipe.style_size, self.style_size);
@@ -162,12 +137,6 @@ impl Numbers {
         set(&mut recipe.upsample, self.upsample);
         set(&mut recipe.padding, self.padding);
         set(&mut recipe.loss_padding, self.loss_padding);
-        if !self.content_layers.is_empty() {
-            recipe.content_layers.clone_from(&self.content_layers);
-        }
-        if !self.style_layers.is_empty() {
-            recipe.style_layers.clone_from(&self.style_layers);
-        }
         if let Some(PrecisionChoice::Exactly(precision)) = self.precision {
             recipe.precision = precision;
         }

@@ -1,18 +1,22 @@
 //! Which kernels paint a model.
 
+use super::Level;
+use super::amx::tiles::Unit;
 use super::painter::{PaintError, Painter};
-use super::{Level, amx};
 use crate::engine::device::cpu_has_bf16;
 use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
 
 /// Paints a model in kernels of our own.
 #[derive(Debug)]
-pub enum Kernels {
+pub struct Kernels(Way);
+
+#[derive(Debug)]
+enum Way {
     /// In single precision.
-    Single(Box<Painter>),
+    Single(Box<Painter<Level>>),
     /// In bfloat16, on a processor that multiplies matrices of it.
-    Matrices(Box<amx::painter::Painter>),
+    Matrices(Box<Painter<Unit>>),
 }
 
 impl Kernels {
@@ -25,9 +29,8 @@ impl Kernels {
             return None;
         }
         if precision == Precision::Bf16 {
-            let unit = amx::tiles::Unit::available();
-            if let Some(painter) = unit.and_then(|unit| amx::painter::Painter::new(model, unit)) {
-                return Some(Self::Matrices(Box::new(painter)));
+            if let Some(painter) = Unit::available().and_then(|unit| Painter::new(model, unit)) {
+                return Some(Kernels(Way::Matrices(Box::new(painter))));
             }
             if !cpu_has_bf16() {
                 return None;
@@ -35,18 +38,21 @@ impl Kernels {
         }
         let painter =
             Level::available().into_iter().find_map(|level| Painter::new(model, level))?;
-        Some(Self::Single(Box::new(painter)))
+        Some(Kernels(Way::Single(Box::new(painter))))
     }
 
     /// Paints a mixture of styles from now on: a share for each.
     pub fn blend(&mut self, shares: &[f32]) {
-        match self {
-            Self::Single(painter) => painter.blend(shares),
-            Self::Matrices(painter) => painter.blend(shares),
+        match &mut self.0 {
+            Way::Single(painter) => painter.blend(shares),
+            Way::Matrices(painter) => painter.blend(shares),
         }
     }
 
-    /// Paints a picture with so many threads, as [`Painter::paint`] does.
+    /// Paints a picture with so many threads.
+    ///
+    /// `picture`: three planes of height × width, R, G, B in 0–255. `out`, of the same size, is
+    /// overwritten with what the last convolution makes of it.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
@@ -57,18 +63,18 @@ impl Kernels {
         out: &mut [f32],
         threads: usize,
     ) -> Result<(), PaintError> {
-        match self {
-            Self::Single(painter) => painter.paint(picture, size, out, threads),
-            Self::Matrices(painter) => painter.paint(picture, size, out, threads),
+        match &self.0 {
+            Way::Single(painter) => painter.paint(picture, size, out, threads),
+            Way::Matrices(painter) => painter.paint(picture, size, out, threads),
         }
     }
 
     /// What painting takes, bytes a pixel, with 32 channels in the first layer: measured from 500²
     /// to 2000².
     pub fn memory_a_pixel(&self) -> f64 {
-        match self {
-            Self::Single(_) => 400.0,
-            Self::Matrices(_) => 200.0,
+        match &self.0 {
+            Way::Single(_) => 400.0,
+            Way::Matrices(_) => 200.0,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::gemm::{accumulate, pack};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
-use super::source::{Border, Source, places};
+use super::source::{Border, Input, Planes, places};
 use super::{Level, Shared, at_level, each};
 
 /// Rows of outputs of a task: rows of inputs that two tasks share are prepared by both.
@@ -20,54 +20,6 @@ pub(super) struct Direct {
     level: Level,
     /// Panels of outputs, in each the kernel's rows, its columns, the inputs.
     weights: Vec<f32>,
-}
-
-/// What a convolution reads.
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
-    /// The layer before.
-    Layer(Source<'a>),
-    /// A picture: planes of `height` × `width` each.
-    Planes(Planes<'a>),
-}
-
-/// A picture, plane by plane, that counts as if it were larger: mirrored right and bottom.
-#[derive(Clone, Copy)]
-pub(super) struct Planes<'a> {
-    pub numbers: &'a [f32],
-    pub height: usize,
-    pub width: usize,
-    /// As which it counts.
-    pub padded: (usize, usize),
-}
-
-impl Planes<'_> {
-    pub(super) fn channels(&self) -> usize {
-        self.numbers.len() / (self.height * self.width)
-    }
-}
-
-impl Input<'_> {
-    fn size(&self) -> (usize, usize) {
-        match self {
-            Input::Layer(source) => (source.height, source.width),
-            Input::Planes(planes) => planes.padded,
-        }
-    }
-
-    fn channels(&self) -> usize {
-        match self {
-            Input::Layer(source) => source.channels,
-            Input::Planes(planes) => planes.channels(),
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        match self {
-            Input::Layer(source) => source.is_whole(),
-            Input::Planes(planes) => planes.numbers.len() % (planes.height * planes.width) == 0,
-        }
-    }
 }
 
 impl Direct {

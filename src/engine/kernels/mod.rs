@@ -3,9 +3,10 @@
 //! * [`choice`]: which kernels paint a model; [`painter`]: the network, layer by layer.
 //! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
-//! * [`amx`]: the same in bfloat16, where the processor multiplies matrices of it.
+//! * `single`: all of these as one arithmetic of a painter's; `amx`: the other, bfloat16, where the
+//!   processor multiplies matrices of it.
 //! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.
-//! * `parts`: a model's tensors; `simd`: the processor's vectors; [`tensor`]: libtorch's tensors as numbers.
+//! * `parts`: a model's tensors; `simd`: the processor's vectors.
 //!
 //! Values lie in memory pixel by pixel, the channels of a pixel side by side, in single precision.
 //! No layer is written twice: padding, norm, ReLU and the residual blocks' sums are all made while
@@ -17,7 +18,7 @@
 // Rows, columns and points are numbers that several arrays share.
 #![allow(clippy::needless_range_loop)]
 
-pub mod amx;
+mod amx;
 pub mod choice;
 mod direct;
 mod gemm;
@@ -26,8 +27,8 @@ mod norm;
 pub mod painter;
 mod parts;
 mod simd;
+mod single;
 mod source;
-pub mod tensor;
 #[cfg(test)]
 mod tests;
 mod winograd;

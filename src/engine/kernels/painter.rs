@@ -1,31 +1,67 @@
-//! A whole network, layer by layer, in buffers that stay.
+//! A whole network, layer by layer, in buffers that stay: the same in any arithmetic.
 
+use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use super::direct::{Direct, Input, Planes};
-use super::last::Last;
+use super::Shared;
 use super::norm::Statistics;
 use super::parts::{Affine, Norm, Parts};
-use super::source::Source;
-use super::winograd::Winograd;
-use super::{Level, Shared};
+use super::source::{Input, Planes, Source};
 use crate::engine::model_file::ModelFile;
 use crate::engine::plan::{self, After, Change};
+use crate::engine::threads;
 
-/// Paints as [`Network`](crate::engine::network::Network) does, in single precision.
+/// What layers are computed in, and by which instructions.
+pub(super) trait Arithmetic: Copy + Debug {
+    /// Values between layers.
+    type Number: Copy + Default + Debug + Send + Sync;
+    /// What a thread needs beside.
+    type Scratch: Copy + Debug + Send + Sync;
+    const NOTHING: Self::Scratch;
+    type Convolution: Debug + Send + Sync;
+    type Last: Debug + Send + Sync;
+
+    /// None where kernels lack it.
+    fn convolution(self, parts: &Parts<'_>, layer: &plan::Layer) -> Option<Self::Convolution>;
+    /// The last one; none where kernels lack it.
+    fn last(self, parts: &Parts<'_>, layer: &plan::Layer) -> Option<Self::Last>;
+    /// How much a thread needs beside, for an input of this height and width.
+    fn scratch(convolution: &Self::Convolution, input: (usize, usize)) -> usize;
+    /// The same for the last one.
+    fn last_scratch(last: &Self::Last, input: (usize, usize)) -> usize;
+    /// Convolves into `out`, whose norm's sums become `statistics`.
+    fn convolve(
+        convolution: &Self::Convolution,
+        input: &Input<'_, Self::Number>,
+        out: &mut [Self::Number],
+        statistics: &mut Statistics,
+        scratch: &[Shared<Self::Scratch>],
+    );
+    /// Convolves into three planes of this height and width, the upper left of the result.
+    fn finish(
+        last: &Self::Last,
+        source: Source<'_, Self::Number>,
+        out: &mut [f32],
+        size: (usize, usize),
+        scratch: &[Shared<Self::Scratch>],
+    );
+    /// What an output of the first convolution, with these weights, is lower by, because less is read
+    /// of the picture than its R, G and B.
+    fn offset(weights: &[f32]) -> f32;
+}
+
+/// Paints as [`Network`](crate::engine::network::Network) does.
 #[derive(Debug)]
-pub struct Painter {
-    layers: Vec<Layer>,
-    last: Last,
-    state: Mutex<State>,
+pub(super) struct Painter<A: Arithmetic> {
+    layers: Vec<Layer<A::Convolution>>,
+    last: A::Last,
+    state: Mutex<State<A>>,
 }
 
 /// A convolution and the norm behind it.
 #[derive(Debug)]
-struct Layer {
-    convolution: Convolution,
+struct Layer<C> {
+    convolution: C,
     norm: Norm,
     change: Change,
     channels: (usize, usize),
@@ -34,54 +70,56 @@ struct Layer {
     ends_block: bool,
 }
 
-#[derive(Debug)]
-enum Convolution {
-    Direct(Direct),
-    Winograd(Winograd),
-}
-
 /// What stays from one picture to the next.
-#[derive(Debug, Default)]
-struct State {
-    pool: Option<ThreadPool>,
+#[derive(Debug)]
+struct State<A: Arithmetic> {
     /// What convolutions make, by turns.
-    made: [Vec<f32>; 2],
+    made: [Vec<A::Number>; 2],
     /// What blocks begin with, by turns.
-    kept: [Vec<f32>; 2],
+    kept: [Vec<A::Number>; 2],
     statistics: Statistics,
     affine: [Affine; 2],
-    scratch: Vec<Vec<f32>>,
+    scratch: Vec<Vec<A::Scratch>>,
 }
 
-impl Painter {
+impl<A: Arithmetic> Painter<A> {
     /// Of a model whose tensors have been [checked](ModelFile::check); none where kernels lack
-    /// something that it needs: its widths must fill vectors, its decoder repeat pixels.
-    pub fn new(model: &ModelFile, level: Level) -> Option<Self> {
-        let architecture = &model.description.architecture;
-        let fits = |width: &i64| (*width as usize).is_multiple_of(level.panel());
-        if !architecture.widths.iter().all(fits) {
-            return None;
-        }
+    /// something that it needs.
+    pub(super) fn new(model: &ModelFile, arithmetic: A) -> Option<Self> {
         let parts = Parts::of(model);
-        let plan = plan::layers(architecture);
+        let plan = plan::layers(&model.description.architecture);
         let (last, plan) = plan.split_last()?;
-        let layers = plan.iter().map(|layer| Layer::new(&parts, layer, level));
-        let doubles = match last.change {
-            Change::Same => false,
-            Change::Nearest => true,
-            Change::Halve | Change::Transposed => return None,
+        let layer = |(n, layer): (usize, &plan::Layer)| {
+            let mut norm = parts.norm(layer)?;
+            if let (0, Norm::Bias(bias)) = (n, &mut norm) {
+                let (weight, outputs, _) = parts.weight(&layer.conv)?;
+                let weights = weight.chunks(weight.len() / outputs);
+                bias.iter_mut().zip(weights).for_each(|(bias, w)| *bias += A::offset(w));
+            }
+            let (inputs, outputs) = layer.channels;
+            Some(Layer {
+                convolution: arithmetic.convolution(&parts, layer)?,
+                norm,
+                change: layer.change,
+                // Lossless: widths are not negative.
+                channels: (inputs as usize, outputs as usize),
+                begins_block: layer.begins_block,
+                ends_block: layer.after == After::Add,
+            })
         };
-        let (weight, _, inputs) = parts.weight(&last.conv)?;
-        let bias = parts.bias(&last.conv)?;
-        Some(Painter {
-            layers: layers.collect::<Option<_>>()?,
-            last: Last::new(&weight, &bias, inputs, doubles, parts.border(), level),
-            state: Mutex::default(),
-        })
+        let layers = plan.iter().enumerate().map(layer).collect::<Option<_>>()?;
+        let state = Mutex::new(State {
+            made: Default::default(),
+            kept: Default::default(),
+            statistics: Statistics::default(),
+            affine: Default::default(),
+            scratch: Vec::new(),
+        });
+        Some(Painter { layers, last: arithmetic.last(&parts, last)?, state })
     }
 
     /// Paints a mixture of styles from now on: a share for each.
-    pub fn blend(&mut self, shares: &[f32]) {
+    pub(super) fn blend(&mut self, shares: &[f32]) {
         self.layers.iter_mut().for_each(|layer| layer.norm.blend(shares));
     }
 
@@ -92,65 +130,55 @@ impl Painter {
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
-    pub fn paint(
+    pub(super) fn paint(
         &self,
         picture: &[f32],
         size: (usize, usize),
         out: &mut [f32],
-        threads: usize,
+        count: usize,
     ) -> Result<(), PaintError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = match state.pool.take().filter(|pool| pool.current_num_threads() == threads) {
-            Some(pool) => pool,
-            None => ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|n| format!("paint-{n}"))
-                .build()
-                .map_err(|error| PaintError::Threads(error.to_string()))?,
-        };
-        let done = self.set_up(&mut state, size, threads);
+        let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
+        self.set_up(&mut state, size, count)?;
         let buffers = &mut *state;
-        let done = done.map(|()| pool.install(|| self.layers(buffers, picture, size, out)));
-        state.pool = Some(pool);
-        done
+        pool.install(|| self.layers(buffers, picture, size, out));
+        Ok(())
     }
 
     /// Buffers for pictures of this size.
     fn set_up(
         &self,
-        state: &mut State,
+        state: &mut State<A>,
         (height, width): (usize, usize),
         threads: usize,
     ) -> Result<(), PaintError> {
         let State { made, kept, scratch, .. } = state;
         let mut size = padded(height, width);
-        let (mut blocks, mut numbers) = (0, 0);
+        let (mut blocks, mut count) = (0, 0);
         for (n, layer) in self.layers.iter().enumerate() {
+            let (inputs, outputs) = layer.channels;
             if layer.begins_block {
                 blocks += 1;
-                room(&mut kept[blocks % 2], size.0 * size.1 * layer.channels.0, 0.0)?;
+                room(&mut kept[blocks % 2], size.0 * size.1 * inputs, A::Number::default())?;
             }
-            numbers = numbers.max(match &layer.convolution {
-                Convolution::Direct(convolution) => convolution.scratch(size.1),
-                Convolution::Winograd(convolution) => convolution.scratch(),
-            });
+            count = count.max(A::scratch(&layer.convolution, size));
             size = layer.size(size);
-            room(&mut made[n % 2], size.0 * size.1 * layer.channels.1, 0.0)?;
+            room(&mut made[n % 2], size.0 * size.1 * outputs, A::Number::default())?;
         }
-        numbers = numbers.max(self.last.scratch());
+        count = count.max(A::last_scratch(&self.last, size));
         scratch.resize_with(threads, Vec::new);
-        scratch.iter_mut().try_for_each(|one| room(one, numbers, 0.0))
+        scratch.iter_mut().try_for_each(|one| room(one, count, A::NOTHING))
     }
 
     fn layers(
         &self,
-        state: &mut State,
+        state: &mut State<A>,
         picture: &[f32],
         (height, width): (usize, usize),
         out: &mut [f32],
     ) {
         let State { made, kept, statistics, affine, scratch, .. } = state;
-        let scratch: Vec<Shared> = scratch.iter_mut().map(|numbers| Shared::of(numbers)).collect();
+        let scratch: Vec<_> = scratch.iter_mut().map(|one| Shared::of(one)).collect();
         // What the layer before left, and what is to come; how the former is to be read.
         let ([next, left], [before, after]) = (made, affine);
         let ((mut left, mut next), (mut before, mut after)) = ((left, next), (before, after));
@@ -159,15 +187,19 @@ impl Painter {
         let (mut values, mut keep, mut skips) = (values, keep, false);
         let mut size = padded(height, width);
         for (n, layer) in self.layers.iter().enumerate() {
-            let kept = layer.begins_block.then(|| Shared::of(keep));
             let input = match n {
                 0 => Input::Planes(Planes { numbers: picture, height, width, padded: size }),
                 _ => {
                     let skip = skips.then_some(values.as_slice());
-                    Input::Layer(Source { skip, keep: kept, ..read(left, size, before) })
+                    let keep = layer.begins_block.then(|| Shared::of(keep));
+                    Input::Layer(Source { skip, keep, ..read(left, size, before) })
                 }
             };
-            layer.run(&input, next, statistics, after, &scratch);
+            A::convolve(&layer.convolution, &input, next, statistics, &scratch);
+            match &layer.norm {
+                Norm::Instance { weight, bias, .. } => statistics.affine(weight, bias, after),
+                Norm::Bias(bias) => *after = (vec![1.0; bias.len()], bias.clone()),
+            }
             size = layer.size(size);
             skips = layer.ends_block;
             if layer.begins_block {
@@ -176,7 +208,19 @@ impl Painter {
             std::mem::swap(&mut left, &mut next);
             std::mem::swap(&mut before, &mut after);
         }
-        self.last.run(&read(left, size, before), out, (height, width), &scratch);
+        // The decoder lies between the last block and here: nothing is added.
+        A::finish(&self.last, read(left, size, before), out, (height, width), &scratch);
+    }
+}
+
+impl<C> Layer<C> {
+    /// Height and width of what it makes of a layer of this size: the padded picture's and less.
+    fn size(&self, (height, width): (usize, usize)) -> (usize, usize) {
+        match self.change {
+            Change::Halve => (height / 2, width / 2),
+            Change::Nearest | Change::Transposed => (2 * height, 2 * width),
+            Change::Same => (height, width),
+        }
     }
 }
 
@@ -192,16 +236,12 @@ pub enum PaintError {
 }
 
 /// As which a picture counts: sides of multiples of 4.
-pub(super) fn padded(height: usize, width: usize) -> (usize, usize) {
+fn padded(height: usize, width: usize) -> (usize, usize) {
     (height.next_multiple_of(4), width.next_multiple_of(4))
 }
 
 /// Makes a buffer large enough; what is new in it is `empty`.
-pub(super) fn room<T: Copy>(
-    numbers: &mut Vec<T>,
-    count: usize,
-    empty: T,
-) -> Result<(), PaintError> {
+fn room<T: Copy>(numbers: &mut Vec<T>, count: usize, empty: T) -> Result<(), PaintError> {
     if numbers.len() < count {
         // Not to be copied: what was in it is not wanted.
         *numbers = Vec::new();
@@ -212,70 +252,11 @@ pub(super) fn room<T: Copy>(
 }
 
 /// A layer as the next one reads it.
-fn read<'a>(
-    numbers: &'a [f32],
+fn read<'a, T>(
+    numbers: &'a [T],
     (height, width): (usize, usize),
     (scale, shift): &'a Affine,
-) -> Source<'a> {
+) -> Source<'a, T> {
     let channels = scale.len();
     Source { numbers, height, width, channels, scale, shift, skip: None, keep: None }
-}
-
-impl Layer {
-    /// None where kernels lack something that it needs.
-    fn new(parts: &Parts<'_>, layer: &plan::Layer, level: Level) -> Option<Self> {
-        let (weight, outputs, inputs) = parts.weight(&layer.conv)?;
-        let border = parts.border();
-        let fast = |doubles| Winograd::new(&weight, outputs, inputs, border, doubles, level);
-        let direct = |stride| Direct::new(&weight, outputs, inputs, stride, border, level);
-        let convolution = match (layer.change, layer.size) {
-            (Change::Same, 3) => Convolution::Winograd(fast(false)),
-            (Change::Nearest, 3) => Convolution::Winograd(fast(true)),
-            (Change::Same, _) => Convolution::Direct(direct(1)),
-            (Change::Halve, _) => Convolution::Direct(direct(2)),
-            (Change::Nearest | Change::Transposed, _) => return None,
-        };
-        Some(Layer {
-            convolution,
-            norm: parts.norm(&layer.conv, layer.norm.as_deref().unwrap_or_default(), outputs)?,
-            change: layer.change,
-            channels: (inputs, outputs),
-            begins_block: layer.begins_block,
-            ends_block: layer.after == After::Add,
-        })
-    }
-
-    /// Height and width of what it makes of a layer of this size.
-    fn size(&self, (height, width): (usize, usize)) -> (usize, usize) {
-        match self.change {
-            Change::Halve => (height / 2, width / 2),
-            Change::Nearest | Change::Transposed => (2 * height, 2 * width),
-            Change::Same => (height, width),
-        }
-    }
-
-    /// Convolves; how the result is to be read goes to `affine`.
-    fn run(
-        &self,
-        input: &Input<'_>,
-        out: &mut [f32],
-        statistics: &mut Statistics,
-        affine: &mut Affine,
-        scratch: &[Shared],
-    ) {
-        match (&self.convolution, input) {
-            (Convolution::Winograd(convolution), Input::Layer(source)) => {
-                convolution.run(source, out, statistics, scratch);
-            }
-            (Convolution::Direct(convolution), input) => {
-                convolution.run(input, out, statistics, scratch);
-            }
-            // The first layer is direct.
-            (Convolution::Winograd(_), Input::Planes(_)) => {}
-        }
-        match &self.norm {
-            Norm::Instance { weight, bias, .. } => statistics.affine(weight, bias, affine),
-            Norm::Bias(bias) => *affine = (vec![1.0; bias.len()], bias.clone()),
-        }
-    }
 }

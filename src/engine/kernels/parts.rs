@@ -2,7 +2,8 @@
 
 use super::source::Border;
 use crate::engine::blend::mixed;
-use crate::engine::model_file::{Architecture, ModelFile, Normalization, Padding, RawTensor};
+use crate::engine::model_file::{ModelFile, Padding, RawTensor};
+use crate::engine::plan::Layer;
 
 /// Scale and shift of a layer's channels.
 pub(super) type Affine = (Vec<f32>, Vec<f32>);
@@ -27,30 +28,27 @@ impl Norm {
 }
 
 /// The tensors of a model.
-pub(super) struct Parts<'a> {
-    model: &'a ModelFile,
-    architecture: &'a Architecture,
-}
+pub(super) struct Parts<'a>(&'a ModelFile);
 
 impl<'a> Parts<'a> {
     pub(super) fn of(model: &'a ModelFile) -> Self {
-        Parts { model, architecture: &model.description.architecture }
+        Parts(model)
     }
 
     pub(super) fn border(&self) -> Border {
-        match self.architecture.padding {
+        match self.0.description.architecture.padding {
             Padding::Reflect => Border::Reflect,
             Padding::Zero => Border::Zero,
         }
     }
 
     fn values(&self, name: &str) -> Option<Vec<f32>> {
-        self.model.tensors.get(name).map(RawTensor::to_f32)
+        self.0.tensors.get(name).map(RawTensor::to_f32)
     }
 
     /// Weight of a convolution, its outputs and inputs.
     pub(super) fn weight(&self, conv: &str) -> Option<(Vec<f32>, usize, usize)> {
-        let weight = self.model.tensors.get(&format!("{conv}.conv2d.weight"))?;
+        let weight = self.0.tensors.get(&format!("{conv}.conv2d.weight"))?;
         let [outputs, inputs, ..] = weight.shape.as_slice() else { return None };
         Some((weight.to_f32(), *outputs as usize, *inputs as usize))
     }
@@ -60,16 +58,15 @@ impl<'a> Parts<'a> {
         self.values(&format!("{conv}.conv2d.bias"))
     }
 
-    /// The norm behind it.
-    pub(super) fn norm(&self, conv: &str, norm: &str, channels: usize) -> Option<Norm> {
-        if self.architecture.norm == Normalization::None {
-            return self.bias(conv).map(Norm::Bias);
-        }
+    /// The norm behind a layer's convolution.
+    pub(super) fn norm(&self, layer: &Layer) -> Option<Norm> {
+        let Some(norm) = &layer.norm else { return self.bias(&layer.conv).map(Norm::Bias) };
         // A convolution's bias does not outlive a norm.
         let weights = self.values(&format!("{norm}.weight"))?;
         let biases = self.values(&format!("{norm}.bias"))?;
-        // Of several styles the first is painted.
-        let (weight, bias) = (weights.get(..channels)?.to_vec(), biases.get(..channels)?.to_vec());
+        // Of several styles the first is painted. Lossless: widths are not negative.
+        let first = ..layer.channels.1 as usize;
+        let (weight, bias) = (weights.get(first)?.to_vec(), biases.get(first)?.to_vec());
         Some(Norm::Instance { weights, biases, weight, bias })
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::layers::mirrored;
 
 /// What lies beyond the borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Border {
+pub(super) enum Border {
     /// The picture mirrored at the middle of its border pixels.
     Reflect,
     /// Its border pixels, again and again.
@@ -44,8 +44,8 @@ pub(super) fn places(
 ///
 /// A value is `max(x · scale + shift, 0)`, or `x · scale + shift + skip` where there is a skip.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
-    pub numbers: &'a [f32],
+pub(super) struct Source<'a, T = f32> {
+    pub numbers: &'a [T],
     pub height: usize,
     pub width: usize,
     pub channels: usize,
@@ -53,12 +53,12 @@ pub(super) struct Source<'a> {
     pub scale: &'a [f32],
     pub shift: &'a [f32],
     /// Of the same size.
-    pub skip: Option<&'a [f32]>,
+    pub skip: Option<&'a [T]>,
     /// Where values are kept for a later skip; each is written once.
-    pub keep: Option<Shared>,
+    pub keep: Option<Shared<T>>,
 }
 
-impl Source<'_> {
+impl<T> Source<'_, T> {
     /// Whether there are as many numbers as it says.
     pub(super) fn is_whole(&self) -> bool {
         let size = self.height * self.width * self.channels;
@@ -67,7 +67,9 @@ impl Source<'_> {
             && affine >= self.channels
             && self.skip.is_none_or(|skip| skip.len() >= size)
     }
+}
 
+impl Source<'_> {
     /// One vector of values: `at` counts numbers, from the source's first.
     ///
     /// # Safety
@@ -110,6 +112,56 @@ impl Source<'_> {
                 };
                 value.store(to.add(n * self.channels + c));
             }
+        }
+    }
+}
+
+/// What a convolution reads.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a, T = f32> {
+    /// The layer before.
+    Layer(Source<'a, T>),
+    /// A picture: planes of `height` × `width` each.
+    Planes(Planes<'a>),
+}
+
+/// A picture, plane by plane, that counts as if it were larger: mirrored right and bottom.
+#[derive(Clone, Copy)]
+pub(super) struct Planes<'a> {
+    pub numbers: &'a [f32],
+    pub height: usize,
+    pub width: usize,
+    /// As which it counts.
+    pub padded: (usize, usize),
+}
+
+impl Planes<'_> {
+    pub(super) fn channels(&self) -> usize {
+        self.numbers.len() / (self.height * self.width)
+    }
+}
+
+impl<T> Input<'_, T> {
+    /// Height and width.
+    pub(super) fn size(&self) -> (usize, usize) {
+        match self {
+            Input::Layer(source) => (source.height, source.width),
+            Input::Planes(planes) => planes.padded,
+        }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        match self {
+            Input::Layer(source) => source.channels,
+            Input::Planes(planes) => planes.channels(),
+        }
+    }
+
+    /// Whether there are as many numbers as it says.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Input::Layer(source) => source.is_whole(),
+            Input::Planes(planes) => planes.numbers.len() % (planes.height * planes.width) == 0,
         }
     }
 }

@@ -279,7 +279,7 @@ impl<'a> Progressing<'a> {
         let mut minimizer = Minimizer::new(self.config, painting, start)?;
         self.start = *minimizer.terms();
         let mut seen = |step: u64, minimizer: &Minimizer<'_>| -> Result<()> {
-            if self.config.shown.contains(&step) {
+            if self.config.shown.binary_search(&step).is_ok() {
                 show(step, to_picture(&painting.picture(minimizer.now())?)?)?;
             }
             Ok(())

@@ -6,7 +6,6 @@
 
 use std::marker::PhantomData;
 
-use super::lines::Input;
 use super::matrix::{Matrix, Sums, Take, Tile};
 use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
@@ -14,11 +13,11 @@ use super::vector::Halves;
 use super::{Line, Shared, beside};
 use crate::engine::kernels::each;
 use crate::engine::kernels::norm::{self, Statistics};
-use crate::engine::kernels::source::Border;
+use crate::engine::kernels::source::{Border, Input};
 
 /// A convolution.
 #[derive(Debug)]
-pub(super) struct Convolution {
+pub(in crate::engine::kernels) struct Convolution {
     window: Window,
     outputs: usize,
     /// Pixels, each way, that a place of the window becomes.
@@ -74,16 +73,6 @@ impl Convolution {
         (height * self.scale, width * self.scale)
     }
 
-    /// Channels of what it reads.
-    pub(super) fn inputs(&self) -> usize {
-        self.window.inputs
-    }
-
-    /// Channels of the result.
-    pub(super) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     /// What a thread needs beside, for an input of this size.
     pub(super) fn scratch(&self, input: (usize, usize)) -> usize {
         self.window.scratch(self.places(input))
@@ -93,7 +82,7 @@ impl Convolution {
     /// of the pool.
     pub(super) fn run(
         &self,
-        input: &Input<'_>,
+        input: &Input<'_, u16>,
         out: &mut [u16],
         statistics: &mut Statistics,
         scratch: &[Shared<Line>],
@@ -101,7 +90,7 @@ impl Convolution {
         let places = self.places(input.size());
         let (height, width) = self.size(input.size());
         assert!(out.len() >= height * width * self.outputs);
-        assert!(input.is_whole(self.window.inputs));
+        assert!(input.channels() == self.window.inputs && input.is_whole());
         let strips = self.window.strips(places);
         let seen = self.window.seen(input, places);
         statistics.reset(strips.count(), self.outputs);
@@ -120,7 +109,7 @@ impl Convolution {
 /// A strip.
 struct Task<'a> {
     conv: &'a Convolution,
-    input: &'a Input<'a>,
+    input: &'a Input<'a, u16>,
     seen: &'a Seen,
     strip: Strip,
     /// Of the result.

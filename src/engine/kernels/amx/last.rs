@@ -2,7 +2,6 @@
 //! empty: a place is several pixels here, whose kernels are parts of one that is wider.
 
 use super::convolution::{combined, range, span, taps};
-use super::lines::Input;
 use super::matrix::{Matrix, Sums, Take, Tile};
 use super::rim::Rim;
 use super::strip::{Seen, Strip, Window};
@@ -10,14 +9,14 @@ use super::tiles::{SIDE, Tiles, Unit};
 use super::vector::Halves;
 use super::{Line, Shared, beside};
 use crate::engine::kernels::each;
-use crate::engine::kernels::source::Border;
+use crate::engine::kernels::source::{Border, Input};
 
 /// R, G, B.
 pub(super) const OUTPUTS: usize = 3;
 
 /// A convolution to three outputs, of the picture or of one with each pixel repeated 2×2.
 #[derive(Debug)]
-pub(super) struct Last {
+pub(in crate::engine::kernels) struct Last {
     window: Window,
     unit: Unit,
     bias: [f32; OUTPUTS],
@@ -95,7 +94,7 @@ impl Last {
     /// Convolves into three planes of `size`, the upper left of the result.
     pub(super) fn run(
         &self,
-        input: &Input<'_>,
+        input: &Input<'_, u16>,
         out: &mut [f32],
         size: (usize, usize),
         scratch: &[Shared<Line>],
@@ -103,7 +102,7 @@ impl Last {
         let whole = self.size(input.size());
         assert!(out.len() >= OUTPUTS * size.0 * size.1);
         assert!(size.0 <= whole.0 && size.1 <= whole.1);
-        assert!(input.is_whole(self.window.inputs));
+        assert!(input.channels() == self.window.inputs && input.is_whole());
         let places = self.places(size);
         let strips = self.window.strips(places);
         let seen = self.window.seen(input, places);
@@ -124,7 +123,7 @@ impl Last {
 /// A strip.
 struct Task<'a> {
     conv: &'a Last,
-    input: &'a Input<'a>,
+    input: &'a Input<'a, u16>,
     seen: &'a Seen,
     strip: Strip,
     /// Of the planes.

@@ -1,66 +1,15 @@
 //! What a layer reads, made ready for the tiles: some lines of values in bfloat16, the channels of a
 //! pixel side by side, with what lies beyond the borders.
 
+use super::half;
 use super::vector::Halves;
-use super::{Shared, half};
-use crate::engine::kernels::direct::Planes;
+use crate::engine::kernels::source::{Input, Planes, Source};
 
 /// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution,
 /// and whole ones are still exact.
 pub(super) const MIDDLE: f32 = 128.0;
 
-/// The layer before: height × width × channels of it as its convolution left it.
-///
-/// A value is `x · scale + shift`; less than 0 is 0 where there is no skip.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
-    pub numbers: &'a [u16],
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-    /// One for each channel.
-    pub scale: &'a [f32],
-    pub shift: &'a [f32],
-    /// What is added: of the same size.
-    pub skip: Option<&'a [u16]>,
-    /// Where values are kept for a later skip.
-    pub keep: Option<Shared<u16>>,
-}
-
-/// What a convolution reads.
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
-    /// The layer before.
-    Layer(Source<'a>),
-    /// A picture.
-    Planes(Planes<'a>),
-}
-
-impl Input<'_> {
-    /// Height and width.
-    pub(super) fn size(&self) -> (usize, usize) {
-        match self {
-            Input::Layer(source) => (source.height, source.width),
-            Input::Planes(planes) => planes.padded,
-        }
-    }
-
-    /// Whether there are as many numbers as it says, of so many channels.
-    pub(super) fn is_whole(&self, channels: usize) -> bool {
-        match self {
-            Input::Layer(source) => {
-                let size = source.height * source.width * channels;
-                source.channels == channels
-                    && source.numbers.len() >= size
-                    && source.scale.len().min(source.shift.len()) >= channels
-                    && source.skip.is_none_or(|skip| skip.len() >= size)
-            }
-            Input::Planes(planes) => {
-                planes.numbers.len() == channels * planes.height * planes.width
-            }
-        }
-    }
-
+impl Input<'_, u16> {
     /// Makes the part of a line ready that `columns` tell, one for each pixel; `own` are those which no
     /// other task keeps.
     ///
@@ -85,7 +34,7 @@ impl Input<'_> {
     }
 }
 
-impl Source<'_> {
+impl Source<'_, u16> {
     #[inline(always)]
     unsafe fn line<S: Halves>(
         &self,
@@ -109,8 +58,8 @@ impl Source<'_> {
             }
             let at = (row * self.width + first) * self.channels;
             match self.skip {
-                Some(skip) => self.pixels::<S, true>(end - n, at, skip.as_ptr(), to),
-                None => self.pixels::<S, false>(end - n, at, self.numbers.as_ptr(), to),
+                Some(skip) => self.pixels::<S>(end - n, at, Some(skip), to),
+                None => self.pixels::<S>(end - n, at, None, to),
             }
             n = end;
         }
@@ -123,26 +72,34 @@ impl Source<'_> {
         }
     }
 
+    /// One vector of values: `at` counts numbers, from the source's first; of channels from `c` on.
+    ///
+    /// # Safety
+    /// There is a vector of numbers at that place, of scales and shifts at that channel.
+    #[inline(always)]
+    pub(super) unsafe fn value<S: Halves>(&self, at: usize, c: usize, skip: Option<&[u16]>) -> S {
+        let (scale, shift) = (self.scale.as_ptr().add(c), self.shift.as_ptr().add(c));
+        let x = S::load_halves(self.numbers.as_ptr().add(at));
+        let x = x.mul_add(S::load(scale), S::load(shift));
+        match skip {
+            Some(skip) => x.add(S::load_halves(skip.as_ptr().add(at))),
+            None => x.max(S::zero()),
+        }
+    }
+
     /// So many pixels from the `at`th number on.
     #[inline(always)]
-    unsafe fn pixels<S: Halves, const SKIP: bool>(
+    unsafe fn pixels<S: Halves>(
         &self,
         count: usize,
         at: usize,
-        skip: *const u16,
+        skip: Option<&[u16]>,
         to: *mut u16,
     ) {
-        let (scale, shift) = (self.scale.as_ptr(), self.shift.as_ptr());
         for pixel in 0..count {
             let here = pixel * self.channels;
             for c in (0..self.channels).step_by(S::LANES) {
-                let x = S::load_halves(self.numbers.as_ptr().add(at + here + c));
-                let x = x.mul_add(S::load(scale.add(c)), S::load(shift.add(c)));
-                let x = match SKIP {
-                    true => x.add(S::load_halves(skip.add(at + here + c))),
-                    false => x.max(S::zero()),
-                };
-                x.store_halves(to.add(here + c));
+                self.value::<S>(at + here + c, c, skip).store_halves(to.add(here + c));
             }
         }
     }

@@ -1,25 +1,25 @@
 //! The network in bfloat16 on processors that multiply matrices of it: Intel's AMX.
 //!
-//! * [`painter`]: the network, layer by layer.
+//! * `arithmetic`: what a [`painter`](super::painter) needs of it.
 //! * `convolution`: all of its convolutions but the last, which is `last`; `matrix` is what both come
 //!   down to: weights in tiles, and where in a picture their inputs lie.
 //! * `rim`: pixels at the border that the last one, where it repeats pixels, computes apart.
 //! * `strip`: the parts of a picture that are tasks; `lines`: what a task reads, made ready.
-//! * [`tiles`]: the processor's tiles; `vector`: its vectors with bfloat16 in memory.
+//! * `tiles`: the processor's tiles; `vector`: its vectors with bfloat16 in memory.
 //!
 //! Values lie pixel by pixel, as in the kernels beside, two bytes each. Sums, statistics and what norms
 //! make of a value are in single precision.
 
+mod arithmetic;
 mod convolution;
 mod last;
 mod lines;
 mod matrix;
-pub mod painter;
 mod rim;
 mod strip;
 #[cfg(test)]
 mod tests;
-pub mod tiles;
+pub(super) mod tiles;
 mod vector;
 
 use super::Shared;
@@ -27,7 +27,7 @@ use super::Shared;
 /// Numbers as they lie in a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
-struct Line([u16; Line::NUMBERS]);
+pub(super) struct Line([u16; Line::NUMBERS]);
 
 impl Line {
     const NUMBERS: usize = 32;

@@ -5,12 +5,11 @@
 //! of more than 3×3 reaches so far, near the border.
 
 use super::last::OUTPUTS;
-use super::lines::Source;
 use super::tiles::Unit;
 use super::vector::Halves;
 use super::{Line, Shared, beside};
 use crate::engine::kernels::each;
-use crate::engine::kernels::source::{Border, places};
+use crate::engine::kernels::source::{Border, Source, places};
 
 /// A convolution to three outputs of the upsampled picture, pixel by pixel.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl Rim {
     /// Writes the outermost pixels into planes of `size`, the upper left of the result.
     pub(super) fn run(
         &self,
-        source: &Source<'_>,
+        source: &Source<'_, u16>,
         out: Shared,
         (height, width): (usize, usize),
         scratch: &[Shared<Line>],
@@ -79,7 +78,7 @@ impl Rim {
 /// A line.
 struct Task<'a> {
     rim: &'a Rim,
-    source: &'a Source<'a>,
+    source: &'a Source<'a, u16>,
     /// Which of the upsampled picture's rows and columns the taps meet.
     rows: &'a [Option<usize>],
     columns: &'a [Option<usize>],
@@ -107,19 +106,14 @@ unsafe fn line<S: Halves>(task: &Task<'_>) {
 #[inline(always)]
 unsafe fn pixel<S: Halves>(task: &Task<'_>, x: usize) {
     let Rim { inputs, size, ref bias, ref weights, .. } = *task.rim;
-    let Source { numbers, width, scale, shift, skip, .. } = *task.source;
+    let source = task.source;
     let mut sums = [S::zero(); OUTPUTS];
     for tap in 0..size * size {
         let place = (task.rows[tap / size], task.columns[x + tap % size]);
         let (Some(row), Some(column)) = place else { continue };
-        let at = (row / 2 * width + column / 2) * inputs;
+        let at = (row / 2 * source.width + column / 2) * inputs;
         for c in (0..inputs).step_by(S::LANES) {
-            let value = S::load_halves(numbers.as_ptr().add(at + c))
-                .mul_add(S::load(scale.as_ptr().add(c)), S::load(shift.as_ptr().add(c)));
-            let value = match skip {
-                Some(skip) => value.add(S::load_halves(skip.as_ptr().add(at + c))),
-                None => value.max(S::zero()),
-            };
+            let value = source.value::<S>(at + c, c, source.skip);
             for (o, sum) in sums.iter_mut().enumerate() {
                 let weight = S::load(weights.as_ptr().add((tap * OUTPUTS + o) * inputs + c));
                 *sum = value.mul_add(weight, *sum);

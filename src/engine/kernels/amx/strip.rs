@@ -1,9 +1,8 @@
 //! Parts of a picture: what a task makes, and what it reads for it.
 
 use super::Line;
-use super::lines::Input;
 use super::vector::Halves;
-use crate::engine::kernels::source::{Border, places};
+use crate::engine::kernels::source::{Border, Input, places};
 
 /// Bytes of a line that is ready, at most: a task's lines stay in the second-level cache.
 const LINE_BYTES: usize = 48 << 10;
@@ -91,7 +90,7 @@ impl Window {
     }
 
     /// Which of the input's rows and columns lie around places of so many lines and columns.
-    pub(super) fn seen(&self, input: &Input<'_>, (height, width): (usize, usize)) -> Seen {
+    pub(super) fn seen(&self, input: &Input<'_, u16>, (height, width): (usize, usize)) -> Seen {
         let (rows, columns) = input.size();
         let down = (height - 1) * self.stride.0 + self.size.0;
         let across = (width - 1) * self.stride.1 + self.size.1;
@@ -115,7 +114,7 @@ impl Window {
     #[inline(always)]
     pub(super) unsafe fn prepare<S: Halves>(
         &self,
-        input: &Input<'_>,
+        input: &Input<'_, u16>,
         seen: &Seen,
         strip: &Strip,
         to: *mut u16,

@@ -4,13 +4,12 @@ use tch::{Kind, Tensor};
 
 use super::convolution::Convolution;
 use super::last::{Last, OUTPUTS};
-use super::lines::{Input, Source};
-use super::painter::Painter;
 use super::tiles::Unit;
 use super::{Line, Shared, half, wide};
 use crate::engine::device::{Device, prepare};
 use crate::engine::kernels::norm::Statistics;
-use crate::engine::kernels::source::Border;
+use crate::engine::kernels::painter::Painter;
+use crate::engine::kernels::source::{Border, Input, Source};
 use crate::engine::kernels::tests::{lite, model, picture, small};
 use crate::engine::layers::pad_reflect;
 use crate::engine::model_file::{Architecture, ModelFile, Normalization, Padding, Upsampling};
@@ -28,7 +27,7 @@ fn numbers(x: &Tensor) -> Vec<f32> {
     Vec::try_from(x.contiguous().flatten(0, -1)).unwrap()
 }
 
-fn paint(painter: &Painter, x: &Tensor, threads: usize) -> Tensor {
+fn paint(painter: &Painter<Unit>, x: &Tensor, threads: usize) -> Tensor {
     let (_, _, height, width) = x.size4().unwrap();
     let mut y = vec![f32::NAN; x.numel()];
     let size = (height as usize, width as usize);
@@ -214,7 +213,7 @@ fn source<'a>(
     (height, width): (usize, usize),
     channels: usize,
     (scale, shift): (&'a [f32], &'a [f32]),
-) -> Source<'a> {
+) -> Source<'a, u16> {
     Source { numbers, height, width, channels, scale, shift, skip: None, keep: None }
 }
 

@@ -17,7 +17,7 @@ pub(super) const MOST: usize = 4;
 
 /// What multiplies tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub(in crate::engine::kernels) enum Unit {
     /// The processor's (AMX), with AVX-512 around it.
     Amx,
     /// A loop, with AVX2 around it: for tests, on any machine.
@@ -27,7 +27,7 @@ pub enum Unit {
 
 impl Unit {
     /// The processor's, where it has one that the system lets this process use.
-    pub fn available() -> Option<Self> {
+    pub(in crate::engine::kernels) fn available() -> Option<Self> {
         static THERE: OnceLock<bool> = OnceLock::new();
         let there = *THERE.get_or_init(|| {
             std::arch::is_x86_feature_detected!("avx512bf16")

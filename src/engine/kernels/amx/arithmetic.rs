@@ -1,0 +1,75 @@
+//! bfloat16, in the tiles of a [`Unit`].
+
+use super::convolution::Convolution;
+use super::last::Last;
+use super::lines::MIDDLE;
+use super::tiles::Unit;
+use super::{Line, Shared, half, wide};
+use crate::engine::kernels::norm::Statistics;
+use crate::engine::kernels::painter::Arithmetic;
+use crate::engine::kernels::parts::Parts;
+use crate::engine::kernels::source::{Input, Source};
+use crate::engine::plan::{Change, Layer};
+
+impl Arithmetic for Unit {
+    type Number = u16;
+    type Scratch = Line;
+    const NOTHING: Line = Line::ZERO;
+    type Convolution = Convolution;
+    type Last = Last;
+
+    fn convolution(self, parts: &Parts<'_>, layer: &Layer) -> Option<Convolution> {
+        let (stride, upsample) = match layer.change {
+            Change::Same => (1, false),
+            Change::Halve => (2, false),
+            Change::Nearest => (1, true),
+            Change::Transposed => return None,
+        };
+        let (weight, outputs, inputs) = parts.weight(&layer.conv)?;
+        Convolution::new(&weight, outputs, inputs, stride, upsample, parts.border(), self)
+    }
+
+    fn last(self, parts: &Parts<'_>, layer: &Layer) -> Option<Last> {
+        let upsample = match layer.change {
+            Change::Same => false,
+            Change::Nearest => true,
+            Change::Halve | Change::Transposed => return None,
+        };
+        let (weight, _, inputs) = parts.weight(&layer.conv)?;
+        let bias = parts.bias(&layer.conv)?;
+        Last::new(&weight, &bias, inputs, upsample, parts.border(), self)
+    }
+
+    fn scratch(convolution: &Convolution, input: (usize, usize)) -> usize {
+        convolution.scratch(input)
+    }
+
+    fn last_scratch(last: &Last, input: (usize, usize)) -> usize {
+        last.scratch(input)
+    }
+
+    fn convolve(
+        convolution: &Convolution,
+        input: &Input<'_, u16>,
+        out: &mut [u16],
+        statistics: &mut Statistics,
+        scratch: &[Shared<Line>],
+    ) {
+        convolution.run(input, out, statistics, scratch);
+    }
+
+    fn finish(
+        last: &Last,
+        source: Source<'_, u16>,
+        out: &mut [f32],
+        size: (usize, usize),
+        scratch: &[Shared<Line>],
+    ) {
+        last.run(&Input::Layer(source), out, size, scratch);
+    }
+
+    /// The picture is read as numbers about 0.
+    fn offset(weights: &[f32]) -> f32 {
+        MIDDLE * weights.iter().map(|weight| wide(half(*weight))).sum::<f32>()
+    }
+}
