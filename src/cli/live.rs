@@ -16,9 +16,7 @@ use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
 use crate::rate::Rate;
-use crate::stream::{
-    Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live,
-};
+use crate::stream::{LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live};
 
 /// Options that only live runs have.
 #[derive(Debug, Args)]
@@ -111,8 +109,7 @@ pub(super) fn run(
     };
     let stop = on_interrupt(PARTIAL)?;
     let (send, commands) = channel();
-    let names: Vec<String> = config.models.iter().map(Choice::to_string).collect();
-    let mut reporter = Reporter::live(quiet, &names);
+    let mut reporter = Reporter::new(quiet, 1.0);
     let keys = Keys::watch(wanted.clone(), config.models.len(), send);
     if keys.is_some() {
         reporter.note(keys::HELP);

@@ -52,12 +52,6 @@ impl Reporter {
         }
     }
 
-    /// A reporter for a live run with these models.
-    #[cfg(feature = "media")]
-    pub fn live(quiet: bool, models: &[String]) -> Self {
-        Reporter { models: models.to_vec(), ..Reporter::new(quiet, 1.0) }
-    }
-
     fn say(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
@@ -149,6 +143,11 @@ impl Observer for Reporter {
             let of = total.map_or_else(String::new, |total| format!("/{total}"));
             self.say(&format!("{frames}{of} frames, {text}"));
         }
+    }
+
+    #[cfg(feature = "media")]
+    fn models(&mut self, names: &[String]) {
+        self.models = names.to_vec();
     }
 
     #[cfg(feature = "media")]

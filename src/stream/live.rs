@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use super::adapt::Adapter;
 use super::look::{Adjustable, Look, Looks, Wanted};
 use super::outputs::Outputs;
+use super::pace::Pace;
 use super::{LiveStatus, Observer};
 use crate::batch::Batcher;
 use crate::encoding::Encoding;
@@ -67,11 +68,13 @@ const FINISH: Duration = Duration::from_secs(60);
 
 /// Stylizes a live source until it ends, `stop` is set or the user quits.
 ///
+/// `models` says what paints, when it is known what the source gives.
+///
 /// # Errors
 /// When the source or an output cannot be opened or fails; files are finished first.
 pub fn stylize_live<S: Adjustable>(
     job: &LiveJob,
-    models: Vec<S>,
+    models: impl FnOnce(Pace, &mut dyn Observer) -> Result<Vec<S>>,
     wanted: &Wanted,
     commands: &Receiver<Command>,
     stop: &AtomicBool,
@@ -94,6 +97,8 @@ pub fn stylize_live<S: Adjustable>(
         opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
     };
     let stream = source.stream().clone();
+    let (width, height) = (stream.frame.width, stream.frame.height);
+    let models = models(Pace { width, height, interval: interval_of(&stream) }, observer)?;
     let delays = Arc::new(Delays::default());
     let (events, said) = channel();
     let outputs = Outputs::open(job, &source, &clock, &events, &delays)?;

@@ -1,6 +1,7 @@
 //! Joins media and engine: a file goes in, the stylized file comes out.
 //!
 //! - [`run`]: a configuration → what is made
+//! - `models` opens what paints; `pace` decides, live, between a model and its lite sibling
 //! - `video`: threads, queues and the order of shutting down
 //! - `ends`: what an input or output is; `sources` and `sinks` open those of a video
 //! - `still`: one picture, `pictures`: many
@@ -18,6 +19,8 @@ mod look;
 mod models;
 #[cfg(feature = "media")]
 mod outputs;
+#[cfg(feature = "media")]
+mod pace;
 mod partial;
 mod pictures;
 #[cfg(feature = "media")]
@@ -39,6 +42,8 @@ pub use live::{Command, LiveJob, stylize_live};
 #[cfg(feature = "media")]
 pub use look::{Adjustable, Look, Looks, Wanted};
 pub use models::{Choice, EngineOptions};
+#[cfg(feature = "media")]
+pub use pace::{Contenders, Pace, Settled};
 pub use partial::PartialFile;
 pub use pictures::stylize_pictures;
 pub use run::{Config, run};
@@ -85,6 +90,9 @@ pub trait Observer {
     }
     /// Called about ten times a second.
     fn progress(&mut self, progress: &Progress);
+    /// Names of the models of a live run, in their order, once they are known.
+    #[cfg(feature = "media")]
+    fn models(&mut self, _names: &[String]) {}
     /// Called about twice a second while live.
     #[cfg(feature = "media")]
     fn live(&mut self, _status: &LiveStatus) {}

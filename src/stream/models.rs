@@ -9,7 +9,7 @@ use crate::engine::blend::Blend;
 use crate::engine::device::{self, Device, DeviceChoice};
 use crate::engine::model::Model;
 use crate::engine::model_file::ModelError;
-use crate::engine::precision::PrecisionChoice;
+use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::engine::shipped;
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 
@@ -81,28 +81,42 @@ impl EngineOptions {
         choices: &[Choice],
         observer: &mut dyn Observer,
     ) -> Result<(Vec<NetworkStylizer>, Device)> {
+        let on = self.place(observer)?;
+        let models = choices.iter().map(|choice| self.load(choice, on, observer));
+        Ok((models.collect::<Result<_>>()?, on.0))
+    }
+
+    /// Where models run, and in which arithmetic.
+    pub(super) fn place(&self, observer: &mut dyn Observer) -> Result<(Device, Precision)> {
         let (device, note) = device::resolve(self.device)?;
         note.iter().for_each(|note| observer.aside(note));
         let (precision, note) = self.precision.resolve(device)?;
         note.iter().for_each(|note| observer.note(note));
         tracing::info!("{device}, {precision}");
-        let open = |choice: &Choice| -> Result<NetworkStylizer> {
-            let mut model = Model::open(&choice.model, self.trust, device, precision)?;
-            match &choice.blend {
-                Some(blend) => model.blend(blend)?,
-                None if model.styles().len() > 1 => observer.note(&format!(
-                    "'{}' paints {}; --blend chooses and mixes, now it is {}",
-                    choice.model,
-                    model.styles().join(", "),
-                    model.styles()[0]
-                )),
-                None => {}
-            }
-            Ok(NetworkStylizer::new(model)
-                .with_scale(self.scale)
-                .with_threads(self.threads)
-                .with_mix(self.mix))
-        };
-        Ok((choices.iter().map(open).collect::<Result<_>>()?, device))
+        Ok((device, precision))
+    }
+
+    /// Loads one.
+    pub(super) fn load(
+        &self,
+        choice: &Choice,
+        (device, precision): (Device, Precision),
+        observer: &mut dyn Observer,
+    ) -> Result<NetworkStylizer> {
+        let mut model = Model::open(&choice.model, self.trust, device, precision)?;
+        match &choice.blend {
+            Some(blend) => model.blend(blend)?,
+            None if model.styles().len() > 1 => observer.note(&format!(
+                "'{}' paints {}; --blend chooses and mixes, now it is {}",
+                choice.model,
+                model.styles().join(", "),
+                model.styles()[0]
+            )),
+            None => {}
+        }
+        Ok(NetworkStylizer::new(model)
+            .with_scale(self.scale)
+            .with_threads(self.threads)
+            .with_mix(self.mix))
     }
 }

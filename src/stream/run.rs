@@ -252,6 +252,11 @@ pub fn run_live(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let stats = Arc::new(Stats::default());
-    let (models, _) = config.engine.open(&config.models, observer)?;
-    super::stylize_live(&config.job, models, wanted, commands, stop, &stats, observer)
+    let contenders = config.engine.open_live(&config.models, observer)?;
+    let settle = |pace: super::Pace, observer: &mut dyn Observer| {
+        let settled = contenders.settle(pace, observer)?;
+        observer.models(&settled.names);
+        Ok(settled.models)
+    };
+    super::stylize_live(&config.job, settle, wanted, commands, stop, &stats, observer)
 }

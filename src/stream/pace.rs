@@ -1,0 +1,165 @@
+//! Live stays live: a shipped model called by its bare name gives way to its lite sibling where it
+//! cannot keep pace with the source.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Observer;
+use super::models::{Choice, EngineOptions};
+use crate::engine::bench::{self, Job};
+use crate::engine::shipped;
+use crate::engine::stylizer::NetworkStylizer;
+use crate::stylizer::StylizeError;
+
+/// Share of the time between two frames that painting may take. The rest is for decoding and
+/// encoding, which on a CPU have the same cores, and for a machine that is not always as fast.
+const SHARE: f64 = 0.7;
+/// Pixels of the trial's pictures at most: enough to fill all cores, and soon painted on slow ones.
+const TRIAL: f64 = 100_000.0;
+
+/// What a live source delivers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Pixels.
+    pub width: usize,
+    /// Lines.
+    pub height: usize,
+    /// Time between two frames.
+    pub interval: Duration,
+}
+
+/// A model that is open, and its lite sibling where that may take its place.
+struct Contender {
+    choice: Choice,
+    named: NetworkStylizer,
+    lite: Option<(Choice, NetworkStylizer)>,
+}
+
+/// Models of a live run before its source is known.
+pub struct Contenders(Vec<Contender>);
+
+/// Models of a live run, and what to call them.
+pub struct Settled {
+    /// What paints, in the order in which the models were given.
+    pub models: Vec<NetworkStylizer>,
+    /// Their names.
+    pub names: Vec<String>,
+}
+
+impl EngineOptions {
+    /// Loads models for a live source.
+    ///
+    /// # Errors
+    /// As [`EngineOptions::open`].
+    pub fn open_live(&self, choices: &[Choice], observer: &mut dyn Observer) -> Result<Contenders> {
+        let on = self.place(observer)?;
+        let open = |choice: &Choice| -> Result<Contender> {
+            let sibling = choice.blend.is_none().then(|| shipped::lite_of(&choice.model)).flatten();
+            let named = self.load(choice, on, observer)?;
+            let mut lite = None;
+            if let Some(sibling) = sibling {
+                let choice = Choice { model: sibling.name.to_owned(), blend: None };
+                let model = self.load(&choice, on, observer)?;
+                lite = Some((choice, model));
+            }
+            Ok(Contender { choice: choice.clone(), named, lite })
+        };
+        choices.iter().map(open).collect::<Result<_>>().map(Contenders)
+    }
+}
+
+impl Contenders {
+    /// Decides, by painting a trial picture with the first model that has a lite sibling: the shipped
+    /// networks of a kind are equally fast, and a source keeps its size and rate but for surprises.
+    ///
+    /// # Errors
+    /// When the trial cannot be painted.
+    pub fn settle(self, pace: Pace, observer: &mut dyn Observer) -> Result<Settled> {
+        let Contenders(mut all) = self;
+        let one = all.iter_mut().find(|contender| contender.lite.is_some());
+        let seconds = one.map(|one| seconds(&mut one.named, pace)).transpose();
+        let trial = seconds.context("cannot stylize")?.map(|seconds| Trial { seconds, pace });
+        let mut settled = Settled { models: Vec::new(), names: Vec::new() };
+        for Contender { choice, named, lite } in all {
+            let (choice, model) = match lite.zip(trial.as_ref()) {
+                Some(((lite, model), trial)) => {
+                    observer.note(&trial.in_words(&choice, &lite));
+                    if trial.keeps_pace() { (choice, named) } else { (lite, model) }
+                }
+                None => (choice, named),
+            };
+            settled.names.push(choice.to_string());
+            settled.models.push(model);
+        }
+        Ok(settled)
+    }
+}
+
+/// What a trial showed.
+struct Trial {
+    /// A frame takes so long.
+    seconds: f64,
+    pace: Pace,
+}
+
+impl Trial {
+    fn keeps_pace(&self) -> bool {
+        self.seconds <= SHARE * self.pace.interval.as_secs_f64()
+    }
+
+    fn in_words(&self, named: &Choice, lite: &Choice) -> String {
+        let Pace { width, height, interval } = self.pace;
+        let (paints, comes) = (1.0 / self.seconds, 1.0 / interval.as_secs_f64());
+        let fact = format!(
+            "paints {paints:.0} frames a second at {width}×{height} here, the source gives {comes:.0}"
+        );
+        match self.keeps_pace() {
+            true => format!("painting with {named}: it {fact}"),
+            false => {
+                format!("painting with {lite}: {named} {fact}; --model {named}.pt keeps {named}")
+            }
+        }
+    }
+}
+
+/// How long a frame of this size takes, from one that is smaller: a network's work is that of a pixel,
+/// times the pixels.
+fn seconds(stylizer: &mut NetworkStylizer, pace: Pace) -> Result<f64, StylizeError> {
+    let pixels = (pace.width * pace.height) as f64;
+    let factor = (TRIAL / pixels).sqrt().min(1.0);
+    // I420 has even sides.
+    let side = |length: usize| (((length as f64 * factor) / 2.0).round() as usize * 2).max(2);
+    let (width, height) = (side(pace.width), side(pace.height));
+    let job = Job { width, height, batch: 1, budget: Duration::ZERO };
+    let timing = bench::frames(stylizer, &job)?;
+    Ok(timing.map_or(0.0, |timing| timing.seconds * pixels / (width * height) as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_keeps_pace_if_it_leaves_time_for_the_rest() {
+        let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
+        assert!(Trial { seconds: 0.027, pace }.keeps_pace());
+        assert!(!Trial { seconds: 0.030, pace }.keeps_pace());
+    }
+
+    #[test]
+    fn it_says_which_one_paints_and_why() {
+        let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
+        let name = |model: &str| Choice { model: model.to_owned(), blend: None };
+        let words = |seconds| Trial { seconds, pace }.in_words(&name("a"), &name("a-lite"));
+        assert_eq!(
+            words(0.01),
+            "painting with a: it paints 100 frames a second at 640×360 here, the source gives 25"
+        );
+        assert_eq!(
+            words(0.1),
+            "painting with a-lite: a paints 10 frames a second at 640×360 here, the source gives 25; \
+             --model a.pt keeps a"
+        );
+    }
+}
