@@ -33,6 +33,9 @@ fn color(c: &mut Criterion) {
         group.bench_function(format!("{layout:?} download"), |b| {
             b.iter(|| converter.download(&back, &mut frames).unwrap());
         });
+        group.bench_function(format!("{layout:?} from RGB into the frame"), |b| {
+            b.iter(|| converter.store(&rgb, &mut frames).unwrap());
+        });
     }
     group.finish();
 }

@@ -110,15 +110,16 @@ impl Trial {
 
     fn in_words(&self, named: &Choice, lite: &Choice) -> String {
         let Pace { width, height, interval } = self.pace;
-        let (paints, comes) = (1.0 / self.seconds, 1.0 / interval.as_secs_f64());
-        let fact = format!(
-            "paints {paints:.0} frames a second at {width}×{height} here, the source gives {comes:.0}"
-        );
+        let ms = |seconds: f64| (seconds * 1e3).round();
+        let (takes, comes) = (ms(self.seconds), ms(interval.as_secs_f64()));
+        let fact = format!("takes {takes} ms a frame at {width}×{height} here");
         match self.keeps_pace() {
-            true => format!("painting with {named}: it {fact}"),
-            false => {
-                format!("painting with {lite}: {named} {fact}; --model {named}.pt keeps {named}")
-            }
+            true => format!("painting with {named}: it {fact}, and the source gives one in {comes} ms"),
+            false => format!(
+                "painting with {lite}: {named} {fact}, and of the {comes} ms between two of the source \
+                 it may have {:.0}; --model {named}.pt keeps {named}",
+                ms(SHARE * interval.as_secs_f64())
+            ),
         }
     }
 }
@@ -154,12 +155,12 @@ mod tests {
         let words = |seconds| Trial { seconds, pace }.in_words(&name("a"), &name("a-lite"));
         assert_eq!(
             words(0.01),
-            "painting with a: it paints 100 frames a second at 640×360 here, the source gives 25"
+            "painting with a: it takes 10 ms a frame at 640×360 here, and the source gives one in 40 ms"
         );
         assert_eq!(
             words(0.1),
-            "painting with a-lite: a paints 10 frames a second at 640×360 here, the source gives 25; \
-             --model a.pt keeps a"
+            "painting with a-lite: a takes 100 ms a frame at 640×360 here, and of the 40 ms between two \
+             of the source it may have 28; --model a.pt keeps a"
         );
     }
 }

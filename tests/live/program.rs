@@ -39,7 +39,12 @@ impl Ended {
 
 impl Live {
     pub fn start(args: &[&str]) -> Self {
-        Self::spawn(nst().args(["-m", "mosaic"]).args(args))
+        Self::with_model("mosaic", args)
+    }
+
+    /// With this model, where it matters which one paints.
+    pub fn with_model(model: &str, args: &[&str]) -> Self {
+        Self::spawn(nst().args(["-m", model]).args(args))
     }
 
     /// With an RTSP server on a free port as output.

@@ -79,8 +79,8 @@ fn a_file_that_fails_on_the_way_is_named_and_what_there_is_of_it() {
 fn a_network_that_is_too_slow_paints_smaller_with_adapt() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.mkv");
-    let args = ["-i", "test:320x240@30", "-o", out.to_str().unwrap(), "--adapt", "--json"];
-    let live = Live::start(&args);
+    let base = ["-i", "test:640x480@30", "--device", "cpu", "-o", out.to_str().unwrap()];
+    let live = Live::with_model("mosaic.pt", &[&base[..], &["--adapt", "--json"]].concat());
     let started = Instant::now();
     while !live.said().contains(", scale 0.") {
         assert!(started.elapsed() < Duration::from_secs(90), "{}", live.said());
@@ -90,7 +90,7 @@ fn a_network_that_is_too_slow_paints_smaller_with_adapt() {
     let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let scale = summary["scale"].as_f64().unwrap_or_else(|| panic!("{summary}"));
     assert!((0.2..1.0).contains(&scale), "{summary}");
-    assert_eq!(size(&out), (320, 240), "the output keeps its size");
+    assert_eq!(size(&out), (640, 480), "the output keeps its size");
 }
 
 #[test]

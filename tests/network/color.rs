@@ -111,6 +111,32 @@ fn colours_become_the_samples_that_the_standards_say() {
     }
 }
 
+#[test]
+fn colours_are_stored_rounded_and_clamped_to_what_is_between_black_and_white() {
+    for layout in LAYOUTS {
+        for (w, h) in SIZES {
+            for c in colorimetries() {
+                let of = frame(layout, info(w, h, c), vec![0; layout.bytes(w, h)]);
+                // A network's values: a third of them are below black or above white.
+                let values: Vec<f32> =
+                    noise(2 * 3 * w * h, 8).iter().map(|&b| f32::from(b) * 1.5 - 60.3).collect();
+                let rgb = Tensor::from_slice(&values).view([2, 3, h as i64, w as i64]);
+                let mut frames = [of.clone(), of.clone()];
+                converter(&of).store(&rgb, &mut frames).unwrap();
+                let clamped: Vec<f64> =
+                    values.iter().map(|&v| f64::from(v).clamp(0.0, 255.0)).collect();
+                for (stored, rgb) in frames.iter().zip(clamped.chunks(3 * w * h)) {
+                    let found: Vec<f64> =
+                        stored.planes.bytes().iter().map(|&b| b.into()).collect();
+                    let expected = samples_of(rgb, layout, (w, h), c);
+                    // Half a step is rounding.
+                    assert_close(&found, &expected, 0.501, &format!("{layout:?} {w}×{h} {c:?}"));
+                }
+            }
+        }
+    }
+}
+
 /// Bytes of a frame after going to RGB and back.
 fn there_and_back(frame: &Frame) -> Vec<u8> {
     let converter = converter(frame);
