@@ -16,7 +16,7 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
-use super::device::tensor::{bytes, numbers, numbers_mut};
+use super::device::tensor::{bytes, bytes_mut, numbers, numbers_mut};
 use super::samples::Conversion;
 use super::threads;
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
@@ -141,18 +141,19 @@ impl Converter {
     /// When a frame has more or fewer bytes than its layout, or the device lacks memory.
     pub fn upload(&self, frames: &[Frame]) -> Result<Tensor, TchError> {
         let size = self.layout.bytes(self.info.width, self.info.height);
-        let one = |frame: &Frame| {
+        let shape = [frames.len() as i64, size as i64];
+        // Not from a slice: libtorch would first fill the memory with zeros, with all of its
+        // threads, which then spin for as long as a lite network takes.
+        let mut samples = Tensor::f_empty(shape, (Kind::Uint8, tch::Device::Cpu))?;
+        let places = bytes_mut(&mut samples)?.chunks_exact_mut(size.max(1));
+        for (place, frame) in places.zip(frames) {
             let bytes = frame.planes.bytes();
             if bytes.len() != size {
                 let found = bytes.len();
                 return Err(TchError::Shape(format!("a frame of {found} bytes, expected {size}")));
             }
-            Tensor::f_from_slice(bytes)?.f_unsqueeze(0)
-        };
-        let samples = match frames {
-            [frame] => one(frame)?,
-            _ => Tensor::f_cat(&frames.iter().map(one).collect::<Result<Vec<_>, _>>()?, 0)?,
-        };
+            place.copy_from_slice(bytes);
+        }
         samples.f_to_device(self.device.torch())
     }
 

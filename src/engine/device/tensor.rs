@@ -34,6 +34,16 @@ pub fn bytes(x: &Tensor) -> Result<&[u8], TchError> {
     Ok(unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<u8>(), x.numel()) })
 }
 
+/// The same, to be written to.
+///
+/// # Errors
+/// When it is none.
+pub fn bytes_mut(x: &mut Tensor) -> Result<&mut [u8], TchError> {
+    check(x, Kind::Uint8)?;
+    // SAFETY: as above.
+    Ok(unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast::<u8>(), x.numel()) })
+}
+
 fn check(x: &Tensor, kind: Kind) -> Result<(), TchError> {
     if x.device() != Device::Cpu || x.kind() != kind || !x.is_contiguous() {
         return Err(TchError::Kind(format!("expected a contiguous tensor of {kind:?}")));
