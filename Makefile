@@ -15,6 +15,8 @@ build: $(BIN) ## the program, target/release/nst-stream
 
 demo: out/demo.mp4 out/demo.png ## style a short film: out/demo.mp4, and out/demo.png with frames before and after
 	@echo "demo: see out/demo.mp4 and out/demo.png"
+	@echo "demo: the same live, from your webcam into a window:"
+	@echo "      $(BIN) --model $(STYLE) --input /dev/video0"
 
 # The later passes are for tests that count what the process holds: they must be alone, and memory
 # lies in one heap, so that what grows is not just spread.

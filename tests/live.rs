@@ -65,7 +65,7 @@ fn a_slow_network_drops_frames_and_the_delay_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.mkv");
     // As a path it is the big model, which no CPU runs at this rate.
-    let args = ["-i", "test:640x480@60", "--device", "cpu", "-o", path.to_str().unwrap(), "--json"];
+    let args = ["-i", "test:640x480@30", "--device", "cpu", "-o", path.to_str().unwrap(), "--json"];
     let live = Live::with_model("mosaic.pt", &args);
     std::thread::sleep(Duration::from_secs(12));
     let ended = live.interrupt();
