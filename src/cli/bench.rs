@@ -75,6 +75,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
         precision: args.precision,
         threads,
         scale: 1.0,
+        stroke: 1.0,
         mix: StyleMix::default(),
     };
     let mut reporter = Reporter::new(quiet, 1.0);

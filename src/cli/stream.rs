@@ -64,6 +64,9 @@ pub struct StreamArgs {
     /// Paint at this fraction of the size (faster, larger strokes); the output keeps its size.
     #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = scale)]
     scale: f64,
+    /// Size of the strokes: 2 is twice as large, 0.5 half as large and four times the work.
+    #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke)]
+    stroke: f64,
     /// Styles of a model with several: wave, or mosaic:0.6,wave:0.4 for a mixture [default: the
     /// first; live, keys step through all].
     #[arg(long, value_name = "STYLE[:SHARE],…")]
@@ -127,6 +130,11 @@ fn fraction(text: &str) -> Result<f64, String> {
 fn scale(text: &str) -> Result<f64, String> {
     let number = fraction(text).ok().filter(|f| *f >= 0.01);
     number.ok_or_else(|| "expected a number from 0.01 to 1".to_owned())
+}
+
+fn stroke(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok().filter(|f| (0.25..=4.0).contains(f));
+    number.ok_or_else(|| "expected a number from 0.25 to 4".to_owned())
 }
 
 /// Between which ends, as the user wrote them.
@@ -202,6 +210,7 @@ impl StreamArgs {
             precision: self.precision,
             threads: self.threads,
             scale: self.scale,
+            stroke: self.stroke,
             mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
         }
     }

@@ -41,6 +41,8 @@ pub struct NetworkStylizer {
     model: Model,
     mix: StyleMix,
     scale: f64,
+    /// How much larger strokes are than at full size.
+    stroke: f64,
     threads: Option<usize>,
     /// Kept for as long as frames stay alike.
     converter: Option<Converter>,
@@ -59,6 +61,7 @@ impl NetworkStylizer {
             model,
             mix: StyleMix::default(),
             scale: 1.0,
+            stroke: 1.0,
             threads: None,
             converter: None,
             ready: None,
@@ -78,6 +81,15 @@ impl NetworkStylizer {
     /// Changes the scale from the next batch on, as [`with_scale`](Self::with_scale) does.
     pub fn set_scale(&mut self, scale: f64) {
         self.scale = if scale > 0.0 && scale < 1.0 { scale } else { 1.0 };
+    }
+
+    /// Paints strokes so many times as large, whatever the scale: frames go through the network at
+    /// another size, 1 / `stroke` of theirs, and the result is brought back to it. Below 1 strokes
+    /// are finer, for (1 / `stroke`)² times the work. A value that is not above 0 counts as 1.
+    #[must_use]
+    pub fn with_stroke(mut self, stroke: f64) -> Self {
+        self.stroke = if stroke > 0.0 && stroke.is_finite() { stroke } else { 1.0 };
+        self
     }
 
     /// Computes with so many threads of the CPU.
@@ -111,7 +123,8 @@ impl NetworkStylizer {
 
     /// Width and height at which frames of `width` × `height` pixels are painted: at least 1 × 1.
     pub fn painted_size(&self, width: usize, height: usize) -> (usize, usize) {
-        let scaled = |length: usize| ((length as f64 * self.scale).round() as usize).max(1);
+        let factor = self.scale / self.stroke;
+        let scaled = |length: usize| ((length as f64 * factor).round() as usize).max(1);
         (scaled(width), scaled(height))
     }
 
@@ -167,7 +180,11 @@ impl NetworkStylizer {
         let rgb = converter.to_rgb(samples)?;
         let (_, _, height, width) = rgb.size4()?;
         let (w, h) = self.painted_size(width as usize, height as usize);
-        resize(rgb, h as i64, w as i64)
+        let (w, h) = (w as i64, h as i64);
+        let larger = w > width || h > height;
+        let input = resize(rgb, h, w)?;
+        // Cubic interpolation swings beyond black and white, which no network has ever seen.
+        if larger { input.f_clamp(0.0, 255.0) } else { Ok(input) }
     }
 
     /// Half precision may overflow, and a network's picture is then black or noise. The first

@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// Fraction of the size at which is painted, 0–1.
     pub scale: f64,
+    /// Strokes are so many times as large as at full size.
+    pub stroke: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
 }
@@ -116,6 +118,7 @@ impl EngineOptions {
         }
         Ok(NetworkStylizer::new(model)
             .with_scale(self.scale)
+            .with_stroke(self.stroke)
             .with_threads(self.threads)
             .with_mix(self.mix))
     }

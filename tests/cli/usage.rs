@@ -23,6 +23,7 @@ fn values_out_of_range_are_refused_with_what_is_expected() {
     for (flag, values, expected) in [
         ("--strength", &["2", "NaN"][..], "a number from 0 to 1"),
         ("--scale", &["0", "1.5"], "a number from 0.01 to 1"),
+        ("--stroke", &["0", "5", "wide"], "a number from 0.25 to 4"),
         ("--batch", &["0", "1.5"], "a number from 1 to 1024"),
         ("--threads", &["0"], "a number from 1 to 1024"),
         ("--start", &["abc", "1:60"], "write seconds (12.5) or [HH:]MM:SS"),

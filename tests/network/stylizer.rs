@@ -154,6 +154,24 @@ fn a_scale_paints_smaller_and_comes_back_to_full_size() {
     }
 }
 
+#[test]
+fn strokes_grow_and_shrink_with_the_size_at_which_is_painted() {
+    let with = |stroke| stylizer().with_stroke(stroke);
+    assert_eq!(with(2.0).painted_size(1280, 720), (640, 360));
+    assert_eq!(with(0.5).painted_size(1280, 720), (2560, 1440));
+    assert_eq!(with(2.0).with_scale(0.5).painted_size(1280, 720), (320, 180));
+    assert_eq!(with(0.0).painted_size(10, 10), (10, 10));
+    assert_eq!(with(f64::NAN).painted_size(10, 10), (10, 10));
+    for layout in LAYOUTS {
+        let frame = slopes(layout, 61, 38, 5);
+        let small = painted(stylizer().with_scale(0.5), &frame);
+        assert_eq!(painted(with(2.0), &frame).planes, small.planes);
+        let fine = painted(with(0.5), &frame);
+        assert_eq!(fine.info, frame.info);
+        assert_ne!(fine.planes, painted(with(1.0), &frame).planes);
+    }
+}
+
 /// The program 255 − x, whose result at any size is known but for what scaling loses.
 #[test]
 fn scaling_down_and_up_keeps_a_smooth_picture_in_its_place() {
@@ -170,6 +188,13 @@ fn scaling_down_and_up_keeps_a_smooth_picture_in_its_place() {
         println!("at {scale}: {difference:.3}");
         assert!(difference < 0.5, "at {scale}: {difference}");
     }
+    let model = Model::open(path.to_str().unwrap(), true, cpu(), Precision::Fp32).unwrap();
+    let mut frame = slopes(Layout::Y444, 81, 60, 6);
+    frame.planes.bytes_mut()[81 * 60..].fill(128);
+    let fine = painted(NetworkStylizer::new(model).with_stroke(0.5), &frame);
+    let expected = frame.planes.bytes().iter().enumerate();
+    let expected = expected.map(|(i, b)| if i < 81 * 60 { 251 - b } else { *b }).collect::<Vec<_>>();
+    assert!(mean_difference(fine.planes.bytes(), &expected) < 0.5, "finer strokes");
 }
 
 #[test]
