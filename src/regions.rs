@@ -53,7 +53,8 @@ impl fmt::Display for Color {
 /// When what follows the last `@` is no region, or `none` has no region.
 pub fn at(text: &str) -> Result<(Option<&str>, Option<Color>), String> {
     let is_file = Path::new(text).exists();
-    let split = text.rsplit_once('@').filter(|(_, region)| !is_file && !region.contains(['.', '/']));
+    let split =
+        text.rsplit_once('@').filter(|(_, region)| !is_file && !region.contains(['.', '/']));
     let (name, region) = match split {
         Some((name, region)) => (name, Some(region.parse()?)),
         None => (text, None),
@@ -362,7 +363,8 @@ mod tests {
         let mask = mask(320, 180, vec![vec![1.0; 320 * 180]]);
         assert!(mask.check(1280, 720, "it").is_ok() && mask.check(427, 240, "it").is_ok());
         let said = mask.check(180, 320, "the photo").unwrap_err().to_string();
-        let words = "--mask mask.png: it is 320×180 pixels, which is not the shape of the photo (180×320)";
+        let words =
+            "--mask mask.png: it is 320×180 pixels, which is not the shape of the photo (180×320)";
         assert_eq!(said, words);
     }
 }

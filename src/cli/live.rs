@@ -17,7 +17,9 @@ use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
 use crate::rate::Rate;
-use crate::stream::{Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live};
+use crate::stream::{
+    Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live,
+};
 
 /// Options that only live runs have.
 #[derive(Debug, Args)]

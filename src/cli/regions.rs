@@ -70,7 +70,9 @@ impl StreamArgs {
             return usage(format!("{option} …@REGION needs a --mask"));
         }
         if at_model && at_blend {
-            return usage("--model and --blend both name regions: one of them is enough".to_owned());
+            return usage(
+                "--model and --blend both name regions: one of them is enough".to_owned(),
+            );
         }
         if blends.len() > 1 && !at_blend {
             return usage("several --blend are for the regions of a --mask".to_owned());
@@ -88,7 +90,9 @@ impl StreamArgs {
                 blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
             }
             (true, _) => {
-                return usage("regions of --blend are for one --model of several styles".to_owned());
+                return usage(
+                    "regions of --blend are for one --model of several styles".to_owned(),
+                );
             }
             (false, _) => {
                 let of = |model| Choice { model, blend: blend.clone() };
@@ -99,7 +103,9 @@ impl StreamArgs {
         if colors.len() < regions.len() {
             let one = if at_blend { "wave" } else { "mosaic" };
             let example = format!("{one}@white {option} none@black");
-            return usage(format!("with --mask each {option} names its region: {option} {example}"));
+            return usage(format!(
+                "with --mask each {option} names its region: {option} {example}"
+            ));
         }
         if let Some(color) = twice(&colors) {
             return usage(format!("{option} …@{color}: the region {color} is given twice"));

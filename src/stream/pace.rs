@@ -139,7 +139,9 @@ impl Trial {
         };
         let fact = format!("{who} {takes} ms a frame at {width}×{height} here");
         match kept {
-            true => format!("painting with {named}: {fact}, and the source gives one in {comes} ms"),
+            true => {
+                format!("painting with {named}: {fact}, and the source gives one in {comes} ms")
+            }
             false => format!(
                 "painting with {lite}: {fact}, and of the {comes} ms between two of the source {} may \
                  have {:.0}; --model {named}.pt keeps {named}",
@@ -178,9 +180,8 @@ mod tests {
     fn it_says_which_one_paints_and_why() {
         let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
         let name = |model: &str| Choice { model: model.to_owned(), blend: None };
-        let say = |seconds, models| {
-            Trial { seconds, models, pace }.in_words(&name("a"), &name("a-lite"))
-        };
+        let say =
+            |seconds, models| Trial { seconds, models, pace }.in_words(&name("a"), &name("a-lite"));
         let words = |seconds| say(seconds, 1);
         assert_eq!(
             words(0.01),
@@ -192,7 +193,10 @@ mod tests {
              of the source it may have 28; --model a.pt keeps a"
         );
         let (kept, lite) = (say(0.01, 2), say(0.1, 2));
-        assert!(kept.starts_with("painting with a: 2 models together take 10 ms a frame"), "{kept}");
+        assert!(
+            kept.starts_with("painting with a: 2 models together take 10 ms a frame"),
+            "{kept}"
+        );
         assert!(lite.starts_with("painting with a-lite: 2 models together take 100 ms"), "{lite}");
         assert!(lite.contains("they may have 28"), "{lite}");
     }

@@ -240,7 +240,8 @@ mod tests {
         let greys = [0, 0, 255, 255];
         for layout in [Layout::I420, Layout::Y444, Layout::Rgb] {
             let before = frame(layout, 8, 4);
-            let mut two = Regions::new(mask(&greys, &["0", "255"]), vec![Flat(10, 0), Flat(200, 0)]);
+            let mut two =
+                Regions::new(mask(&greys, &["0", "255"]), vec![Flat(10, 0), Flat(200, 0)]);
             let mut one = Regions::new(mask(&greys, &["255", "0"]), vec![Flat(200, 0)]);
             // Twice: the second time nothing is made anew.
             for _ in 0..2 {
@@ -254,7 +255,11 @@ mod tests {
                             let is_left = (n - at) % width < width / 2;
                             assert_eq!(both[n], if is_left { 10 } else { 200 }, "{layout:?} {n}");
                             let came = before.planes.bytes()[n];
-                            assert_eq!(right[n], if is_left { came } else { 200 }, "{layout:?} {n}");
+                            assert_eq!(
+                                right[n],
+                                if is_left { came } else { 200 },
+                                "{layout:?} {n}"
+                            );
                         }
                         at += width * height;
                     }
@@ -289,7 +294,8 @@ mod tests {
 
     #[test]
     fn another_size_takes_the_mask_anew_and_another_shape_is_refused() {
-        let mut regions = Regions::new(mask(&[0, 255], &["0", "255"]), vec![Flat(1, 0), Flat(9, 0)]);
+        let mut regions =
+            Regions::new(mask(&[0, 255], &["0", "255"]), vec![Flat(1, 0), Flat(9, 0)]);
         for (layout, side) in [(Layout::I420, 6), (Layout::Rgb, 6), (Layout::Rgb, 50)] {
             let mut batch = [frame(layout, side, side)];
             regions.stylize(&mut batch).unwrap();
@@ -298,7 +304,10 @@ mod tests {
         }
         let painted = regions.painters[0].1;
         let said = regions.stylize(&mut [frame(Layout::Rgb, 60, 50)]).unwrap_err().to_string();
-        assert!(said.contains("2×2 pixels, which is not the shape of the picture (60×50)"), "{said}");
+        assert!(
+            said.contains("2×2 pixels, which is not the shape of the picture (60×50)"),
+            "{said}"
+        );
         assert_eq!(regions.painters[0].1, painted, "nothing is painted");
     }
 }
