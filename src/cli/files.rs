@@ -50,7 +50,8 @@ impl StreamArgs {
     /// The configuration for a file, when the arguments do not contradict each other.
     pub(super) fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
         let usage = |text: String| Err(UsageError(text).into());
-        if self.mask.is_none() && self.models.len() > 1 {
+        let Painters { models, mask } = self.painters()?;
+        if mask.is_none() && models.len() > 1 {
             return usage(
                 "several models are for live sources or for the regions of a --mask: give one --model"
                     .to_owned(),
@@ -86,7 +87,6 @@ impl StreamArgs {
         if same_file(&input, &output) {
             return usage(format!("'{}' is both input and output", input.display()));
         }
-        let Painters { models, mask } = self.painters()?;
         Ok(Config {
             models,
             mask,

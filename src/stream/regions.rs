@@ -249,10 +249,11 @@ mod tests {
     }
 
     /// Black on the left, white on the right, grey between.
-    fn mask(greys: &[u8], regions: &[&str]) -> Mask {
+    fn mask(greys: &[u8], height: u32, regions: &[&str]) -> Mask {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mask.png");
-        let picture = RgbImage::from_fn(greys.len() as u32, 2, |x, _| Rgb([greys[x as usize]; 3]));
+        let picture =
+            RgbImage::from_fn(greys.len() as u32, height, |x, _| Rgb([greys[x as usize]; 3]));
         picture.save(&path).unwrap();
         let regions: Vec<_> = regions.iter().map(|region| region.parse().unwrap()).collect();
         Mask::open(&path, &regions, "--model").unwrap()
@@ -272,12 +273,12 @@ mod tests {
 
     #[test]
     fn a_region_shows_what_its_own_stylizer_made_and_one_without_any_stays() {
-        let greys = [0, 0, 255, 255];
+        let greys = [0, 0, 0, 0, 255, 255, 255, 255];
         for layout in [Layout::I420, Layout::Y444, Layout::Rgb] {
             let before = frame(layout, 8, 4);
             let mut two =
-                Regions::new(mask(&greys, &["0", "255"]), vec![Flat(10, 0), Flat(200, 0)]);
-            let mut one = Regions::new(mask(&greys, &["255", "0"]), vec![Flat(200, 0)]);
+                Regions::new(mask(&greys, 4, &["0", "255"]), vec![Flat(10, 0), Flat(200, 0)]);
+            let mut one = Regions::new(mask(&greys, 4, &["255", "0"]), vec![Flat(200, 0)]);
             // Twice: the second time nothing is made anew.
             for _ in 0..2 {
                 let (mut both, mut right) = (vec![before.clone(); 2], vec![before.clone(); 2]);
@@ -306,11 +307,13 @@ mod tests {
 
     #[test]
     fn a_soft_edge_is_a_mixture_and_what_is_alike_stays_exact() {
-        let mask = mask(&[0, 64, 128, 255], &["0", "255"]);
+        let mask = mask(&[0, 64, 128, 255], 2, &["0", "255"]);
         let mut regions = Regions::new(mask, vec![Flat(0, 0), Flat(200, 0)]);
         let mut batch = [frame(Layout::Y444, 4, 2)];
         regions.stylize(&mut batch).unwrap();
-        assert_eq!(batch[0].planes.bytes()[..4], [0, 50, 100, 200]);
+        let line = &batch[0].planes.bytes()[..4];
+        let near = line.iter().zip([0, 50, 100, 200]).all(|(a, b)| a.abs_diff(b) <= 1);
+        assert!(near && line[0] == 0 && line[3] == 200, "{line:?}");
         regions.painters()[0].0 = 200;
         regions.stylize(&mut batch).unwrap();
         assert!(batch[0].planes.bytes().iter().all(|value| *value == 200));
@@ -330,7 +333,7 @@ mod tests {
     #[test]
     fn another_size_takes_the_mask_anew_and_another_shape_is_refused() {
         let mut regions =
-            Regions::new(mask(&[0, 255], &["0", "255"]), vec![Flat(1, 0), Flat(9, 0)]);
+            Regions::new(mask(&[0, 255], 2, &["0", "255"]), vec![Flat(1, 0), Flat(9, 0)]);
         for (layout, side) in [(Layout::I420, 6), (Layout::Rgb, 6), (Layout::Rgb, 50)] {
             let mut batch = [frame(layout, side, side)];
             regions.stylize(&mut batch).unwrap();

@@ -36,6 +36,9 @@ pub fn two_styles() -> ModelFile {
     let architecture = Architecture { widths, residual_blocks: 1, styles: 2, ..Default::default() };
     let mut model = random_of("two", architecture);
     model.description.styles = ["a", "b"].map(str::to_owned).to_vec();
+    // About grey, where nothing is cut off.
+    let grey = RawTensor::from_f32(vec![3], &[128.0; 3], DType::F16);
+    model.tensors.insert("deconv3.conv2d.bias".to_owned(), grey);
     model
 }
 
