@@ -122,16 +122,6 @@ impl Mask {
         Mask { planes, ..self }
     }
 
-    /// Width and height of its picture, pixels.
-    pub fn size(&self) -> (usize, usize) {
-        (self.width, self.height)
-    }
-
-    /// The planes at that size.
-    pub fn planes(&self) -> &[Vec<f32>] {
-        &self.planes
-    }
-
     /// How many planes there are.
     pub fn regions(&self) -> usize {
         self.planes.len()

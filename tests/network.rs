@@ -11,11 +11,6 @@
 mod color;
 #[path = "network/frames.rs"]
 mod frames;
-#[allow(dead_code)]
-#[path = "model_file/make.rs"]
-mod make;
-#[path = "network/places.rs"]
-mod places;
 #[path = "network/stylizer.rs"]
 mod stylizer;
 

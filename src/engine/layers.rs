@@ -144,29 +144,6 @@ impl InstanceNorm {
         Ok(())
     }
 
-    /// From now on [`forward`](Self::forward) gives values with mean 0 and variance 1, for
-    /// [`place`](Self::place) to go on with. Nothing to a norm of one style.
-    pub(super) fn plain(&mut self) -> Result<(), TchError> {
-        if self.styles.is_some() {
-            self.weight = self.weight.f_ones_like()?;
-            self.bias = self.bias.f_zeros_like()?;
-        }
-        Ok(())
-    }
-
-    /// Gives each place of a [plain](Self::plain) picture, in its own memory, the weight and bias of
-    /// the styles there: `places` holds their shares, 1 × styles × height × width. All places have
-    /// the statistics of the whole picture.
-    pub(super) fn place(&self, mut x: Tensor, places: &Tensor) -> Result<Tensor, TchError> {
-        let Some((weight, bias)) = &self.styles else { return Ok(x) };
-        let (places, kind) = (places.f_permute([0, 2, 3, 1])?, x.kind());
-        // Channels innermost, as those of the picture.
-        let here = |rows: &Tensor| places.f_matmul(rows)?.f_permute([0, 3, 1, 2])?.f_to_kind(kind);
-        // One after the other: each is as large as the picture.
-        x = x.f_mul_(&here(weight)?)?;
-        x.f_add_(&here(bias)?)
-    }
-
     /// Normalizes `x` in its own memory.
     pub(super) fn forward(&self, x: Tensor) -> Result<Tensor, TchError> {
         // Not a copy, where the layer before kept the channels innermost.
@@ -273,32 +250,6 @@ mod tests {
             let error = (y - &expected).abs().max().double_value(&[]);
             assert!(error < 1e-3, "{error}");
         }
-    }
-
-    #[test]
-    fn a_place_has_the_norm_of_its_style_and_statistics_of_the_whole() {
-        let float = (Kind::Float, tch::Device::Cpu);
-        let (weight, bias) = (Tensor::rand([2, 5], float), Tensor::rand([2, 5], float));
-        let x = Tensor::rand([2, 5, 12, 8], float);
-        let mut norm = InstanceNorm::new(&weight, &bias, Device::CPU).unwrap();
-        // A norm works in its picture's own memory.
-        let painted = |norm: &InstanceNorm| norm.forward(x.copy()).unwrap();
-        let styles = [[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]].map(|shares: [f32; 2]| {
-            norm.blend(&Tensor::from_slice(&shares)).unwrap();
-            painted(&norm)
-        });
-        // Left the first, right the second, and a quarter of it and three of that at the bottom.
-        let places = Tensor::zeros([1, 2, 12, 8], float);
-        let _ = places.narrow(1, 0, 1).narrow(3, 0, 4).fill_(1.0);
-        let _ = places.narrow(1, 1, 1).narrow(3, 4, 4).fill_(1.0);
-        let _ = places.narrow(1, 0, 1).narrow(2, 9, 3).fill_(0.25);
-        let _ = places.narrow(1, 1, 1).narrow(2, 9, 3).fill_(0.75);
-        norm.plain().unwrap();
-        let placed = norm.place(painted(&norm), &places).unwrap();
-        let expected = Tensor::cat(&[styles[0].narrow(3, 0, 4), styles[1].narrow(3, 4, 4)], 3);
-        expected.narrow(2, 9, 3).copy_(&styles[2].narrow(2, 9, 3));
-        let error = (placed - expected).abs().max().double_value(&[]);
-        assert!(error < 1e-5, "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! * [`model_file`], [`shipped`]: what a model is, without libtorch.
 //! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
 //! * `kernels`: the network on x86-64 processors.
-//! * `layers` → `in_torch` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
+//! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
 //! * [`plan`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`samples`]: on a CPU, in one pass.
@@ -20,7 +20,6 @@ pub mod color;
 pub mod device;
 pub mod export;
 mod guard;
-mod in_torch;
 #[cfg(target_arch = "x86_64")]
 pub mod kernels;
 mod layers;

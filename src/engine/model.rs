@@ -113,47 +113,17 @@ impl Model {
             let (model, known) = ("the TorchScript program".to_owned(), "one style".to_owned());
             return Err(OpenError::NoStyle { model, style: blend.to_string(), known });
         };
-        let shares = shares(network, blend)?;
+        let shares = blend.shares(network.styles()).map_err(|style| OpenError::NoStyle {
+            model: network.name().to_owned(),
+            style,
+            known: network.styles().join(", "),
+        })?;
         // A network of one style has nothing to mix.
         if shares.len() == 1 {
             return Ok(());
         }
         let device = network.device();
         network.blend(&shares).map_err(|e| OpenError::Build { device, reason: words(&e) })
-    }
-
-    /// Paints mixtures of its styles each in its place from the next pass on, where it can do that
-    /// in one pass; false where it cannot. With each mixture goes a plane of parts, 0–1, of `width` ×
-    /// `height`; where they do not add up to 1 the first mixture is what is missing.
-    ///
-    /// # Errors
-    /// As [`blend`](Self::blend)'s.
-    pub fn place(
-        &mut self,
-        blends: &[(&Blend, &[f32])],
-        (width, height): (usize, usize),
-    ) -> Result<bool, OpenError> {
-        let Self::Johnson(network) = self else { return Ok(false) };
-        let (styles, pixels) = (network.styles().len(), width * height);
-        let mut places = vec![0.0; styles * pixels];
-        let mut add = |shares: &[f32], plane: &[f32]| {
-            for (place, share) in places.chunks_mut(pixels.max(1)).zip(shares) {
-                place.iter_mut().zip(plane).for_each(|(sum, part)| *sum += share * part);
-            }
-        };
-        let (mut first, mut missing) = (Vec::new(), vec![1.0; pixels]);
-        for (blend, plane) in blends {
-            let shares = shares(network, blend)?;
-            add(&shares, plane);
-            missing.iter_mut().zip(*plane).for_each(|(missing, part)| *missing -= part);
-            first = if first.is_empty() { shares } else { first };
-        }
-        add(&first, &missing);
-        let device = network.device();
-        let shape = [1, styles as i64, height as i64, width as i64];
-        let places = Tensor::f_from_slice(&places).and_then(|places| places.f_reshape(shape));
-        let placed = places.and_then(|places| network.place(&places));
-        placed.map_err(|e| OpenError::Build { device, reason: words(&e) })
     }
 
     /// Names of its styles; none when it does not say.
@@ -200,15 +170,6 @@ impl Model {
             Self::Script(script) => script.passes.load(Ordering::Relaxed),
         }
     }
-}
-
-/// The share of each of the network's styles.
-fn shares(network: &Network, blend: &Blend) -> Result<Vec<f32>, OpenError> {
-    blend.shares(network.styles()).map_err(|style| OpenError::NoStyle {
-        model: network.name().to_owned(),
-        style,
-        known: network.styles().join(", "),
-    })
 }
 
 /// A TorchScript program whose `forward` takes and returns one tensor as [`Network::forward`] does,

@@ -11,11 +11,11 @@ use super::device::Device;
 #[cfg(target_arch = "x86_64")]
 use super::device::tensor::{numbers, numbers_mut};
 use super::failed;
-use super::in_torch::Layers;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{choice::Kernels, painter::PaintError};
-use super::layers::pad_reflect;
-use super::model_file::{Architecture, Description, ModelFile, OutputLayer};
+use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
+use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTensor};
+use super::plan::{After, Layer, layers};
 use super::precision::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::threads;
@@ -54,6 +54,21 @@ enum Way {
     Kernels(Kernels),
     /// In libtorch's.
     Torch(Layers),
+}
+
+/// The layers in libtorch.
+#[derive(Debug)]
+struct Layers {
+    list: Vec<Computed>,
+    kind: Kind,
+}
+
+/// A layer with its weights.
+#[derive(Debug)]
+struct Computed {
+    layer: Layer,
+    conv: Conv,
+    norm: Option<InstanceNorm>,
 }
 
 impl Network {
@@ -120,23 +135,6 @@ impl Network {
             Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
-    }
-
-    /// Paints styles each in its place from the next pass on, where that can be: `places` holds
-    /// their shares, 1 × styles × height × width, adding up to 1, of a picture of any size. False in
-    /// kernels of our own, which have one style at a time, and for a network of one.
-    ///
-    /// # Errors
-    /// When the shape is wrong, or libtorch fails.
-    pub fn place(&mut self, places: &Tensor) -> Result<bool, TchError> {
-        let styles = self.architecture.styles as i64;
-        match &mut self.way {
-            Way::Torch(layers) if styles > 1 && places.size4()?.1 == styles => {
-                layers.place(places.f_to_device(self.device.torch())?)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
     }
 
     fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
@@ -237,6 +235,41 @@ fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     Ok(y)
 }
 
+impl Layers {
+    fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
+        let architecture = &model.description.architecture;
+        let weights = Weights { model, device, precision };
+        let list = layers(architecture).into_iter().map(|layer| weights.layer(layer));
+        Ok(Layers { list: list.collect::<Result<_, _>>()?, kind: precision.kind() })
+    }
+
+    fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
+        let mut norms = self.list.iter_mut().filter_map(|layer| layer.norm.as_mut());
+        norms.try_for_each(|norm| norm.blend(shares))
+    }
+
+    /// What the last convolution makes of pictures.
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let mut x = channels_last(&x.f_to_kind(self.kind)?)?;
+        let mut block = x.shallow_clone();
+        for Computed { layer, conv, norm } in &self.list {
+            if layer.begins_block {
+                block = x.shallow_clone();
+            }
+            x = conv.forward(&x)?;
+            if let Some(norm) = norm {
+                x = norm.forward(x)?;
+            }
+            x = match layer.after {
+                After::Relu => x.f_relu_()?,
+                After::Add => x.f_add_(&block)?,
+                After::Nothing => x,
+            };
+        }
+        x.f_to_kind(Kind::Float)
+    }
+}
+
 /// Runs `paint` on pictures padded right and bottom, by reflection, to multiples of `multiple`, and
 /// crops what it returns.
 pub(super) fn any_size(
@@ -264,4 +297,42 @@ pub fn luma(x: &Tensor) -> Result<Tensor, TchError> {
     let luma = x.f_to_kind(Kind::Float)?.f_mul(&parts)?.f_sum_dim_intlist(1, true, Kind::Float)?;
     // Three planes of its own, so that the caller may change them in place.
     luma.f_repeat([1, 3, 1, 1])
+}
+
+/// The tensors of a model on their way into layers.
+struct Weights<'a> {
+    model: &'a ModelFile,
+    device: Device,
+    precision: Precision,
+}
+
+impl Weights<'_> {
+    fn tensor(&self, name: &str) -> Result<Tensor, TchError> {
+        let raw = self.model.tensors.get(name);
+        let raw = raw.ok_or_else(|| TchError::FileFormat(format!("'{name}' is missing")))?;
+        to_tensor(raw)
+    }
+
+    fn layer(&self, layer: Layer) -> Result<Computed, TchError> {
+        let part = |part| self.tensor(&format!("{}.conv2d.{part}", layer.conv));
+        let (weight, mut bias) = (part("weight")?, part("bias")?);
+        let architecture = &self.model.description.architecture;
+        if layer.after == After::Nothing
+            && architecture.output == OutputLayer::Direct
+            && self.precision != Precision::Fp32
+        {
+            bias = bias.f_sub_scalar(MIDDLE)?;
+        }
+        let conv = Conv::new(&weight, &bias, &layer, self.device, self.precision)?;
+        let norm = layer.norm.as_ref().map(|name| {
+            let part = |part| self.tensor(&format!("{name}.{part}"));
+            InstanceNorm::new(&part("weight")?, &part("bias")?, self.device)
+        });
+        Ok(Computed { conv: conv.padded(architecture.padding), norm: norm.transpose()?, layer })
+    }
+}
+
+/// The values of a stored tensor in single precision, on the CPU.
+fn to_tensor(raw: &RawTensor) -> Result<Tensor, TchError> {
+    Tensor::f_from_slice(&raw.to_f32())?.f_reshape(raw.shape.as_slice())
 }

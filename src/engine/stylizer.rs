@@ -4,10 +4,9 @@ use std::thread::{self, ThreadId};
 
 use tch::{Kind, TchError, Tensor};
 
-use super::blend::Blend;
 use super::color::Converter;
 use super::device::set_threads;
-use super::model::{Model, OpenError};
+use super::model::Model;
 use super::{failed_on, guarded};
 use crate::frame::Frame;
 use crate::stylizer::{StylizeError, Stylizer};
@@ -103,18 +102,6 @@ impl NetworkStylizer {
     /// The mix of the next batch.
     pub fn mix(&self) -> StyleMix {
         self.mix
-    }
-
-    /// Paints mixtures of styles each in its place, as [`Model::place`] says.
-    ///
-    /// # Errors
-    /// As [`Model::place`]'s.
-    pub fn place(
-        &mut self,
-        blends: &[(&Blend, &[f32])],
-        size: (usize, usize),
-    ) -> Result<bool, OpenError> {
-        self.model.place(blends, size)
     }
 
     /// What paints.

@@ -2,10 +2,6 @@
 
 use std::ops::Range;
 
-use super::Choice;
-use crate::engine::blend::Blend;
-use crate::engine::model::OpenError;
-use crate::engine::stylizer::NetworkStylizer;
 use crate::frame::{Frame, FrameInfo, Layout};
 use crate::regions::Mask;
 use crate::stylizer::{StylizeError, Stylizer};
@@ -33,37 +29,6 @@ impl<S: Stylizer> Regions<S> {
     #[cfg(feature = "media")]
     pub(super) fn painters(&mut self) -> &mut [S] {
         &mut self.painters
-    }
-}
-
-impl Regions<NetworkStylizer> {
-    /// What was opened for `choices`, each in its plane of the mask. Styles of one network are painted
-    /// in one pass where it can do that.
-    ///
-    /// # Errors
-    /// When the device lacks memory.
-    pub(super) fn open(
-        mask: Mask,
-        choices: &[Choice],
-        mut stylizers: Vec<NetworkStylizer>,
-    ) -> Result<Self, OpenError> {
-        let blends: Option<Vec<&Blend>> = choices.iter().map(|c| c.blend.as_ref()).collect();
-        let is_one = choices.windows(2).all(|pair| pair[0].model == pair[1].model);
-        if let (Some(blends), Some(first), true) = (blends, stylizers.first_mut(), is_one)
-            && blends.len() > 1
-        {
-            let planes = mask.planes().iter().map(Vec::as_slice);
-            let placed: Vec<_> = blends.into_iter().zip(planes).collect();
-            if first.place(&placed, mask.size())? {
-                // What stays as it is comes last.
-                let painted = choices.len();
-                let groups: Vec<_> =
-                    (0..mask.regions()).map(|n| usize::from(n >= painted)).collect();
-                stylizers.truncate(1);
-                return Ok(Regions::new(mask.grouped(&groups), stylizers));
-            }
-        }
-        Ok(Regions::new(mask, stylizers))
     }
 }
 

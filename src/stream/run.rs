@@ -77,7 +77,7 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     }
     let (stylizers, device) = config.engine.open(&config.models, observer)?;
     let mut stylizer: Box<dyn Stylizer> = match config.mask.clone() {
-        Some(mask) => Box::new(Regions::open(mask, &config.models, stylizers)?),
+        Some(mask) => Box::new(Regions::new(mask, stylizers)),
         None => Box::new(stylizers.into_iter().next().context("no model")?),
     };
     let stylizer = stylizer.as_mut();
@@ -291,7 +291,7 @@ pub fn run_live(
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
         let settled = contenders.settle(pace, true, observer)?;
         observer.models(&[settled.names.join(" + ")]);
-        Ok(vec![Regions::open(mask, &config.models, settled.models)?])
+        Ok(vec![Regions::new(mask, settled.models)])
     };
     super::stylize_live(job, settle, wanted, commands, stop, stats, observer)
 }
