@@ -279,7 +279,7 @@ mod tests {
         let line = &batch[0].planes.bytes()[..4];
         let near = line.iter().zip([0, 50, 100, 200]).all(|(a, b)| a.abs_diff(b) <= 1);
         assert!(near && line[0] == 0 && line[3] == 200, "{line:?}");
-        regions.painters()[0].0 = 200;
+        regions.painters[0].0 = 200;
         regions.stylize(&mut batch).unwrap();
         assert!(batch[0].planes.bytes().iter().all(|value| *value == 200));
     }
