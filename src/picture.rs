@@ -1,6 +1,7 @@
 //! Still pictures: files ↔ RGB frames, through the `image` crate.
 
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -72,6 +73,29 @@ pub fn is_picture(path: &Path) -> bool {
     })
 }
 
+/// Width and height of a picture file as it is shown, from its first bytes alone.
+///
+/// # Errors
+/// As [`Picture::open`]'s, as far as the first bytes tell.
+pub fn size(path: &Path) -> Result<(usize, usize), PictureError> {
+    let decode = |error| PictureError::Decode { path: path.to_owned(), error };
+    let mut decoder = reader(path)?.into_decoder().map_err(decode)?;
+    let orientation = decoder.orientation().map_err(decode)?;
+    let (width, height) = decoder.dimensions();
+    // The last of the eight swap the sides.
+    let (width, height) = if orientation.to_exif() > 4 { (height, width) } else { (width, height) };
+    Ok((width as usize, height as usize))
+}
+
+fn reader(path: &Path) -> Result<ImageReader<BufReader<File>>, PictureError> {
+    let read = |error| PictureError::Read { path: path.to_owned(), error };
+    let mut reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(4 << 30);
+    reader.limits(limits);
+    Ok(reader)
+}
+
 impl Picture {
     /// A picture of an RGB frame.
     pub fn from_frame(frame: Frame) -> Self {
@@ -84,14 +108,8 @@ impl Picture {
     /// # Errors
     /// [`PictureError`].
     pub fn open(path: &Path) -> Result<Self, PictureError> {
-        let read = |error| PictureError::Read { path: path.to_owned(), error };
         let decode = |error| PictureError::Decode { path: path.to_owned(), error };
-        let mut reader = ImageReader::open(path).map_err(read)?;
-        reader = reader.with_guessed_format().map_err(read)?;
-        let mut limits = image::Limits::default();
-        limits.max_alloc = Some(4 << 30);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(decode)?;
+        let mut decoder = reader(path)?.into_decoder().map_err(decode)?;
         let orientation = decoder.orientation().map_err(decode)?;
         let icc = decoder.icc_profile().map_err(decode)?;
         let mut picture = DynamicImage::from_decoder(decoder).map_err(decode)?;
@@ -126,7 +144,7 @@ impl Picture {
     /// [`PictureError::Write`].
     pub fn save(&self, path: &Path, name: &Path) -> Result<(), PictureError> {
         let write = |error| PictureError::Write { path: name.to_owned(), error };
-        let file = std::fs::File::create(path).map_err(|e| write(e.into()))?;
+        let file = File::create(path).map_err(|e| write(e.into()))?;
         let mut file = BufWriter::new(file);
         let (width, height) = (self.frame.info.width as u32, self.frame.info.height as u32);
         let rgb: &[u8] = self.frame.planes.bytes();

@@ -22,6 +22,9 @@ pub enum StylizeError {
         /// Frames in the batch.
         batch: usize,
     },
+    /// A mask that does not fit: why.
+    #[error("{0}")]
+    Mask(String),
     /// Anything else, in the words of the engine.
     #[error("the network failed: {0}")]
     Failed(String),
@@ -36,6 +39,14 @@ pub trait Stylizer: Send {
     /// # Errors
     /// [`StylizeError`]; the contents of the frames are then arbitrary.
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError>;
+
+    /// Asks, before anything is painted, whether frames of this size can be.
+    ///
+    /// # Errors
+    /// [`StylizeError::Mask`].
+    fn check(&self, _width: usize, _height: usize) -> Result<(), StylizeError> {
+        Ok(())
+    }
 }
 
 /// Leaves frames as they are: the frame path is tested and timed with it, without a network.

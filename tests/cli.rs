@@ -14,6 +14,8 @@ mod inputs;
 #[allow(dead_code)]
 #[path = "model_file/make.rs"]
 mod make;
+#[path = "cli/masks.rs"]
+mod masks;
 #[path = "cli/models.rs"]
 mod models;
 #[path = "cli/outputs.rs"]

@@ -11,6 +11,8 @@ mod common;
 mod garbage;
 #[path = "live/keys.rs"]
 mod keys;
+#[path = "live/masks.rs"]
+mod masks;
 #[path = "live/media_server.rs"]
 mod media_server;
 #[path = "live/own.rs"]

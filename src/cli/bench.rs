@@ -80,7 +80,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     };
     let mut reporter = Reporter::new(quiet, 1.0);
     // Of several styles one is as fast as another.
-    let choice = Choice::every_style(std::slice::from_ref(&args.model))?.into_iter().next();
+    let choice = Choice::every_style([args.model.clone()])?.into_iter().next();
     let choice = choice.context("the model has no style")?;
     let (mut stylizers, device) = options.open(&[choice], &mut reporter)?;
     reporter.finish_well();

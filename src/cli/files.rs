@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::UsageError;
+use super::regions::Painters;
 use super::stream::{Batch, StreamArgs};
 use crate::encoding::Container;
 use crate::picture;
 use crate::span::Span;
-use crate::stream::{Choice, Config, Pictures, Source, Target};
+use crate::stream::{Config, Pictures, Source, Target};
 
 impl StreamArgs {
     /// What does not go with pipes and with many pictures.
@@ -49,9 +50,13 @@ impl StreamArgs {
     /// The configuration for a file, when the arguments do not contradict each other.
     pub(super) fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
         let usage = |text: String| Err(UsageError(text).into());
-        let [model] = &self.models[..] else {
-            return usage("several models are for live sources: give one --model".to_owned());
-        };
+        let Painters { models, mask } = self.painters()?;
+        if mask.is_none() && models.len() > 1 {
+            return usage(
+                "several models are for live sources or for the regions of a --mask: give one --model"
+                    .to_owned(),
+            );
+        }
         let (source, target) = (Source::of(&input), Target::of(&output));
         self.check_ends(&source, &target)?;
         if let Some(said) = wrong_name(&output, &target) {
@@ -83,7 +88,8 @@ impl StreamArgs {
             return usage(format!("'{}' is both input and output", input.display()));
         }
         Ok(Config {
-            model: Choice { model: model.clone(), blend: self.blend.clone() },
+            models,
+            mask,
             engine: self.engine(),
             input,
             output,

@@ -12,9 +12,11 @@ use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
 use crate::stream::{Command, Look, Wanted};
 
-/// What the keys do, for the user.
-pub const HELP: &str =
-    "keys: n/p next/previous model, +/- strength, c keep colours, s snapshot, q quit";
+/// What the keys do, for the user; between so many models.
+pub fn help(models: usize) -> String {
+    let change = if models > 1 { "n/p next/previous model, " } else { "" };
+    format!("keys: {change}+/- strength, c keep colours, s snapshot, q quit")
+}
 
 /// A step of the strength.
 const STEP: f32 = 0.1;

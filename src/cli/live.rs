@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::keys::{self, Keys};
 use super::progress::Reporter;
+use super::regions::Painters;
 use super::stream::{PARTIAL, StreamArgs, on_interrupt, report};
 use super::{Outcome, UsageError};
 use crate::encoding::Container;
@@ -16,7 +17,9 @@ use crate::endpoint::{Input, Output, RtspUrl, parse_size};
 use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
 use crate::rate::Rate;
-use crate::stream::{LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live};
+use crate::stream::{
+    Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live,
+};
 
 /// Options that only live runs have.
 #[derive(Debug, Args)]
@@ -94,8 +97,15 @@ pub(super) fn run(
     check(args, &input, &outputs)?;
     let engine = args.engine();
     let wanted = Wanted::new(Look { model: 0, scale: engine.scale, mix: engine.mix });
+    let Painters { mut models, mask } = args.painters()?;
+    // Keys step through the styles of each.
+    if mask.is_none() && !args.has_blend() {
+        models = Choice::every_style(models.into_iter().map(|choice| choice.model))?;
+    }
+    let shown = if mask.is_some() { 1 } else { models.len() };
     let config = LiveConfig {
-        models: args.choices()?,
+        models,
+        mask,
         engine,
         job: LiveJob {
             input,
@@ -110,9 +120,9 @@ pub(super) fn run(
     let stop = on_interrupt(PARTIAL)?;
     let (send, commands) = channel();
     let mut reporter = Reporter::new(quiet, 1.0);
-    let keys = Keys::watch(wanted.clone(), config.models.len(), send);
+    let keys = Keys::watch(wanted.clone(), shown, send);
     if keys.is_some() {
-        reporter.note(keys::HELP);
+        reporter.note(&keys::help(shown));
     }
     let result = run_live(&config, &wanted, &commands, &stop, &mut reporter);
     drop(keys);

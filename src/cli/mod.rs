@@ -13,6 +13,7 @@ pub mod models;
 mod optimize;
 mod probe;
 mod progress;
+mod regions;
 #[cfg(feature = "media")]
 mod sheet;
 mod stream;
@@ -34,6 +35,7 @@ use clap::{CommandFactory, Parser, Subcommand};
         nst-stream --model my.pt --input photo.jpg --output painted.png --preserve-color\n  \
         nst-stream --model mosaic --input frames/ --output painted/\n  \
         ffmpeg -i in.mp4 -f yuv4mpegpipe - | nst-stream --model mosaic --input - --output out.mp4\n  \
+        nst-stream --mask sky.png --model mosaic@white --model none@black --input in.mp4 --output out.mp4\n  \
         nst-stream --model mosaic --input /dev/video0\n  \
         nst-stream --model mosaic --input rtsp://cam/1 --output rtsp://0.0.0.0:8554/art"
 )]

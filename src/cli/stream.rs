@@ -10,28 +10,28 @@ use clap::Args;
 
 use super::encoding::EncodingArgs;
 use super::progress::Reporter;
+use super::regions::{BlendAt, ModelAt};
 use super::{Outcome, UsageError};
 #[cfg(feature = "media")]
 use crate::endpoint::RtspUrl;
 use crate::endpoint::{Input, Output};
-use crate::engine::blend::Blend;
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
 use crate::rate::Rate;
 use crate::span::{about, parse_time};
 use crate::stats::Summary;
-#[cfg(feature = "media")]
-use crate::stream::Choice;
 use crate::stream::{EngineOptions, Observer};
+use crate::stylizer::StylizeError;
 
 /// Options of the main command.
 #[derive(Debug, Args)]
 pub struct StreamArgs {
     /// Style model: a file, or the name of a shipped one (see `nst-stream models`). Live, several
-    /// may be given: keys change between them.
+    /// may be given: keys change between them. With --mask each names its region: mosaic@white,
+    /// starry-night@#ff0000, none@0.
     #[arg(short, long = "model", value_name = "MODEL", required = true)]
-    pub(super) models: Vec<String>,
+    pub(super) models: Vec<ModelAt>,
     /// What to repaint: a video or picture file, a folder of pictures or numbered ones
     /// (frames/%04d.png), - for YUV4MPEG2 from stdin, a camera (/dev/video0), rtsp://…, or test:
     #[arg(short, long, value_name = "INPUT")]
@@ -67,10 +67,14 @@ pub struct StreamArgs {
     /// Size of the strokes: 2 is twice as large, 0.5 half as large and four times the work.
     #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke)]
     stroke: f64,
+    /// Picture whose colours name regions (black, white, a grey value, #rrggbb), each with a model,
+    /// or with a --blend of one model of several styles; none leaves a region as it is.
+    #[arg(long, value_name = "PICTURE")]
+    pub(super) mask: Option<PathBuf>,
     /// Styles of a model with several: wave, or mosaic:0.6,wave:0.4 for a mixture [default: the
-    /// first; live, keys step through all].
+    /// first; live, keys step through all]. With --mask one for each region: wave@white.
     #[arg(long, value_name = "STYLE[:SHARE],…")]
-    pub(super) blend: Option<Blend>,
+    pub(super) blend: Vec<BlendAt>,
     /// Frames in one network pass: a number, or auto.
     #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
     pub(super) batch: Batch,
@@ -192,16 +196,6 @@ impl StreamArgs {
         None
     }
 
-    /// The models and their styles: those of `--blend`, or each style by itself.
-    #[cfg(feature = "media")]
-    pub(super) fn choices(&self) -> Result<Vec<Choice>> {
-        if self.blend.is_none() {
-            return Choice::every_style(&self.models);
-        }
-        let of = |model: &String| Choice { model: model.clone(), blend: self.blend.clone() };
-        Ok(self.models.iter().map(of).collect())
-    }
-
     /// How models run.
     pub(super) fn engine(&self) -> EngineOptions {
         EngineOptions {
@@ -246,13 +240,21 @@ pub(super) fn report(
     reporter: &mut Reporter,
 ) -> Result<Outcome> {
     reporter.finish();
-    let summary = result?;
+    let summary = result.map_err(blamed)?;
     reporter.finish_well();
     if args.json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     }
     reporter.note(&in_words(&summary));
     Ok(if summary.interrupted { Outcome::Interrupted } else { Outcome::Done })
+}
+
+/// A mask that does not fit is one of usage.
+fn blamed(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<StylizeError>() {
+        Some(StylizeError::Mask(_)) => UsageError(format!("{error:#}")).into(),
+        _ => error,
+    }
 }
 
 fn in_words(summary: &Summary) -> String {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Regions;
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 use crate::frame::Frame;
 use crate::stylizer::{StylizeError, Stylizer};
@@ -56,6 +57,12 @@ impl Adjustable for NetworkStylizer {
     fn adjust(&mut self, scale: f64, mix: StyleMix) {
         self.set_scale(scale);
         self.set_mix(mix);
+    }
+}
+
+impl<S: Adjustable> Adjustable for Regions<S> {
+    fn adjust(&mut self, scale: f64, mix: StyleMix) {
+        self.painters().iter_mut().for_each(|painter| painter.adjust(scale, mix));
     }
 }
 

@@ -4,6 +4,7 @@
 //! - `models` opens what paints; `pace` decides, live, between a model and its lite sibling
 //! - `video`: threads, queues and the order of shutting down
 //! - `ends`: what an input or output is; `sources` and `sinks` open those of a video
+//! - [`Regions`]: models each in a region of a mask
 //! - `still`: one picture, `pictures`: many
 //! - [`PartialFile`]: nothing half-made under a final name
 
@@ -25,6 +26,7 @@ mod partial;
 mod pictures;
 #[cfg(feature = "media")]
 mod recording;
+mod regions;
 mod run;
 #[cfg(feature = "media")]
 mod sinks;
@@ -46,6 +48,7 @@ pub use models::{Choice, EngineOptions};
 pub use pace::{Contenders, Pace, Settled};
 pub use partial::PartialFile;
 pub use pictures::stylize_pictures;
+pub use regions::Regions;
 pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};

@@ -54,10 +54,10 @@ impl Choice {
     ///
     /// # Errors
     /// When a model cannot be read.
-    pub fn every_style(models: &[String]) -> Result<Vec<Self>> {
+    pub fn every_style(models: impl IntoIterator<Item = String>) -> Result<Vec<Self>> {
         let mut choices = Vec::new();
         for model in models {
-            let styles = match shipped::open(model) {
+            let styles = match shipped::open(&model) {
                 Ok(file) if file.description.architecture.styles > 1 => file.description.styles,
                 // A program does not say; it is opened, or refused, later.
                 Ok(_) | Err(ModelError::TorchScript { .. }) => Vec::new(),

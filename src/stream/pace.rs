@@ -72,14 +72,18 @@ impl EngineOptions {
 impl Contenders {
     /// Decides, by painting a trial picture with the first model that has a lite sibling: the shipped
     /// networks of a kind are equally fast, and a source keeps its size and rate but for surprises.
+    /// Where every frame is painted by all of them, `together`, it is painted by all.
     ///
     /// # Errors
     /// When the trial cannot be painted.
-    pub fn settle(self, pace: Pace, observer: &mut dyn Observer) -> Result<Settled> {
+    pub fn settle(
+        self,
+        pace: Pace,
+        together: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Settled> {
         let Contenders(mut all) = self;
-        let one = all.iter_mut().find(|contender| contender.lite.is_some());
-        let seconds = one.map(|one| seconds(&mut one.named, pace)).transpose();
-        let trial = seconds.context("cannot stylize")?.map(|seconds| Trial { seconds, pace });
+        let trial = trial(&mut all, pace, together).context("cannot stylize")?;
         let mut settled = Settled { models: Vec::new(), names: Vec::new() };
         for Contender { choice, named, lite } in all {
             let (choice, model) = match lite.zip(trial.as_ref()) {
@@ -96,10 +100,25 @@ impl Contenders {
     }
 }
 
+/// The trial; none where no model has a lite sibling.
+fn trial(all: &mut [Contender], pace: Pace, together: bool) -> Result<Option<Trial>, StylizeError> {
+    let Some(first) = all.iter().position(|contender| contender.lite.is_some()) else {
+        return Ok(None);
+    };
+    let tried = if together { all } else { &mut all[first..=first] };
+    let mut trial = Trial { seconds: 0.0, models: tried.len(), pace };
+    for contender in tried {
+        trial.seconds += seconds(&mut contender.named, pace)?;
+    }
+    Ok(Some(trial))
+}
+
 /// What a trial showed.
 struct Trial {
     /// A frame takes so long.
     seconds: f64,
+    /// How many models painted it.
+    models: usize,
     pace: Pace,
 }
 
@@ -112,12 +131,21 @@ impl Trial {
         let Pace { width, height, interval } = self.pace;
         let ms = |seconds: f64| (seconds * 1e3).round();
         let (takes, comes) = (ms(self.seconds), ms(interval.as_secs_f64()));
-        let fact = format!("takes {takes} ms a frame at {width}×{height} here");
-        match self.keeps_pace() {
-            true => format!("painting with {named}: it {fact}, and the source gives one in {comes} ms"),
+        let kept = self.keeps_pace();
+        let who = match self.models {
+            1 if kept => "it takes".to_owned(),
+            1 => format!("{named} takes"),
+            n => format!("{n} models together take"),
+        };
+        let fact = format!("{who} {takes} ms a frame at {width}×{height} here");
+        match kept {
+            true => {
+                format!("painting with {named}: {fact}, and the source gives one in {comes} ms")
+            }
             false => format!(
-                "painting with {lite}: {named} {fact}, and of the {comes} ms between two of the source \
-                 it may have {:.0}; --model {named}.pt keeps {named}",
+                "painting with {lite}: {fact}, and of the {comes} ms between two of the source {} may \
+                 have {:.0}; --model {named}.pt keeps {named}",
+                if self.models == 1 { "it" } else { "they" },
                 ms(SHARE * interval.as_secs_f64())
             ),
         }
@@ -144,15 +172,17 @@ mod tests {
     #[test]
     fn a_model_keeps_pace_if_it_leaves_time_for_the_rest() {
         let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
-        assert!(Trial { seconds: 0.027, pace }.keeps_pace());
-        assert!(!Trial { seconds: 0.030, pace }.keeps_pace());
+        assert!(Trial { seconds: 0.027, models: 1, pace }.keeps_pace());
+        assert!(!Trial { seconds: 0.030, models: 1, pace }.keeps_pace());
     }
 
     #[test]
     fn it_says_which_one_paints_and_why() {
         let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
         let name = |model: &str| Choice { model: model.to_owned(), blend: None };
-        let words = |seconds| Trial { seconds, pace }.in_words(&name("a"), &name("a-lite"));
+        let say =
+            |seconds, models| Trial { seconds, models, pace }.in_words(&name("a"), &name("a-lite"));
+        let words = |seconds| say(seconds, 1);
         assert_eq!(
             words(0.01),
             "painting with a: it takes 10 ms a frame at 640×360 here, and the source gives one in 40 ms"
@@ -162,5 +192,12 @@ mod tests {
             "painting with a-lite: a takes 100 ms a frame at 640×360 here, and of the 40 ms between two \
              of the source it may have 28; --model a.pt keeps a"
         );
+        let (kept, lite) = (say(0.01, 2), say(0.1, 2));
+        assert!(
+            kept.starts_with("painting with a: 2 models together take 10 ms a frame"),
+            "{kept}"
+        );
+        assert!(lite.starts_with("painting with a-lite: 2 models together take 100 ms"), "{lite}");
+        assert!(lite.contains("they may have 28"), "{lite}");
     }
 }

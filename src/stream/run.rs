@@ -9,22 +9,25 @@ use anyhow::{Context, Result, bail};
 
 use super::ends::{Source, Target, part_of};
 use super::pictures::{pairs, stylize_pictures};
-use super::{Choice, EngineOptions, Observer, still};
+use super::{Choice, EngineOptions, Observer, Regions, still};
 use crate::encoding::Encoding;
 use crate::engine::device::Device;
-use crate::engine::stylizer::NetworkStylizer;
 #[cfg(feature = "media")]
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::{self, Picture};
 use crate::rate::Rate;
+use crate::regions::Mask;
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
+use crate::stylizer::{StylizeError, Stylizer};
 
 /// What is to be made, of what, and how.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The model, and which of its styles.
-    pub model: Choice,
+    /// The model, and which of its styles; with a mask, those of its regions.
+    pub models: Vec<Choice>,
+    /// Where which of the models paints: a plane for each, and one for what stays as it is.
+    pub mask: Option<Mask>,
     /// How the model runs.
     pub engine: EngineOptions,
     /// What [`Source::of`] understands.
@@ -69,9 +72,15 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     } else {
         None
     };
-    let (mut stylizers, device) =
-        config.engine.open(std::slice::from_ref(&config.model), observer)?;
-    let stylizer = stylizers.first_mut().context("no model")?;
+    if let (Some(mask), Some(pairs)) = (&config.mask, &pairs) {
+        fits_all(mask, pairs)?;
+    }
+    let (stylizers, device) = config.engine.open(&config.models, observer)?;
+    let mut stylizer: Box<dyn Stylizer> = match config.mask.clone() {
+        Some(mask) => Box::new(Regions::new(mask, stylizers)),
+        None => Box::new(stylizers.into_iter().next().context("no model")?),
+    };
+    let stylizer = stylizer.as_mut();
     match (still, pairs) {
         (Some(picture), _) => {
             still::stylize_picture(picture, &config.input, &config.output, stylizer, &stats)
@@ -114,6 +123,18 @@ fn pairs_of(
     };
     let outputs = target.made_of(source, &inputs);
     pairs(inputs, outputs).map(Some)
+}
+
+/// Whether a mask has the shape of all pictures; those that cannot be read are told of later.
+fn fits_all(mask: &Mask, pairs: &[(PathBuf, PathBuf)]) -> Result<()> {
+    for (path, _) in pairs {
+        if let Ok((width, height)) = picture::size(path) {
+            mask.check(width, height, "the picture")
+                .map_err(|error| StylizeError::Mask(error.to_string()))
+                .with_context(|| format!("cannot stylize '{}'", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What can be said of the input before anything is loaded.
@@ -190,7 +211,7 @@ fn frame_of_video(config: &Config) -> Result<Picture> {
 fn video(
     config: &Config,
     device: Device,
-    stylizer: &mut NetworkStylizer,
+    stylizer: &mut dyn Stylizer,
     stop: &AtomicBool,
     stats: &Arc<Stats>,
     observer: &mut dyn Observer,
@@ -218,7 +239,7 @@ fn frame_of_video(_config: &Config) -> Result<Picture> {
 fn video(
     config: &Config,
     _device: Device,
-    _stylizer: &mut NetworkStylizer,
+    _stylizer: &mut dyn Stylizer,
     _stop: &AtomicBool,
     _stats: &Arc<Stats>,
     _observer: &mut dyn Observer,
@@ -231,8 +252,10 @@ fn video(
 #[cfg(feature = "media")]
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
-    /// Models and their styles; the first is shown first.
+    /// Models and their styles; the first is shown first, or with a mask all of them.
     pub models: Vec<Choice>,
+    /// Where which of the models paints: a plane for each, and one for what stays as it is.
+    pub mask: Option<Mask>,
     /// How the models run.
     pub engine: EngineOptions,
     /// Source and outputs.
@@ -253,10 +276,22 @@ pub fn run_live(
 ) -> Result<Summary> {
     let stats = Arc::new(Stats::default());
     let contenders = config.engine.open_live(&config.models, observer)?;
-    let settle = |pace: super::Pace, observer: &mut dyn Observer| {
-        let settled = contenders.settle(pace, observer)?;
-        observer.models(&settled.names);
-        Ok(settled.models)
+    let (job, stats) = (&config.job, &stats);
+    let Some(mask) = config.mask.clone() else {
+        let settle = |pace: super::Pace, observer: &mut dyn Observer| {
+            let settled = contenders.settle(pace, false, observer)?;
+            observer.models(&settled.names);
+            Ok(settled.models)
+        };
+        return super::stylize_live(job, settle, wanted, commands, stop, stats, observer);
     };
-    super::stylize_live(&config.job, settle, wanted, commands, stop, &stats, observer)
+    let settle = |pace: super::Pace, observer: &mut dyn Observer| {
+        mask.check(pace.width, pace.height, "the picture")
+            .map_err(|error| StylizeError::Mask(error.to_string()))
+            .with_context(|| format!("cannot stylize '{}'", job.input))?;
+        let settled = contenders.settle(pace, true, observer)?;
+        observer.models(&[settled.names.join(" + ")]);
+        Ok(vec![Regions::new(mask, settled.models)])
+    };
+    super::stylize_live(job, settle, wanted, commands, stop, stats, observer)
 }

@@ -116,6 +116,8 @@ pub fn stylize_video(
         observer.note("stopped before the first frame came");
         return Ok(Summary { interrupted: true, ..summary(job, &Totals::default(), stats, 0) });
     };
+    let (width, height) = (source.stream().frame.width, source.stream().frame.height);
+    stylizer.check(width, height).with_context(|| format!("cannot stylize '{input}'"))?;
     source.notes().iter().for_each(|note| observer.note(&format!("'{input}': {note}")));
     let tracks = match (sources::tracks_of(&source_kind), container) {
         (Some(path), Some(container)) => Tracks::open(path, job.span, container, job.audio),

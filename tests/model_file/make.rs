@@ -27,8 +27,23 @@ impl Random {
 
 /// A small network of widths 2, 3, 4 with one residual block, in half precision.
 pub fn small() -> ModelFile {
-    let architecture =
-        Architecture { widths: vec![2, 3, 4], residual_blocks: 1, ..Default::default() };
+    random_of("small", Architecture { styles: 1, ..two_styles().description.architecture })
+}
+
+/// The same with the styles `a` and `b`.
+pub fn two_styles() -> ModelFile {
+    let widths = vec![2, 3, 4];
+    let architecture = Architecture { widths, residual_blocks: 1, styles: 2, ..Default::default() };
+    let mut model = random_of("two", architecture);
+    model.description.styles = ["a", "b"].map(str::to_owned).to_vec();
+    // About grey, where nothing is cut off.
+    let grey = RawTensor::from_f32(vec![3], &[128.0; 3], DType::F16);
+    model.tensors.insert("deconv3.conv2d.bias".to_owned(), grey);
+    model
+}
+
+/// A network with weights that look random.
+pub fn random_of(name: &str, architecture: Architecture) -> ModelFile {
     let mut random = Random(7);
     let tensors = architecture.parameters().into_iter().map(|(name, shape)| {
         let count = shape.iter().product::<i64>() as usize;
@@ -36,7 +51,7 @@ pub fn small() -> ModelFile {
             (0..count).map(|_| random.below(2000) as f32 / 1000.0 - 1.0).collect();
         (name, RawTensor::from_f32(shape, &values, DType::F16))
     });
-    ModelFile { tensors: tensors.collect(), description: Description::new("small", architecture) }
+    ModelFile { tensors: tensors.collect(), description: Description::new(name, architecture) }
 }
 
 /// A tensor to be pickled: the whole storage and how the tensor looks at it.

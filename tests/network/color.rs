@@ -126,8 +126,7 @@ fn colours_are_stored_rounded_and_clamped_to_what_is_between_black_and_white() {
                 let clamped: Vec<f64> =
                     values.iter().map(|&v| f64::from(v).clamp(0.0, 255.0)).collect();
                 for (stored, rgb) in frames.iter().zip(clamped.chunks(3 * w * h)) {
-                    let found: Vec<f64> =
-                        stored.planes.bytes().iter().map(|&b| b.into()).collect();
+                    let found: Vec<f64> = stored.planes.bytes().iter().map(|&b| b.into()).collect();
                     let expected = samples_of(rgb, layout, (w, h), c);
                     // Half a step is rounding.
                     assert_close(&found, &expected, 0.501, &format!("{layout:?} {w}×{h} {c:?}"));

@@ -193,7 +193,8 @@ fn scaling_down_and_up_keeps_a_smooth_picture_in_its_place() {
     frame.planes.bytes_mut()[81 * 60..].fill(128);
     let fine = painted(NetworkStylizer::new(model).with_stroke(0.5), &frame);
     let expected = frame.planes.bytes().iter().enumerate();
-    let expected = expected.map(|(i, b)| if i < 81 * 60 { 251 - b } else { *b }).collect::<Vec<_>>();
+    let expected =
+        expected.map(|(i, b)| if i < 81 * 60 { 251 - b } else { *b }).collect::<Vec<_>>();
     assert!(mean_difference(fine.planes.bytes(), &expected) < 0.5, "finer strokes");
 }
 

@@ -1,0 +1,161 @@
+//! What paints, and where: `--model`, `--blend` and `--mask` together.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use anyhow::Result;
+
+use super::UsageError;
+use super::stream::StreamArgs;
+use crate::engine::blend::Blend;
+use crate::regions::{self, Color, Mask, MaskError};
+use crate::stream::Choice;
+
+/// A model, and the region it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelAt {
+    /// None where a region stays as it is.
+    model: Option<String>,
+    region: Option<Color>,
+}
+
+impl FromStr for ModelAt {
+    type Err = String;
+
+    /// `mosaic`, `mosaic@white`, `none@0`, as [`regions::at`] splits them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (model, region) = regions::at(text)?;
+        Ok(ModelAt { model: model.map(str::to_owned), region })
+    }
+}
+
+/// A mixture of styles, and the region it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlendAt {
+    /// None where a region stays as it is.
+    blend: Option<Blend>,
+    region: Option<Color>,
+}
+
+impl FromStr for BlendAt {
+    type Err = String;
+
+    /// `wave`, `night:0.5,wave:0.5@#ff0000`, `none@0`. A style's name may hold an `@`: what is no
+    /// region belongs to it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.rsplit_once('@').and_then(|(blend, at)| Some((blend, at.parse().ok()?)));
+        let (blend, region) = split.map_or((text, None), |(blend, region)| (blend, Some(region)));
+        let blend = (blend != "none" || region.is_none()).then(|| blend.parse()).transpose()?;
+        Ok(BlendAt { blend, region })
+    }
+}
+
+/// What paints.
+pub(super) struct Painters {
+    /// Models and their styles, each of them once.
+    pub models: Vec<Choice>,
+    /// Where which of them paints: a plane for each, and one for what stays as it is.
+    pub mask: Option<Mask>,
+}
+
+impl StreamArgs {
+    /// The models and their styles, and where they paint.
+    pub(super) fn painters(&self) -> Result<Painters> {
+        let at_model = self.models.iter().any(|model| model.region.is_some());
+        let at_blend = self.blend.iter().any(|blend| blend.region.is_some());
+        let option = if at_blend { "--blend" } else { "--model" };
+        let usage = |text: String| Err(UsageError(text).into());
+        let (mask, models, blends) = (self.mask.as_ref(), &self.models, &self.blend);
+        if mask.is_none() && (at_model || at_blend) {
+            return usage(format!("{option} …@REGION needs a --mask"));
+        }
+        if at_model && at_blend {
+            return usage(
+                "--model and --blend both name regions: one of them is enough".to_owned(),
+            );
+        }
+        if blends.len() > 1 && !at_blend {
+            return usage("several --blend are for the regions of a --mask".to_owned());
+        }
+        // Without a region it is that of all models.
+        let blend = blends.first().and_then(|blend| blend.blend.clone());
+        let names = models.iter().filter_map(|model| model.model.clone());
+        let Some(path) = mask else {
+            let of = |model| Choice { model, blend: blend.clone() };
+            return Ok(Painters { models: names.map(of).collect(), mask: None });
+        };
+        let regions: Vec<(Option<Color>, Option<Choice>)> = match (at_blend, &models[..]) {
+            (true, [ModelAt { model: Some(model), .. }]) => {
+                let of = |blend| Choice { model: model.clone(), blend: Some(blend) };
+                blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
+            }
+            (true, _) => {
+                return usage(
+                    "regions of --blend are for one --model of several styles".to_owned(),
+                );
+            }
+            (false, _) => {
+                let of = |model| Choice { model, blend: blend.clone() };
+                models.iter().map(|at| (at.region, at.model.clone().map(of))).collect()
+            }
+        };
+        let colors: Vec<Color> = regions.iter().filter_map(|(region, _)| *region).collect();
+        if colors.len() < regions.len() {
+            let one = if at_blend { "wave" } else { "mosaic" };
+            let example = format!("{one}@white {option} none@black");
+            return usage(format!(
+                "with --mask each {option} names its region: {option} {example}"
+            ));
+        }
+        if let Some(color) = twice(&colors) {
+            return usage(format!("{option} …@{color}: the region {color} is given twice"));
+        }
+        let mut models: Vec<Choice> = Vec::new();
+        for choice in regions.iter().filter_map(|(_, choice)| choice.as_ref()) {
+            if !models.contains(choice) {
+                models.push(choice.clone());
+            }
+        }
+        if models.is_empty() {
+            let what = option.trim_start_matches('-');
+            return usage(format!("there is no {what}: every region is 'none'"));
+        }
+        // What stays as it is comes last.
+        let place = |choice: &Option<Choice>| {
+            models.iter().position(|model| Some(model) == choice.as_ref()).unwrap_or(models.len())
+        };
+        let groups: Vec<usize> = regions.iter().map(|(_, choice)| place(choice)).collect();
+        match Mask::open(path, &colors, option) {
+            Ok(mask) => Ok(Painters { models, mask: Some(mask.grouped(&groups)) }),
+            Err(MaskError::Refused(text)) => usage(text),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether `--blend` was given.
+    #[cfg(feature = "media")]
+    pub(super) fn has_blend(&self) -> bool {
+        !self.blend.is_empty()
+    }
+}
+
+/// One that is there twice.
+fn twice<T: PartialEq + Display>(all: &[T]) -> Option<&T> {
+    all.iter().enumerate().find(|(n, one)| all[..*n].contains(one)).map(|(_, one)| one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blends_name_their_regions_and_styles_may_have_any_name() {
+        let at = |text: &str| text.parse::<BlendAt>().unwrap();
+        let (white, shares) = ("white".parse().ok(), "night:0.5,wave:0.5".parse().ok());
+        assert_eq!(at("night:0.5,wave:0.5@white"), BlendAt { blend: shares, region: white });
+        assert_eq!(at("none@255"), BlendAt { blend: None, region: white });
+        assert_eq!(at("me@home"), BlendAt { blend: "me@home".parse().ok(), region: None });
+        assert_eq!(at("none"), BlendAt { blend: "none".parse().ok(), region: None });
+        assert!("@white".parse::<BlendAt>().is_err() && "a:x@0".parse::<BlendAt>().is_err());
+    }
+}

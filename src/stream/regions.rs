@@ -1,0 +1,316 @@
+//! Each region of a mask is painted by a model of its own.
+
+use std::ops::Range;
+
+use crate::frame::{Frame, FrameInfo, Layout};
+use crate::regions::Mask;
+use crate::stylizer::{StylizeError, Stylizer};
+
+/// Paints whole frames with each of some stylizers, since a network's statistics are of the whole
+/// picture, and mixes them by the parts of a mask.
+pub struct Regions<S> {
+    /// The n-th plane is where the n-th stylizer paints; in one more the frame stays as it is.
+    mask: Mask,
+    painters: Vec<S>,
+    /// Kept for as long as frames stay alike.
+    weights: Option<Weights>,
+    /// What the painters paint on, each on frames of its own: kept, so that no frame allocates.
+    sheets: Vec<Vec<Frame>>,
+}
+
+impl<S: Stylizer> Regions<S> {
+    /// `mask` has a plane for each of `painters`, and may have one more, where frames stay as they
+    /// are.
+    pub fn new(mask: Mask, painters: Vec<S>) -> Self {
+        Regions { mask, painters, weights: None, sheets: Vec::new() }
+    }
+
+    /// All of its stylizers.
+    #[cfg(feature = "media")]
+    pub(super) fn painters(&mut self) -> &mut [S] {
+        &mut self.painters
+    }
+}
+
+impl<S: Stylizer> Stylizer for Regions<S> {
+    fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
+        let checked = self.mask.check(width, height, "the picture");
+        checked.map_err(|error| StylizeError::Mask(error.to_string()))
+    }
+
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        let Some((first, rest)) = batch.split_first() else { return Ok(()) };
+        if !rest.iter().all(|frame| frame.batches_with(first)) {
+            return Err(StylizeError::MixedBatch);
+        }
+        let (info, layout) = (first.info, first.planes.layout());
+        let weights = match self.weights.take().filter(|weights| weights.fit(info, layout)) {
+            Some(weights) => weights,
+            None => {
+                self.check(info.width, info.height)?;
+                Weights::new(&self.mask, info, layout)
+            }
+        };
+        // Where no region shows the frames as they came, the last one is painted on them.
+        let sheets = self.mask.regions() - 1;
+        self.sheets.resize_with(sheets, Vec::new);
+        for (n, painter) in self.painters.iter_mut().enumerate() {
+            match self.sheets.get_mut(n) {
+                Some(sheet) => {
+                    copy(batch, sheet);
+                    painter.stylize(sheet)?;
+                }
+                None => painter.stylize(batch)?,
+            }
+        }
+        for (n, frame) in batch.iter_mut().enumerate() {
+            let sheets: Vec<&[u8]> =
+                self.sheets.iter().map(|sheet| &sheet[n].planes.bytes()[..]).collect();
+            weights.mix(frame.planes.bytes_mut(), &sheets);
+        }
+        self.weights = Some(weights);
+        Ok(())
+    }
+}
+
+/// `sheet` becomes a copy of `batch`, in its own memory where that is large enough.
+fn copy(batch: &[Frame], sheet: &mut Vec<Frame>) {
+    sheet.truncate(batch.len());
+    for (frame, copy) in batch.iter().zip(sheet.iter_mut()) {
+        match frame.planes.layout() == copy.planes.layout() {
+            true => {
+                let bytes = copy.planes.bytes_mut().vec_mut();
+                bytes.clear();
+                bytes.extend_from_slice(frame.planes.bytes());
+                copy.info = frame.info;
+            }
+            false => *copy = frame.clone(),
+        }
+    }
+    let there = sheet.len();
+    sheet.extend(batch[there..].iter().cloned());
+}
+
+/// What a whole pixel weighs: 8 bits of fraction, finer than a step of the samples, and sums fit 16
+/// bits.
+const WHOLE: u16 = 256;
+
+/// Pixels that are mixed at a time: what is added up stays in the processor's nearest memory.
+const BLOCK: usize = 1024;
+
+/// The parts of a mask for frames of one size and layout, in units of 1/[`WHOLE`].
+struct Weights {
+    info: FrameInfo,
+    layout: Layout,
+    /// At the size of the frame.
+    full: Vec<Vec<u16>>,
+    /// At half the size, for subsampled chroma.
+    half: Vec<Vec<u16>>,
+}
+
+impl Weights {
+    fn new(mask: &Mask, info: FrameInfo, layout: Layout) -> Self {
+        let FrameInfo { width, height, .. } = info;
+        let full = whole(&mask.sized(width, height));
+        let half = match layout {
+            Layout::I420 => whole(&mask.sized(width.div_ceil(2), height.div_ceil(2))),
+            Layout::Y444 | Layout::Rgb => Vec::new(),
+        };
+        Weights { info, layout, full, half }
+    }
+
+    fn fit(&self, info: FrameInfo, layout: Layout) -> bool {
+        (self.info, self.layout) == (info, layout)
+    }
+
+    /// A frame, whose weights are the last ones, becomes the mixture of it and the others.
+    fn mix(&self, frame: &mut [u8], others: &[&[u8]]) {
+        let pixels = self.info.width * self.info.height;
+        let mut plane = |at: Range<usize>, weights: &[Vec<u16>], samples: usize| {
+            let others: Vec<_> = others.iter().map(|other| &other[at.clone()]).collect();
+            mix(&mut frame[at], &others, weights, samples);
+        };
+        match self.layout {
+            Layout::Rgb => plane(0..3 * pixels, &self.full, 3),
+            Layout::Y444 => {
+                (0..3).for_each(|n| plane(n * pixels..(n + 1) * pixels, &self.full, 1));
+            }
+            Layout::I420 => {
+                let chroma = self.half.first().map_or(0, Vec::len);
+                plane(0..pixels, &self.full, 1);
+                plane(pixels..pixels + chroma, &self.half, 1);
+                plane(pixels + chroma..pixels + 2 * chroma, &self.half, 1);
+            }
+        }
+    }
+}
+
+/// Parts that add up to 1 become weights that add up to [`WHOLE`] exactly.
+fn whole(planes: &[Vec<f32>]) -> Vec<Vec<u16>> {
+    let pixels = planes.first().map_or(0, Vec::len);
+    let mut sums = vec![(0.0, 0); pixels];
+    let weights = |(n, plane): (usize, &Vec<f32>)| {
+        let last = n + 1 == planes.len();
+        let weight = |((sum, so_far), part): (&mut (f32, u16), &f32)| {
+            *sum += part;
+            // What is rounded is the sum: what one region loses by it, the next one gets.
+            let up_to = match last {
+                true => WHOLE,
+                false => ((*sum * f32::from(WHOLE)).round() as u16).clamp(*so_far, WHOLE),
+            };
+            up_to - std::mem::replace(so_far, up_to)
+        };
+        sums.iter_mut().zip(plane).map(weight).collect()
+    };
+    planes.iter().enumerate().map(weights).collect()
+}
+
+/// Each sample becomes the mean of all by their weights, rounded; a weight is that of so many
+/// `samples`. The weights of `out` are the last ones.
+fn mix(out: &mut [u8], others: &[&[u8]], weights: &[Vec<u16>], samples: usize) {
+    let Some((own, weights)) = weights.split_last() else { return };
+    let mut sums = [0; 3 * BLOCK];
+    for (n, out) in out.chunks_mut(samples * BLOCK).enumerate() {
+        let sums = &mut sums[..out.len()];
+        let pixels = n * BLOCK..n * BLOCK + out.len() / samples;
+        // Half a step: what is cut off below is rounded by it.
+        sums.fill(WHOLE / 2);
+        add(sums, out, &own[pixels.clone()], samples);
+        for (other, weights) in others.iter().zip(weights) {
+            let other = &other[samples * n * BLOCK..][..out.len()];
+            add(sums, other, &weights[pixels.clone()], samples);
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (*sum >> 8) as u8);
+    }
+}
+
+fn add(sums: &mut [u16], values: &[u8], weights: &[u16], samples: usize) {
+    if samples == 1 {
+        let all = sums.iter_mut().zip(values).zip(weights);
+        all.for_each(|((sum, value), weight)| *sum += u16::from(*value) * weight);
+        return;
+    }
+    let all = sums.chunks_exact_mut(samples).zip(values.chunks_exact(samples)).zip(weights);
+    for ((sums, values), weight) in all {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += u16::from(*value) * weight);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Colorimetry, Matrix, Planes, Range};
+    use image::{Rgb, RgbImage};
+
+    /// Paints everything in one value, and counts.
+    struct Flat(u8, usize);
+
+    impl Stylizer for Flat {
+        fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+            batch.iter_mut().for_each(|f| f.planes.bytes_mut().fill(self.0));
+            self.1 += batch.len();
+            Ok(())
+        }
+    }
+
+    /// Black on the left, white on the right, grey between.
+    fn mask(greys: &[u8], height: u32, regions: &[&str]) -> Mask {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        let picture =
+            RgbImage::from_fn(greys.len() as u32, height, |x, _| Rgb([greys[x as usize]; 3]));
+        picture.save(&path).unwrap();
+        let regions: Vec<_> = regions.iter().map(|region| region.parse().unwrap()).collect();
+        Mask::open(&path, &regions, "--model").unwrap()
+    }
+
+    fn frame(layout: Layout, width: usize, height: usize) -> Frame {
+        let colorimetry = Colorimetry { matrix: Matrix::Bt601, range: Range::Limited };
+        let bytes: Vec<u8> =
+            (0..layout.bytes(width, height)).map(|n| (n * 37 % 251) as u8).collect();
+        Frame {
+            info: FrameInfo { width, height, colorimetry },
+            planes: Planes::new(layout, bytes.into()),
+            pts: None,
+            duration: None,
+        }
+    }
+
+    #[test]
+    fn a_region_shows_what_its_own_stylizer_made_and_one_without_any_stays() {
+        let greys = [0, 0, 0, 0, 255, 255, 255, 255];
+        for layout in [Layout::I420, Layout::Y444, Layout::Rgb] {
+            let before = frame(layout, 8, 4);
+            let mut two =
+                Regions::new(mask(&greys, 4, &["0", "255"]), vec![Flat(10, 0), Flat(200, 0)]);
+            let mut one = Regions::new(mask(&greys, 4, &["255", "0"]), vec![Flat(200, 0)]);
+            // Twice: the second time nothing is made anew.
+            for _ in 0..2 {
+                let (mut both, mut right) = (vec![before.clone(); 2], vec![before.clone(); 2]);
+                two.stylize(&mut both).unwrap();
+                one.stylize(&mut right).unwrap();
+                for (both, right) in both.iter().zip(&right) {
+                    let (mut at, both, right) = (0, both.planes.bytes(), right.planes.bytes());
+                    for (width, height) in layout.planes(8, 4) {
+                        for n in at..at + width * height {
+                            let is_left = (n - at) % width < width / 2;
+                            assert_eq!(both[n], if is_left { 10 } else { 200 }, "{layout:?} {n}");
+                            let came = before.planes.bytes()[n];
+                            assert_eq!(
+                                right[n],
+                                if is_left { came } else { 200 },
+                                "{layout:?} {n}"
+                            );
+                        }
+                        at += width * height;
+                    }
+                }
+            }
+            assert_eq!((two.painters[0].1, two.painters[1].1, one.painters[0].1), (4, 4, 4));
+        }
+    }
+
+    #[test]
+    fn a_soft_edge_is_a_mixture_and_what_is_alike_stays_exact() {
+        let mask = mask(&[0, 64, 128, 255], 2, &["0", "255"]);
+        let mut regions = Regions::new(mask, vec![Flat(0, 0), Flat(200, 0)]);
+        let mut batch = [frame(Layout::Y444, 4, 2)];
+        regions.stylize(&mut batch).unwrap();
+        let line = &batch[0].planes.bytes()[..4];
+        let near = line.iter().zip([0, 50, 100, 200]).all(|(a, b)| a.abs_diff(b) <= 1);
+        assert!(near && line[0] == 0 && line[3] == 200, "{line:?}");
+        regions.painters[0].0 = 200;
+        regions.stylize(&mut batch).unwrap();
+        assert!(batch[0].planes.bytes().iter().all(|value| *value == 200));
+    }
+
+    #[test]
+    fn weights_add_up_to_a_whole_whatever_is_rounded() {
+        let parts: Vec<f32> = (0..1000).map(|n| n as f32 / 999.0).collect();
+        let third: Vec<f32> = parts.iter().map(|part| (1.0 - part) / 3.0).collect();
+        let weights = whole(&[third.clone(), parts.clone(), third.clone(), third.clone()]);
+        for n in 0..1000 {
+            assert_eq!(weights.iter().map(|plane| plane[n]).sum::<u16>(), WHOLE);
+            assert!((f32::from(weights[1][n]) / 256.0 - parts[n]).abs() <= 1.0 / 256.0, "{n}");
+        }
+    }
+
+    #[test]
+    fn another_size_takes_the_mask_anew_and_another_shape_is_refused() {
+        let mut regions =
+            Regions::new(mask(&[0, 255], 2, &["0", "255"]), vec![Flat(1, 0), Flat(9, 0)]);
+        for (layout, side) in [(Layout::I420, 6), (Layout::Rgb, 6), (Layout::Rgb, 50)] {
+            let mut batch = [frame(layout, side, side)];
+            regions.stylize(&mut batch).unwrap();
+            let bytes = batch[0].planes.bytes();
+            assert_eq!((bytes[0], bytes[bytes.len() - 1]), (1, 9), "{layout:?} {side}");
+        }
+        let painted = regions.painters[0].1;
+        let said = regions.stylize(&mut [frame(Layout::Rgb, 60, 50)]).unwrap_err().to_string();
+        assert!(
+            said.contains("2×2 pixels, which is not the shape of the picture (60×50)"),
+            "{said}"
+        );
+        assert_eq!(regions.painters[0].1, painted, "nothing is painted");
+    }
+}
