@@ -6,7 +6,7 @@
 //! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
 //!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
 //!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files),
-//!   [`sequence`] (numbered pictures, folders), [`y4m`] (raw video in a pipe)
+//!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`y4m`] (raw video in a pipe)
 //! - [`media`]: GStreamer: files → frames, frames → files
 //! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
 //! - [`train`]: libtorch in training: the loss network, losses, and what makes a model of them
@@ -28,6 +28,7 @@ pub mod media;
 pub mod picture;
 pub mod queue;
 pub mod rate;
+pub mod regions;
 pub mod sequence;
 pub mod span;
 pub mod stats;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up; a room may use those of a lower floor, and itself.
-const ROOMS: [(&str, u8); 20] = [
+const ROOMS: [(&str, u8); 21] = [
     ("choice", 0),
     ("frame", 0),
     ("cut_off", 0),
@@ -21,6 +21,7 @@ const ROOMS: [(&str, u8); 20] = [
     ("stylizer", 0),
     ("span", 0),
     ("rate", 0),
+    ("regions", 0),
     ("sequence", 0),
     ("y4m", 0),
     ("picture", 0),

@@ -1,13 +1,13 @@
 //! What happens before the first step: sizes, pictures and mask are checked, so that nothing fails
 //! after the work.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use image::RgbImage;
 use tch::Tensor;
 
-use super::regions::{self, Color};
 use super::{Config, Refused};
 use crate::engine::memory;
+use crate::regions::{Color, Mask, MaskError};
 use crate::train::dataset::{decode, resized};
 use crate::train::loss::Losses;
 use crate::train::optimize::painting::Styles;
@@ -19,8 +19,6 @@ use crate::train::vgg::Vgg;
 const MEMORY_AT_REST: f64 = 0.3e9;
 /// What each pixel takes, bytes, in single precision: features, their gradients, L-BFGS's memory.
 const MEMORY_A_PIXEL: f64 = 5_000.0;
-/// A mask's shape may differ from the photo's by such a part: sizes are whole numbers.
-const SHAPE_TOLERANCE: f64 = 0.01;
 /// Sizes below this are not worth a level of their own.
 const LEAST_LEVEL: u32 = 256;
 
@@ -28,7 +26,8 @@ const LEAST_LEVEL: u32 = 256;
 #[derive(Debug)]
 pub struct Wanted {
     sizes: Vec<u32>,
-    regions: Vec<(Color, Tensor)>,
+    /// The regions that styles are for, and where they lie.
+    mask: Option<(Vec<Color>, Mask)>,
 }
 
 impl Wanted {
@@ -73,12 +72,12 @@ impl Wanted {
             .into());
         }
         enough_memory(config, size, f64::from(width) * f64::from(height) / f64::from(own).powi(2))?;
-        let regions = read_mask(config, &photo)?;
+        let mask = read_mask(config, &photo)?;
         for style in config.styles.iter().filter_map(|style| style.source.as_ref()) {
             // Decoded now, so that a wrong name is told before the work.
             decode(&style.picture)?;
         }
-        Ok(Wanted { sizes, regions })
+        Ok(Wanted { sizes, mask })
     }
 
     /// The sizes alone.
@@ -123,18 +122,19 @@ impl Wanted {
             let picture = to_tensor(&resized(&style.picture, scaled)?)?;
             Ok((picture.f_to_device(config.device.torch())?, style.weight))
         };
-        if self.regions.is_empty() {
+        let Some((regions, mask)) = &self.mask else {
             let sources = config.styles.iter().filter_map(|style| style.source.as_ref());
             return Ok(Styles::Everywhere(sources.map(open).collect::<Result<_>>()?));
-        }
+        };
         let (_, _, height, width) = photo.size4()?;
+        let planes = mask.sized(width as usize, height as usize);
         let mut all = Vec::new();
-        for (region, mask) in &self.regions {
+        for (region, plane) in regions.iter().zip(&planes) {
             let here = config.styles.iter().filter(|style| style.region == Some(*region));
             let sources = here.filter_map(|style| style.source.as_ref());
-            let mask = mask.f_adaptive_avg_pool2d([height, width])?;
-            let mask = mask.f_to_device(config.device.torch())?;
-            all.push((sources.map(open).collect::<Result<_>>()?, mask));
+            let plane = Tensor::f_from_slice(plane)?.f_reshape([1, 1, height, width])?;
+            let plane = plane.f_to_device(config.device.torch())?;
+            all.push((sources.map(open).collect::<Result<_>>()?, plane));
         }
         Ok(Styles::Regions(all))
     }
@@ -180,7 +180,7 @@ fn enough_memory(config: &Config, size: u32, shape: f64) -> Result<()> {
 }
 
 /// The regions that styles are for, in the order they are first named.
-fn read_mask(config: &Config, photo: &RgbImage) -> Result<Vec<(Color, Tensor)>> {
+fn read_mask(config: &Config, photo: &RgbImage) -> Result<Option<(Vec<Color>, Mask)>> {
     let mut named: Vec<Color> = Vec::new();
     for region in config.styles.iter().filter_map(|style| style.region) {
         if !named.contains(&region) {
@@ -190,7 +190,7 @@ fn read_mask(config: &Config, photo: &RgbImage) -> Result<Vec<(Color, Tensor)>> 
     let refused = |text: &str| Err(Refused(text.to_owned()).into());
     let Some(path) = &config.mask else {
         if named.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         return refused("--style …@REGION needs a --mask");
     };
@@ -202,22 +202,16 @@ fn read_mask(config: &Config, photo: &RgbImage) -> Result<Vec<(Color, Tensor)>> 
     if config.styles.iter().all(|style| style.source.is_none()) {
         return refused("there is no style: every region is 'none'");
     }
-    let mask = decode(path)?;
-    if !same_shape(&mask, photo) {
-        let (w, h) = mask.dimensions();
-        let (width, height) = photo.dimensions();
-        bail!(Refused(format!(
-            "--mask {}: it is {w}×{h} pixels, which is not the shape of the photo ({width}×{height})",
-            path.display()
-        )));
+    let (width, height) = (photo.width() as usize, photo.height() as usize);
+    let mask = Mask::open(path, &named, "--style").and_then(|mask| {
+        mask.check(width, height, "the photo")?;
+        Ok(mask)
+    });
+    match mask {
+        Ok(mask) => Ok(Some((named, mask))),
+        Err(MaskError::Refused(text)) => refused(&text),
+        Err(error) => Err(error.into()),
     }
-    let planes = regions::read(&mask, &named)?;
-    Ok(named.into_iter().zip(planes).collect())
-}
-
-fn same_shape(mask: &RgbImage, photo: &RgbImage) -> bool {
-    let shape = |picture: &RgbImage| f64::from(picture.width()) / f64::from(picture.height());
-    (shape(mask) / shape(photo) - 1.0).abs() <= SHAPE_TOLERANCE
 }
 
 #[cfg(test)]

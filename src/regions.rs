@@ -1,0 +1,368 @@
+//! Control over space (Gatys et al. 2017, section 3): a mask, a picture whose colours name regions.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use image::RgbImage;
+
+use crate::picture::{Picture, PictureError};
+
+/// A colour of a mask that stands for a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Color([u8; 3]);
+
+impl FromStr for Color {
+    type Err = String;
+
+    /// A grey value, `0` to `255`; `black`, `white`; or `#rrggbb`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hex = |text: &str| {
+            let part = |n: usize| u8::from_str_radix(text.get(n..n + 2)?, 16).ok();
+            (text.len() == 6).then(|| Some([part(0)?, part(2)?, part(4)?]))?
+        };
+        let color = match text {
+            "black" => Some([0; 3]),
+            "white" => Some([255; 3]),
+            _ => match text.strip_prefix('#') {
+                Some(text) => hex(text),
+                None => text.parse().ok().map(|grey: u8| [grey; 3]),
+            },
+        };
+        color.map(Color).ok_or_else(|| {
+            format!("'{text}' is no region: expected black, white, a grey value 0–255 or #rrggbb")
+        })
+    }
+}
+
+impl fmt::Display for Color {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [r, g, b] if r == g && g == b => write!(f, "{r}"),
+            [r, g, b] => write!(f, "#{r:02x}{g:02x}{b:02x}"),
+        }
+    }
+}
+
+/// Splits `NAME@REGION`: the name, which is none for `none`, and the region, where there is one. The
+/// name of a file may hold an `@`: a file that is there goes first, and with a dot or slash behind
+/// the last `@` that is no region.
+///
+/// # Errors
+/// When what follows the last `@` is no region, or `none` has no region.
+pub fn at(text: &str) -> Result<(Option<&str>, Option<Color>), String> {
+    let is_file = Path::new(text).exists();
+    let split = text.rsplit_once('@').filter(|(_, region)| !is_file && !region.contains(['.', '/']));
+    let (name, region) = match split {
+        Some((name, region)) => (name, Some(region.parse()?)),
+        None => (text, None),
+    };
+    match (name, region) {
+        ("none", None) if !is_file => Err("'none' needs a region: none@black".to_owned()),
+        ("none", Some(_)) => Ok((None, region)),
+        _ => Ok((Some(name), region)),
+    }
+}
+
+/// Why a mask cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MaskError {
+    /// The picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Its colours and the regions that were named do not go together, or its shape is wrong.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Colours of a mask may be off by so much, as JPEG makes them, in levels (Euclidean).
+const TOLERANCE: f32 = 40.0;
+/// A mask may hold such a share of pixels with colours of no region, as at edges of three.
+const STRAY: f64 = 0.005;
+/// A mask's shape may differ from the picture's by such a part: sizes are whole numbers.
+const SHAPE_TOLERANCE: f64 = 0.01;
+
+/// Where regions lie: a plane of parts for each, 0–1, at the size of the mask's picture. The parts of
+/// a pixel add up to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mask {
+    path: PathBuf,
+    width: usize,
+    height: usize,
+    planes: Vec<Vec<f32>>,
+}
+
+impl Mask {
+    /// Reads a mask, whose planes are those of `regions`, in their order; `option` is the one that
+    /// named them (`--style`). Between the colours of two regions a pixel belongs to both, in parts:
+    /// edges may be soft.
+    ///
+    /// # Errors
+    /// When the picture cannot be read, holds a colour that is no region, or a region has no pixel.
+    pub fn open(path: &Path, regions: &[Color], option: &str) -> Result<Self, MaskError> {
+        let frame = Picture::open(path)?.on_white().frame;
+        let (width, height) = (frame.info.width, frame.info.height);
+        let picture =
+            RgbImage::from_raw(width as u32, height as u32, frame.planes.bytes().to_vec());
+        let planes =
+            read(&picture.unwrap_or_default(), regions, option).map_err(MaskError::Refused)?;
+        Ok(Mask { path: path.to_owned(), width, height, planes })
+    }
+
+    /// The same with planes added up: that of region n becomes a part of plane `groups[n]`.
+    #[must_use]
+    pub fn grouped(self, groups: &[usize]) -> Self {
+        let count = groups.iter().max().map_or(0, |last| last + 1);
+        let mut planes = vec![vec![0.0; self.width * self.height]; count];
+        for (plane, &group) in self.planes.iter().zip(groups) {
+            planes[group].iter_mut().zip(plane).for_each(|(sum, part)| *sum += part);
+        }
+        Mask { planes, ..self }
+    }
+
+    /// How many planes there are.
+    pub fn regions(&self) -> usize {
+        self.planes.len()
+    }
+
+    /// Whether it has the shape of `what` (`the photo`), whose size is given in pixels.
+    ///
+    /// # Errors
+    /// [`MaskError::Refused`], which names both sizes.
+    pub fn check(&self, width: usize, height: usize, what: &str) -> Result<(), MaskError> {
+        let shape = |width: usize, height: usize| width as f64 / height.max(1) as f64;
+        if (shape(self.width, self.height) / shape(width, height) - 1.0).abs() <= SHAPE_TOLERANCE {
+            return Ok(());
+        }
+        Err(MaskError::Refused(format!(
+            "--mask {}: it is {}×{} pixels, which is not the shape of {what} ({width}×{height})",
+            self.path.display(),
+            self.width,
+            self.height
+        )))
+    }
+
+    /// The planes at another size, whose parts still add up to 1: means of areas where it is smaller,
+    /// linear interpolation where it is larger.
+    pub fn sized(&self, width: usize, height: usize) -> Vec<Vec<f32>> {
+        if (width, height) == (self.width, self.height) {
+            return self.planes.clone();
+        }
+        let (across, down) = (shares(self.width, width), shares(self.height, height));
+        let sized = |plane: &Vec<f32>| {
+            let mut narrow = Vec::with_capacity(width * self.height);
+            for line in plane.chunks_exact(self.width) {
+                narrow.extend(across.iter().map(|(from, shares)| {
+                    line[*from..].iter().zip(shares).map(|(part, share)| part * share).sum::<f32>()
+                }));
+            }
+            let mut all = vec![0.0; width * height];
+            for (line, (from, shares)) in all.chunks_exact_mut(width).zip(&down) {
+                for (row, share) in narrow.chunks_exact(width).skip(*from).zip(shares) {
+                    line.iter_mut().zip(row).for_each(|(sum, part)| *sum += share * part);
+                }
+            }
+            all
+        };
+        self.planes.iter().map(sized).collect()
+    }
+}
+
+/// For each of `to` samples, which of `from` it is made of: the first, and how much of it and those
+/// behind it.
+fn shares(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
+    let step = from as f64 / to as f64;
+    let last = from.saturating_sub(1);
+    let area = |n: usize| {
+        let (begin, end) = (n as f64 * step, (n + 1) as f64 * step);
+        let first = (begin as usize).min(last);
+        let behind = (end.ceil() as usize).clamp(first + 1, from.max(1));
+        let part = |i: usize| ((i + 1) as f64).min(end) - (i as f64).max(begin);
+        (first, (first..behind).map(|i| (part(i).max(0.0) / step) as f32).collect())
+    };
+    let between = |n: usize| {
+        let middle = ((n as f64 + 0.5) * step - 0.5).clamp(0.0, last as f64);
+        let share = middle.fract() as f32;
+        (middle as usize, vec![1.0 - share, share])
+    };
+    (0..to).map(|n| if from >= to { area(n) } else { between(n) }).collect()
+}
+
+/// Where each of the regions lies, 0–1, at the mask's own size.
+fn read(mask: &RgbImage, regions: &[Color], option: &str) -> Result<Vec<Vec<f32>>, String> {
+    let mut known: HashMap<[u8; 3], (Parts, f32)> = HashMap::new();
+    let mut strays: HashMap<[u8; 3], usize> = HashMap::new();
+    let mut planes = vec![Vec::with_capacity(mask.pixels().len()); regions.len()];
+    for pixel in mask.pixels() {
+        let (parts, off) = known.entry(pixel.0).or_insert_with(|| nearest(pixel.0, regions));
+        if *off > TOLERANCE {
+            *strays.entry(pixel.0).or_default() += 1;
+        }
+        planes.iter_mut().for_each(|plane| plane.push(0.0_f32));
+        for &(region, part) in parts.iter() {
+            if let Some(last) = planes[region].last_mut() {
+                *last += part;
+            }
+        }
+    }
+    let pixels = mask.pixels().len() as f64;
+    let listed = || regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if strays.values().sum::<usize>() as f64 > STRAY * pixels
+        && let Some((color, _)) = strays.into_iter().max_by_key(|(_, count)| *count)
+    {
+        let color = Color(color);
+        return Err(format!(
+            "--mask: no {option} is for its region {color}; there are {}s for {}; 'none@{color}' \
+             leaves it as it is",
+            option.trim_start_matches('-'),
+            listed()
+        ));
+    }
+    for (plane, region) in planes.iter().zip(regions) {
+        if plane.iter().map(|part| f64::from(*part)).sum::<f64>() < 1.0 {
+            return Err(format!("{option} …@{region}: the mask has no region {region}"));
+        }
+    }
+    Ok(planes)
+}
+
+/// The one or two regions that a pixel belongs to, and how much to each.
+type Parts = Vec<(usize, f32)>;
+
+/// Between which two regions' colours a colour lies, and how far off their line.
+fn nearest(color: [u8; 3], regions: &[Color]) -> (Parts, f32) {
+    let vector = |c: [u8; 3]| c.map(f32::from);
+    let dot = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let minus = |a: [f32; 3], b: [f32; 3]| [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
+    let c = vector(color);
+    let mut best: (Parts, f32) = (Vec::new(), f32::INFINITY);
+    let mut shortest = f32::INFINITY;
+    for (i, a) in regions.iter().enumerate() {
+        let a = vector(a.0);
+        // A region's own colour needs no second one.
+        let off = dot(minus(c, a), minus(c, a)).sqrt();
+        if off < best.1 {
+            (best, shortest) = ((vec![(i, 1.0)], off), 0.0);
+        }
+        for (j, b) in regions.iter().enumerate().skip(i + 1) {
+            let line = minus(vector(b.0), a);
+            let length = dot(line, line).sqrt();
+            let t = (dot(minus(c, a), line) / (length * length).max(1.0)).clamp(0.0, 1.0);
+            let foot = [a[0] + t * line[0], a[1] + t * line[1], a[2] + t * line[2]];
+            let off = dot(minus(c, foot), minus(c, foot)).sqrt();
+            // Of regions in a row (three greys) the neighbours count, not the outer two.
+            if off < best.1 - 1.0 || (off < best.1 + 1.0 && length < shortest) {
+                (best, shortest) = ((vec![(i, 1.0 - t), (j, t)], off), length);
+            }
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    fn colors(texts: &[&str]) -> Vec<Color> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn mask(width: usize, height: usize, planes: Vec<Vec<f32>>) -> Mask {
+        Mask { path: "mask.png".into(), width, height, planes }
+    }
+
+    fn near(a: &[f32], b: &[f32]) {
+        let close = a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.02);
+        assert!(a.len() == b.len() && close, "{a:?} {b:?}");
+    }
+
+    #[test]
+    fn names_and_regions_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("me@7");
+        std::fs::write(&file, "").unwrap();
+        let file = file.to_str().unwrap();
+        assert_eq!(at("mosaic@#ff8000"), Ok((Some("mosaic"), Some(Color([255, 128, 0])))));
+        assert_eq!(at("a@b.pt"), Ok((Some("a@b.pt"), None)));
+        assert_eq!(at("me@home/a.pt@white"), Ok((Some("me@home/a.pt"), Some(Color([255; 3])))));
+        assert_eq!(at("me@7/a.pt"), Ok((Some("me@7/a.pt"), None)));
+        assert_eq!(at("none@0"), Ok((None, Some(Color([0; 3])))));
+        assert_eq!(at(file), Ok((Some(file), None)), "a file goes first");
+        for bad in ["none", "a.jpg@300", "a.jpg@#ff", "mosaic@sky", "mosaic@"] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
+        let shown = colors(&["7", "#010203"]).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown, ["7", "#010203"]);
+    }
+
+    #[test]
+    fn edges_between_regions_belong_to_both() {
+        let mut mask = RgbImage::from_pixel(5, 1, Rgb([0; 3]));
+        for (x, grey) in [(1, 64), (2, 128), (3, 192), (4, 255)] {
+            mask.put_pixel(x, 0, Rgb([grey; 3]));
+        }
+        let planes = |regions: &[&str]| read(&mask, &colors(regions), "--style").unwrap();
+        let two = planes(&["black", "white"]);
+        near(&two[0], &[1.0, 0.75, 0.5, 0.25, 0.0]);
+        near(&two[1], &[0.0, 0.25, 0.5, 0.75, 1.0]);
+        let three = planes(&["black", "white", "128"]);
+        near(&three[0], &[1.0, 0.5, 0.0, 0.0, 0.0]);
+        near(&three[1], &[0.0, 0.0, 0.0, 0.5, 1.0]);
+        near(&three[2], &[0.0, 0.5, 1.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn unknown_and_missing_regions_are_named() {
+        let mut mask = RgbImage::from_pixel(8, 8, Rgb([0; 3]));
+        (0..8).for_each(|x| mask.put_pixel(x, 0, Rgb([250, 10, 10])));
+        let said = read(&mask, &colors(&["black", "white"]), "--style").unwrap_err();
+        assert!(said.contains("no --style is for its region #fa0a0a") && !said.contains('\n'));
+        let said = read(&mask, &colors(&["black"]), "--model").unwrap_err();
+        assert!(said.contains("no --model is for") && said.contains("models for 0;"), "{said}");
+        let said = read(&mask, &colors(&["0", "#ff0000", "#0000ff"]), "--style").unwrap_err();
+        assert!(said.contains("the mask has no region #0000ff"), "{said}");
+        assert!(read(&mask, &colors(&["0", "#ff0000"]), "--style").is_ok());
+    }
+
+    #[test]
+    fn smaller_masks_are_means_and_larger_ones_smooth() {
+        let mask = mask(4, 2, vec![vec![0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]]);
+        near(&mask.sized(4, 2)[0], &[0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+        near(&mask.sized(2, 1)[0], &[0.25, 1.0]);
+        near(&mask.sized(3, 1)[0], &[0.125, 0.875, 1.0]);
+        let larger = mask.sized(8, 2).remove(0);
+        near(&larger[..8], &[0.0, 0.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn parts_add_up_to_one_at_any_size_and_in_groups() {
+        let left: Vec<f32> = (0..7 * 5).map(|n| (n % 7) as f32 / 6.0).collect();
+        let middle: Vec<f32> = left.iter().map(|part| 0.3 * (1.0 - part)).collect();
+        let right: Vec<f32> =
+            left.iter().zip(&middle).map(|(left, middle)| 1.0 - left - middle).collect();
+        let mask = mask(7, 5, vec![left.clone(), middle, right.clone()]);
+        for (width, height) in [(7, 5), (3, 2), (1, 1), (20, 3), (2, 11), (640, 457)] {
+            let planes = mask.sized(width, height);
+            assert_eq!(planes.len(), 3);
+            for n in 0..width * height {
+                let sum: f32 = planes.iter().map(|plane| plane[n]).sum();
+                assert!((sum - 1.0).abs() < 1e-5, "{width}×{height}: {sum}");
+            }
+        }
+        let grouped = mask.grouped(&[1, 0, 1]);
+        assert_eq!(grouped.regions(), 2);
+        let both: Vec<f32> = left.iter().zip(&right).map(|(a, b)| a + b).collect();
+        near(&grouped.planes[1], &both);
+    }
+
+    #[test]
+    fn the_shape_may_be_off_by_what_whole_pixels_make() {
+        let mask = mask(320, 180, vec![vec![1.0; 320 * 180]]);
+        assert!(mask.check(1280, 720, "it").is_ok() && mask.check(427, 240, "it").is_ok());
+        let said = mask.check(180, 320, "the photo").unwrap_err().to_string();
+        let words = "--mask mask.png: it is 320×180 pixels, which is not the shape of the photo (180×320)";
+        assert_eq!(said, words);
+    }
+}
