@@ -106,7 +106,7 @@ fn inner(case: &Case) {
     let mut trainer = Trainer::new(&recipe, vgg, &[style], None, None, Device::Cpu, kind).unwrap();
     let values = (case.size * case.size * 3) as usize;
     let photo: Vec<u8> = (0..values).map(|n| (n * 7919 % 251) as u8).collect();
-    let pieces = vec![Piece { photo, noisy: None }; case.batch];
+    let pieces = vec![Piece { photo, noisy: None, regions: Vec::new() }; case.batch];
     trainer.step(0, &pieces).unwrap();
     let mut times = Vec::new();
     for step in 1..=case.steps as u64 {

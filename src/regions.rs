@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use image::RgbImage;
@@ -88,7 +88,8 @@ const SHAPE_TOLERANCE: f64 = 0.01;
 /// a pixel add up to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
-    path: PathBuf,
+    /// As messages call it: `--mask sky.png`.
+    name: String,
     width: usize,
     height: usize,
     planes: Vec<Vec<f32>>,
@@ -102,13 +103,33 @@ impl Mask {
     /// # Errors
     /// When the picture cannot be read, holds a colour that is no region, or a region has no pixel.
     pub fn open(path: &Path, regions: &[Color], option: &str) -> Result<Self, MaskError> {
+        let mask = Self::load(path, "--mask", regions, option)?;
+        for (plane, region) in mask.planes.iter().zip(regions) {
+            if plane.iter().map(|part| f64::from(*part)).sum::<f64>() < 1.0 {
+                let text = format!("{option} …@{region}: the mask has no region {region}");
+                return Err(MaskError::Refused(text));
+            }
+        }
+        Ok(mask)
+    }
+
+    /// One of many masks, all for the same regions: it need not show each of them.
+    ///
+    /// # Errors
+    /// When the picture cannot be read or holds a colour that is no region.
+    pub fn open_of_many(path: &Path, regions: &[Color]) -> Result<Self, MaskError> {
+        Self::load(path, "--masks", regions, "--style")
+    }
+
+    fn load(path: &Path, kind: &str, regions: &[Color], option: &str) -> Result<Self, MaskError> {
         let frame = Picture::open(path)?.on_white().frame;
         let (width, height) = (frame.info.width, frame.info.height);
         let picture =
             RgbImage::from_raw(width as u32, height as u32, frame.planes.bytes().to_vec());
-        let planes =
-            read(&picture.unwrap_or_default(), regions, option).map_err(MaskError::Refused)?;
-        Ok(Mask { path: path.to_owned(), width, height, planes })
+        let name = format!("{kind} {}", path.display());
+        let planes = read(&picture.unwrap_or_default(), regions, option)
+            .map_err(|text| MaskError::Refused(format!("{name}: {text}")))?;
+        Ok(Mask { name, width, height, planes })
     }
 
     /// The same with planes added up: that of region n becomes a part of plane `groups[n]`.
@@ -137,10 +158,8 @@ impl Mask {
             return Ok(());
         }
         Err(MaskError::Refused(format!(
-            "--mask {}: it is {}×{} pixels, which is not the shape of {what} ({width}×{height})",
-            self.path.display(),
-            self.width,
-            self.height
+            "{}: it is {}×{} pixels, which is not the shape of {what} ({width}×{height})",
+            self.name, self.width, self.height
         )))
     }
 
@@ -214,16 +233,11 @@ fn read(mask: &RgbImage, regions: &[Color], option: &str) -> Result<Vec<Vec<f32>
     {
         let color = Color(color);
         return Err(format!(
-            "--mask: no {option} is for its region {color}; there are {}s for {}; 'none@{color}' \
+            "no {option} is for its region {color}; there are {}s for {}; 'none@{color}' \
              leaves it as it is",
             option.trim_start_matches('-'),
             listed()
         ));
-    }
-    for (plane, region) in planes.iter().zip(regions) {
-        if plane.iter().map(|part| f64::from(*part)).sum::<f64>() < 1.0 {
-            return Err(format!("{option} …@{region}: the mask has no region {region}"));
-        }
     }
     Ok(planes)
 }
@@ -271,7 +285,7 @@ mod tests {
     }
 
     fn mask(width: usize, height: usize, planes: Vec<Vec<f32>>) -> Mask {
-        Mask { path: "mask.png".into(), width, height, planes }
+        Mask { name: "--mask mask.png".to_owned(), width, height, planes }
     }
 
     fn near(a: &[f32], b: &[f32]) {
@@ -322,9 +336,17 @@ mod tests {
         assert!(said.contains("no --style is for its region #fa0a0a") && !said.contains('\n'));
         let said = read(&mask, &colors(&["black"]), "--model").unwrap_err();
         assert!(said.contains("no --model is for") && said.contains("models for 0;"), "{said}");
-        let said = read(&mask, &colors(&["0", "#ff0000", "#0000ff"]), "--style").unwrap_err();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        mask.save(&path).unwrap();
+        let regions = colors(&["0", "#ff0000", "#0000ff"]);
+        let said = Mask::open(&path, &regions, "--style").unwrap_err().to_string();
         assert!(said.contains("the mask has no region #0000ff"), "{said}");
-        assert!(read(&mask, &colors(&["0", "#ff0000"]), "--style").is_ok());
+        assert!(Mask::open(&path, &regions[..2], "--style").is_ok());
+        let of_many = Mask::open_of_many(&path, &regions).unwrap();
+        assert!(of_many.sized(4, 4)[2].iter().all(|part| *part == 0.0));
+        let said = Mask::open_of_many(&path, &regions[..1]).unwrap_err().to_string();
+        assert!(said.contains("mask.png: no --style is for its region #fa0a0a"), "{said}");
     }
 
     #[test]

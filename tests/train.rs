@@ -29,6 +29,22 @@ fn photos(folder: &Path) {
     }
 }
 
+/// A mask for each of them: the left dark, the right white, and a line of grey in some; the last all
+/// grey.
+fn masks(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for n in 0..6 {
+        let shade = |x, y| match (x, y) {
+            _ if n == 5 => 128,
+            (_, 0..8) if n > 2 => 128,
+            (0..12, _) => 0,
+            _ => 255,
+        };
+        let mask = RgbImage::from_fn(24, 20, |x, y| image::Rgb([shade(x, y); 3]));
+        mask.save(folder.join(format!("{n}.png"))).unwrap();
+    }
+}
+
 fn cat() -> RgbImage {
     image::open(common::data("chelsea.png")).unwrap().into_rgb8()
 }

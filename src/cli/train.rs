@@ -14,7 +14,9 @@ use numbers::Numbers;
 use super::{Outcome, UsageError};
 use crate::engine::device::{Device, DeviceChoice, resolve};
 use crate::engine::precision::{Precision, PrecisionChoice};
-use crate::train::dataset::Dataset;
+use crate::regions::{Color, MaskError};
+use crate::train::dataset::{Dataset, DatasetError};
+use crate::train::optimize::regions::StyleAt;
 use crate::train::recipe::{Preset, Recipe, StyleSource};
 use crate::train::run::{Config, Watcher, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
@@ -24,14 +26,21 @@ use crate::train::run_folder::{RunFile, RunFolder};
 #[command(after_help = "Examples:\n  \
     nst-stream train --style mosaic.jpg --dataset coco/train2014 --output mosaic.pt\n  \
     nst-stream train --style a.jpg:0.7 --style b.jpg:0.3 --dataset photos --output hybrid.pt\n  \
+    nst-stream train --style a.jpg@white --style b.jpg@black --masks masks --dataset photos \
+    --output both.pt\n  \
     nst-stream train --resume mosaic.run")]
 pub struct TrainArgs {
-    /// Style picture. Several, each with a weight if wanted (a.jpg:0.7), make one hybrid style.
+    /// Style picture. Several, each with a weight if wanted (a.jpg:0.7), make one hybrid style; with
+    /// --masks each names its region: a.jpg@white, a.jpg:0.7@#ff0000, none@0.
     #[arg(long = "style", value_name = "PICTURE", required_unless_present = "resume")]
-    styles: Vec<StyleSource>,
+    styles: Vec<StyleAt>,
     /// Folder of photos (.jpg, .png, .webp), searched with all folders in it.
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
     dataset: Option<PathBuf>,
+    /// Folder of a mask for each photo (a/cat.jpg: a/cat.png), whose colours name regions: the network
+    /// learns to paint each in its style, and paints without masks what looks like it.
+    #[arg(long, value_name = "FOLDER")]
+    masks: Option<PathBuf>,
     /// The model to make.
     #[arg(short, long, value_name = "FILE.pt", required_unless_present = "resume")]
     output: Option<PathBuf>,
@@ -96,9 +105,9 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     if args.resume.is_none() {
         finish(args, &mut run, &photos, device, &mut bar)?;
     } else if !args.styles.is_empty() {
-        run.recipe.styles = styles(args);
+        (run.recipe.styles, run.recipe.unstyled) = styles(args);
     }
-    run.recipe.check().map_err(UsageError)?;
+    run.check().map_err(UsageError)?;
     let stop = super::stream::on_interrupt("its checkpoints are kept")?;
     let config = Config {
         folder: folder.clone(),
@@ -112,7 +121,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     };
     let trained = train(&config, &stop, &mut bar);
     bar.finish();
-    let trained = trained?;
+    let trained = trained.map_err(blamed)?;
     let shown = folder.display();
     if trained.interrupted {
         let step = trained.step;
@@ -134,6 +143,7 @@ fn moved(args: &TrainArgs, run: RunFile) -> RunFile {
     let place = |given: &Option<PathBuf>, was| given.as_deref().map_or(was, anywhere);
     RunFile {
         dataset: place(&args.dataset, run.dataset),
+        masks: args.masks.as_deref().map(anywhere).or(run.masks),
         output: place(&args.output, run.output),
         vgg: args.vgg.as_deref().map(anywhere).or(run.vgg),
         licence: args.licence.clone().or(run.licence),
@@ -147,12 +157,27 @@ fn anywhere(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn styles(args: &TrainArgs) -> Vec<StyleSource> {
-    let place = |style: &StyleSource| StyleSource {
-        picture: anywhere(&style.picture),
-        weight: style.weight,
-    };
-    args.styles.iter().map(place).collect()
+/// Colours of a mask that no style is for are the arguments' fault.
+fn blamed(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(DatasetError::Mask(MaskError::Refused(text))) => UsageError(text.clone()).into(),
+        _ => error,
+    }
+}
+
+/// The styles, and the regions that get none.
+fn styles(args: &TrainArgs) -> (Vec<StyleSource>, Vec<Color>) {
+    let (mut styles, mut unstyled) = (Vec::new(), Vec::new());
+    for StyleAt { source, region } in &args.styles {
+        match source {
+            Some(source) => {
+                let (picture, weight) = (anywhere(&source.picture), source.weight);
+                styles.push(StyleSource { picture, weight, region: *region });
+            }
+            None => unstyled.extend(*region),
+        }
+    }
+    (styles, unstyled)
 }
 
 /// A new run, as the arguments name its files.
@@ -165,15 +190,17 @@ fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
     }
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
     let preset = args.numbers.recipe.unwrap_or(Preset::Default);
+    let (styles, unstyled) = styles(args);
     let run = RunFile {
         dataset: anywhere(args.dataset.as_deref().unwrap_or(Path::new(""))),
         photos: 0,
+        masks: args.masks.as_deref().map(anywhere),
         output: anywhere(&output),
         vgg: args.vgg.as_deref().map(anywhere),
         licence: args.licence.clone(),
         credit: args.credit.clone(),
         previews: args.previews.iter().map(|path| anywhere(path)).collect(),
-        recipe: Recipe::preset(preset, styles(args)),
+        recipe: Recipe { unstyled, ..Recipe::preset(preset, styles) },
     };
     Ok((run, folder))
 }
@@ -232,7 +259,7 @@ mod tests {
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \
             --styles-separate --arch lite --teacher mosaic --teacher-weight 2 --init mosaic --precision bf16";
         let args = Only::parse_from(text.split_whitespace()).train;
-        let mut recipe = Recipe::preset(Preset::Johnson, args.styles.clone());
+        let mut recipe = Recipe::preset(Preset::Johnson, styles(&args).0);
         let before = toml::Table::try_from(&recipe).unwrap();
         args.numbers.apply(&mut recipe, 100);
         assert_eq!(recipe.steps, 67);

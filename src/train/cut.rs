@@ -5,6 +5,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 
 use super::random::{generator, normal_pair};
+use crate::regions::Mask;
 
 /// Photos are shown up to this much larger than the piece cut out of them.
 const ZOOM: f32 = 1.25;
@@ -31,12 +32,26 @@ pub struct Piece {
     pub photo: Vec<u8>,
     /// With noise, which may lead below 0 and above 255; none when there is to be no noise.
     pub noisy: Option<Vec<f32>>,
+    /// Where each region of its mask lies, 0–1, `size · size` parts each; none without a mask.
+    pub regions: Vec<Vec<f32>>,
+}
+
+/// Where in a photograph a piece lies.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The photo's size when the piece is cut out, pixels.
+    scaled: (u32, u32),
+    /// The piece's left upper corner then.
+    corner: (u32, u32),
+    mirrored: bool,
 }
 
 impl Cut {
-    /// Piece number `number` of the run, of this photograph.
-    pub(super) fn piece(self, photo: RgbImage, number: u64) -> Piece {
-        let photo = self.exposed(self.of(photo, number).into_raw(), number);
+    /// Piece number `number` of the run, of this photograph and its mask.
+    pub(super) fn piece(self, photo: RgbImage, mask: Option<&Mask>, number: u64) -> Piece {
+        let place = self.place(photo.dimensions(), number);
+        let regions = mask.map_or_else(Vec::new, |mask| self.regions(mask, place));
+        let photo = self.exposed(self.pixels(photo, place).into_raw(), number);
         let noisy = (self.noise > 0.0).then(|| {
             let mut random = generator(self.seed, "noise", number);
             let amount = self.noise * random.f32();
@@ -47,7 +62,7 @@ impl Cut {
             }
             noisy
         });
-        Piece { photo, noisy }
+        Piece { photo, noisy, regions }
     }
 
     /// Half of the pieces over- or underexposed. Bright ones lose what is in their skies: few photos
@@ -62,29 +77,61 @@ impl Cut {
         photo
     }
 
-    /// Its pixels.
-    fn of(self, photo: RgbImage, number: u64) -> RgbImage {
+    /// Where it lies in a photo of this size.
+    fn place(self, (width, height): (u32, u32), number: u64) -> Place {
         let mut random = generator(self.seed, "cut", number);
         let zoom = if self.augment { 1.0 + random.f32() * (ZOOM - 1.0) } else { 1.0 };
-        let (width, height) = photo.dimensions();
         let size = self.size as f32;
         let scale = size * zoom / width.min(height).max(1) as f32;
         let scaled = |length: u32| ((length as f32 * scale).round() as u32).max(self.size);
         let (w, h) = (scaled(width), scaled(height));
-        let photo = match (w, h) == (width, height) {
-            true => photo,
-            false => imageops::resize(&photo, w, h, FilterType::Triangle),
-        };
         let (free_x, free_y) = (w - self.size, h - self.size);
-        let (x, y) = match self.augment {
+        let corner = match self.augment {
             true => (random.u32(0..=free_x), random.u32(0..=free_y)),
             false => (free_x / 2, free_y / 2),
         };
-        let mut piece = imageops::crop_imm(&photo, x, y, self.size, self.size).to_image();
-        if self.augment && random.bool() {
+        Place { scaled: (w, h), corner, mirrored: self.augment && random.bool() }
+    }
+
+    /// Its pixels.
+    fn pixels(
+        self,
+        photo: RgbImage,
+        Place { scaled: (w, h), corner, mirrored }: Place,
+    ) -> RgbImage {
+        let photo = match (w, h) == photo.dimensions() {
+            true => photo,
+            false => imageops::resize(&photo, w, h, FilterType::Triangle),
+        };
+        let mut piece =
+            imageops::crop_imm(&photo, corner.0, corner.1, self.size, self.size).to_image();
+        if mirrored {
             imageops::flip_horizontal_in_place(&mut piece);
         }
         piece
+    }
+
+    /// The same piece of its mask.
+    fn regions(
+        self,
+        mask: &Mask,
+        Place { scaled: (w, h), corner, mirrored }: Place,
+    ) -> Vec<Vec<f32>> {
+        let size = self.size as usize;
+        let (x, y) = (corner.0 as usize, corner.1 as usize);
+        let planes = mask.sized(w as usize, h as usize);
+        let cut = |plane: Vec<f32>| {
+            let mut piece = Vec::with_capacity(size * size);
+            for line in plane.chunks_exact(w as usize).skip(y).take(size) {
+                let line = &line[x..x + size];
+                match mirrored {
+                    true => piece.extend(line.iter().rev()),
+                    false => piece.extend(line),
+                }
+            }
+            piece
+        };
+        planes.into_iter().map(cut).collect()
     }
 }
 
@@ -110,7 +157,41 @@ mod tests {
     #[test]
     fn without_augmenting_the_middle_is_cut_out() {
         let photo = RgbImage::from_fn(96, 32, |x, _| Rgb([x as u8, 0, 0]));
-        let piece = Cut { augment: false, ..CUT }.of(photo, 5);
+        let cut = Cut { augment: false, ..CUT };
+        let piece = cut.pixels(photo, cut.place((96, 32), 5));
         assert_eq!((piece.get_pixel(0, 0).0[0], piece.get_pixel(31, 31).0[0]), (32, 63));
+    }
+
+    /// A photo whose red says where its mask is white, and a mask of another size.
+    fn photo_and_mask() -> (RgbImage, Mask, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |x: u32, y: u32| x > 20 && x + 2 * y < 90;
+        let shade = |on| Rgb([if on { 255 } else { 0 }; 3]);
+        let photo = RgbImage::from_fn(120, 80, |x, y| shade(inside(x, y)));
+        let path = folder.path().join("mask.png");
+        RgbImage::from_fn(60, 40, |x, y| shade(inside(2 * x, 2 * y))).save(&path).unwrap();
+        let regions = ["white", "black", "#00ff00"].map(|color| color.parse().unwrap());
+        (photo, Mask::open_of_many(&path, &regions).unwrap(), folder)
+    }
+
+    #[test]
+    fn a_mask_is_cut_scaled_and_mirrored_as_its_photo_and_neither_noise_nor_exposure_touch_it() {
+        let (photo, mask, _folder) = photo_and_mask();
+        let mut white = 0.0;
+        for number in 0..20 {
+            let plain = Cut { noise: 0.0, exposure: 0.0, ..CUT };
+            let piece = plain.piece(photo.clone(), Some(&mask), number);
+            let red = piece.photo.chunks(3).map(|pixel| f32::from(pixel[0]) / 255.0);
+            let off = red.zip(&piece.regions[0]).map(|(a, b)| (a - b).abs()).sum::<f32>();
+            assert!(off / 1024.0 < 0.03, "{number}: {off}");
+            white += piece.regions[0].iter().sum::<f32>() / 1024.0 / 20.0;
+            for (a, b) in piece.regions[0].iter().zip(&piece.regions[1]) {
+                assert!((a + b - 1.0).abs() < 1e-4, "{a} {b}");
+            }
+            assert!(piece.regions[2].iter().all(|part| *part == 0.0), "a region it does not show");
+            let noisy = CUT.piece(photo.clone(), Some(&mask), number);
+            assert!(noisy.regions == piece.regions && noisy.noisy.is_some());
+        }
+        assert!((0.2..0.8).contains(&white), "{white}");
     }
 }

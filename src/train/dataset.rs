@@ -5,7 +5,9 @@
 //! alone. Each photo comes once an epoch.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,8 +17,10 @@ use image::{ImageBuffer, Rgb, RgbImage};
 use walkdir::WalkDir;
 
 use super::cut::{Cut, Piece};
-use super::random::generator;
+use super::masks::Masks;
+use super::random::Order;
 use crate::picture::{Picture, PictureError};
+use crate::regions::{Color, MaskError};
 
 /// Endings of files that are taken for photographs.
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
@@ -26,9 +30,11 @@ const AHEAD: usize = 4;
 /// Why there are no photographs to train on.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The folder cannot be read.
-    #[error("cannot read the dataset '{}': {reason}", folder.display())]
+    /// A folder cannot be read.
+    #[error("cannot read the {what} '{}': {reason}", folder.display())]
     Read {
+        /// Of what: `dataset`, `masks`.
+        what: &'static str,
         /// The folder.
         folder: PathBuf,
         /// The system's word.
@@ -51,12 +57,33 @@ pub enum DatasetError {
     /// None can be decoded.
     #[error("no picture of the dataset can be decoded; the last: {0}")]
     NoneReadable(String),
+    /// Photos have no mask.
+    #[error(
+        "no mask for '{}': expected '{}' (or .webp, .jpg, .jpeg); {without} of {photos} photos have \
+         none",
+        photo.display(), mask.display()
+    )]
+    NoMask {
+        /// The first of them.
+        photo: PathBuf,
+        /// What its mask would be called.
+        mask: PathBuf,
+        /// How many have none.
+        without: usize,
+        /// How many photos there are.
+        photos: usize,
+    },
+    /// A mask cannot be used.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
 }
 
 /// The photographs of a folder and all folders in it.
 #[derive(Debug, Clone)]
 pub struct Dataset {
+    folder: PathBuf,
     files: Arc<[PathBuf]>,
+    masks: Option<Arc<Masks>>,
 }
 
 impl Dataset {
@@ -74,7 +101,8 @@ impl Dataset {
                 Err(error) if error.depth() > 0 => continue,
                 Err(error) => {
                     let reason = error.io_error().map_or("no folder".to_owned(), |e| e.to_string());
-                    return Err(DatasetError::Read { folder: folder.to_owned(), reason });
+                    let folder = folder.to_owned();
+                    return Err(DatasetError::Read { what: "dataset", folder, reason });
                 }
             };
             let path = entry.path();
@@ -90,7 +118,37 @@ impl Dataset {
         if found < batch.max(1) {
             return Err(DatasetError::TooFew { folder: folder.to_owned(), found, batch });
         }
-        Ok(Dataset { files: files.into() })
+        Ok(Dataset { folder: folder.to_owned(), files: files.into(), masks: None })
+    }
+
+    /// With a mask for each photo, of the same relative path in `folder` but for the ending
+    /// (`a/cat.jpg`: `a/cat.png`); its colours are those of `regions`.
+    ///
+    /// # Errors
+    /// [`DatasetError::Read`], or [`DatasetError::NoMask`].
+    pub fn with_masks(self, folder: &Path, regions: Vec<Color>) -> Result<Self, DatasetError> {
+        let masks = Masks::find(&self.files, &self.folder, folder, regions)?;
+        Ok(Dataset { masks: Some(Arc::new(masks)), ..self })
+    }
+
+    /// Reads the masks of the pieces of these numbers, if there are masks, on so many threads.
+    ///
+    /// # Errors
+    /// [`DatasetError::Mask`]: the first that cannot be used.
+    pub fn check_masks(
+        &self,
+        pieces: Range<u64>,
+        seed: u64,
+        threads: usize,
+        stop: &AtomicBool,
+    ) -> Result<(), DatasetError> {
+        let Some(masks) = &self.masks else { return Ok(()) };
+        let count = self.len() as u64;
+        let mut order = Order::new(count, seed);
+        // Two epochs hold every photo.
+        let pieces = pieces.start..pieces.end.min(pieces.start + 2 * count);
+        let wanted: BTreeSet<usize> = pieces.map(|number| order.photo(number, 0)).collect();
+        masks.check(&self.files, &Vec::from_iter(wanted), threads, stop)
     }
 
     /// How many photographs there are.
@@ -127,9 +185,9 @@ impl Loader {
         for thread in 0..threads {
             let (sender, receiver) = sync_channel(AHEAD);
             let worker = Worker {
-                files: Arc::clone(&dataset.files),
+                dataset: dataset.clone(),
                 cut,
-                epoch: None,
+                order: Order::new(dataset.len() as u64, cut.seed),
                 unreadable: Arc::clone(&unreadable),
             };
             let first = first + (thread + threads - first % threads) % threads;
@@ -142,7 +200,7 @@ impl Loader {
     /// The next piece.
     ///
     /// # Errors
-    /// [`DatasetError::NoneReadable`].
+    /// [`DatasetError::NoneReadable`] or [`DatasetError::Mask`].
     pub fn piece(&mut self) -> Result<Piece, DatasetError> {
         let thread = (self.next % self.pieces.len() as u64) as usize;
         self.next += 1;
@@ -158,10 +216,9 @@ impl Loader {
 }
 
 struct Worker {
-    files: Arc<[PathBuf]>,
+    dataset: Dataset,
     cut: Cut,
-    /// The last epoch and the order of its photos.
-    epoch: Option<(u64, Vec<u32>)>,
+    order: Order,
     unreadable: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
@@ -177,35 +234,26 @@ impl Worker {
     /// The piece of this number. An unreadable photo gives way to the next in the epoch's order, so
     /// the pieces stay the same however often a run is stopped.
     fn piece(&mut self, number: u64) -> Result<Piece, DatasetError> {
-        let count = self.files.len() as u64;
         let mut last = String::new();
-        for shift in 0..count {
-            let file = self.file(number / count, (number % count + shift) % count);
-            match decode(&file) {
-                Ok(photo) => return Ok(self.cut.piece(photo, number)),
+        for shift in 0..self.dataset.len() as u64 {
+            let n = self.order.photo(number, shift);
+            let file = &self.dataset.files[n];
+            match decode(file) {
+                Ok(photo) => {
+                    let masks = self.dataset.masks.as_ref();
+                    let mask = masks.map(|masks| masks.open(n, photo.dimensions())).transpose()?;
+                    return Ok(self.cut.piece(photo, mask.as_ref(), number));
+                }
                 Err(error) => {
                     last = error.to_string();
                     let mut all = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-                    if all.insert(file) {
+                    if all.insert(file.clone()) {
                         tracing::warn!("skipped: {last}");
                     }
                 }
             }
         }
         Err(DatasetError::NoneReadable(last))
-    }
-
-    /// The file at a place in the order of an epoch.
-    fn file(&mut self, epoch: u64, place: u64) -> PathBuf {
-        if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            // Lossless: more than four thousand million photos are not expected.
-            let mut order: Vec<u32> = (0..self.files.len() as u32).collect();
-            generator(self.cut.seed, "order", epoch).shuffle(&mut order);
-            self.epoch = Some((epoch, order));
-        }
-        let order = self.epoch.as_ref().map_or(&[][..], |(_, order)| order);
-        let file = order.get(place as usize).map_or(0, |&file| file as usize);
-        self.files[file].clone()
     }
 }
 
@@ -304,18 +352,6 @@ mod tests {
         let unreadable = loader.unreadable();
         assert_eq!(unreadable.len(), 1);
         assert!(unreadable[0].ends_with("damaged.jpg"));
-    }
-
-    #[test]
-    fn an_epoch_shows_every_photo_once() {
-        let folder = folder();
-        let dataset = Dataset::open(folder.path(), 2).unwrap();
-        let (files, unreadable) = (Arc::clone(&dataset.files), Arc::default());
-        let mut worker = Worker { files, cut: CUT, epoch: None, unreadable };
-        for epoch in 0..2 {
-            let seen: BTreeSet<PathBuf> = (0..6).map(|place| worker.file(epoch, place)).collect();
-            assert_eq!(seen.len(), 6);
-        }
     }
 
     #[test]

@@ -150,18 +150,40 @@ impl Losses {
     /// # Errors
     /// When libtorch fails, as for want of memory.
     pub fn guided_target(&self, regions: &[Region]) -> Result<StyleTarget, TchError> {
+        let styled = regions.iter().filter(|(pictures, _)| !pictures.is_empty());
+        let targets = styled.map(|(pictures, mask)| Ok((self.style_target(pictures)?, mask)));
+        let targets = targets.collect::<Result<Vec<_>, TchError>>()?;
+        self.in_regions(targets.iter().map(|(target, mask)| (target, *mask)))
+    }
+
+    /// Targets for everywhere, each put into a region of one picture (a mask of 1 × 1 × height ×
+    /// width, 0–1), as in [`guided_target`](Self::guided_target). A region without a pixel is left
+    /// out: it has no Gram matrix.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn in_regions<'a>(
+        &self,
+        regions: impl IntoIterator<Item = (&'a StyleTarget, &'a Tensor)>,
+    ) -> Result<StyleTarget, TchError> {
         let mut parts = Vec::new();
-        for (pictures, mask) in regions.iter().filter(|(pictures, _)| !pictures.is_empty()) {
+        for (target, mask) in regions {
             let (_, _, height, width) = mask.size4()?;
+            let share = mask.f_mean(Kind::Double)?.f_double_value(&[])?;
+            if share <= 0.0 {
+                continue;
+            }
             let guide = |wanted: &LayerWeight| {
                 let halvings = wanted.layer.halvings();
                 mask.f_adaptive_avg_pool2d([height >> halvings, width >> halvings])
             };
-            parts.push(Part {
-                grams: self.grams(pictures)?,
-                guides: Some(self.style.iter().map(guide).collect::<Result<_, _>>()?),
-                share: mask.f_mean(Kind::Double)?.f_double_value(&[])?,
-            });
+            for part in &target.0 {
+                parts.push(Part {
+                    grams: part.grams.iter().map(Tensor::shallow_clone).collect(),
+                    guides: Some(self.style.iter().map(guide).collect::<Result<_, _>>()?),
+                    share,
+                });
+            }
         }
         Ok(StyleTarget(parts))
     }

@@ -1,8 +1,8 @@
 //! Training: a style picture and photographs → a model.
 //!
 //! * [`vgg`] → [`loss`]: the loss network and what is measured with it.
-//! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs; [`cut`]: what a
-//!   step sees of them.
+//! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
+//!   [`cut`]: what a step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how.
 //! * [`evaluate`]: how good a model is.
 //! * [`optimize`]: a picture without a network, by optimization.
@@ -16,6 +16,7 @@ pub mod cut;
 pub mod dataset;
 pub mod evaluate;
 pub mod loss;
+mod masks;
 pub mod network;
 mod open;
 pub mod optimize;

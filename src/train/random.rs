@@ -21,6 +21,35 @@ pub fn normal_pair(random: &mut Rng) -> [f32; 2] {
     [radius * cos, radius * sin]
 }
 
+/// In which order photos come, anew in each epoch.
+#[derive(Debug)]
+pub(super) struct Order {
+    count: u64,
+    seed: u64,
+    /// The last epoch and the order of its photos.
+    epoch: Option<(u64, Vec<u32>)>,
+}
+
+impl Order {
+    /// Of so many photos.
+    pub(super) fn new(count: u64, seed: u64) -> Self {
+        Order { count, seed, epoch: None }
+    }
+
+    /// The photo of the piece of this number, or one `shift` places behind it in its epoch.
+    pub(super) fn photo(&mut self, number: u64, shift: u64) -> usize {
+        let (epoch, place) = (number / self.count, (number % self.count + shift) % self.count);
+        if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            // Lossless: more than four thousand million photos are not expected.
+            let mut order: Vec<u32> = (0..self.count as u32).collect();
+            generator(self.seed, "order", epoch).shuffle(&mut order);
+            self.epoch = Some((epoch, order));
+        }
+        let order = self.epoch.as_ref().map_or(&[][..], |(_, order)| order);
+        order.get(place as usize).map_or(0, |&photo| photo as usize)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +71,15 @@ mod tests {
         let mean = numbers.iter().sum::<f32>() / n;
         let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n;
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+    }
+
+    #[test]
+    fn an_epoch_shows_every_photo_once() {
+        let mut order = Order::new(6, 1);
+        for epoch in 0..2 {
+            let seen: std::collections::BTreeSet<usize> =
+                (0..6).map(|n| order.photo(6 * epoch + n, 0)).collect();
+            assert_eq!(seen, (0..6).collect());
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! folder, its checkpoints and the model it makes.
 
 mod presets;
+mod regions;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::engine::model_file::{
     Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling,
 };
 use crate::engine::precision::Precision;
+use crate::regions::Color;
 
 /// A layer of the loss network and its weight within a term.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,13 +94,16 @@ choice! {
     }
 }
 
-/// A style picture and how much of it there is in a hybrid.
+/// A style picture, how much of it there is in a hybrid, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StyleSource {
     /// The picture.
     pub picture: PathBuf,
-    /// Its share, beside those of the others.
+    /// Its share, beside those of the others (of its region).
     pub weight: f64,
+    /// The region of the masks that it is for; none: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Color>,
 }
 
 impl FromStr for StyleSource {
@@ -107,7 +112,7 @@ impl FromStr for StyleSource {
     /// `a.jpg`, or `a.jpg:0.7`
     fn from_str(text: &str) -> Result<Self, String> {
         let (path, weight) = weighted(text)?;
-        Ok(StyleSource { picture: PathBuf::from(path), weight })
+        Ok(StyleSource { picture: PathBuf::from(path), weight, region: None })
     }
 }
 
@@ -210,6 +215,9 @@ pub struct Recipe {
     pub precision: Precision,
     /// The style pictures.
     pub styles: Vec<StyleSource>,
+    /// Regions of the masks that keep to the content alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unstyled: Vec<Color>,
     /// The model whose pictures are a second content, if there is one: it is what the network learns
     /// from beside the losses (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,6 +309,7 @@ impl Recipe {
         if self.norm == Normalization::None {
             return Err("--norm none: expected instance or batch".to_owned());
         }
+        self.check_regions()?;
         if self.styles_separate && (self.styles.len() < 2 || self.norm == Normalization::Batch) {
             return Err("--styles-separate needs two --style and --norm instance".to_owned());
         }
@@ -332,64 +341,4 @@ impl Recipe {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn recipe(preset: Preset) -> Recipe {
-        Recipe::preset(preset, vec!["a.jpg".parse().unwrap()])
-    }
-
-    #[test]
-    fn a_recipe_survives_toml() {
-        for preset in [Preset::Default, Preset::Paper, Preset::Pytorch, Preset::Johnson] {
-            let recipe = recipe(preset);
-            recipe.check().unwrap();
-            let text = toml::to_string(&recipe).unwrap();
-            assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), recipe, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_rate_falls_to_a_tenth_at_the_end() {
-        let recipe = Recipe { steps: 100, ..recipe(Preset::Default) };
-        assert_eq!((recipe.rate(0), recipe.rate(70)), (1e-3, 1e-3));
-        assert!((recipe.rate(85) - 5e-4).abs() < 1e-9);
-        assert!((recipe.rate(99) - 1e-4).abs() < 1e-9);
-    }
-
-    #[test]
-    fn layers_and_styles_take_weights() {
-        let layer: LayerWeight = "relu3_3:0.25".parse().unwrap();
-        assert_eq!((layer.layer, layer.weight), (Layer::Relu3_3, 0.25));
-        assert!("relu3_3:-1".parse::<LayerWeight>().is_err());
-        let style: StyleSource = "a:b.jpg".parse().unwrap();
-        assert_eq!((style.name().as_str(), style.weight), ("a:b", 1.0));
-        let style: StyleSource = "dir/wave.jpg:0.7".parse().unwrap();
-        assert_eq!((style.name().as_str(), style.weight), ("wave", 0.7));
-        assert!("wave.jpg:0".parse::<StyleSource>().is_err());
-    }
-
-    #[test]
-    fn what_differs_is_named() {
-        let (a, mut b) = (recipe(Preset::Default), recipe(Preset::Default));
-        assert_eq!(a.difference(&b), None);
-        b.style_weight = 5.0;
-        let (name, ours, theirs) = a.difference(&b).unwrap();
-        assert_eq!(
-            (name.as_str(), ours.as_str(), theirs.as_str()),
-            ("style-weight", "10.0", "5.0")
-        );
-    }
-
-    #[test]
-    fn numbers_out_of_range_are_refused_by_their_option() {
-        let bad = Recipe { batch: 0, ..recipe(Preset::Default) };
-        assert_eq!(bad.check().unwrap_err(), "--batch 0: expected 1 to 1024");
-        let bad = Recipe { style_weight: f64::NAN, ..recipe(Preset::Default) };
-        assert!(bad.check().unwrap_err().starts_with("--style-weight NaN"));
-        let bad = Recipe { width: -8, ..recipe(Preset::Default) };
-        assert!(bad.check().unwrap_err().starts_with("--width 0"));
-        let bad = Recipe { decay: 2.0, ..recipe(Preset::Default) };
-        assert_eq!(bad.check().unwrap_err(), "--decay 2: expected 0 to 1");
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use super::loss::LossTerms;
 use super::open::{enough_memory, open_trainer, writable};
 use super::preview::Previews;
 use super::random::generator;
-use super::recipe::Recipe;
+use super::recipe::{Recipe, StyleSource};
 use super::run_folder::{Row, RunFile, RunFolder};
 use super::trainer::{Trainer, architecture};
 use crate::engine::device::{Device, set_threads};
@@ -92,19 +92,23 @@ pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> R
 }
 
 fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<Trained> {
-    let RunFile { recipe, dataset, output, previews, .. } = &config.run;
+    let RunFile { recipe, dataset, masks, output, previews, .. } = &config.run;
     set_threads(config.threads);
-    let photos = Dataset::open(dataset, recipe.batch)?;
+    let mut photos = Dataset::open(dataset, recipe.batch)?;
+    if let Some(masks) = masks {
+        photos = photos.with_masks(masks, recipe.regions())?;
+    }
     writable(output, config.overwrite || config.resume)?;
     enough_memory(config)?;
     let previews = Previews::open(previews)?;
     let mut trainer = open_trainer(config)?;
-    let mut done = 0;
-    let mut folder = if config.resume {
-        done = restore(config, &trainer, watcher)?;
-        RunFolder::resume(&config.folder, done)?
-    } else {
-        RunFolder::create(&config.folder, config.overwrite, &config.run)?
+    let mut done = if config.resume { restore(config, &trainer, watcher)? } else { 0 };
+    let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);
+    let batch = recipe.batch as u64;
+    photos.check_masks(done * batch..recipe.steps * batch, recipe.seed, loaders, stop)?;
+    let mut folder = match config.resume {
+        true => RunFolder::resume(&config.folder, done)?,
+        false => RunFolder::create(&config.folder, config.overwrite, &config.run)?,
     };
     let cut = Cut {
         size: recipe.image_size,
@@ -113,8 +117,7 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
         exposure: recipe.exposure as f32,
         seed: recipe.seed,
     };
-    let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);
-    let mut loader = Loader::new(&photos, cut, done * recipe.batch as u64, loaders);
+    let mut loader = Loader::new(&photos, cut, done * batch, loaders);
     let (mut smooth, mut start) = (None, None);
     let mut pace = Pace::default();
     let styles = trainer.network().architecture().styles;
@@ -256,23 +259,33 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
 
 /// What the model says about itself.
 fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description {
-    let RunFile { recipe, dataset, output, licence, credit, .. } = &config.run;
+    let RunFile { recipe, dataset, masks, output, licence, credit, .. } = &config.run;
     let name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let styles: Vec<String> = recipe.styles.iter().map(|style| style.name()).collect();
-    let data = dataset.file_name().unwrap_or(dataset.as_os_str()).to_string_lossy();
+    let last_name = |folder: &Path| {
+        folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
+    };
     // Only numbers and names, which always become JSON.
     let mut facts = serde_json::to_value(recipe).unwrap_or_default();
     // Where files lay on the machine that trained is nobody's business.
-    let names =
-        recipe.styles.iter().map(|s| serde_json::json!({ "name": s.name(), "weight": s.weight }));
-    facts["styles"] = names.collect();
+    let named = |style: &StyleSource| {
+        let mut named = serde_json::json!({ "name": style.name(), "weight": style.weight });
+        if let Some(region) = style.region {
+            named["region"] = serde_json::json!(region);
+        }
+        named
+    };
+    facts["styles"] = recipe.styles.iter().map(named).collect();
     for (key, model) in [("init", &recipe.init), ("teacher", &recipe.teacher)] {
         if let Some(model) = model {
             let name = Path::new(model).file_name().unwrap_or_default().to_string_lossy();
             facts[key] = serde_json::json!(name);
         }
     }
-    facts["dataset"] = serde_json::json!({ "name": data, "photos": photos });
+    facts["dataset"] = serde_json::json!({ "name": last_name(dataset), "photos": photos });
+    if let Some(masks) = masks {
+        facts["dataset"]["masks"] = serde_json::json!(last_name(masks));
+    }
     facts["losses"] = serde_json::to_value(terms).unwrap_or_default();
     Description {
         styles: if recipe.styles_separate { styles } else { vec![styles.join(" + ")] },

@@ -31,6 +31,9 @@ pub struct RunFile {
     pub dataset: PathBuf,
     /// How many there were.
     pub photos: usize,
+    /// Folder of their masks, where styles are for regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masks: Option<PathBuf>,
     /// The model to make.
     pub output: PathBuf,
     /// The loss network, when it is not the shipped one.
@@ -46,6 +49,21 @@ pub struct RunFile {
     pub previews: Vec<PathBuf>,
     /// Everything else.
     pub recipe: Recipe,
+}
+
+impl RunFile {
+    /// What is wrong with what was asked for, if anything: of the recipe, or of its masks.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        self.recipe.check()?;
+        match (&self.masks, self.recipe.regions().is_empty()) {
+            (Some(_), true) => Err(Recipe::EACH_ITS_REGION.to_owned()),
+            (None, false) => Err("--style …@REGION needs --masks".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// One line of `losses.csv`.
@@ -235,6 +253,7 @@ mod tests {
         RunFile {
             dataset: "photos".into(),
             photos: 3,
+            masks: None,
             output: "a.pt".into(),
             vgg: None,
             licence: None,

@@ -20,7 +20,8 @@ pub struct Trainer {
     average: Option<TrainNetwork>,
     optimizer: OptimizerState,
     losses: Losses,
-    /// One for all styles, or one for each style of a network with several.
+    /// One for all styles, one for each style of a network with several, or one for each of the
+    /// recipe's regions that has styles.
     styles: Vec<StyleTarget>,
     /// Whose pictures it learns from too.
     teacher: Option<TrainNetwork>,
@@ -54,10 +55,23 @@ impl Trainer {
             let picture = if recipe.luminance { luma(&picture)? } else { picture };
             pictures.push((picture, source.weight));
         }
-        let styles = match recipe.styles_separate {
-            true => pictures.chunks(1).map(|one| losses.style_target(one)).collect(),
-            false => losses.style_target(&pictures).map(|target| vec![target]),
+        let regions = recipe.regions();
+        let groups: Vec<Vec<(Tensor, f64)>> = if recipe.styles_separate {
+            pictures.into_iter().map(|one| vec![one]).collect()
+        } else if regions.is_empty() {
+            vec![pictures]
+        } else {
+            let mut groups: Vec<_> = regions.iter().map(|_| Vec::new()).collect();
+            for (picture, source) in pictures.into_iter().zip(&recipe.styles) {
+                let region = regions.iter().position(|region| Some(*region) == source.region);
+                groups[region.unwrap_or_default()].push(picture);
+            }
+            // Those without styles come last.
+            groups.retain(|group| !group.is_empty());
+            groups
         };
+        let styles: Result<_, _> = groups.iter().map(|group| losses.style_target(group)).collect();
+        let styles = styles?;
         let optimizer = OptimizerState::new(recipe.optimizer, network.parameters())?;
         let average = (recipe.averaging > 0.0).then(|| network.copied()).transpose()?;
         let teacher = teacher.map(|model| TrainNetwork::from_model(model, device, kind));
@@ -67,7 +81,7 @@ impl Trainer {
             average,
             optimizer,
             losses,
-            styles: styles?,
+            styles,
             teacher: teacher.transpose()?,
             device,
         })
@@ -100,8 +114,9 @@ impl Trainer {
         let mut terms = LossTerms::default();
         let passes = pieces.chunks(photos_in_a_pass(&self.recipe, self.device.is_cuda()).max(1));
         let first = step * pieces.len() as u64;
+        let styles = self.network.architecture().styles.max(1) as u64;
         for (n, pieces_of_pass) in passes.enumerate() {
-            let style = ((first + n as u64) % self.styles.len() as u64) as usize;
+            let style = ((first + n as u64) % styles) as usize;
             let share = pieces_of_pass.len() as f64 / pieces.len() as f64;
             terms.add(&self.pass(pieces_of_pass, style, share)?, share);
         }
@@ -141,11 +156,27 @@ impl Trainer {
         });
         let lesson = lesson.transpose()?;
         let y = self.network.forward(&noisy, style)?;
-        let terms = self.losses.terms(&y, &content, lesson.as_deref(), &self.styles[style])?;
+        let guided = match pieces {
+            [piece] if !piece.regions.is_empty() => Some(self.in_regions(piece)?),
+            _ => None,
+        };
+        let target = guided.as_ref().unwrap_or(&self.styles[style]);
+        let terms = self.losses.terms(&y, &content, lesson.as_deref(), target)?;
         let total = terms[0].f_add(&terms[1])?.f_add(&terms[2])?;
         total.f_mul_scalar(share)?.f_backward()?;
         let [content, style, tv] = terms.map(|term| term.f_double_value(&[]));
         Ok(LossTerms { content: content?, style: style?, tv: tv? })
+    }
+
+    /// The styles, each where its region lies in a piece.
+    fn in_regions(&self, piece: &Piece) -> Result<StyleTarget, TchError> {
+        let size = i64::from(self.recipe.image_size);
+        let mask = |plane: &Vec<f32>| {
+            Tensor::f_from_slice(plane)?.f_reshape([1, 1, size, size])?.f_to_device(self.device)
+        };
+        let masks = piece.regions.iter().map(mask).collect::<Result<Vec<_>, _>>()?;
+        // Regions without styles have masks only, behind the others.
+        self.losses.in_regions(self.styles.iter().zip(&masks))
     }
 
     /// Photos, and what the network sees of them: batch × 3 × size × size.
@@ -184,9 +215,10 @@ pub(super) fn named(of: &str, network: &TrainNetwork) -> Vec<(String, Tensor)> {
 /// Instance norm and Gram matrices are of each picture alone, so on the CPU a batch is painted one
 /// by one and the gradients added up: the same numbers in a part of the memory, and faster, for
 /// what a picture needs stays in the caches. A GPU is only busy with many at once. Batch norm needs
-/// them all; a network with several styles takes one style a pass.
+/// them all; a network with several styles takes one style a pass, and
+/// masks differ from photo to photo.
 pub fn photos_in_a_pass(recipe: &Recipe, on_gpu: bool) -> usize {
-    let one_by_one = !on_gpu || recipe.styles_separate;
+    let one_by_one = !on_gpu || recipe.styles_separate || !recipe.regions().is_empty();
     if one_by_one && recipe.norm != Normalization::Batch { 1 } else { recipe.batch }
 }
 
@@ -232,7 +264,8 @@ mod tests {
         let style = Tensor::from_slice(&Vec::<u8>::from_iter(values(9)));
         let style = style.reshape([1, 48, 48, 3]).permute([0, 3, 1, 2]).to_kind(Type::Float);
         let trainer = Trainer::new(&recipe, vgg, &[style], None, None, Device::Cpu, kind).unwrap();
-        let pieces = (0..2).map(|n| Piece { photo: values(n), noisy: None }).collect();
+        let pieces =
+            (0..2).map(|n| Piece { photo: values(n), noisy: None, regions: Vec::new() }).collect();
         (trainer, pieces)
     }
 

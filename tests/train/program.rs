@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nst_stream::engine::model_file::ModelFile;
 
-use crate::{common, photos, style};
+use crate::{common, masks, photos, style};
 
 fn nst(folder: &Path, args: &str) -> Command {
     let mut command = common::nst();
@@ -261,4 +261,78 @@ fn a_luminance_model_leaves_the_colours_to_the_photo() {
         }
     }
     assert!(compared > 200, "{compared}");
+}
+
+#[test]
+fn a_network_learns_regions_from_masks_and_paints_without_them() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    masks(&folder.path().join("masks"));
+    std::fs::write(folder.path().join("photos/broken.jpg"), b"broken").unwrap();
+    std::fs::copy(folder.path().join("masks/0.png"), folder.path().join("masks/broken.png"))
+        .unwrap();
+    crate::cat().save(folder.path().join("cat@home.png")).unwrap();
+    let plain = format!("--style {}", style().display());
+    let regions =
+        format!("{plain}@white --style cat@home.png@0 --style none@128 --masks masks --steps 3");
+    let with = |more: &str| arguments(more).replacen(&plain, "", 1);
+    let output = nst(folder.path(), &with(&regions)).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let shown = nst(folder.path(), "models show a.pt").output().unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for words in ["mosaic + cat@home", "\"region\": \"255\"", "\"masks\": \"masks\"", "unstyled"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let (done, said) = paint(folder.path(), "--model a.pt", "painted.png");
+    assert_eq!(done, 0, "{said}");
+}
+
+#[test]
+fn what_cannot_work_with_masks_is_told_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    masks(&folder.path().join("masks"));
+    masks(&folder.path().join("few"));
+    for name in ["few/1.png", "few/4.png"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    masks(&folder.path().join("wide"));
+    image::RgbImage::new(90, 30).save(folder.path().join("wide/3.png")).unwrap();
+    masks(&folder.path().join("damaged"));
+    std::fs::write(folder.path().join("damaged/2.png"), b"no picture").unwrap();
+    let style = style();
+    let at = |regions: &[&str], more: &str| {
+        let styles = regions.iter().map(|region| match region.strip_prefix("none") {
+            Some(_) => format!("--style {region} "),
+            None => format!("--style {}{region} ", style.display()),
+        });
+        let plain = format!("--style {}", style.display());
+        let all = arguments(&format!("--steps 3 {more}"));
+        all.replacen(&plain, &styles.collect::<String>(), 1)
+    };
+    let all = ["@white", "@0", "none@128"];
+    for (args, expected, words) in [
+        (at(&all, ""), 2, "--style …@REGION needs --masks"),
+        (at(&[""], "--masks masks"), 2, "with --masks each --style names its region"),
+        (at(&["@white", ""], "--masks masks"), 2, "with --masks each --style names its region"),
+        (at(&["none@0", "none@255"], "--masks masks"), 2, "every region is 'none'"),
+        (at(&["@sky"], "--masks masks"), 2, "'sky' is no region"),
+        (at(&["none"], "--masks masks"), 2, "'none' needs a region"),
+        (at(&all, "--masks masks --styles-separate"), 2, "--styles-separate does not go with"),
+        (at(&all, "--masks masks --tile-share 0.2"), 2, "--tile-share 0 only"),
+        (at(&all, "--masks masks --norm batch"), 2, "--norm instance only"),
+        (at(&all, "--masks none"), 1, "cannot read the masks '"),
+        (at(&all, "--masks few"), 1, "photos/1.png': expected '"),
+        (at(&all, "--masks few"), 1, "2 of 6 photos have none"),
+        (at(&["@white", "@0"], "--masks masks"), 2, "no --style is for its region 128"),
+        (at(&all, "--masks wide"), 2, "wide/3.png: it is 90×30 pixels"),
+        (at(&all, "--masks damaged"), 1, "damaged/2.png'"),
+    ] {
+        let output = nst(folder.path(), &args).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(code(&output), expected, "{args}: {said}");
+        assert!(said.contains(words) && said.trim_end().lines().count() == 1, "{args}: {said}");
+        let left = ["a.pt", "a.run"].map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [false, false], "{args}");
+    }
 }

@@ -10,7 +10,8 @@ use nst_stream::train::recipe::{Optimizer, Preset, Recipe, StyleSource};
 use nst_stream::train::run::{Config, Progress, Trained, Watcher, train};
 use nst_stream::train::run_folder::{Row, RunFile, read_losses};
 
-use crate::{photos, style};
+use crate::common::data;
+use crate::{masks, photos, style};
 
 /// Asks for an end after some steps.
 struct StopAfter<'a>(u64, &'a AtomicBool);
@@ -23,7 +24,7 @@ impl Watcher for StopAfter<'_> {
 }
 
 fn recipe() -> Recipe {
-    let styles = vec![StyleSource { picture: style(), weight: 1.0 }];
+    let styles = vec![StyleSource { picture: style(), weight: 1.0, region: None }];
     Recipe {
         style_size: 64,
         image_size: 32,
@@ -41,6 +42,7 @@ fn config(folder: &Path, recipe: Recipe) -> Config {
         run: RunFile {
             dataset: folder.join("photos"),
             photos: 6,
+            masks: None,
             output: folder.join("a.pt"),
             vgg: None,
             licence: Some("MIT".to_owned()),
@@ -161,7 +163,8 @@ fn a_run_resumes_from_the_checkpoint_before_a_damaged_one() {
 #[test]
 fn every_kind_of_network_trains_and_its_model_opens() {
     let base = Recipe { steps: 3, ..recipe() };
-    let two = vec![base.styles[0].clone(), StyleSource { picture: style(), weight: 3.0 }];
+    let two =
+        vec![base.styles[0].clone(), StyleSource { picture: style(), weight: 3.0, region: None }];
     let variants = [
         Recipe { output_layer: OutputLayer::Tanh, ..base.clone() },
         Recipe { upsample: Upsampling::Transposed, ..base.clone() },
@@ -210,4 +213,48 @@ fn a_run_that_diverges_says_so_and_keeps_its_checkpoint() {
     let error = train(&config, &stop, &mut StopAfter(u64::MAX, &stop)).unwrap_err().to_string();
     assert!(error.contains("training diverged") && error.contains("--learning-rate"), "{error}");
     assert!(!config.run.output.exists());
+}
+
+/// Three regions: two styles, and one that keeps the content.
+fn with_masks(folder: &Path, recipe: Recipe) -> Config {
+    masks(&folder.join("masks"));
+    let region = |text: &str| text.parse().ok();
+    let white = StyleSource { region: region("white"), ..recipe.styles[0].clone() };
+    let black = StyleSource { picture: data("chelsea.png"), weight: 1.0, region: region("0") };
+    let unstyled = region("128").into_iter().collect();
+    let mut config = config(folder, Recipe { styles: vec![white, black], unstyled, ..recipe });
+    config.run.masks = Some(folder.join("masks"));
+    config
+}
+
+#[test]
+fn a_run_with_masks_lowers_the_loss_and_resumes_exactly() {
+    let recipe = Recipe { steps: 24, exposure: 1.0, ..recipe() };
+    let (whole, stopped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run(&with_masks(whole.path(), recipe.clone()), u64::MAX);
+    let mut config = with_masks(stopped.path(), recipe.clone());
+    assert_eq!(run(&config, 5).step, 5);
+    config.resume = true;
+    run(&config, u64::MAX);
+    let rows = losses(whole.path());
+    assert_eq!(rows, losses(stopped.path()));
+    let style = |row: &Row| row.terms.style;
+    let (first, last) = (mean(&rows[..6], style), mean(&rows[18..], style));
+    assert!(last < 0.8 * first, "{first} → {last}");
+    let model = |folder: &Path| std::fs::read(folder.join("a.pt")).unwrap();
+    assert!(model(whole.path()) == model(stopped.path()), "other models");
+    let facts = ModelFile::open(&config.run.output).unwrap().description.recipe.unwrap();
+    assert_eq!(
+        (&facts["styles"][0]["region"], &facts["styles"][1]["region"]),
+        (&"255".into(), &"0".into())
+    );
+    assert_eq!(
+        (&facts["unstyled"][0], &facts["dataset"]["masks"]),
+        (&"128".into(), &"masks".into())
+    );
+    assert!(!facts.to_string().contains(env!("CARGO_MANIFEST_DIR")), "{facts}");
+    // Other regions make another loss.
+    let plain = tempfile::tempdir().unwrap();
+    run(&self::config(plain.path(), Recipe { steps: 1, ..recipe }), u64::MAX);
+    assert_ne!(losses(plain.path())[0], rows[0]);
 }

@@ -63,6 +63,7 @@ impl Recipe {
             styles_separate: false,
             precision: Precision::Fp32,
             styles,
+            unstyled: Vec::new(),
             teacher: None,
             teacher_weight: 0.5,
             init: None,
