@@ -45,15 +45,15 @@ def read(name):
 
 
 def tiles_command(step, target):
-    """Pictures of one height beside each other, named above; JPEG of quality 85 for the docs."""
+    """Pictures of one size beside each other, named below, as a JPEG for the docs."""
     if not shutil.which("montage"):
         raise Failed("montage is missing; sudo apt install imagemagick (or scripts/setup.sh test)")
     command = ["montage", "-background", "white", "-font", "DejaVu-Sans", "-pointsize", "14"]
     for label, picture in step["tiles"]:
-        command += ["-label", label, picture]
+        command += ["-label", label, picture] if label else ["+label", picture]
     size = f"{step.get('width', '')}x{step.get('height', '')}"
     return command + ["-tile", f"{step.get('columns', len(step['tiles']))}x", "-geometry",
-                      f"{size}+3+3", "-strip", "-quality", "85", f"jpg:{target}"]
+                      f"{size}+3+3", "-strip", "-quality", "82", f"jpg:{target}"]
 
 
 def filled(value, variables):
