@@ -6,7 +6,7 @@ CLIP := tests/data/bigbuckbunny.mp4
 STYLE := mosaic
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## get system packages and libtorch (LIBTORCH=<folder>: your own; CUDA=1/0: with CUDA, without)
 	@scripts/setup.sh
@@ -41,6 +41,10 @@ bench: $(BIN) ## all benches, in half an hour; the figures go into BENCHMARKS.md
 	$(CARGO) bench --bench whole -- --write BENCHMARKS.md
 	python3 scripts/bench_peers.py --program $(BIN) --write BENCHMARKS.md
 
+# PHOTOS=, STYLES= and the like reach the script as variables of its environment.
+experiment: $(if $(NAME),$(BIN)) ## NAME=evolution PHOTOS=<folder>: make a picture of the docs anew; without NAME: list them
+	@python3 scripts/experiment.py $(if $(NAME),$(NAME) --program $(BIN) $(if $(FORCE),--force))
+
 install: setup ## nst-stream into cargo's bin folder
 	$(CARGO) install --path . --locked
 
@@ -60,6 +64,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test lint bench install clean FORCE
+.PHONY: help setup build demo test lint bench experiment install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -7,6 +7,8 @@ mod average;
 #[path = "cli/bench.rs"]
 mod bench;
 mod common;
+#[path = "cli/experiments.rs"]
+mod experiments;
 #[path = "cli/export.rs"]
 mod export;
 #[path = "cli/inputs.rs"]
