@@ -336,6 +336,7 @@ mod tests {
         assert!(said.contains("no --style is for its region #fa0a0a") && !said.contains('\n'));
         let said = read(&mask, &colors(&["black"]), "--model").unwrap_err();
         assert!(said.contains("no --model is for") && said.contains("models for 0;"), "{said}");
+        (0..8).for_each(|x| mask.put_pixel(x, 0, Rgb([255, 0, 0])));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mask.png");
         mask.save(&path).unwrap();
@@ -346,7 +347,7 @@ mod tests {
         let of_many = Mask::open_of_many(&path, &regions).unwrap();
         assert!(of_many.sized(4, 4)[2].iter().all(|part| *part == 0.0));
         let said = Mask::open_of_many(&path, &regions[..1]).unwrap_err().to_string();
-        assert!(said.contains("mask.png: no --style is for its region #fa0a0a"), "{said}");
+        assert!(said.contains("mask.png: no --style is for its region #ff0000"), "{said}");
     }
 
     #[test]
