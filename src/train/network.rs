@@ -242,10 +242,13 @@ impl TrainNetwork {
         // Instance norm of one picture is batch norm over it alone, which is several times faster
         // than libtorch's instance norm with the channels innermost.
         if statistics.is_some() || x.size4()?.0 == 1 {
+            // What is painted without gradients, such as a preview, shows the model as it would be now:
+            // batch norm with the statistics so far, which it does not touch.
+            let learns = statistics.is_none() || x.requires_grad();
             let (mean, variance) = statistics.map(|[mean, variance]| (mean, variance)).unzip();
             let w = Some(&weight);
             let normed =
-                x.f_native_batch_norm(w, Some(&bias), mean, variance, true, MOMENTUM, EPSILON)?;
+                x.f_native_batch_norm(w, Some(&bias), mean, variance, learns, MOMENTUM, EPSILON)?;
             return Ok(normed.0);
         }
         let none = None::<&Tensor>;

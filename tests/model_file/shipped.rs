@@ -11,9 +11,12 @@ fn last_run(recipe: &serde_json::Value) -> &serde_json::Value {
     parts.map_or(recipe, |parts| &parts.last().unwrap()["recipe"])
 }
 
+const STYLES: [&str; 5] =
+    ["mosaic", "starry-night", "great-wave", "the-scream", "composition-vii"];
+
 #[test]
 fn models_open_under_both_names_and_describe_themselves() {
-    for style in ["mosaic", "starry-night"] {
+    for style in STYLES {
         for name in [style.to_owned(), format!("{style}.pt")] {
             let model = shipped::open(&name).unwrap();
             let description = &model.description;
@@ -35,7 +38,7 @@ fn each_large_model_has_a_small_one_that_does_a_tenth_of_its_arithmetic() {
         let architecture = shipped::open(name).unwrap().description.architecture;
         (architecture.kind, multiply_adds(&architecture, 640, 360))
     };
-    for style in ["mosaic", "starry-night"] {
+    for style in STYLES {
         let ((large, much), (small, little)) = (counted(style), counted(&format!("{style}-lite")));
         assert_eq!((large, small), (Kind::Johnson, Kind::Lite));
         assert!(little < much / 10.0, "{style}: {little} of {much}");
@@ -98,7 +101,8 @@ fn a_name_that_is_nothing_lists_what_there_is() {
     assert_eq!(
         error.to_string(),
         "no model 'mozaic': no such file, and the shipped models are mosaic, \
-         mosaic-lite, starry-night, starry-night-lite"
+         mosaic-lite, starry-night, starry-night-lite, great-wave, great-wave-lite, the-scream, \
+         the-scream-lite, composition-vii, composition-vii-lite"
     );
     assert!(shipped::find("Mosaic").is_none());
 }
