@@ -1,7 +1,7 @@
 //! The models that are part of the program, so that it paints without a download.
 //!
 //! `models/manifest.toml` says where each comes from; the bytes lie in the executable (about
-//! 22 MB) and are not copied until a model is opened.
+//! 34 MB) and are not copied until a model is opened.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +42,7 @@ impl fmt::Debug for Shipped {
     }
 }
 
-static SHIPPED: [Shipped; 5] = [
+static SHIPPED: [Shipped; 11] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
@@ -66,6 +66,42 @@ static SHIPPED: [Shipped; 5] = [
         file: "starry-night-lite.pt",
         role: Role::Style,
         bytes: include_bytes!("../../models/starry-night-lite.pt"),
+    },
+    Shipped {
+        name: "great-wave",
+        file: "great-wave.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/great-wave.pt"),
+    },
+    Shipped {
+        name: "great-wave-lite",
+        file: "great-wave-lite.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/great-wave-lite.pt"),
+    },
+    Shipped {
+        name: "the-scream",
+        file: "the-scream.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/the-scream.pt"),
+    },
+    Shipped {
+        name: "the-scream-lite",
+        file: "the-scream-lite.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/the-scream-lite.pt"),
+    },
+    Shipped {
+        name: "composition-vii",
+        file: "composition-vii.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/composition-vii.pt"),
+    },
+    Shipped {
+        name: "composition-vii-lite",
+        file: "composition-vii-lite.pt",
+        role: Role::Style,
+        bytes: include_bytes!("../../models/composition-vii-lite.pt"),
     },
     Shipped {
         name: "vgg16",
