@@ -48,7 +48,7 @@ fn every_picture_of_the_pages_is_there_and_made_by_an_experiment() {
     let steps = experiments.iter().flat_map(|(_, e)| e["step"].as_array().unwrap());
     let made: Vec<&str> = steps.filter_map(|step| step["makes"].as_str()).collect();
     let mut shown = 0;
-    for page in ["docs/paper.md", "docs/colour.md"] {
+    for page in ["docs/paper.md", "docs/colour.md", "docs/control.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let links = text.split("![").skip(1).map(|rest| rest.split_once("](").unwrap().1);
         for picture in links.map(|rest| format!("docs/{}", rest.split_once(')').unwrap().0)) {
