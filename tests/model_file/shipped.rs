@@ -25,7 +25,7 @@ fn models_open_under_both_names_and_describe_themselves() {
             assert_eq!(description.architecture, Architecture::default());
             assert_eq!(description.licence.as_deref(), Some("MIT"));
             assert!(description.source.is_some() && description.credit.is_some());
-            assert!(last_run(description.recipe.as_ref().unwrap())["steps"].as_u64() >= Some(500));
+            assert!(last_run(description.recipe.as_ref().unwrap())["steps"].as_u64() >= Some(200));
             assert_eq!(model.tensors.len(), 62);
             assert!(model.tensors.values().all(|tensor| tensor.dtype == DType::F16));
         }
@@ -72,6 +72,7 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
             let steps: Vec<u64> = steps.collect();
             assert_eq!(recipe["steps"], *steps.last().unwrap());
             assert_eq!(steps.iter().sum::<u64>(), training.steps);
+            assert!(training.steps >= 500, "{}: {steps:?}", entry.name);
             assert_eq!(recipe["batch"], training.batch);
             assert_eq!(recipe["image_size"], training.image_size);
             assert_eq!(recipe["style_size"], training.style_size);
