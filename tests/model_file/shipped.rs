@@ -11,8 +11,7 @@ fn last_run(recipe: &serde_json::Value) -> &serde_json::Value {
     parts.map_or(recipe, |parts| &parts.last().unwrap()["recipe"])
 }
 
-const STYLES: [&str; 5] =
-    ["mosaic", "starry-night", "great-wave", "the-scream", "composition-vii"];
+const STYLES: [&str; 5] = ["mosaic", "starry-night", "great-wave", "the-scream", "composition-vii"];
 
 #[test]
 fn models_open_under_both_names_and_describe_themselves() {
