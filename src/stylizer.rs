@@ -1,6 +1,7 @@
 //! What a worker does to frames, whoever does it.
 
 use crate::frame::Frame;
+use crate::regions::MaskError;
 
 /// Why a batch could not be stylized.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +23,9 @@ pub enum StylizeError {
         /// Frames in the batch.
         batch: usize,
     },
-    /// A mask that does not fit: why.
-    #[error("{0}")]
-    Mask(String),
+    /// A mask that does not fit.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// Anything else, in the words of the engine.
     #[error("the network failed: {0}")]
     Failed(String),

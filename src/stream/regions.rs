@@ -34,8 +34,7 @@ impl<S: Stylizer> Regions<S> {
 
 impl<S: Stylizer> Stylizer for Regions<S> {
     fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
-        let checked = self.mask.check(width, height, "the picture");
-        checked.map_err(|error| StylizeError::Mask(error.to_string()))
+        Ok(self.mask.check(width, height, "the picture")?)
     }
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {

@@ -130,7 +130,7 @@ fn fits_all(mask: &Mask, pairs: &[(PathBuf, PathBuf)]) -> Result<()> {
     for (path, _) in pairs {
         if let Ok((width, height)) = picture::size(path) {
             mask.check(width, height, "the picture")
-                .map_err(|error| StylizeError::Mask(error.to_string()))
+                .map_err(StylizeError::from)
                 .with_context(|| format!("cannot stylize '{}'", path.display()))?;
         }
     }
@@ -287,7 +287,7 @@ pub fn run_live(
     };
     let settle = |pace: super::Pace, observer: &mut dyn Observer| {
         mask.check(pace.width, pace.height, "the picture")
-            .map_err(|error| StylizeError::Mask(error.to_string()))
+            .map_err(StylizeError::from)
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
         let settled = contenders.settle(pace, true, observer)?;
         observer.models(&[settled.names.join(" + ")]);

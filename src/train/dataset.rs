@@ -241,7 +241,8 @@ impl Worker {
             match decode(file) {
                 Ok(photo) => {
                     let masks = self.dataset.masks.as_ref();
-                    let mask = masks.map(|masks| masks.open(n, photo.dimensions())).transpose()?;
+                    let size = (photo.width() as usize, photo.height() as usize);
+                    let mask = masks.map(|masks| masks.open(n, size)).transpose()?;
                     return Ok(self.cut.piece(photo, mask.as_ref(), number));
                 }
                 Err(error) => {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::dataset::{DatasetError, decode};
+use super::dataset::DatasetError;
+use crate::picture;
 use crate::regions::{Color, Mask};
 
 /// Endings of masks; the first that is there is taken.
@@ -62,15 +63,15 @@ impl Masks {
     pub(super) fn open(
         &self,
         photo: usize,
-        (width, height): (u32, u32),
+        (width, height): (usize, usize),
     ) -> Result<Mask, DatasetError> {
         let mask = Mask::open_of_many(&self.files[photo], &self.regions)?;
-        mask.check(width as usize, height as usize, "its photo")?;
+        mask.check(width, height, "its photo")?;
         Ok(mask)
     }
 
     /// Reads the masks of these photos, so that a fault is told before the work; `stop` ends it
-    /// early. A photo that cannot be decoded is left to the loader, which skips it.
+    /// early. A photo that cannot be read is left to the loader, which skips it.
     ///
     /// # Errors
     /// What is wrong with the first that cannot be used.
@@ -86,8 +87,8 @@ impl Masks {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                if let Ok(picture) = decode(&photos[photo]) {
-                    self.open(photo, picture.dimensions())?;
+                if let Ok(size) = picture::size(&photos[photo]) {
+                    self.open(photo, size)?;
                 }
             }
             Ok(())
@@ -108,7 +109,7 @@ mod tests {
     use crate::train::dataset::Dataset;
     use image::{Rgb, RgbImage};
 
-    /// Four photos and their masks, one of which has a colour that is no region.
+    /// Three photos and their masks.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for part in ["photos/a", "masks/a"] {

@@ -216,7 +216,7 @@ pub(super) fn named(of: &str, network: &TrainNetwork) -> Vec<(String, Tensor)> {
 /// by one and the gradients added up: the same numbers in a part of the memory, and faster, for
 /// what a picture needs stays in the caches. A GPU is only busy with many at once. Batch norm needs
 /// them all; a network with several styles takes one style a pass, and
-/// masks differ from photo to photo.
+/// photos with masks differ in their targets.
 pub fn photos_in_a_pass(recipe: &Recipe, on_gpu: bool) -> usize {
     let one_by_one = !on_gpu || recipe.styles_separate || !recipe.regions().is_empty();
     if one_by_one && recipe.norm != Normalization::Batch { 1 } else { recipe.batch }

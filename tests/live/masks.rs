@@ -1,7 +1,6 @@
 //! A live picture in regions.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
 
@@ -25,11 +24,7 @@ fn a_live_picture_is_painted_in_its_region_and_nowhere_else() {
     let recorded = |args: &[&str], out: &Path| {
         let args = [&["-i", "test:160x120@10", "-o", out.to_str().unwrap()], args].concat();
         let live = Live::with_model("mosaic-lite@white", &args);
-        let started = Instant::now();
-        while !live.said().contains(" fps, out ") {
-            assert!(started.elapsed() < Duration::from_secs(60), "{}", live.said());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        live.until_said(" fps, out ", 60);
         let ended = live.interrupt();
         assert_eq!(ended.code, Some(130), "{}", ended.stderr);
         (ended.stderr, yuv_frames(out))
@@ -58,11 +53,7 @@ fn with_a_mask_the_trial_is_of_all_its_models() {
     let (mask, out) = (halves(folder.path(), 64, 36), folder.path().join("out.mkv"));
     let args = ["-m", "starry-night@black", "--mask", &mask, "-i", "test:1280x720@60", "-o"];
     let live = Live::with_model("mosaic@white", &[&args[..], &[out.to_str().unwrap()]].concat());
-    let started = Instant::now();
-    while !live.said().contains(", mosaic-lite + starry-night-lite") {
-        assert!(started.elapsed() < Duration::from_secs(60), "{}", live.said());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    live.until_said(", mosaic-lite + starry-night-lite", 60);
     let ended = live.interrupt();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     for model in ["mosaic", "starry-night"] {

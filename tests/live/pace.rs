@@ -1,7 +1,5 @@
 //! Which of a model and its lite sibling paints a live source.
 
-use std::time::{Duration, Instant};
-
 use crate::program::{Ended, Live};
 
 /// A run that is interrupted once it has painted.
@@ -10,11 +8,7 @@ fn painted(model: &str, input: &str) -> Ended {
     let out = folder.path().join("out.mkv");
     let args = ["-i", input, "--device", "cpu", "-o", out.to_str().unwrap()];
     let live = Live::with_model(model, &args);
-    let started = Instant::now();
-    while !live.said().contains(" fps, out ") {
-        assert!(started.elapsed() < Duration::from_secs(60), "{}", live.said());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    live.until_said(" fps, out ", 60);
     let ended = live.interrupt();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     ended

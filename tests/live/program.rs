@@ -103,6 +103,16 @@ impl Live {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// Waits until it has said this, for so many seconds at most.
+    pub fn until_said(&self, words: &str, most: u64) {
+        let started = Instant::now();
+        while !self.said().contains(words) {
+            let waited = started.elapsed();
+            assert!(waited < Duration::from_secs(most), "not a word of '{words}': {}", self.said());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// What it has said so far.
     pub fn said(&self) -> String {
         self.stderr.lock().unwrap().clone()

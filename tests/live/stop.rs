@@ -81,11 +81,7 @@ fn a_network_that_is_too_slow_paints_smaller_with_adapt() {
     let out = folder.path().join("out.mkv");
     let base = ["-i", "test:640x480@30", "--device", "cpu", "-o", out.to_str().unwrap()];
     let live = Live::with_model("mosaic.pt", &[&base[..], &["--adapt", "--json"]].concat());
-    let started = Instant::now();
-    while !live.said().contains(", scale 0.") {
-        assert!(started.elapsed() < Duration::from_secs(90), "{}", live.said());
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    live.until_said(", scale 0.", 90);
     let ended = live.interrupt();
     let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let scale = summary["scale"].as_f64().unwrap_or_else(|| panic!("{summary}"));
