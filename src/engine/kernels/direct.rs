@@ -123,17 +123,10 @@ unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
         let from = ready.add(line * stride * length);
         let to = task.out.at((task.y + line) * task.width * outputs);
         for o in (0..outputs).step_by(2 * S::LANES) {
-            let mut x = 0;
-            while x < task.width {
-                // The last pixels of a line are made with some of those before them again.
-                if task.width >= ROWS {
-                    x = x.min(task.width - ROWS);
-                    pixels::<S, ROWS>(task, from, length, x, o, to);
-                    x += ROWS;
-                } else {
-                    pixels::<S, 1>(task, from, length, x, o, to);
-                    x += 1;
-                }
+            if o + S::LANES < outputs {
+                outputs_of::<S, ROWS, 2>(task, from, length, o, to);
+            } else {
+                outputs_of::<S, ROWS, 1>(task, from, length, o, to);
             }
         }
     }
@@ -150,9 +143,32 @@ unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
     }
 }
 
-/// A panel of outputs of R pixels side by side.
+/// A panel of V vectors of outputs, of a whole line.
 #[inline(always)]
-unsafe fn pixels<S: Simd, const R: usize>(
+unsafe fn outputs_of<S: Simd, const ROWS: usize, const V: usize>(
+    task: &Task<'_>,
+    from: *const f32,
+    length: usize,
+    o: usize,
+    to: *mut f32,
+) {
+    let mut x = 0;
+    while x < task.width {
+        // The last pixels of a line are made with some of those before them again.
+        if task.width >= ROWS {
+            x = x.min(task.width - ROWS);
+            pixels::<S, ROWS, V>(task, from, length, x, o, to);
+            x += ROWS;
+        } else {
+            pixels::<S, 1, V>(task, from, length, x, o, to);
+            x += 1;
+        }
+    }
+}
+
+/// The same of R pixels side by side.
+#[inline(always)]
+unsafe fn pixels<S: Simd, const R: usize, const V: usize>(
     task: &Task<'_>,
     from: *const f32,
     length: usize,
@@ -162,20 +178,21 @@ unsafe fn pixels<S: Simd, const R: usize>(
 ) {
     let Direct { inputs, outputs, size, stride, ref weights, .. } = *task.conv;
     let weights = weights.as_ptr().add(o * size * size * inputs);
-    let mut acc = [[S::zero(); 2]; R];
+    let mut acc = [[S::zero(); V]; R];
     for row in 0..size {
-        acc = accumulate::<S, R>(
+        acc = accumulate::<S, R, V>(
             acc,
             from.add(row * length + x * stride * inputs),
             stride * inputs,
-            weights.add(row * size * inputs * 2 * S::LANES),
+            weights.add(row * size * inputs * V * S::LANES),
             size * inputs,
         );
     }
-    for (r, [a, b]) in acc.into_iter().enumerate() {
+    for (r, row) in acc.into_iter().enumerate() {
         let to = to.add((x + r) * outputs + o);
-        a.store(to);
-        b.store(to.add(S::LANES));
+        for (v, value) in row.into_iter().enumerate() {
+            value.store(to.add(v * S::LANES));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Last {
         level: Level,
     ) -> Self {
         let taps = weight.len() / OUTPUTS / inputs;
-        let lanes = level.panel() / 2;
+        let lanes = level.lanes();
         let mut weights = Vec::with_capacity(weight.len());
         for tap in 0..taps {
             for c in (0..inputs).step_by(lanes) {

@@ -56,14 +56,19 @@ impl Level {
         avx512.into_iter().chain(avx2.then_some(Self::Avx2)).collect()
     }
 
-    /// Outputs that a kernel computes at once, two vectors: a layer must have a multiple of it.
-    const fn panel(self) -> usize {
+    /// Numbers in a vector: a layer must have a multiple of it.
+    const fn lanes(self) -> usize {
         match self {
-            Self::Avx2 => 16,
-            Self::Avx512 => 32,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
             #[cfg(test)]
-            Self::Twice => 32,
+            Self::Twice => 16,
         }
+    }
+
+    /// Outputs that a kernel computes at once: two vectors, but for a last one that is left over.
+    const fn panel(self) -> usize {
+        2 * self.lanes()
     }
 }
 

@@ -26,7 +26,7 @@ impl Arithmetic for Level {
     /// Outputs must fill vectors, what is repeated before a convolution must meet one of 3×3.
     fn convolution(self, parts: &Parts<'_>, layer: &Layer) -> Option<Convolution> {
         let (weight, outputs, inputs) = parts.weight(&layer.conv)?;
-        if !outputs.is_multiple_of(self.panel()) {
+        if !outputs.is_multiple_of(self.lanes()) {
             return None;
         }
         let border = parts.border();

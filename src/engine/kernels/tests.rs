@@ -82,7 +82,14 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
 fn every_level_paints_what_libtorch_paints() {
     prepare();
     let styles = [0.25, 0.75];
+    // Widths that leave a vector over, as those of the shipped lite networks.
+    let odd = |architecture: Architecture, widths: &[i64]| {
+        let widths = widths.to_vec();
+        Architecture { widths, ..architecture }
+    };
     let variants = [
+        (odd(small(), &[16, 48, 48]), None),
+        (odd(lite(), &[16, 48]), None),
         (small(), None),
         (Architecture { padding: Padding::Zero, ..small() }, None),
         (Architecture { norm: Normalization::None, ..small() }, None),
@@ -143,7 +150,7 @@ fn buffers_of_one_size_serve_another_and_threads_do_not_matter() {
 #[test]
 fn what_kernels_lack_is_left_to_libtorch() {
     for level in levels() {
-        let narrow = model(Architecture { widths: vec![8, 16, 32], ..small() });
+        let narrow = model(Architecture { widths: vec![12, 16, 32], ..small() });
         assert!(Painter::new(&narrow, level).is_none());
         let transposed = model(Architecture { upsample: Upsampling::Transposed, ..small() });
         assert!(Painter::new(&transposed, level).is_none());

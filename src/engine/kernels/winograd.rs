@@ -167,18 +167,21 @@ unsafe fn convolve<S: Simd, const ROWS: usize, const SKIP: bool>(task: &Task<'_>
     for tile in 0..tiles {
         read::<S, SKIP>(task, tile, seen.add(tile * inputs), seen_stride);
     }
-    let panel = inputs * 2 * S::LANES;
     // As many tiles at a time as registers hold, or a few less, so that all groups are alike.
     let groups = tiles.div_ceil(ROWS);
     for k in 0..POINTS {
         let rows = seen.add(k * seen_stride);
         let made = made.add(k * made_stride);
         for o in (0..outputs).step_by(2 * S::LANES) {
-            let weights = weights.as_ptr().add(k * inputs * outputs + o / (2 * S::LANES) * panel);
+            let weights = weights.as_ptr().add((k * outputs + o) * inputs);
             for n in 0..groups {
                 let (tile, end) = (n * tiles / groups, (n + 1) * tiles / groups);
                 let (from, to) = (rows.add(tile * inputs), made.add(tile * outputs + o));
-                rows_of::<S, ROWS>(end - tile, from, inputs, weights, to, outputs);
+                if o + S::LANES < outputs {
+                    rows_of::<S, ROWS, 2>(end - tile, from, inputs, weights, to, outputs);
+                } else {
+                    rows_of::<S, ROWS, 1>(end - tile, from, inputs, weights, to, outputs);
+                }
             }
         }
     }
@@ -190,9 +193,9 @@ unsafe fn convolve<S: Simd, const ROWS: usize, const SKIP: bool>(task: &Task<'_>
     *task.sums.at(0) = pixels as f32;
 }
 
-/// The product for `count` tiles, ROWS at most.
+/// The product for `count` tiles, ROWS at most, with a panel of V vectors.
 #[inline(always)]
-unsafe fn rows_of<S: Simd, const ROWS: usize>(
+unsafe fn rows_of<S: Simd, const ROWS: usize, const V: usize>(
     count: usize,
     from: *const f32,
     inputs: usize,
@@ -204,7 +207,7 @@ unsafe fn rows_of<S: Simd, const ROWS: usize>(
         ($($rows:literal)*) => {
             match count {
                 $($rows if ROWS >= $rows => {
-                    product::<S, $rows>(from, inputs, panel, inputs, to, outputs)
+                    product::<S, $rows, V>(from, inputs, panel, inputs, to, outputs)
                 })*
                 _ => {}
             }
