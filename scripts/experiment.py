@@ -5,9 +5,10 @@
     python3 scripts/experiment.py evolution            run it (make experiment NAME=evolution)
     python3 scripts/experiment.py evolution --dry-run  only print the commands
 
-A step is a command line of nst-stream (`run`; with `stdout`, what it prints becomes that file) or
-pictures side by side (`tiles`, by ImageMagick), and names what it `makes`. A step whose file is
-there already is skipped, unless --force. Placeholders: {out}, the folder of all results, and the
+A step is a command line of nst-stream (`run`; with `stdout`, what it prints becomes that file),
+pictures side by side (`tiles`, by ImageMagick) or the middle of a picture, half as high and wide
+(`middle`, likewise), and names what it `makes`. A step whose file is there already is skipped, unless
+--force. Placeholders: {out}, the folder of all results, and the
 names under `needs`, which are environment variables of the user's folders. Experiments named
 under `after` come first: this one uses what they made.
 """
@@ -56,6 +57,13 @@ def tiles_command(step, target):
                       f"{size}+3+3", "-strip", "-quality", "82", f"jpg:{target}"]
 
 
+def middle_command(picture, target):
+    if not shutil.which("convert"):
+        raise Failed("convert is missing; sudo apt install imagemagick (or scripts/setup.sh test)")
+    return ["convert", picture, "-gravity", "center", "-crop", "50%x50%+0+0", "+repage", "-quality", "95",
+            f"jpg:{target}"]
+
+
 def filled(value, variables):
     """Placeholders replaced, in texts and lists of them."""
     if isinstance(value, list):
@@ -100,6 +108,8 @@ def run(name, options, done):
             command = [options.program, *step["run"]]
             # Whoever gets here wants it made anew: it is missing, or --force was given.
             command += ["--overwrite"] if "--output" in step["run"] else []
+        elif "middle" in step:
+            command = middle_command(step["middle"], f"{made}.partial")
         else:
             command = tiles_command(step, f"{made}.partial")
         if options.dry_run:
