@@ -45,12 +45,12 @@ impl Clips {
         Clip { path, frames: 132.0 * times as f64, sound: true }
     }
 
-    /// So many frames of it at 640×360, without sound.
-    pub fn small(&self, frames: usize) -> Clip {
-        let path = self.0.path().join(format!("360p-{frames}.mp4"));
+    /// So many frames of it at a size, without sound.
+    pub fn silent(&self, (width, height): (i64, i64), frames: usize) -> Clip {
+        let path = self.0.path().join(format!("{height}p-{frames}-silent.mp4"));
         if !path.exists() {
-            let count = frames.to_string();
-            let how = ["-vf", "scale=640:360", "-frames:v", &count, "-an", "-crf", "18"];
+            let (count, scale) = (frames.to_string(), format!("scale={width}:{height}"));
+            let how = ["-vf", &scale, "-frames:v", &count, "-an", "-crf", "18"];
             ffmpeg(&[], &fixture("bigbuckbunny.mp4"), &how, &path);
         }
         Clip { path, frames: frames as f64, sound: false }

@@ -19,9 +19,9 @@ pub struct Effort {
     network_turns: usize,
     /// Length of the 720p clip in loops of 132 frames.
     loops: usize,
-    /// Frames of the 640×360 clip; many more than the encoder looks ahead.
+    /// Frames of the clips for the network; many more than the encoder looks ahead.
     frames: usize,
-    /// Network passes before and after that clip.
+    /// Network passes before and after such a clip.
     passes: usize,
     /// Frames of which the delay is read.
     pub live_frames: usize,
@@ -29,7 +29,7 @@ pub struct Effort {
 
 impl Effort {
     pub const FULL: Effort =
-        Effort { turns: 3, network_turns: 2, loops: 2, frames: 48, passes: 5, live_frames: 750 };
+        Effort { turns: 3, network_turns: 3, loops: 2, frames: 64, passes: 5, live_frames: 750 };
     pub const QUICK: Effort =
         Effort { turns: 1, network_turns: 1, loops: 1, frames: 8, passes: 2, live_frames: 100 };
 }
@@ -111,13 +111,20 @@ pub fn identity(clips: &Clips, effort: &Effort, report: &mut Report) {
 
 /// The program with its network, against what network, decoding and encoding cost apart.
 pub fn with_network(clips: &Clips, effort: &Effort, report: &mut Report) {
-    eprintln!("with the network at 640×360");
-    let (one, long) = (clips.small(1), clips.small(effort.frames));
+    for size in [(640, 360), (1280, 720)] {
+        at(size, clips, effort, report);
+    }
+}
+
+fn at(size: (i64, i64), clips: &Clips, effort: &Effort, report: &mut Report) {
+    let name = format!("{}×{}", size.0, size.1);
+    eprintln!("with the network at {name}");
+    let (one, long) = (clips.silent(size, 1), clips.silent(size, effort.frames));
     let mut runs = Vec::new();
     for _ in 0..effort.network_turns {
-        let mut passes = passes_alone(effort.passes);
+        let mut passes = passes_alone(size, effort.passes);
         let ours = [&one, &long].map(|clip| run(&mut clips.nst(clip, "1")));
-        passes.extend(passes_alone(effort.passes));
+        passes.extend(passes_alone(size, effort.passes));
         // The stylized clip, not the original: its pictures take more to encode.
         let made = Clip { path: clips.output(), ..long.clone() };
         let theirs = run(&mut clips.gst_launch(&made));
@@ -127,7 +134,7 @@ pub fn with_network(clips: &Clips, effort: &Effort, report: &mut Report) {
     let frame = |turn: &Turn| (turn.ours[1].wall - turn.ours[0].wall) / (long.frames - 1.0);
     let ratio = turns(&|turn| frame(turn) / turn.t());
     report.row(
-        format!("Time of a frame at 640×360, against T ({} frames)", long.frames),
+        format!("Time of a frame at {name}, against T ({} frames)", long.frames),
         format!(
             "× {ratio:.3} ({:.0} ms; network alone {:.0} ms, decoder and encoder {:.1} ms of CPU)",
             turns(&frame) * 1e3,
@@ -143,7 +150,7 @@ pub fn with_network(clips: &Clips, effort: &Effort, report: &mut Report) {
     );
     let first = median(runs.iter().flat_map(|turn| &turn.ours).map(from_start_to_first));
     report.row(
-        "From the start of the process to the first stylized frame at the encoder, 640×360",
+        format!("From the start of the process to the first stylized frame at the encoder, {name}"),
         format!("{first:.2} s"),
         Goal::Within(first, 2.0),
     );
@@ -171,10 +178,11 @@ impl Turn {
     }
 }
 
-/// Seconds of each pass of the network alone at 640×360.
-fn passes_alone(count: usize) -> Vec<f64> {
+/// Seconds of each pass of the network alone.
+fn passes_alone((width, height): (i64, i64), count: usize) -> Vec<f64> {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let cost = run(command.args(["network", "640", "360", &count.to_string()]));
+    let [width, height] = [width, height].map(|length| length.to_string());
+    let cost = run(command.args(["network", &width, &height, &count.to_string()]));
     cost.stdout.lines().map(|line| line.parse::<f64>().unwrap() / 1e3).collect()
 }
 
