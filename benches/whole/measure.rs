@@ -29,7 +29,7 @@ pub struct Effort {
 
 impl Effort {
     pub const FULL: Effort =
-        Effort { turns: 3, network_turns: 3, loops: 2, frames: 64, passes: 5, live_frames: 750 };
+        Effort { turns: 3, network_turns: 3, loops: 2, frames: 64, passes: 16, live_frames: 750 };
     pub const QUICK: Effort =
         Effort { turns: 1, network_turns: 1, loops: 1, frames: 8, passes: 2, live_frames: 100 };
 }
