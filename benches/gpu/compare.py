@@ -86,7 +86,10 @@ def paint_pytorch(task):
     from PIL import Image
 
     for name in task["photos"]:
-        photo = torch.from_numpy(numpy.array(Image.open(PHOTOS / name).convert("RGB"))).permute(2, 0, 1)[None]
+        picture = Image.open(PHOTOS / name).convert("RGB")
+        # The program gets what was decoded: decoders of JPEG differ by some levels.
+        picture.save(f"{task['folder']}/{pathlib.Path(name).stem}.png")
+        photo = torch.from_numpy(numpy.array(picture)).permute(2, 0, 1)[None]
         for kind, device, autocast in task["kinds"]:
             net = network(task["weights"], device, torch.float32)
             half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(autocast)
@@ -136,7 +139,7 @@ def check(arguments, weights, folder):
         stem = pathlib.Path(name).stem
         for precision in ["fp32", *halves]:
             painted = f"{folder}/{stem}.ours.{precision}.png"
-            command = [arguments.program, "--model", arguments.model, "--input", PHOTOS / name, "--output", painted,
+            command = [arguments.program, "--model", arguments.model, "--input", f"{folder}/{stem}.png", "--output", painted,
                        "--precision", precision, "--device", arguments.device, "--overwrite", "--quiet"]
             subprocess.run(command, check=True)
             ours = psnr(painted, f"{folder}/{stem}.exact.png")
