@@ -8,9 +8,9 @@
 A step is a command line of nst-stream (`run`; with `stdout`, what it prints becomes that file),
 pictures side by side (`tiles`, by ImageMagick) or the middle of a picture, half as high and wide
 (`middle`, likewise), and names what it `makes`. A step whose file is there already is skipped, unless
---force. Placeholders: {out}, the folder of all results, and the
-names under `needs`, which are environment variables of the user's folders. Experiments named
-under `after` come first: this one uses what they made.
+--force. Placeholders: {out}, the folder of all results, and the names under `needs`, which are
+environment variables of the user's folders. Experiments named under `after` come first: this one
+uses what they made.
 """
 import argparse
 import os

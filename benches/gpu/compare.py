@@ -186,7 +186,8 @@ def report(arguments, rows, results):
         lines.append("")
     engines = [OURS, EAGER] + ([] if arguments.no_compile else [COMPILED])
     lines += ["Frames a second (our figure over theirs):", "",
-              f"| size | batch | {' | '.join(engines)} | nst-stream, I420 to I420 |", "|---|" * 1 + "---|" * (len(engines) + 2)]
+              f"| size | batch | {' | '.join(engines)} | nst-stream, I420 to I420 |",
+              "|" + "---|" * (len(engines) + 3)]
     for key in sorted(results, key=lambda key: [int(n) for n in key.replace("x", " ").split()]):
         size, batch = key.split()
         found = results[key]
@@ -198,7 +199,8 @@ def report(arguments, rows, results):
             cells.append("no memory" if fps is None else f"**{fps:.1f}**" if engine == OURS else
                          f"{fps:.1f}" + (f" (× {ours / fps:.2f})" if ours else ""))
         i420 = middle("i420")
-        lines.append(f"| {size.replace('x', '×')} | {batch} | {' | '.join(cells)} | {'' if i420 is None else f'{i420:.1f}'} |")
+        cells.append("" if i420 is None else f"{i420:.1f}")
+        lines.append(f"| {size.replace('x', '×')} | {batch} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -250,7 +252,8 @@ def main():
                             found.setdefault(engine, []).append(fps)
                         if i420:
                             found.setdefault("i420", []).append(i420)
-                        print(f"round {number}, {size[0]}x{size[1]}, batch {batch}, {engine}: {fps or 'no memory'}", file=sys.stderr)
+                        name = f"{size[0]}x{size[1]}, batch {batch}, {engine}"
+                        print(f"round {number}, {name}: {fps or 'no memory'}", file=sys.stderr)
                 if arguments.results:
                     arguments.results.write_text(json.dumps(results))
     text = report(arguments, rows, results)
