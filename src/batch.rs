@@ -27,6 +27,15 @@ impl Batcher {
         Batcher { feed: Feed::Newest(queue), held: None }
     }
 
+    /// Whether there is something to take without waiting. Of a live source never: what is newest shows
+    /// only when it is wanted.
+    pub fn is_ready(&self) -> bool {
+        match &self.feed {
+            Feed::EveryFrame { queue, .. } => self.held.is_some() || !queue.is_empty(),
+            Feed::Newest(_) => false,
+        }
+    }
+
     /// Fills `batch` (which is emptied first) with frames of one size and format; false at the end
     /// of the queue.
     pub fn next(&mut self, batch: &mut Vec<Frame>) -> bool {

@@ -188,6 +188,11 @@ impl<T> Consumer<T> {
         item
     }
 
+    /// Whether no item is there.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
     /// What the queue has seen.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.shared.stats)

@@ -31,6 +31,27 @@ pub enum StylizeError {
     Failed(String),
 }
 
+/// A batch that was [begun](Stylizer::begin).
+pub enum Begun {
+    /// It is stylized already.
+    Done(Vec<Frame>),
+    /// A device is at work on it: waits for that, and gives the frames back.
+    UnderWay(Box<dyn FnOnce() -> Result<Vec<Frame>, StylizeError> + Send>),
+}
+
+impl Begun {
+    /// The stylized frames.
+    ///
+    /// # Errors
+    /// [`StylizeError`], which may show only now.
+    pub fn finish(self) -> Result<Vec<Frame>, StylizeError> {
+        match self {
+            Begun::Done(batch) => Ok(batch),
+            Begun::UnderWay(finish) => finish(),
+        }
+    }
+}
+
 /// Repaints frames in place.
 ///
 /// All frames of a batch have one size, layout and colorimetry; their timestamps are not touched.
@@ -40,6 +61,16 @@ pub trait Stylizer: Send {
     /// # Errors
     /// [`StylizeError`]; the contents of the frames are then arbitrary.
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError>;
+
+    /// Begins a batch, so that the next one can be made ready while a device is at work on it. Batches
+    /// are to be finished in the order in which they were begun.
+    ///
+    /// # Errors
+    /// As [`stylize`](Self::stylize)'s.
+    fn begin(&mut self, mut batch: Vec<Frame>) -> Result<Begun, StylizeError> {
+        self.stylize(&mut batch)?;
+        Ok(Begun::Done(batch))
+    }
 
     /// Asks, before anything is painted, whether frames of this size can be.
     ///

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::Batcher;
 use crate::frame::Frame;
 use crate::queue::Producer;
 use crate::stats::Stats;
-use crate::stylizer::{StylizeError, Stylizer};
+use crate::stylizer::{Begun, StylizeError, Stylizer};
 
 /// How a worker came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Ended {
 
 /// Runs until the queue ends, `stop` is set, or nobody takes the frames.
 ///
-/// `stop` is looked at between batches: the batch in hand is finished and handed on. The output
+/// `stop` is looked at between batches: batches that were begun are finished and handed on. The output
 /// queue stays open, so that the caller can note how the run ended before its reader sees the end.
 ///
 /// # Errors
@@ -35,21 +35,164 @@ pub fn run(
     stop: &AtomicBool,
     stats: &Arc<Stats>,
 ) -> Result<Ended, StylizeError> {
+    let mut hands = Hands { output, stats, under_way: None };
     let mut batch = Vec::new();
-    while !stop.load(Ordering::Acquire) {
+    let ended = loop {
+        if stop.load(Ordering::Acquire) {
+            break Ended::Stopped;
+        }
+        // With nothing to begin meanwhile, what is under way comes first.
+        if !input.is_ready() && !hands.finish()? {
+            return Ok(Ended::OutputClosed);
+        }
         if !input.next(&mut batch) {
             // A queue that was closed because of a stop is not the end of the stream.
             let stopped = stop.load(Ordering::Acquire);
-            return Ok(if stopped { Ended::Stopped } else { Ended::EndOfQueue });
+            break if stopped { Ended::Stopped } else { Ended::EndOfQueue };
         }
         let since = Instant::now();
-        stylizer.stylize(&mut batch)?;
-        stats.stylized(batch.len(), since.elapsed());
-        for frame in batch.drain(..) {
-            if output.push(frame).is_err() {
-                return Ok(Ended::OutputClosed);
-            }
+        let begun = stylizer.begin(std::mem::take(&mut batch));
+        let took = since.elapsed();
+        // The one before is good, even where this one is not.
+        if !hands.finish()? {
+            return Ok(Ended::OutputClosed);
+        }
+        let begun = begun?;
+        let done = matches!(begun, Begun::Done(_));
+        hands.under_way = Some((begun, took));
+        if done && !hands.finish()? {
+            return Ok(Ended::OutputClosed);
+        }
+    };
+    Ok(if hands.finish()? { ended } else { Ended::OutputClosed })
+}
+
+/// Hands frames on, a batch behind the one that is begun.
+struct Hands<'a> {
+    output: &'a mut Producer<Frame>,
+    stats: &'a Stats,
+    /// What was begun, and how long that took.
+    under_way: Option<(Begun, Duration)>,
+}
+
+impl Hands<'_> {
+    /// Finishes the batch that is under way, if there is one; false when nobody takes its frames.
+    fn finish(&mut self) -> Result<bool, StylizeError> {
+        let Some((begun, took)) = self.under_way.take() else { return Ok(true) };
+        let since = Instant::now();
+        let batch = begun.finish()?;
+        self.stats.stylized(batch.len(), took + since.elapsed());
+        Ok(batch.into_iter().all(|frame| self.output.push(frame).is_ok()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::frame::{Colorimetry, FrameInfo, Matrix, Planes, Range};
+    use crate::queue::{Consumer, bounded};
+
+    fn queue_of(count: u64) -> Consumer<Frame> {
+        let (mut producer, consumer) = bounded(8);
+        let colorimetry = Colorimetry { matrix: Matrix::Bt601, range: Range::Limited };
+        let info = FrameInfo { width: 2, height: 2, colorimetry };
+        for n in 0..count {
+            let pts = Some(Duration::from_millis(n));
+            let planes = Planes::I420(vec![0; 6].into());
+            producer.push(Frame { info, planes, pts, duration: None }).unwrap();
+        }
+        consumer
+    }
+
+    fn times(mut from: Consumer<Frame>) -> Vec<u128> {
+        std::iter::from_fn(|| from.try_pop()).map(|f| f.pts.unwrap().as_millis()).collect()
+    }
+
+    /// Notes what is begun and what is finished; fails at the n-th, beginning or finishing.
+    struct Device {
+        seen: Arc<Mutex<Vec<String>>>,
+        begun: usize,
+        fails: Option<(usize, bool)>,
+    }
+
+    impl Stylizer for Device {
+        fn stylize(&mut self, _: &mut [Frame]) -> Result<(), StylizeError> {
+            unreachable!("everything is begun")
+        }
+
+        fn begin(&mut self, batch: Vec<Frame>) -> Result<Begun, StylizeError> {
+            let (n, seen, fails) = (self.begun, self.seen.clone(), self.fails);
+            self.begun += 1;
+            seen.lock().unwrap().push(format!("begin {n}"));
+            let fail = move |finishing| match fails == Some((n, finishing)) {
+                true => Err(StylizeError::Failed("no luck".to_owned())),
+                false => Ok(()),
+            };
+            fail(false)?;
+            Ok(Begun::UnderWay(Box::new(move || {
+                seen.lock().unwrap().push(format!("finish {n}"));
+                fail(true).map(|()| batch)
+            })))
         }
     }
-    Ok(Ended::Stopped)
+
+    /// What happened, how it ended, the frames that came out.
+    fn course(fails: Option<(usize, bool)>) -> (Vec<String>, Result<Ended, String>, Vec<u128>) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut device = Device { seen: seen.clone(), begun: 0, fails };
+        let (mut output, consumer) = bounded(8);
+        let input = Batcher::every_frame(queue_of(3), 1);
+        let (stop, stats) = (AtomicBool::new(false), Arc::new(Stats::default()));
+        let ended = run(input, &mut device, &mut output, &stop, &stats);
+        drop(output);
+        let seen = seen.lock().unwrap().clone();
+        (seen, ended.map_err(|error| error.to_string()), times(consumer))
+    }
+
+    #[test]
+    fn a_batch_is_begun_before_the_one_before_it_is_finished() {
+        let (seen, ended, frames) = course(None);
+        let expected = ["begin 0", "begin 1", "finish 0", "begin 2", "finish 1", "finish 2"];
+        assert_eq!(seen, expected);
+        assert_eq!((ended, frames), (Ok(Ended::EndOfQueue), vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn what_was_begun_before_a_failure_is_handed_on() {
+        let (_, ended, frames) = course(Some((1, false)));
+        assert!(ended.unwrap_err().contains("no luck"));
+        assert_eq!(frames, [0]);
+        let (_, ended, frames) = course(Some((1, true)));
+        assert!(ended.unwrap_err().contains("no luck"));
+        assert_eq!(frames, [0]);
+    }
+
+    #[test]
+    fn a_live_source_is_not_run_ahead_of() {
+        let (mut producer, consumer) = bounded(8);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (mut output, mut styled) = bounded(8);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (seen, stop) = (seen.clone(), &stop);
+            let worker = scope.spawn(move || {
+                let mut device = Device { seen, begun: 0, fails: None };
+                let newest = crate::queue::Newest::of(consumer).unwrap();
+                let stats = Arc::new(Stats::default());
+                run(Batcher::newest(newest), &mut device, &mut output, stop, &stats).unwrap()
+            });
+            for n in 0..2 {
+                let mut one = queue_of(n + 1);
+                let frame = std::iter::from_fn(|| one.try_pop()).last().unwrap();
+                producer.push(frame).unwrap();
+                // It comes although nothing follows.
+                assert_eq!(styled.pop().unwrap().pts, Some(Duration::from_millis(n)));
+            }
+            drop(producer);
+            assert_eq!(worker.join().unwrap(), Ended::EndOfQueue);
+        });
+        assert_eq!(*seen.lock().unwrap(), ["begin 0", "finish 0", "begin 1", "finish 1"]);
+    }
 }

@@ -13,69 +13,20 @@
 //! places and reduced with the weights \[1 2 1\]/4 across and \[1 1\]/2 down; beyond the border the
 //! outermost sample repeats.
 
+mod matrix;
+
+use std::sync::Arc;
+
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+use super::device::gpu::Gpu;
 use super::device::tensor::{bytes, bytes_mut, numbers, numbers_mut};
 use super::samples::Conversion;
 use super::threads;
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
-
-/// Rows of a 3 × 3 matrix and a constant for each: `out = rows · in + constants`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
-    /// The matrix, row by row.
-    pub rows: [[f64; 3]; 3],
-    /// Added to each row's result.
-    pub constants: [f64; 3],
-}
-
-impl Affine {
-    /// From R', G', B' on the scale 0–255 to codes of Y', Cb, Cr.
-    pub fn from_rgb(colorimetry: Colorimetry) -> Self {
-        let (kr, kb) = colorimetry.matrix.luma_coefficients();
-        let kg = 1.0 - kr - kb;
-        let Codes { black, luma, chroma } = Codes::of(colorimetry.range);
-        let (cb, cr) = (chroma / (2.0 * (1.0 - kb)), chroma / (2.0 * (1.0 - kr)));
-        Affine {
-            rows: [
-                [luma * kr, luma * kg, luma * kb],
-                [-cb * kr, -cb * kg, cb * (1.0 - kb)],
-                [cr * (1.0 - kr), -cr * kg, -cr * kb],
-            ],
-            constants: [black, 128.0, 128.0],
-        }
-    }
-
-    /// From codes of Y', Cb, Cr to R', G', B' on the scale 0–255.
-    pub fn to_rgb(colorimetry: Colorimetry) -> Self {
-        let (kr, kb) = colorimetry.matrix.luma_coefficients();
-        let kg = 1.0 - kr - kb;
-        let Codes { black, luma, chroma } = Codes::of(colorimetry.range);
-        let (y, cb, cr) = (1.0 / luma, 2.0 * (1.0 - kb) / chroma, 2.0 * (1.0 - kr) / chroma);
-        let rows = [[y, 0.0, cr], [y, -cb * kb / kg, -cr * kr / kg], [y, cb, 0.0]];
-        Affine { rows, constants: rows.map(|[y, b, r]| -black * y - 128.0 * (b + r)) }
-    }
-}
-
-/// How a range of codes lies on the scale 0–255.
-struct Codes {
-    /// Code of black.
-    black: f64,
-    /// Codes of luma for each of 255 steps.
-    luma: f64,
-    /// The same of chroma.
-    chroma: f64,
-}
-
-impl Codes {
-    fn of(range: Range) -> Self {
-        match range {
-            Range::Limited => Codes { black: 16.0, luma: 219.0 / 255.0, chroma: 224.0 / 255.0 },
-            Range::Full => Codes { black: 0.0, luma: 1.0, chroma: 1.0 },
-        }
-    }
-}
+pub use matrix::Affine;
+use matrix::Codes;
 
 /// Converts the frames of one size, layout and colorimetry.
 ///
@@ -95,6 +46,16 @@ pub struct Converter {
     luma_range: (f64, f64),
     /// On a CPU.
     direct: Option<Conversion>,
+    /// On a GPU, of 4:2:0.
+    kernels: Option<Kernels>,
+}
+
+/// A GPU's kernels, with rows and constants of both ways.
+#[derive(Debug)]
+struct Kernels {
+    gpu: Arc<Gpu>,
+    to_rgb: ([f32; 9], [f32; 3]),
+    from_rgb: ([f32; 9], [f32; 3]),
 }
 
 impl Converter {
@@ -127,7 +88,25 @@ impl Converter {
             from_rgb: place(from_rgb)?,
             direct: (!device.is_cuda())
                 .then(|| Conversion::new(layout, (info.width, info.height), to_rgb, from_rgb)),
+            kernels: None,
         })
+    }
+
+    /// With these kernels, where they are for its frames.
+    #[must_use]
+    pub fn with_kernels(mut self, gpu: Option<&Arc<Gpu>>) -> Self {
+        let numbers = |affine: Affine| {
+            let rows: [f64; 9] = std::array::from_fn(|n| affine.rows[n / 3][n % 3]);
+            (rows.map(|x| x as f32), affine.constants.map(|x| x as f32))
+        };
+        let colorimetry = self.info.colorimetry;
+        let gpu = gpu.filter(|_| self.layout == Layout::I420).cloned();
+        self.kernels = gpu.map(|gpu| Kernels {
+            gpu,
+            to_rgb: numbers(Affine::to_rgb(colorimetry)),
+            from_rgb: numbers(Affine::from_rgb(colorimetry)),
+        });
+        self
     }
 
     /// Whether it is for frames like this one.
@@ -140,11 +119,25 @@ impl Converter {
     /// # Errors
     /// When a frame has more or fewer bytes than its layout, or the device lacks memory.
     pub fn upload(&self, frames: &[Frame]) -> Result<Tensor, TchError> {
-        let size = self.layout.bytes(self.info.width, self.info.height);
-        let shape = [frames.len() as i64, size as i64];
         // Not from a slice: libtorch would first fill the memory with zeros, with all of its
         // threads, which then spin for as long as a lite network takes.
-        let mut samples = Tensor::f_empty(shape, (Kind::Uint8, tch::Device::Cpu))?;
+        let memory = Tensor::f_empty(self.shape(frames), (Kind::Uint8, tch::Device::Cpu))?;
+        self.upload_through(frames, memory)
+    }
+
+    /// N and S of frames.
+    pub(super) fn shape(&self, frames: &[Frame]) -> [i64; 2] {
+        [frames.len() as i64, self.layout.bytes(self.info.width, self.info.height) as i64]
+    }
+
+    /// The same through this memory of the CPU's, N × S bytes. Where it is page-locked, the device takes
+    /// them from there after this has returned.
+    pub(super) fn upload_through(
+        &self,
+        frames: &[Frame],
+        mut samples: Tensor,
+    ) -> Result<Tensor, TchError> {
+        let size = self.layout.bytes(self.info.width, self.info.height);
         let places = bytes_mut(&mut samples)?.chunks_exact_mut(size.max(1));
         for (place, frame) in places.zip(frames) {
             let bytes = frame.planes.bytes();
@@ -154,7 +147,7 @@ impl Converter {
             }
             place.copy_from_slice(bytes);
         }
-        samples.f_to_device(self.device.torch())
+        samples.f_to_device_(self.device.torch(), Kind::Uint8, true, false)
     }
 
     /// R', G', B', N × 3 × H × W in single precision on the scale 0–255, clamped to it: colours
@@ -165,6 +158,9 @@ impl Converter {
     pub fn to_rgb(&self, samples: &Tensor) -> Result<Tensor, TchError> {
         let (n, _) = samples.size2()?;
         let (h, w) = self.size();
+        if let Some(Kernels { gpu, to_rgb: (rows, constants), .. }) = &self.kernels {
+            return gpu.read_frames(samples, (h, w), *rows, *constants);
+        }
         if let Some(direct) = &self.direct {
             let mut rgb = Tensor::f_empty([n, 3, h, w], (Kind::Float, tch::Device::Cpu))?;
             let size = (bytes(samples)?.len() / n.max(1) as usize, 3 * (h * w) as usize);
@@ -230,13 +226,30 @@ impl Converter {
     /// # Errors
     /// When the device or the machine lacks memory.
     pub fn store(&self, rgb: &Tensor, frames: &mut [Frame]) -> Result<(), TchError> {
-        let Some(direct) = &self.direct else {
-            return self.download(&self.from_rgb(&rgb.f_clamp(0.0, 255.0)?)?, frames);
+        let Some(direct) = self.direct.as_ref().filter(|_| self.kernels.is_none()) else {
+            return fill(&self.bytes(rgb)?, frames);
         };
         let rgb = rgb.f_contiguous()?;
         let planes = numbers(&rgb)?.chunks_exact(3 * self.info.width * self.info.height);
         let frames = planes.zip(frames);
         in_pool(|| frames.for_each(|(rgb, frame)| direct.write(rgb, frame.planes.bytes_mut())))
+    }
+
+    /// Whether [`store`](Self::store) writes into frames without a tensor of their samples.
+    pub(super) fn stores_directly(&self) -> bool {
+        self.direct.is_some() && self.kernels.is_none()
+    }
+
+    /// Samples of a frame from R', G', B' (N × 3 × H × W, clamped to 0–255), rounded: N × S bytes, on the
+    /// device.
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub(super) fn bytes(&self, rgb: &Tensor) -> Result<Tensor, TchError> {
+        if let Some(Kernels { gpu, from_rgb: (rows, constants), .. }) = &self.kernels {
+            return gpu.write_frames(rgb, *rows, *constants);
+        }
+        rounded(&self.from_rgb(&rgb.f_clamp(0.0, 255.0)?)?)
     }
 
     /// Codes of luma alone from R', G', B' (N × 3 × H × W, 0–255, of any height and width): N × 1 ×
@@ -276,15 +289,7 @@ impl Converter {
     /// # Errors
     /// When the device or the machine lacks memory.
     pub fn download(&self, samples: &Tensor, frames: &mut [Frame]) -> Result<(), TchError> {
-        let bytes = samples.f_round()?.f_clamp_(0.0, 255.0)?.f_to_kind(Kind::Uint8)?;
-        let bytes = bytes.f_to_device(tch::Device::Cpu)?;
-        let length = bytes.size2()?.1 as usize;
-        for (n, frame) in (0..).zip(frames) {
-            let room = frame.planes.bytes_mut().get_mut(..length);
-            let room = room.ok_or_else(|| TchError::Shape("a frame that is too small".into()))?;
-            bytes.f_get(n)?.f_copy_data_u8(room, length)?;
-        }
-        Ok(())
+        fill(&rounded(samples)?, frames)
     }
 
     /// Height and width.
@@ -292,6 +297,26 @@ impl Converter {
         // Lossless: a frame of 2^63 lines has no bytes to convert.
         (self.info.height as i64, self.info.width as i64)
     }
+}
+
+/// Samples as bytes: rounded, and clamped to 0–255.
+pub(super) fn rounded(samples: &Tensor) -> Result<Tensor, TchError> {
+    samples.f_round()?.f_clamp_(0.0, 255.0)?.f_to_kind(Kind::Uint8)
+}
+
+/// Writes bytes (N × L) into the first L bytes of each frame.
+///
+/// # Errors
+/// When a frame is too small, or the machine lacks memory.
+pub(super) fn fill(samples: &Tensor, frames: &mut [Frame]) -> Result<(), TchError> {
+    let samples = samples.f_to_device(tch::Device::Cpu)?;
+    let length = samples.size2()?.1 as usize;
+    for (n, frame) in (0..).zip(frames) {
+        let room = frame.planes.bytes_mut().get_mut(..length);
+        let room = room.ok_or_else(|| TchError::Shape("a frame that is too small".into()))?;
+        samples.f_get(n)?.f_copy_data_u8(room, length)?;
+    }
+    Ok(())
 }
 
 /// Does it with the threads that compute.

@@ -2,6 +2,7 @@
 //!
 //! One binary serves CPU and GPU: libtorch's CUDA part is opened at run time, if it is there.
 
+pub mod gpu;
 mod memory;
 pub mod tensor;
 

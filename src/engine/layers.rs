@@ -144,6 +144,11 @@ impl InstanceNorm {
         Ok(())
     }
 
+    /// Weight and bias of what is painted: channels, in single precision, on the device.
+    pub(super) fn affine(&self) -> (&Tensor, &Tensor) {
+        (&self.weight, &self.bias)
+    }
+
     /// Normalizes `x` in its own memory.
     pub(super) fn forward(&self, x: Tensor) -> Result<Tensor, TchError> {
         // Not a copy, where the layer before kept the channels innermost.

@@ -3,11 +3,12 @@
 //! * [`model_file`], [`shipped`]: what a model is, without libtorch.
 //! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
 //! * `kernels`: the network on x86-64 processors.
+//! * `gpu`: the network on GPUs, between libtorch's convolutions.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
 //! * [`plan`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`samples`]: on a CPU, in one pass.
-//! * [`stylizer`]: all of it as a [`Stylizer`](crate::stylizer::Stylizer).
+//! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
 //! `memory` asks how much of it there is, `threads` are those that compute on a CPU.
 //!
@@ -19,6 +20,7 @@ pub mod blend;
 pub mod color;
 pub mod device;
 pub mod export;
+mod gpu;
 mod guard;
 #[cfg(target_arch = "x86_64")]
 pub mod kernels;
@@ -31,6 +33,7 @@ pub mod plan;
 pub mod precision;
 pub mod samples;
 pub mod shipped;
+mod staging;
 pub mod stylizer;
 mod threads;
 
@@ -83,4 +86,26 @@ pub(crate) fn is_out_of_memory(error: &TchError) -> bool {
     ];
     let text = error.to_string();
     FULL.iter().any(|words| text.contains(words))
+}
+
+#[cfg(test)]
+/// A model of random weights.
+pub(crate) fn random_model(architecture: model_file::Architecture) -> model_file::ModelFile {
+    use model_file::{DType, Description, ModelFile, RawTensor};
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut tensors = std::collections::BTreeMap::new();
+    for (name, shape) in architecture.parameters() {
+        let count = shape.iter().product::<i64>();
+        let inputs = shape[1..].iter().product::<i64>().max(1) as f32;
+        let (middle, bound) = match name.as_str() {
+            // As far from zero as those of trained networks.
+            norm if norm.contains("in") && norm.ends_with("weight") => (1.0, 0.5),
+            conv if conv.ends_with("conv2d.weight") => (0.0, 2.0 / inputs.sqrt()),
+            _ => (0.0, 0.5),
+        };
+        let value = |_| middle + (random.f32() * 2.0 - 1.0) * bound;
+        let values: Vec<f32> = (0..count).map(value).collect();
+        tensors.insert(name, RawTensor::from_f32(shape, &values, DType::F32));
+    }
+    ModelFile { description: Description::new("random", architecture), tensors }
 }

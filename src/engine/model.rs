@@ -1,12 +1,14 @@
 //! A model on a device: our own network, or a TorchScript program.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{CModule, Kind, TchError, Tensor};
 
 use super::blend::Blend;
 use super::device::Device;
+use super::device::gpu::Gpu;
 use super::model_file::{ModelError, ModelFile};
 use super::network::{MULTIPLE, Network, any_size};
 use super::precision::Precision;
@@ -152,6 +154,14 @@ impl Model {
         match self {
             Self::Johnson(network) => network.device(),
             Self::Script(script) => script.device,
+        }
+    }
+
+    /// The GPU's kernels, where it paints in them.
+    pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
+        match self {
+            Self::Johnson(network) => network.gpu(),
+            Self::Script(_) => None,
         }
     }
 

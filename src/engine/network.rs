@@ -3,14 +3,17 @@
 //! 2016), reflection padding, and nearest-neighbour upsampling before convolutions: laid out as
 //! PyTorch's fast_neural_style example publishes it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+use super::device::gpu::Gpu;
 #[cfg(target_arch = "x86_64")]
 use super::device::tensor::{numbers, numbers_mut};
 use super::failed;
+use super::gpu::{self, Fused};
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{choice::Kernels, painter::PaintError};
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
@@ -52,6 +55,8 @@ enum Way {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
     Kernels(Kernels),
+    /// In libtorch's convolutions on a GPU, with kernels of our own between them.
+    Gpu(Box<Fused>),
     /// In libtorch's.
     Torch(Layers),
 }
@@ -81,7 +86,46 @@ impl Network {
         if let (false, Some(kernels)) = (device.is_cuda(), Kernels::new(model, precision)) {
             return Ok(Self::on(model, device, precision, Way::Kernels(kernels)));
         }
+        if device.is_cuda() {
+            return Self::on_gpu(model, device, precision);
+        }
         Self::in_torch(model, device, precision)
+    }
+
+    /// On a GPU: in kernels, if there are some and they paint what libtorch does.
+    fn on_gpu(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
+        let torchs = Self::in_torch(model, device, precision)?;
+        let why = match Gpu::open(device, precision) {
+            Err(why) => why,
+            Ok(gpu) => match Self::in_gpu_kernels(model, gpu, device, precision)? {
+                None => "they lack something that it needs".to_owned(),
+                Some(ours) => match gpu::check(&ours, &torchs) {
+                    Ok(()) => return Ok(ours),
+                    Err(why) => why,
+                },
+            },
+        };
+        tracing::warn!("'{}' is painted without our kernels, slower: {why}", torchs.name);
+        Ok(torchs)
+    }
+
+    /// In these kernels; none where they lack something that the model needs.
+    pub(super) fn in_gpu_kernels(
+        model: &ModelFile,
+        gpu: Arc<Gpu>,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Option<Self>, TchError> {
+        let fused = Fused::new(model, gpu, device, precision)?;
+        Ok(fused.map(|fused| Self::on(model, device, precision, Way::Gpu(Box::new(fused)))))
+    }
+
+    /// The GPU's kernels, where it paints in them.
+    pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
+        match &self.way {
+            Way::Gpu(fused) => Some(fused.gpu()),
+            _ => None,
+        }
     }
 
     /// The same, computed by libtorch even where there are kernels of our own: to compare with.
@@ -132,18 +176,20 @@ impl Network {
         match &mut self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(kernels) => kernels.blend(shares),
+            Way::Gpu(fused) => fused.blend(&Tensor::f_from_slice(shares)?)?,
             Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
     }
 
-    fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+    pub(super) fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
         let failed = |e: TchError| failed(&e, x);
         let grey = self.architecture.luminance;
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(kernels) => in_kernels(kernels, &seen)?,
+            Way::Gpu(fused) => fused.forward(&seen).map_err(failed)?,
             Way::Torch(layers) => {
                 any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
@@ -196,7 +242,7 @@ impl Network {
         let measured = match &self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(kernels) => kernels.memory_a_pixel(),
-            Way::Torch(_) => 1_000.0,
+            Way::Gpu(_) | Way::Torch(_) => 1_000.0,
         };
         measured * self.architecture.widths[0] as f64 / 32.0
     }

@@ -4,12 +4,14 @@ use std::thread::{self, ThreadId};
 
 use tch::{Kind, TchError, Tensor};
 
-use super::color::Converter;
+use super::color::{Converter, fill, rounded};
+use super::device::gpu::Mark;
 use super::device::set_threads;
 use super::model::Model;
+use super::staging::Staging;
 use super::{failed_on, guarded};
 use crate::frame::Frame;
-use crate::stylizer::{StylizeError, Stylizer};
+use crate::stylizer::{Begun, StylizeError, Stylizer};
 
 /// What is made of the painted picture. It may change between two batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +46,8 @@ pub struct NetworkStylizer {
     /// How much larger strokes are than at full size.
     stroke: f64,
     threads: Option<usize>,
+    /// On a GPU in kernels.
+    staging: Option<Staging>,
     /// Kept for as long as frames stay alike.
     converter: Option<Converter>,
     /// The thread whose number of threads has been set.
@@ -58,6 +62,7 @@ impl NetworkStylizer {
     /// Paints at full size and full strength, with as many threads as the process may use.
     pub fn new(model: Model) -> Self {
         NetworkStylizer {
+            staging: model.gpu().cloned().map(Staging::new),
             model,
             mix: StyleMix::default(),
             scale: 1.0,
@@ -128,8 +133,9 @@ impl NetworkStylizer {
         (scaled(width), scaled(height))
     }
 
-    /// Paints a batch of frames that are alike; there is one at least.
-    fn paint(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+    /// Paints a batch of frames that are alike; there is one at least. What the device has made of them,
+    /// N × L bytes, is still to be written into the frames; none where it has been.
+    fn paint(&mut self, batch: &mut [Frame]) -> Result<Option<Tensor>, StylizeError> {
         let info = batch[0].info;
         let frames = batch.len();
         let failed = |e: TchError| failed_on(&e, info.width, info.height, frames);
@@ -138,9 +144,16 @@ impl NetworkStylizer {
         let converter = match kept {
             Some(converter) => converter,
             None => Converter::new(info, batch[0].planes.layout(), self.model.device())
-                .map_err(failed)?,
+                .map_err(failed)?
+                .with_kernels(self.model.gpu()),
         };
-        let samples = converter.upload(batch).map_err(failed)?;
+        let samples = match &mut self.staging {
+            Some(staging) => {
+                let memory = staging.take(converter.shape(batch)).map_err(failed)?;
+                converter.upload_through(batch, memory).map_err(failed)?
+            }
+            None => converter.upload(batch).map_err(failed)?,
+        };
         let input = self.input(&converter, &samples).map_err(failed)?;
         let painted = self.model.forward(&input).map_err(|error| match error {
             // In the words of the user, who knows the frames' size but not the network's.
@@ -150,9 +163,38 @@ impl NetworkStylizer {
             other => other,
         })?;
         self.look_at(&painted)?;
-        self.finish(&converter, &samples, painted, batch).map_err(failed)?;
+        let made = self.finish(&converter, &samples, painted, batch).map_err(failed)?;
         self.converter = Some(converter);
-        Ok(())
+        Ok(made)
+    }
+
+    /// Begins a batch on a GPU in kernels: tells it everything, down to the way back.
+    fn tell(&mut self, batch: &mut [Frame]) -> Result<Option<(Tensor, Mark)>, StylizeError> {
+        let made = self.paint(batch)?;
+        let (Some(made), Some(staging)) = (made, &mut self.staging) else { return Ok(None) };
+        let (info, frames) = (batch[0].info, batch.len());
+        let failed = |e: TchError| failed_on(&e, info.width, info.height, frames);
+        // Into page-locked memory, when the device is there.
+        let bytes =
+            made.f_to_device_(tch::Device::Cpu, Kind::Uint8, true, false).map_err(failed)?;
+        Ok(Some((bytes, staging.told().map_err(failed)?)))
+    }
+
+    /// Whether the batch is one, and something is to be done with it; readies the thread.
+    fn ready(&mut self, batch: &[Frame]) -> Result<bool, StylizeError> {
+        let Some((first, rest)) = batch.split_first() else { return Ok(false) };
+        if !rest.iter().all(|frame| frame.batches_with(first)) {
+            return Err(StylizeError::MixedBatch);
+        }
+        if self.mix.strength() == 0.0 {
+            return Ok(false);
+        }
+        let here = thread::current().id();
+        if self.ready != Some(here) {
+            set_threads(self.threads);
+            self.ready = Some(here);
+        }
+        Ok(true)
     }
 
     /// Whether there is memory for a batch larger than all before. A GPU says so itself.
@@ -206,14 +248,15 @@ impl NetworkStylizer {
         }
     }
 
-    /// The painted picture, N × 3 × any height × any width, becomes the batch's frames.
+    /// The painted picture, N × 3 × any height × any width, becomes the batch's frames: what is still to be
+    /// written into them, N × L bytes on the device.
     fn finish(
         &self,
         converter: &Converter,
         samples: &Tensor,
         mut painted: Tensor,
         batch: &mut [Frame],
-    ) -> Result<(), TchError> {
+    ) -> Result<Option<Tensor>, TchError> {
         let (height, width) = converter.size();
         let (strength, luma) =
             (self.mix.strength(), self.mix.preserve_color || self.model.is_luminance());
@@ -222,7 +265,11 @@ impl NetworkStylizer {
             let (_, _, h, w) = painted.size4()?;
             let painted =
                 if (h, w) == (height, width) { painted } else { painted.f_clamp_(0.0, 255.0)? };
-            return converter.store(&resize(painted, height, width)?, batch);
+            let painted = resize(painted, height, width)?;
+            return match converter.stores_directly() {
+                true => converter.store(&painted, batch).map(|()| None),
+                false => converter.bytes(&painted).map(Some),
+            };
         }
         let painted = painted.f_clamp_(0.0, 255.0)?;
         let target = if luma {
@@ -232,10 +279,10 @@ impl NetworkStylizer {
             converter.from_rgb(&resize(painted, height, width)?.f_clamp_(0.0, 255.0)?)?
         };
         if strength == 1.0 {
-            return converter.download(&target, batch);
+            return rounded(&target).map(Some);
         }
         let original = samples.f_narrow(1, 0, target.size2()?.1)?.f_to_kind(Kind::Float)?;
-        converter.download(&original.f_lerp(&target, strength)?, batch)
+        rounded(&original.f_lerp(&target, strength)?).map(Some)
     }
 }
 
@@ -254,22 +301,32 @@ fn resize(x: Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
 
 impl Stylizer for NetworkStylizer {
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
-        let Some((first, rest)) = batch.split_first() else { return Ok(()) };
-        if !rest.iter().all(|frame| frame.batches_with(first)) {
-            return Err(StylizeError::MixedBatch);
-        }
-        if self.mix.strength() == 0.0 {
+        if !self.ready(batch)? {
             return Ok(());
         }
-        let here = thread::current().id();
-        if self.ready != Some(here) {
-            set_threads(self.threads);
-            self.ready = Some(here);
+        let (info, frames) = (batch[0].info, batch.len());
+        let failed = |error: TchError| failed_on(&error, info.width, info.height, frames);
+        let paint = || {
+            let made = self.paint(batch)?;
+            made.map_or(Ok(()), |made| fill(&made, batch).map_err(failed))
+        };
+        guarded(|| tch::no_grad(paint), failed)
+    }
+
+    fn begin(&mut self, mut batch: Vec<Frame>) -> Result<Begun, StylizeError> {
+        if self.staging.is_none() {
+            return self.stylize(&mut batch).map(|()| Begun::Done(batch));
         }
-        let (width, height, frames) = (first.info.width, first.info.height, batch.len());
-        guarded(
-            || tch::no_grad(|| self.paint(batch)),
-            |error| failed_on(&error, width, height, frames),
-        )
+        if !self.ready(&batch)? {
+            return Ok(Begun::Done(batch));
+        }
+        let (info, frames) = (batch[0].info, batch.len());
+        let failed = move |error: TchError| failed_on(&error, info.width, info.height, frames);
+        let told = guarded(|| tch::no_grad(|| self.tell(&mut batch)), failed)?;
+        let Some((bytes, mark)) = told else { return Ok(Begun::Done(batch)) };
+        Ok(Begun::UnderWay(Box::new(move || {
+            mark.wait().and_then(|()| fill(&bytes, &mut batch)).map_err(failed)?;
+            Ok(batch)
+        })))
     }
 }

@@ -1,18 +1,16 @@
 //! Painters of each level against libtorch.
 
-use std::collections::BTreeMap;
-
 use tch::{Kind, Tensor};
 
 use super::Level;
 use super::painter::Painter;
 use crate::engine::device::{Device, default_threads, prepare};
 use crate::engine::model_file::{
-    Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
-    Upsampling,
+    Architecture, ModelFile, Normalization, OutputLayer, Padding, Upsampling,
 };
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
+pub(super) use crate::engine::random_model as model;
 
 /// Levels that can run here; the widest one is tested on any processor.
 fn levels() -> Vec<Level> {
@@ -21,26 +19,6 @@ fn levels() -> Vec<Level> {
         levels.push(Level::Twice);
     }
     levels
-}
-
-/// A model of random weights.
-pub(super) fn model(architecture: Architecture) -> ModelFile {
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut tensors = BTreeMap::new();
-    for (name, shape) in architecture.parameters() {
-        let count = shape.iter().product::<i64>();
-        let inputs = shape[1..].iter().product::<i64>().max(1) as f32;
-        let (middle, bound) = match name.as_str() {
-            // As far from zero as those of trained networks.
-            norm if norm.contains("in") && norm.ends_with("weight") => (1.0, 0.5),
-            conv if conv.ends_with("conv2d.weight") => (0.0, 2.0 / inputs.sqrt()),
-            _ => (0.0, 0.5),
-        };
-        let value = |_| middle + (random.f32() * 2.0 - 1.0) * bound;
-        let values: Vec<f32> = (0..count).map(value).collect();
-        tensors.insert(name, RawTensor::from_f32(shape, &values, DType::F32));
-    }
-    ModelFile { description: Description::new("random", architecture), tensors }
 }
 
 pub(super) fn small() -> Architecture {

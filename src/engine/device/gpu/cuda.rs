@@ -1,0 +1,117 @@
+//! The kernels on an NVIDIA GPU, through the driver that libtorch uses, too.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaFunction, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys,
+};
+use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
+
+use super::super::{loaded_library, open_for_good};
+use super::tasks::{NAMES, Task};
+use crate::engine::precision::Precision;
+
+const SOURCE: &str = include_str!("kernels.cu");
+
+#[derive(Debug)]
+pub(super) struct Cuda {
+    stream: Arc<CudaStream>,
+    functions: Vec<CudaFunction>,
+}
+
+impl Cuda {
+    /// Compiles the kernels for the `index`th GPU.
+    pub(super) fn open(index: usize, precision: Precision) -> Result<Self, String> {
+        open_compiler();
+        // SAFETY: asks the system for the libraries, whose initialisers run: they are NVIDIA's own.
+        if !unsafe { cudarc::driver::sys::is_culib_present() } {
+            return Err("no libcuda.so, the driver's library".to_owned());
+        }
+        // SAFETY: as above.
+        if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+            return Err("no libnvrtc.so, CUDA's compiler (package nvidia-cuda-nvrtc)".to_owned());
+        }
+        let driver = |error: DriverError| error.to_string();
+        let context = CudaContext::new(index).map_err(driver)?;
+        let capability = context.compute_capability().map_err(driver)?;
+        // The oldest that CUDA 13 knows; the driver makes of it what the device is.
+        let (number, oldest, name) = match precision {
+            Precision::Fp32 => (0, (7, 5), "compute_75"),
+            Precision::Fp16 => (1, (7, 5), "compute_75"),
+            Precision::Bf16 => (2, (8, 0), "compute_80"),
+        };
+        if capability < oldest {
+            let (major, minor) = capability;
+            return Err(format!("the device has compute capability {major}.{minor}"));
+        }
+        let options = CompileOptions {
+            options: vec![
+                format!("-DNUMBER={number}"),
+                format!("--gpu-architecture={name}"),
+                "--std=c++17".to_owned(),
+            ],
+            ..Default::default()
+        };
+        let code = compile_ptx_with_opts(SOURCE, options).map_err(|error| match error {
+            CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
+            other => other.to_string(),
+        })?;
+        let module = context.load_module(code).map_err(driver)?;
+        let functions = NAMES.iter().map(|name| module.load_function(name));
+        let functions = functions.collect::<Result<_, _>>().map_err(driver)?;
+        // libtorch's current stream: nothing here asks it for another.
+        Ok(Cuda { stream: context.default_stream(), functions })
+    }
+
+    /// When all is done that the device has been told so far.
+    pub(super) fn moment(&self) -> Result<Moment, String> {
+        // Whoever waits sleeps, and leaves its core to the encoder.
+        let flags = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC;
+        let event = self.stream.record_event(Some(flags)).map_err(|error| error.to_string())?;
+        Ok(Moment(Arc::new(event)))
+    }
+
+    /// # Safety
+    /// As [`Gpu::launch`](super::Gpu::launch).
+    pub(super) unsafe fn launch<T: Task>(
+        &self,
+        task: &T,
+        [x, y, z]: [u32; 3],
+        [across, down]: [u32; 2],
+    ) -> Result<(), String> {
+        let function = self.functions.get(T::INDEX).ok_or("not compiled")?;
+        let config =
+            LaunchConfig { grid_dim: (x, y, z), block_dim: (across, down, 1), shared_mem_bytes: 0 };
+        let mut builder = self.stream.launch_builder(function);
+        builder.arg(task);
+        // SAFETY: the task is the kernel's one parameter; the rest is as the caller says.
+        let done = unsafe { builder.launch(config) };
+        done.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// A moment in the device's work.
+#[derive(Clone, Debug)]
+pub(super) struct Moment(Arc<CudaEvent>);
+
+impl Moment {
+    /// Waits until the device is there.
+    pub(super) fn wait(&self) -> Result<(), String> {
+        self.0.synchronize().map_err(|error| error.to_string())
+    }
+}
+
+/// Opens the compiler that lies beside libtorch in PyTorch's packages, where no loader looks; elsewhere
+/// the system may have one. It does not find its own second library, so that comes first.
+fn open_compiler() {
+    let folder = loaded_library("libtorch_cpu.so").and_then(|path| path.canonicalize().ok());
+    let Some(folder) = folder.as_deref().and_then(Path::parent) else { return };
+    for name in ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"] {
+        let beside = [folder.join(name), folder.join("../../nvidia/cu13/lib").join(name)];
+        if let Some(path) = beside.iter().find(|path| path.exists()) {
+            // What cannot be opened is missing below.
+            let _ = open_for_good(path);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Frames on the device, and their way there and back.
+
+use tch::{Kind, TchError, Tensor};
+
+use super::tasks::{Colors, Read, Write};
+use super::{Gpu, THREADS, Way, cuda, int};
+
+/// A moment in the device's work.
+#[derive(Clone, Debug)]
+pub struct Mark(Option<cuda::Moment>);
+
+impl Mark {
+    /// Waits until the device is there, asleep.
+    ///
+    /// # Errors
+    /// What has failed on the device meanwhile.
+    pub fn wait(&self) -> Result<(), TchError> {
+        let Some(moment) = &self.0 else { return Ok(()) };
+        moment.wait().map_err(|error| TchError::Torch(format!("the GPU failed: {error}")))
+    }
+}
+
+impl Gpu {
+    /// R, G, B, N × 3 × H × W in 0–255, of frames of Y'CbCr 4:2:0, N × S bytes. `rows` and `constants`
+    /// make R, G, B of codes.
+    pub fn read_frames(
+        &self,
+        samples: &Tensor,
+        (height, width): (i64, i64),
+        rows: [f32; 9],
+        constants: [f32; 3],
+    ) -> Result<Tensor, TchError> {
+        let (batch, size) = samples.size2()?;
+        let (samples, planes) = (
+            self.place(&samples.f_contiguous()?, Kind::Uint8)?,
+            Tensor::f_empty([batch, 3, height, width], (Kind::Float, self.device))?,
+        );
+        let task = colors(&samples, &planes, size, rows, constants)?;
+        let grid = [(width as usize).div_ceil(THREADS), height as usize, batch as usize];
+        // SAFETY: both tensors are on the device; `colors` has compared their sizes.
+        unsafe { self.launch(&Read(task), grid, [THREADS, 1]) }?;
+        Ok(planes)
+    }
+
+    /// The way back: frames of Y'CbCr 4:2:0, N × S bytes, rounded, of R, G, B.
+    pub fn write_frames(
+        &self,
+        planes: &Tensor,
+        rows: [f32; 9],
+        constants: [f32; 3],
+    ) -> Result<Tensor, TchError> {
+        let (batch, _, height, width) = planes.size4()?;
+        let (lines, columns) = ((height + 1) / 2, (width + 1) / 2);
+        let size = height * width + 2 * lines * columns;
+        let planes = self.place(&planes.f_contiguous()?, Kind::Float)?;
+        let samples = Tensor::f_empty([batch, size], (Kind::Uint8, self.device))?;
+        let task = colors(&samples, &planes, size, rows, constants)?;
+        let grid = [(columns as usize).div_ceil(THREADS), lines as usize, batch as usize];
+        // SAFETY: as above.
+        unsafe { self.launch(&Write(task), grid, [THREADS, 1]) }?;
+        Ok(samples)
+    }
+
+    /// So many bytes of the CPU's memory that the device can read by itself: page-locked.
+    pub fn staging(&self, shape: [i64; 2]) -> Result<Tensor, TchError> {
+        let memory = Tensor::f_empty(shape, (Kind::Uint8, tch::Device::Cpu))?;
+        match &self.way {
+            Way::Cuda(_) => memory.f_pin_memory(self.device),
+            #[cfg(test)]
+            Way::Host(_) => Ok(memory),
+        }
+    }
+
+    /// When all is done that the device has been told so far.
+    pub fn mark(&self) -> Result<Mark, TchError> {
+        match &self.way {
+            Way::Cuda(cuda) => {
+                let moment = cuda.moment().map_err(TchError::Torch)?;
+                Ok(Mark(Some(moment)))
+            }
+            #[cfg(test)]
+            Way::Host(_) => Ok(Mark(None)),
+        }
+    }
+}
+
+fn colors(
+    samples: &Tensor,
+    planes: &Tensor,
+    size: i64,
+    rows: [f32; 9],
+    constants: [f32; 3],
+) -> Result<Colors, TchError> {
+    let (_, channels, height, width) = planes.size4()?;
+    let expected = height * width + 2 * ((height + 1) / 2) * ((width + 1) / 2);
+    if size != expected || channels != 3 {
+        return Err(TchError::Shape(format!("{size} bytes a frame, expected {expected}")));
+    }
+    let (samples, planes) = (samples.data_ptr() as u64, planes.data_ptr() as u64);
+    Ok(Colors { samples, planes, height: int(height)?, width: int(width)?, rows, constants })
+}

@@ -1,0 +1,324 @@
+//! The network on a GPU: convolutions by libtorch (cuDNN), channels innermost, and between them kernels
+//! of our own ([`device::gpu`](super::device::gpu)).
+//!
+//! A layer is read twice and written once behind its convolution: for its norm's statistics, and to become,
+//! normalized, added up, enlarged and padded, what the next convolution reads. The first and the last
+//! convolution and those of an upsampled picture are computed in forms that suit tensor cores (`weights`).
+
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tch::{Kind, TchError, Tensor};
+
+use super::device::Device;
+use super::device::gpu::{BLOCK, Border, Form, Gpu, Made, TILE};
+use super::layers::{InstanceNorm, channels_last};
+use super::model_file::{ModelFile, Padding, RawTensor};
+use super::network::{MULTIPLE, Network};
+use super::plan::{self, After, Change};
+use super::precision::Precision;
+use super::{EPSILON, failed, guarded};
+use weights::Kernel;
+
+/// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution, and
+/// whole ones are still exact.
+const MIDDLE: f32 = 128.0;
+
+/// Passes of one size after which it is a video's.
+const ALIKE: u32 = 8;
+
+/// A network of which a GPU computes all.
+#[derive(Debug)]
+pub(super) struct Fused {
+    gpu: Arc<Gpu>,
+    /// Size of the last pictures, and how many passes had it.
+    passes: Mutex<([i64; 4], u32)>,
+    /// How the first convolution reads the picture.
+    stem: Form,
+    layers: Vec<Layer>,
+    last: Tensor,
+    bias: [f32; 3],
+}
+
+/// A convolution, its norm, and how the next one reads it.
+#[derive(Debug)]
+struct Layer {
+    convolution: Convolution,
+    norm: Norm,
+    after: After,
+    begins_block: bool,
+    next: Form,
+}
+
+#[derive(Debug)]
+enum Convolution {
+    /// The first one, at stride 1: four pixels' outputs within a place.
+    Within(Tensor),
+    Stride(Tensor, i64),
+    /// Of an upsampled picture.
+    Apart([Tensor; 4]),
+    Transposed(Tensor),
+}
+
+#[derive(Debug)]
+enum Norm {
+    Instance(InstanceNorm),
+    /// None: scale and shift of all pictures.
+    Bias(Tensor, Tensor),
+}
+
+impl Fused {
+    /// Of a model whose tensors have been [checked](ModelFile::check). None where kernels lack something
+    /// that it needs.
+    ///
+    /// # Errors
+    /// When a tensor is missing, or the device lacks memory.
+    pub(super) fn new(
+        model: &ModelFile,
+        gpu: Arc<Gpu>,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Option<Self>, TchError> {
+        let architecture = &model.description.architecture;
+        let list = plan::layers(architecture);
+        let border = match architecture.padding {
+            Padding::Reflect => Border::Mirror,
+            Padding::Zero => Border::Zero,
+        };
+        let (Some((last, body)), Some(first)) = (list.split_last(), list.first()) else {
+            return Ok(None);
+        };
+        let small = body.iter().skip(1).all(|layer| layer.size == 3);
+        if !small || (first.size / 2) % 2 != 0 || body.iter().any(|l| !gpu.takes(l.channels.1)) {
+            return Ok(None);
+        }
+        let place = Place { model, device, precision };
+        let layer = |(n, layer): (usize, &plan::Layer)| -> Result<Layer, TchError> {
+            Ok(Layer {
+                convolution: place.convolution(n, layer)?,
+                norm: place.norm(n, layer)?,
+                after: layer.after,
+                begins_block: layer.begins_block,
+                next: form(&list[n + 1], border, n + 2 == list.len()),
+            })
+        };
+        let layers = body.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
+        let weight = place.raw(&last.conv, "weight")?;
+        let (inputs, size) = (last.channels.0 as usize, last.size as usize);
+        let bias = place.raw(&last.conv, "bias")?.try_into();
+        let bias = bias.map_err(|_| TchError::Shape("a bias of three channels".to_owned()))?;
+        Ok(Some(Fused {
+            gpu,
+            passes: Mutex::default(),
+            stem: Form { pad: first.size / 2, border, enlarge: 1 },
+            layers,
+            last: place.kernel(&weights::last(&weight, inputs, size, TILE as usize))?,
+            bias,
+        }))
+    }
+
+    /// Paints a mixture of styles from now on.
+    pub(super) fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
+        self.layers.iter_mut().try_for_each(|layer| match &mut layer.norm {
+            Norm::Instance(norm) => norm.blend(shares),
+            Norm::Bias(..) => Ok(()),
+        })
+    }
+
+    /// What the last convolution makes of pictures, N × 3 × H × W of any size and type: the same shape,
+    /// in single precision.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (batch, channels, height, width) = x.size4()?;
+        self.measure_when_worth_it([batch, channels, height, width]);
+        let planes = x.f_to_kind(Kind::Float)?;
+        let mut seen = self.gpu.stem(&planes, MULTIPLE, self.stem, MIDDLE)?;
+        let mut skip = None;
+        for layer in &self.layers {
+            if layer.begins_block {
+                skip = Some(seen.shallow_clone());
+            }
+            let made = layer.convolution.forward(&seen)?;
+            let norm = match &layer.norm {
+                Norm::Instance(norm) => self.gpu.norm(&made, norm.affine(), EPSILON)?,
+                Norm::Bias(scale, shift) => (scale.shallow_clone(), shift.shallow_clone()),
+            };
+            let skips = if layer.after == After::Add { skip.take() } else { None };
+            seen = self.gpu.apply(&made, (&norm.0, &norm.1), skips.as_ref(), layer.next)?;
+        }
+        let made = convolve(&seen, &self.last, TILE)?;
+        self.gpu.finish(&made, (height, width), self.bias)
+    }
+
+    /// Lets cuDNN try its algorithms once pictures are those of a video: for one picture alone, that takes
+    /// longer than it saves.
+    fn measure_when_worth_it(&self, size: [i64; 4]) {
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        *passes = if passes.0 == size { (size, passes.1.saturating_add(1)) } else { (size, 0) };
+        tch::Cuda::cudnn_set_benchmark(passes.1 >= ALIKE);
+    }
+
+    /// The kernels.
+    pub(super) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+}
+
+/// Whether a network in kernels paints what libtorch alone does. A device, a driver or a compiler that nobody
+/// has tried may be at fault; then libtorch is to paint.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
+    // A size that fills blocks, and one that does not.
+    for (height, width) in [(96, 132), (37, 50)] {
+        let words = |error: TchError| super::words(&error);
+        let x = waves(height, width, torchs.device().torch()).map_err(words)?;
+        let paint = |network: &Network| {
+            guarded(|| tch::no_grad(|| network.paint(&x)), |e| failed(&e, &x))
+                .map_err(|error| error.to_string())
+        };
+        let (ours, theirs) = (paint(ours)?, paint(torchs)?);
+        let share = guarded(|| apart(&ours, &theirs), |e| e).map_err(words)?;
+        // Half precisions differ by a hundredth, wrong pictures by all of it. Not a number is wrong, too.
+        if share.is_nan() || share > 0.1 {
+            return Err(format!(
+                "what they paint at {width}×{height} differs from libtorch's by {share:.3} of its contrast"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Root mean square of the difference, as a share of b's standard deviation.
+fn apart(a: &Tensor, b: &Tensor) -> Result<f64, TchError> {
+    let number = |x: Tensor| x.f_mean(Kind::Double)?.f_double_value(&[]);
+    let difference = number(a.f_sub(b)?.f_square()?)?;
+    let spread = number(b.f_sub(&b.f_mean(Kind::Float)?)?.f_square()?)?;
+    Ok((difference / spread).sqrt())
+}
+
+/// A picture with edges, surfaces and all colours.
+fn waves(height: i64, width: i64, device: tch::Device) -> Result<Tensor, TchError> {
+    let axis = |length: i64, shape: [i64; 4]| {
+        Tensor::f_arange(length, (Kind::Float, tch::Device::Cpu))?.f_reshape(shape)
+    };
+    let (y, x) = (axis(height, [1, 1, height, 1])?, axis(width, [1, 1, 1, width])?);
+    let color = axis(3, [1, 3, 1, 1])?;
+    let slow = ((&x + &y * 2.0) * 0.07 + &color).f_sin()?;
+    let sharp = ((&x - &y) * 0.2 + color * 2.0).f_sin()?.f_sign()?;
+    (slow * 80.0 + sharp * 40.0 + 127.0).f_to_device(device)
+}
+
+impl Convolution {
+    fn forward(&self, x: &Tensor) -> Result<Made, TchError> {
+        match self {
+            Self::Within(weight) => Made::within(&convolve(x, weight, 1)?),
+            Self::Stride(weight, stride) => Made::plain(&convolve(x, weight, *stride)?),
+            Self::Apart([a, b, c, d]) => {
+                let one = |weight| convolve(x, weight, 1);
+                Made::apart(&[one(a)?, one(b)?, one(c)?, one(d)?])
+            }
+            Self::Transposed(weight) => {
+                let none = None::<&Tensor>;
+                let y = x.f_conv_transpose2d(weight, none, [2, 2], [1, 1], [1, 1], 1, [1, 1])?;
+                Made::plain(&y)
+            }
+        }
+    }
+}
+
+fn convolve(x: &Tensor, weight: &Tensor, stride: i64) -> Result<Tensor, TchError> {
+    x.f_conv2d(weight, None::<&Tensor>, [stride; 2], [0; 2], [1; 2], 1)
+}
+
+/// How a layer reads the one before it.
+fn form(layer: &plan::Layer, border: Border, last: bool) -> Form {
+    let pad = layer.size / 2;
+    match layer.change {
+        Change::Transposed => Form { pad: 0, border, enlarge: 1 },
+        // Its larger kernel reads the upsampled picture itself.
+        Change::Nearest if last => Form { pad, border, enlarge: 2 },
+        Change::Nearest => {
+            // The upsampled picture, mirrored at its border, shows the outermost pixel once more.
+            let border = if border == Border::Mirror { Border::Repeat } else { border };
+            Form { pad, border, enlarge: 1 }
+        }
+        Change::Same | Change::Halve => Form { pad, border, enlarge: 1 },
+    }
+}
+
+/// A model's tensors on their way to the device.
+struct Place<'a> {
+    model: &'a ModelFile,
+    device: Device,
+    precision: Precision,
+}
+
+impl Place<'_> {
+    fn raw(&self, conv: &str, part: &str) -> Result<Vec<f32>, TchError> {
+        self.named(&format!("{conv}.conv2d.{part}")).map(RawTensor::to_f32)
+    }
+
+    fn named(&self, name: &str) -> Result<&RawTensor, TchError> {
+        let raw = self.model.tensors.get(name);
+        raw.ok_or_else(|| TchError::FileFormat(format!("'{name}' is missing")))
+    }
+
+    fn kernel(&self, (numbers, shape): &Kernel) -> Result<Tensor, TchError> {
+        let weight = Tensor::f_from_slice(numbers)?.f_reshape(shape)?;
+        let weight = weight.f_to_device(self.device.torch())?;
+        channels_last(&weight.f_to_kind(self.precision.kind())?)
+    }
+
+    fn convolution(&self, n: usize, layer: &plan::Layer) -> Result<Convolution, TchError> {
+        let weight = self.raw(&layer.conv, "weight")?;
+        // Lossless: widths and sizes are not negative.
+        let (inputs, outputs) = (layer.channels.0 as usize, layer.channels.1 as usize);
+        let size = layer.size as usize;
+        let first =
+            |stride| self.kernel(&weights::stem(&weight, outputs, size, stride, BLOCK as usize));
+        let (wide, side) = ([layer.channels.1, layer.channels.0], layer.size);
+        let whole = |[a, b]: [i64; 2]| self.kernel(&(weight.clone(), [a, b, side, side]));
+        Ok(match (n, layer.change) {
+            (0, Change::Same) => Convolution::Within(first(1)?),
+            (0, _) => Convolution::Stride(first(2)?, 1),
+            (_, Change::Same) => Convolution::Stride(whole(wide)?, 1),
+            (_, Change::Halve) => Convolution::Stride(whole(wide)?, 2),
+            (_, Change::Transposed) => Convolution::Transposed(whole([wide[1], wide[0]])?),
+            (_, Change::Nearest) => {
+                let [a, b, c, d] = weights::phases(&weight, outputs, inputs);
+                let part = |kernel| self.kernel(kernel);
+                Convolution::Apart([part(&a)?, part(&b)?, part(&c)?, part(&d)?])
+            }
+        })
+    }
+
+    fn norm(&self, n: usize, layer: &plan::Layer) -> Result<Norm, TchError> {
+        let to_tensor =
+            |numbers: &[f32]| Tensor::f_from_slice(numbers)?.f_to_device(self.device.torch());
+        if let Some(norm) = &layer.norm {
+            let part = |part: &str| {
+                let raw = self.named(&format!("{norm}.{part}"))?;
+                Tensor::f_from_slice(&raw.to_f32())?.f_reshape(raw.shape.as_slice())
+            };
+            // A convolution's bias does not outlive a norm.
+            return InstanceNorm::new(&part("weight")?, &part("bias")?, self.device)
+                .map(Norm::Instance);
+        }
+        let mut bias = self.raw(&layer.conv, "bias")?;
+        if n == 0 {
+            // What the first convolution has not seen, with the weights as it has them.
+            let weight = self.raw(&layer.conv, "weight")?;
+            let each = weight.len() / bias.len();
+            let rounded = Tensor::f_from_slice(&weight)?.f_to_kind(self.precision.kind())?;
+            let sums =
+                rounded.f_to_kind(Kind::Float)?.f_reshape([bias.len() as i64, each as i64])?;
+            let sums = Vec::<f32>::try_from(sums.f_sum_dim_intlist(1, false, Kind::Float)?)?;
+            bias.iter_mut().zip(sums).for_each(|(bias, sum)| *bias += MIDDLE * sum);
+        }
+        Ok(Norm::Bias(to_tensor(&vec![1.0; bias.len()])?, to_tensor(&bias)?))
+    }
+}

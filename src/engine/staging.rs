@@ -1,0 +1,58 @@
+//! Memory through which frames go to a GPU while it is at work on those before.
+
+use std::sync::Arc;
+
+use tch::{TchError, Tensor};
+
+use super::device::gpu::{Gpu, Mark};
+
+/// Two places: one is filled while the device may still read the other.
+#[derive(Debug)]
+pub(super) struct Staging {
+    gpu: Arc<Gpu>,
+    places: [Place; 2],
+    next: usize,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    memory: Option<Tensor>,
+    /// When the device has read it.
+    free: Option<Mark>,
+}
+
+impl Staging {
+    pub(super) fn new(gpu: Arc<Gpu>) -> Self {
+        Staging { gpu, places: Default::default(), next: 0 }
+    }
+
+    /// Memory of this shape that the device no longer reads.
+    ///
+    /// # Errors
+    /// When memory is short, or the device has failed.
+    pub(super) fn take(&mut self, shape: [i64; 2]) -> Result<Tensor, TchError> {
+        let place = &mut self.places[self.next];
+        if let Some(free) = place.free.take() {
+            free.wait()?;
+        }
+        let fitting = place.memory.take().filter(|memory| memory.size() == shape);
+        let memory = match fitting {
+            Some(memory) => memory,
+            None => self.gpu.staging(shape)?,
+        };
+        place.memory = Some(memory.shallow_clone());
+        Ok(memory)
+    }
+
+    /// Notes that the device has been told all that is to be done with what was taken last: when it is
+    /// done.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub(super) fn told(&mut self) -> Result<Mark, TchError> {
+        let mark = self.gpu.mark()?;
+        self.places[self.next].free = Some(mark.clone());
+        self.next = 1 - self.next;
+        Ok(mark)
+    }
+}
