@@ -33,7 +33,7 @@ const ROOMS: [(&str, u8); 21] = [
 ];
 
 /// Foreign crates and the rooms that may name them.
-const FOREIGN: [(&[&str], &[&str]); 3] = [
+const FOREIGN: [(&[&str], &[&str]); 4] = [
     (
         &["gstreamer", "gstreamer_app", "gstreamer_video", "gst", "gst_app", "gst_video", "glib"],
         &["media"],
@@ -41,6 +41,7 @@ const FOREIGN: [(&[&str], &[&str]); 3] = [
     (&["tch", "torch_sys"], &["engine", "train"]),
     // Lower rooms have errors of their own, which their callers can tell apart.
     (&["anyhow"], &["train", "stream", "cli"]),
+    (&["cudarc"], &["engine"]),
 ];
 
 /// Where `unsafe` may stand: opening CUDA, where a tensor's memory becomes a slice, and kernels.

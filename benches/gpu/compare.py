@@ -8,8 +8,11 @@ Then how fast: frames a second of the network alone, float RGB in and out, on th
 weights, in fp16, channels last; and from I420 to I420 in memory. Each in a process of its own, by turns;
 the median of the rounds counts.
 
-    PyTorch             eager, no gradients
-    PyTorch, compiled   torch.compile(mode="max-autotune"): a minute or two for each size
+    nst-stream in libtorch   the program without kernels of its own (NST_STREAM_GPU_KERNELS=off)
+    PyTorch                  eager, no gradients
+    PyTorch, compiled        torch.compile(mode="max-autotune"): a minute or two for each size
+
+That the program paints without its kernels (it says why) is an error, too.
 
 What does not fit into the GPU's memory is left out of the table. `--results FILE` keeps what was measured, so
 that a table of many sizes can be made in several calls: sizes and batches that are in the file already are
@@ -18,6 +21,7 @@ measured again only when they are asked for.
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -27,7 +31,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BEGIN, END = "<!-- gpu:begin -->\n", "<!-- gpu:end -->\n"
-OURS, EAGER, COMPILED = "nst-stream", "PyTorch", "PyTorch, compiled"
+OURS, PLAIN, EAGER, COMPILED = "nst-stream", "nst-stream in libtorch", "PyTorch", "PyTorch, compiled"
 PHOTOS = ROOT / "experiments" / "photos"
 PASSES, LEAST = 10, 3
 EXACT, WORSE = 60.0, 1.0
@@ -151,19 +155,28 @@ def check(arguments, weights, folder):
 
 
 def measure(arguments, weights, engine, size, batch):
-    if engine != OURS:
+    if engine not in (OURS, PLAIN):
         task = {"job": "time", "engine": engine, "size": size, "batch": batch, "weights": weights,
                 "device": arguments.device, "seconds": arguments.seconds}
         return call(task)["fps"], None
     command = [arguments.program, "bench", "--model", arguments.model, "--size", "{}x{}".format(*size), "--json",
                "--batch", str(batch), "--device", arguments.device]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = dict(os.environ, NST_STREAM_GPU_KERNELS="off") if engine == PLAIN else None
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "without our kernels" in done.stderr:
+        sys.exit(done.stderr.strip())
     if done.returncode != 0 and "not enough memory" in done.stderr:
         return None, None
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr.strip()}")
     found = json.loads(done.stdout)
     return found["fps"], (found["i420"] or {}).get("fps")
+
+
+def engines_of(arguments):
+    # On the CPU there is nothing to switch off.
+    plain = [PLAIN] if arguments.device != "cpu" else []
+    return [OURS, *plain, EAGER] + ([] if arguments.no_compile else [COMPILED])
 
 
 def machine(device):
@@ -184,7 +197,7 @@ def report(arguments, rows, results):
                   "| photo | precision | nst-stream | PyTorch |", "|---|---|---|---|"]
         lines += [f"| {p} | {k} | {ours:.1f} | {'' if theirs is None else f'{theirs:.1f}'} |" for p, k, ours, theirs in rows]
         lines.append("")
-    engines = [OURS, EAGER] + ([] if arguments.no_compile else [COMPILED])
+    engines = engines_of(arguments)
     lines += ["Frames a second (our figure over theirs):", "",
               f"| size | batch | {' | '.join(engines)} | nst-stream, I420 to I420 |",
               "|" + "---|" * (len(engines) + 3)]
@@ -246,11 +259,11 @@ def main():
             for batch in arguments.batches:
                 found = results["{}x{} {}".format(*size, batch)] = {}
                 for number in range(1, arguments.rounds + 1):
-                    for engine in [OURS, EAGER] + ([] if arguments.no_compile else [COMPILED]):
+                    for engine in engines_of(arguments):
                         fps, i420 = measure(arguments, weights, engine, size, batch)
                         if fps:
                             found.setdefault(engine, []).append(fps)
-                        if i420:
+                        if i420 and engine == OURS:
                             found.setdefault("i420", []).append(i420)
                         name = f"{size[0]}x{size[1]}, batch {batch}, {engine}"
                         print(f"round {number}, {name}: {fps or 'no memory'}", file=sys.stderr)

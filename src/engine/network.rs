@@ -95,6 +95,9 @@ impl Network {
     /// On a GPU: in kernels, if there are some and they paint what libtorch does.
     fn on_gpu(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         let torchs = Self::in_torch(model, device, precision)?;
+        if std::env::var_os("NST_STREAM_GPU_KERNELS").is_some_and(|wanted| wanted == "off") {
+            return Ok(torchs);
+        }
         let why = match Gpu::open(device, precision) {
             Err(why) => why,
             Ok(gpu) => match Self::in_gpu_kernels(model, gpu, device, precision)? {

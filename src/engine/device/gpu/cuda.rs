@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys,
 };
-use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
+use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 
 use super::super::{loaded_library, open_for_good};
 use super::tasks::{NAMES, Task};
@@ -23,41 +23,18 @@ pub(super) struct Cuda {
 impl Cuda {
     /// Compiles the kernels for the `index`th GPU.
     pub(super) fn open(index: usize, precision: Precision) -> Result<Self, String> {
-        open_compiler();
-        // SAFETY: asks the system for the libraries, whose initialisers run: they are NVIDIA's own.
+        // SAFETY: asks the system for the library, whose initialisers run: it is NVIDIA's own.
         if !unsafe { cudarc::driver::sys::is_culib_present() } {
             return Err("no libcuda.so, the driver's library".to_owned());
         }
-        // SAFETY: as above.
-        if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-            return Err("no libnvrtc.so, CUDA's compiler (package nvidia-cuda-nvrtc)".to_owned());
-        }
         let driver = |error: DriverError| error.to_string();
         let context = CudaContext::new(index).map_err(driver)?;
-        let capability = context.compute_capability().map_err(driver)?;
-        // The oldest that CUDA 13 knows; the driver makes of it what the device is.
-        let (number, oldest, name) = match precision {
-            Precision::Fp32 => (0, (7, 5), "compute_75"),
-            Precision::Fp16 => (1, (7, 5), "compute_75"),
-            Precision::Bf16 => (2, (8, 0), "compute_80"),
-        };
-        if capability < oldest {
-            let (major, minor) = capability;
+        let (major, minor) = context.compute_capability().map_err(driver)?;
+        let (number, oldest) = target(precision);
+        if 10 * major + minor < oldest {
             return Err(format!("the device has compute capability {major}.{minor}"));
         }
-        let options = CompileOptions {
-            options: vec![
-                format!("-DNUMBER={number}"),
-                format!("--gpu-architecture={name}"),
-                "--std=c++17".to_owned(),
-            ],
-            ..Default::default()
-        };
-        let code = compile_ptx_with_opts(SOURCE, options).map_err(|error| match error {
-            CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
-            other => other.to_string(),
-        })?;
-        let module = context.load_module(code).map_err(driver)?;
+        let module = context.load_module(compile(number, oldest)?).map_err(driver)?;
         let functions = NAMES.iter().map(|name| module.load_function(name));
         let functions = functions.collect::<Result<_, _>>().map_err(driver)?;
         // libtorch's current stream: nothing here asks it for another.
@@ -91,6 +68,35 @@ impl Cuda {
     }
 }
 
+/// The kernels' NUMBER, and the oldest devices it is for, times 10: the oldest that CUDA 13 knows, and the
+/// first with bfloat16. The driver makes of it what the device is.
+fn target(precision: Precision) -> (i32, i32) {
+    match precision {
+        Precision::Fp32 => (0, 75),
+        Precision::Fp16 => (1, 75),
+        Precision::Bf16 => (2, 80),
+    }
+}
+
+/// The kernels as PTX.
+fn compile(number: i32, oldest: i32) -> Result<Ptx, String> {
+    open_compiler();
+    // SAFETY: as for the driver's library.
+    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+        return Err("no libnvrtc.so, CUDA's compiler (package nvidia-cuda-nvrtc)".to_owned());
+    }
+    let options = [
+        format!("-DNUMBER={number}"),
+        format!("--gpu-architecture=compute_{oldest}"),
+        "--std=c++17".to_owned(),
+    ];
+    let options = CompileOptions { options: options.into(), ..Default::default() };
+    compile_ptx_with_opts(SOURCE, options).map_err(|error| match error {
+        CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
+        other => other.to_string(),
+    })
+}
+
 /// A moment in the device's work.
 #[derive(Clone, Debug)]
 pub(super) struct Moment(Arc<CudaEvent>);
@@ -112,6 +118,24 @@ fn open_compiler() {
         if let Some(path) = beside.iter().find(|path| path.exists()) {
             // What cannot be opened is missing below.
             let _ = open_for_good(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `LD_LIBRARY_PATH=…/nvidia/cu13/lib cargo test -- --ignored cuda`: no GPU is needed.
+    #[test]
+    #[ignore = "needs CUDA's compiler"]
+    fn cudas_compiler_takes_the_kernels() {
+        for precision in [Precision::Fp32, Precision::Fp16, Precision::Bf16] {
+            let (number, oldest) = target(precision);
+            let code = compile(number, oldest).unwrap().to_src();
+            for name in NAMES {
+                assert!(code.contains(&format!(".entry {name}(")), "{precision} {name}");
+            }
         }
     }
 }

@@ -82,7 +82,7 @@ impl Gpu {
             + (width - 1) * made.pixel
             + channels;
         let mut from = [0; 4];
-        for n in 0..phases as usize {
+        for (n, from) in from.iter_mut().enumerate().take(phases as usize) {
             let tensor = made.tensors.get(n).or(made.tensors.first());
             let tensor = tensor.ok_or_else(|| TchError::Shape("a layer of nothing".to_owned()))?;
             let _ = self.place(tensor, self.kind)?;
@@ -91,8 +91,7 @@ impl Gpu {
             if (first + furthest) as usize > tensor.numel() || even != [0; 4] {
                 return Err(TchError::Shape(format!("{made:?}")));
             }
-            from[n] =
-                tensor.data_ptr() as u64 + first as u64 * self.kind.elt_size_in_bytes() as u64;
+            *from = tensor.data_ptr() as u64 + first as u64 * self.kind.elt_size_in_bytes() as u64;
         }
         Ok(Raw {
             from,

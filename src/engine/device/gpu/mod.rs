@@ -303,7 +303,10 @@ impl Gpu {
 
     /// The same tensor, which a kernel may read: of this type, on the device, on a multiple of 16 bytes.
     fn place(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TchError> {
-        if x.kind() != kind || x.device() != self.device || x.data_ptr() as usize % 16 != 0 {
+        if x.kind() != kind
+            || x.device() != self.device
+            || !(x.data_ptr() as usize).is_multiple_of(16)
+        {
             let (kind, device) = (x.kind(), x.device());
             return Err(TchError::Kind(format!("{kind:?} on {device:?} for a kernel's numbers")));
         }
