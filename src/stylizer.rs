@@ -72,6 +72,11 @@ pub trait Stylizer: Send {
         Ok(Begun::Done(batch))
     }
 
+    /// How many frames it would best have at a time, where there is no hurry.
+    fn at_once(&self) -> usize {
+        1
+    }
+
     /// Asks, before anything is painted, whether frames of this size can be.
     ///
     /// # Errors

@@ -149,6 +149,14 @@ impl Model {
         self.device().is_cuda() || memory::free().is_none_or(|free| needed <= free)
     }
 
+    /// How many pictures it paints fastest at a time.
+    pub fn at_once(&self) -> usize {
+        match self {
+            Self::Johnson(network) => network.at_once(),
+            Self::Script(_) => 1,
+        }
+    }
+
     /// Where it runs.
     pub fn device(&self) -> Device {
         match self {

@@ -300,15 +300,25 @@ fn resize(x: Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
 }
 
 impl Stylizer for NetworkStylizer {
+    fn at_once(&self) -> usize {
+        self.model.at_once()
+    }
+
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         if !self.ready(batch)? {
             return Ok(());
         }
         let (info, frames) = (batch[0].info, batch.len());
         let failed = |error: TchError| failed_on(&error, info.width, info.height, frames);
+        // All in one pass, or one by one where that needs more memory than there is.
+        let few = frames > 1 && self.enough_memory(info.width, info.height, frames).is_err();
         let paint = || {
-            let made = self.paint(batch)?;
-            made.map_or(Ok(()), |made| fill(&made, batch).map_err(failed))
+            for some in batch.chunks_mut(if few { 1 } else { frames }) {
+                if let Some(made) = self.paint(some)? {
+                    fill(&made, some).map_err(failed)?;
+                }
+            }
+            Ok(())
         };
         guarded(|| tch::no_grad(paint), failed)
     }

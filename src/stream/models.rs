@@ -82,10 +82,9 @@ impl EngineOptions {
         &self,
         choices: &[Choice],
         observer: &mut dyn Observer,
-    ) -> Result<(Vec<NetworkStylizer>, Device)> {
+    ) -> Result<Vec<NetworkStylizer>> {
         let on = self.place(observer)?;
-        let models = choices.iter().map(|choice| self.load(choice, on, observer));
-        Ok((models.collect::<Result<_>>()?, on.0))
+        choices.iter().map(|choice| self.load(choice, on, observer)).collect()
     }
 
     /// Where models run, and in which arithmetic.

@@ -37,6 +37,10 @@ impl<S: Stylizer> Stylizer for Regions<S> {
         Ok(self.mask.check(width, height, "the picture")?)
     }
 
+    fn at_once(&self) -> usize {
+        self.painters.iter().map(Stylizer::at_once).max().unwrap_or(1)
+    }
+
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let Some((first, rest)) = batch.split_first() else { return Ok(()) };
         if !rest.iter().all(|frame| frame.batches_with(first)) {

@@ -11,7 +11,6 @@ use super::ends::{Source, Target, part_of};
 use super::pictures::{pairs, stylize_pictures};
 use super::{Choice, EngineOptions, Observer, Regions, still};
 use crate::encoding::Encoding;
-use crate::engine::device::Device;
 #[cfg(feature = "media")]
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::{self, Picture};
@@ -75,7 +74,7 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     if let (Some(mask), Some(pairs)) = (&config.mask, &pairs) {
         fits_all(mask, pairs)?;
     }
-    let (stylizers, device) = config.engine.open(&config.models, observer)?;
+    let stylizers = config.engine.open(&config.models, observer)?;
     let mut stylizer: Box<dyn Stylizer> = match config.mask.clone() {
         Some(mask) => Box::new(Regions::new(mask, stylizers)),
         None => Box::new(stylizers.into_iter().next().context("no model")?),
@@ -98,7 +97,7 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
             config.input.display(),
             config.output.display()
         ),
-        (None, None) => video(config, device, stylizer, stop, &stats, observer),
+        (None, None) => video(config, stylizer, stop, &stats, observer),
     }
 }
 
@@ -210,7 +209,6 @@ fn frame_of_video(config: &Config) -> Result<Picture> {
 #[cfg(feature = "media")]
 fn video(
     config: &Config,
-    device: Device,
     stylizer: &mut dyn Stylizer,
     stop: &AtomicBool,
     stats: &Arc<Stats>,
@@ -222,8 +220,7 @@ fn video(
         span: config.span,
         rate: config.rate,
         audio: config.audio,
-        // On a CPU one frame fills all cores, and more only cost memory.
-        batch: config.batch.unwrap_or(if device.is_cuda() { 4 } else { 1 }),
+        batch: config.batch.unwrap_or_else(|| stylizer.at_once()),
         encoding: config.encoding,
         dump_dot: config.dump_dot.as_deref(),
     };
@@ -238,7 +235,6 @@ fn frame_of_video(_config: &Config) -> Result<Picture> {
 #[cfg(not(feature = "media"))]
 fn video(
     config: &Config,
-    _device: Device,
     _stylizer: &mut dyn Stylizer,
     _stop: &AtomicBool,
     _stats: &Arc<Stats>,

@@ -55,7 +55,8 @@ pub(super) trait Arithmetic: Copy + Debug {
 pub(super) struct Painter<A: Arithmetic> {
     layers: Vec<Layer<A::Convolution>>,
     last: A::Last,
-    state: Mutex<State<A>>,
+    /// Those that no picture is being painted with.
+    idle: Mutex<Vec<State<A>>>,
 }
 
 /// A convolution and the norm behind it.
@@ -80,6 +81,18 @@ struct State<A: Arithmetic> {
     statistics: Statistics,
     affine: [Affine; 2],
     scratch: Vec<Vec<A::Scratch>>,
+}
+
+impl<A: Arithmetic> State<A> {
+    fn new() -> Self {
+        State {
+            made: Default::default(),
+            kept: Default::default(),
+            statistics: Statistics::default(),
+            affine: Default::default(),
+            scratch: Vec::new(),
+        }
+    }
 }
 
 impl<A: Arithmetic> Painter<A> {
@@ -108,14 +121,7 @@ impl<A: Arithmetic> Painter<A> {
             })
         };
         let layers = plan.iter().enumerate().map(layer).collect::<Option<_>>()?;
-        let state = Mutex::new(State {
-            made: Default::default(),
-            kept: Default::default(),
-            statistics: Statistics::default(),
-            affine: Default::default(),
-            scratch: Vec::new(),
-        });
-        Some(Painter { layers, last: arithmetic.last(&parts, last)?, state })
+        Some(Painter { layers, last: arithmetic.last(&parts, last)?, idle: Mutex::default() })
     }
 
     /// Paints a mixture of styles from now on: a share for each.
@@ -123,7 +129,7 @@ impl<A: Arithmetic> Painter<A> {
         self.layers.iter_mut().for_each(|layer| layer.norm.blend(shares));
     }
 
-    /// Paints a picture with so many threads.
+    /// Paints a picture with so many threads; several may be painted at a time.
     ///
     /// `picture`: three planes of height × width, R, G, B in 0–255. `out`, of the same size, is
     /// overwritten with what the last convolution makes of it.
@@ -137,11 +143,12 @@ impl<A: Arithmetic> Painter<A> {
         out: &mut [f32],
         count: usize,
     ) -> Result<(), PaintError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
+        let mut state = idle().pop().unwrap_or_else(State::new);
         self.set_up(&mut state, size, count)?;
-        let buffers = &mut *state;
-        pool.install(|| self.layers(buffers, picture, size, out));
+        pool.install(|| self.layers(&mut state, picture, size, out));
+        idle().push(state);
         Ok(())
     }
 

@@ -136,3 +136,17 @@ fn what_kernels_lack_is_left_to_libtorch() {
         assert!(Painter::new(&tanh, level).is_some());
     }
 }
+
+#[test]
+fn pictures_of_a_batch_are_painted_as_each_alone() {
+    prepare();
+    let network = Network::new(&model(small()), Device::CPU, Precision::Fp32).unwrap();
+    // More than are painted at a time, twice, so that buffers come back.
+    for (height, width) in [(36, 44), (61, 90)] {
+        let x = Tensor::rand([5, 3, height, width], (Kind::Float, tch::Device::Cpu)) * 255;
+        let batch = network.forward(&x).unwrap();
+        for n in 0..5 {
+            assert_eq!(network.forward(&x.narrow(0, n, 1)).unwrap(), batch.narrow(0, n, 1), "{n}");
+        }
+    }
+}
