@@ -82,9 +82,10 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     // Of several styles one is as fast as another.
     let choice = Choice::every_style([args.model.clone()])?.into_iter().next();
     let choice = choice.context("the model has no style")?;
-    let (mut stylizers, device) = options.open(&[choice], &mut reporter)?;
+    let mut stylizers = options.open(&[choice], &mut reporter)?;
     reporter.finish_well();
     let stylizer = stylizers.first_mut().context("no model was opened")?;
+    let device = stylizer.model().device();
     device::set_threads(threads);
     let (width, height) = (args.size.0 as usize, args.size.1 as usize);
     let job = Job { width, height, batch: args.batch.into(), budget: BUDGET };
