@@ -286,6 +286,12 @@ impl NetworkStylizer {
     }
 }
 
+/// Waits for a batch's bytes, and writes them into its frames.
+fn arrive((bytes, mark): &(Tensor, Mark), batch: &mut [Frame]) -> Result<(), TchError> {
+    mark.wait()?;
+    fill(bytes, batch)
+}
+
 /// Enlarges by cubic interpolation (Keys 1981, a = −½), reduces by a triangle filter as wide as two
 /// pixels of the result, so that nothing shimmers.
 fn resize(x: Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
@@ -310,6 +316,10 @@ impl Stylizer for NetworkStylizer {
         }
         let (info, frames) = (batch[0].info, batch.len());
         let failed = |error: TchError| failed_on(&error, info.width, info.height, frames);
+        if self.staging.is_some() {
+            let told = guarded(|| tch::no_grad(|| self.tell(batch)), failed)?;
+            return told.map_or(Ok(()), |told| arrive(&told, batch).map_err(failed));
+        }
         // All in one pass, or one by one where that needs more memory than there is.
         let few = frames > 1 && self.enough_memory(info.width, info.height, frames).is_err();
         let paint = || {
@@ -333,9 +343,9 @@ impl Stylizer for NetworkStylizer {
         let (info, frames) = (batch[0].info, batch.len());
         let failed = move |error: TchError| failed_on(&error, info.width, info.height, frames);
         let told = guarded(|| tch::no_grad(|| self.tell(&mut batch)), failed)?;
-        let Some((bytes, mark)) = told else { return Ok(Begun::Done(batch)) };
+        let Some(told) = told else { return Ok(Begun::Done(batch)) };
         Ok(Begun::UnderWay(Box::new(move || {
-            mark.wait().and_then(|()| fill(&bytes, &mut batch)).map_err(failed)?;
+            arrive(&told, &mut batch).map_err(failed)?;
             Ok(batch)
         })))
     }

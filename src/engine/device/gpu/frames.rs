@@ -63,12 +63,12 @@ impl Gpu {
 
     /// So many bytes of the CPU's memory that the device can read by itself: page-locked.
     pub fn staging(&self, shape: [i64; 2]) -> Result<Tensor, TchError> {
-        let memory = Tensor::f_empty(shape, (Kind::Uint8, tch::Device::Cpu))?;
-        match &self.way {
-            Way::Cuda(_) => memory.f_pin_memory(self.device),
-            #[cfg(test)]
-            Way::Host(_) => Ok(memory),
-        }
+        // What comes from a device without waiting comes into such memory; tch's own name for it makes
+        // libtorch warn.
+        let there = Tensor::f_empty(shape, (Kind::Uint8, self.device))?;
+        let memory = there.f_to_device_(tch::Device::Cpu, Kind::Uint8, true, false)?;
+        self.mark()?.wait()?;
+        Ok(memory)
     }
 
     /// When all is done that the device has been told so far.
