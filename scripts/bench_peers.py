@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The network on this CPU: the program against ONNX Runtime, OpenVINO and PyTorch.
 
-    python3 scripts/bench_peers.py [--write BENCHMARKS.md] [--rounds 3] [--seconds 5] [--sizes 640x360 ...]
+    python3 scripts/bench_peers.py [--write BENCHMARKS.md] [--rounds 5] [--seconds 2] [--sizes 640x360 ...]
 
 All run the same weights (`nst-stream models export`), one picture at a time, float RGB in and out, with
-the same number of threads, each in a process of its own and each at its best:
+the same number of threads, each in a process of its own and each at its best (the program also with two
+pictures at a time, as it paints videos):
 
     ONNX Runtime   all graph optimizations, size fixed beforehand
     OpenVINO       size fixed beforehand; with the LATENCY hint one request after another, with the THROUGHPUT
@@ -36,7 +37,7 @@ PACKAGES = ["torch==2.11.0", "onnxruntime==1.32.0", "openvino==2026.4.1", "numpy
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- peers:begin -->\n", "<!-- peers:end -->\n"
 CHART = "docs/bench-cpu.svg"
-OURS = "nst-stream"
+OURS, PAIR = "nst-stream", "nst-stream (two at a time)"
 WARM = 2
 LEAST = 3
 
@@ -172,14 +173,14 @@ def flags():
 
 def engines(precision):
     """ONNX Runtime computes convolutions on a CPU in fp32 only."""
-    return [OURS] + [name for name in PEERS if precision == "fp32" or name != "ONNX Runtime"]
+    return [OURS, PAIR] + [name for name in PEERS if precision == "fp32" or name != "ONNX Runtime"]
 
 
 def measure(arguments, python, files, engine, precision, size):
     """Frames a second, version, and for ours frames a second from I420 to I420."""
-    if engine == OURS:
+    if engine in (OURS, PAIR):
         command = [arguments.program, "bench", "--model", arguments.model, "--size", "{}x{}".format(*size), "--json",
-                   "--precision", precision, "--threads", str(arguments.threads), "--device", "cpu"]
+                   "--precision", precision, "--threads", str(arguments.threads), "--device", "cpu", "--batch", "2" if engine == PAIR else "1"]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         return found["fps"], None, (found["i420"] or {}).get("fps")
     task = {"engine": engine, "precision": precision, "size": size, "files": files,
@@ -247,7 +248,8 @@ def report(arguments, results, frames, versions, precisions, others):
             for size in arguments.sizes:
                 fps = statistics.median(results[engine, precision, size])
                 ours = statistics.median(results[OURS, precision, size])
-                cells.append(f"**{fps:.2f}**" if engine == OURS else f"{fps:.2f} (× {ours / fps:.2f})")
+                cells.append(f"**{fps:.2f}**" if engine == OURS else f"{fps:.2f}" if engine == PAIR else
+                             f"{fps:.2f} (× {ours / fps:.2f})")
             lines.append(f"| {engine} | " + " | ".join(cells) + " |")
         cells = [f"{statistics.median(frames[precision, size]):.2f}" if frames[precision, size] else "" for size in arguments.sizes]
         lines += [f"| {OURS}, I420 to I420 | " + " | ".join(cells) + " |", ""]
@@ -302,8 +304,8 @@ def main():
     parser.add_argument("--model", default="mosaic")
     parser.add_argument("--sizes", nargs="+", type=size_of, default=[(640, 360), (1280, 720)], metavar="WxH")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5, help="for one measurement, of three runs at least")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2, help="for one measurement, of three runs at least")
     parser.add_argument("--program", default=str(ROOT / "target" / "release" / "nst-stream"))
     parser.add_argument("--python", help="a Python that has the packages")
     parser.add_argument("--write", type=pathlib.Path, metavar="PAGE")
