@@ -331,7 +331,7 @@ def main():
                     for engine in engines(precision):
                         fps, version, i420 = measure(arguments, python, files, engine, precision, size)
                         results.setdefault((engine, precision, size), []).append(fps)
-                        frames.setdefault((precision, size), []).extend([i420] if i420 else [])
+                        frames.setdefault((precision, size), []).extend([i420] if i420 and engine == OURS else [])
                         if version:
                             versions[engine.split(" (")[0]] = version
                         print(f"round {number}, {size[0]}x{size[1]}, {precision}, {engine}: {fps:.2f} fps", file=sys.stderr)
