@@ -138,7 +138,8 @@ impl Network {
         }
     }
 
-    /// The same, computed by libtorch even where there are kernels of our own: to compare with.
+    /// As [`new`](Self::new), but computed by libtorch even where there are kernels of our own: to compare
+    /// with.
     ///
     /// # Errors
     /// As [`new`](Self::new)'s.

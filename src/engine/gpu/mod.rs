@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Kind, TchError, Tensor};
 
+use super::color::Converter;
 use super::device::Device;
 use super::device::gpu::{BLOCK, Border, Form, Gpu, Made, TILE};
 use super::layers::{InstanceNorm, channels_last};
@@ -21,6 +22,7 @@ use super::network::{MULTIPLE, Network};
 use super::plan::{self, After, Change};
 use super::precision::Precision;
 use super::{EPSILON, failed, guarded};
+use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use weights::Kernel;
 
 /// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution, and
@@ -189,7 +191,36 @@ pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
             ));
         }
     }
+    let Some(gpu) = ours.gpu() else { return Ok(()) };
+    let levels = guarded(|| colours_apart(gpu, ours.device()), |e| e);
+    let levels = levels.map_err(|error| super::words(&error))?;
+    // Sums in another order may fall to the other side of a half.
+    if levels.is_nan() || levels > 1.0 {
+        return Err(format!(
+            "the colours that they convert differ from libtorch's by {levels:.0} levels"
+        ));
+    }
     Ok(())
+}
+
+/// By how many levels a frame's R, G and B, or its samples when it comes back, differ from libtorch's at most.
+fn colours_apart(gpu: &Arc<Gpu>, device: Device) -> Result<f64, TchError> {
+    let colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
+    // Odd, so that borders count.
+    let info = FrameInfo { width: 37, height: 21, colorimetry };
+    let mut samples = vec![0; Layout::I420.bytes(info.width, info.height)];
+    fastrand::Rng::with_seed(1).fill(&mut samples);
+    let frame = Frame { info, planes: Planes::I420(samples.into()), pts: None, duration: None };
+    let plain = Converter::new(info, Layout::I420, device)?;
+    let kernels = Converter::new(info, Layout::I420, device)?.with_kernels(Some(gpu));
+    let samples = plain.upload(&[frame])?;
+    let rgb = plain.to_rgb(&samples)?;
+    let bytes = |converter: &Converter| converter.bytes(&rgb)?.f_to_kind(Kind::Float);
+    let most = |a: &Tensor, b: &Tensor| a.f_sub(b)?.f_abs()?.f_max()?.f_double_value(&[]);
+    let (there, back) =
+        (most(&kernels.to_rgb(&samples)?, &rgb)?, most(&bytes(&kernels)?, &bytes(&plain)?)?);
+    // `max` would leave out what is no number.
+    Ok(if there > back || there.is_nan() { there } else { back })
 }
 
 /// Root mean square of the difference, as a share of b's standard deviation.

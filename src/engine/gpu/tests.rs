@@ -122,6 +122,7 @@ fn a_network_that_paints_something_else_is_found_out() {
     let torchs = Network::in_torch(&other, Device::CPU, Precision::Fp32).unwrap();
     let why = super::check(&ours, &torchs).unwrap_err();
     assert!(why.contains("differs from libtorch's"), "{why}");
+    assert!(super::colours_apart(&gpu, Device::CPU).unwrap() <= 1.0);
 }
 
 #[test]
