@@ -94,29 +94,9 @@ impl Network {
             return Ok(Self::on(model, device, precision, Way::Kernels(kernels)));
         }
         if device.is_cuda() {
-            return Self::on_gpu(model, device, precision);
+            return gpu::network(model, device, precision);
         }
         Self::in_torch(model, device, precision)
-    }
-
-    /// On a GPU: in kernels, if there are some and they paint what libtorch does.
-    fn on_gpu(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
-        let torchs = Self::in_torch(model, device, precision)?;
-        if std::env::var_os("NST_STREAM_GPU_KERNELS").is_some_and(|wanted| wanted == "off") {
-            return Ok(torchs);
-        }
-        let why = match Gpu::open(device, precision) {
-            Err(why) => why,
-            Ok(gpu) => match Self::in_gpu_kernels(model, gpu, device, precision)? {
-                None => "they lack something that it needs".to_owned(),
-                Some(ours) => match gpu::check(&ours, &torchs) {
-                    Ok(()) => return Ok(ours),
-                    Err(why) => why,
-                },
-            },
-        };
-        tracing::warn!("'{}' is painted without our kernels, slower: {why}", torchs.name);
-        Ok(torchs)
     }
 
     /// In these kernels; none where they lack something that the model needs.

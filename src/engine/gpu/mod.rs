@@ -168,6 +168,30 @@ impl Fused {
     }
 }
 
+/// A network on a GPU: in kernels, if there are some and they paint what libtorch does.
+pub(super) fn network(
+    model: &ModelFile,
+    device: Device,
+    precision: Precision,
+) -> Result<Network, TchError> {
+    let torchs = Network::in_torch(model, device, precision)?;
+    if std::env::var_os("NST_STREAM_GPU_KERNELS").is_some_and(|wanted| wanted == "off") {
+        return Ok(torchs);
+    }
+    let why = match Gpu::open(device, precision) {
+        Err(why) => why,
+        Ok(gpu) => match Network::in_gpu_kernels(model, gpu, device, precision)? {
+            None => "they lack something that it needs".to_owned(),
+            Some(ours) => match check(&ours, &torchs) {
+                Ok(()) => return Ok(ours),
+                Err(why) => why,
+            },
+        },
+    };
+    tracing::warn!("'{}' is painted without our kernels, slower: {why}", torchs.name());
+    Ok(torchs)
+}
+
 /// Whether a network in kernels paints what libtorch alone does. A device, a driver or a compiler that nobody
 /// has tried may be at fault; then libtorch is to paint.
 ///
