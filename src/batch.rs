@@ -27,11 +27,13 @@ impl Batcher {
         Batcher { feed: Feed::Newest(queue), held: None }
     }
 
-    /// Whether there is something to take without waiting. Of a live source never: what is newest shows
+    /// Whether the next batch, or the end, can be taken without waiting. Of a live source never: what is newest shows
     /// only when it is wanted.
     pub fn is_ready(&self) -> bool {
         match &self.feed {
-            Feed::EveryFrame { queue, .. } => self.held.is_some() || !queue.is_empty(),
+            Feed::EveryFrame { queue, batch } => {
+                queue.has(batch - usize::from(self.held.is_some()))
+            }
             Feed::Newest(_) => false,
         }
     }

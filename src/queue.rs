@@ -188,9 +188,9 @@ impl<T> Consumer<T> {
         item
     }
 
-    /// Whether no item is there.
-    pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+    /// Whether so many items are there, or no more will come.
+    pub fn has(&self, count: usize) -> bool {
+        self.ring.occupied_len() >= count || self.shared.is_closed()
     }
 
     /// What the queue has seen.

@@ -1,7 +1,7 @@
 //! Counters of a run, written by its threads and read by the status line and the summary.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ pub struct Stats {
     network_ns: AtomicU64,
     last_pass_ns: AtomicU64,
     first_out_ns: AtomicU64,
+    rests: AtomicBool,
 }
 
 impl Default for Stats {
@@ -35,6 +36,7 @@ impl Stats {
             network_ns: AtomicU64::new(0),
             last_pass_ns: AtomicU64::new(0),
             first_out_ns: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
         }
     }
 }
@@ -44,6 +46,16 @@ fn nanos(time: Duration) -> u64 {
 }
 
 impl Stats {
+    /// The worker waits for frames, with a part of a batch in hand perhaps; or no longer.
+    pub fn rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Release);
+    }
+
+    /// Whether it does.
+    pub fn is_resting(&self) -> bool {
+        self.rests.load(Ordering::Acquire)
+    }
+
     /// A batch of `frames` went through the network in `took`.
     pub fn stylized(&self, frames: usize, took: Duration) {
         self.passes.fetch_add(1, Ordering::Relaxed);

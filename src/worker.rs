@@ -45,7 +45,10 @@ pub fn run(
         if !input.is_ready() && !hands.finish()? {
             return Ok(Ended::OutputClosed);
         }
-        if !input.next(&mut batch) {
+        stats.rests(true);
+        let more = input.next(&mut batch);
+        stats.rests(false);
+        if !more {
             // A queue that was closed because of a stop is not the end of the stream.
             let stopped = stop.load(Ordering::Acquire);
             break if stopped { Ended::Stopped } else { Ended::EndOfQueue };
@@ -167,6 +170,36 @@ mod tests {
         let (_, ended, frames) = course(Some((1, true)));
         assert!(ended.unwrap_err().contains("no luck"));
         assert_eq!(frames, [0]);
+    }
+
+    #[test]
+    fn a_source_that_pauses_within_a_batch_holds_up_none_before_it() {
+        let (mut producer, consumer) = bounded(8);
+        let (mut output, mut styled) = bounded(8);
+        let (seen, stop) = (Arc::default(), AtomicBool::new(false));
+        let stats = Arc::new(Stats::default());
+        std::thread::scope(|scope| {
+            let (stop, stats) = (&stop, &stats);
+            let worker = scope.spawn(move || {
+                let mut device = Device { seen, begun: 0, fails: None };
+                run(Batcher::every_frame(consumer, 2), &mut device, &mut output, stop, stats)
+            });
+            let mut frames = queue_of(3);
+            while let Some(frame) = frames.try_pop() {
+                producer.push(frame).unwrap();
+            }
+            // The first two come, though the third has not enough beside it, and the worker says so.
+            for n in 0..2 {
+                assert_eq!(styled.pop().unwrap().pts, Some(Duration::from_millis(n)));
+            }
+            while !stats.is_resting() {
+                std::thread::yield_now();
+            }
+            assert_eq!(stats.frames(), 2);
+            drop(producer);
+            assert_eq!(styled.pop().unwrap().pts, Some(Duration::from_millis(2)));
+            assert_eq!(worker.join().unwrap().unwrap(), Ended::EndOfQueue);
+        });
     }
 
     #[test]

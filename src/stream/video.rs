@@ -251,8 +251,10 @@ fn make(
         let watched =
             source.start(decoded_in, pool, events).map_err(anyhow::Error::from).and_then(|()| {
                 dump_dot(job.dump_dot, source, &sink)?;
-                // What was decoded and is not yet painted.
-                let waiting = || decoded.pushed.load(Ordering::Relaxed) > stats.frames();
+                // Decoded and not yet painted, but for a part of a batch that waits for the rest.
+                let waiting = || {
+                    decoded.pushed.load(Ordering::Relaxed) > stats.frames() && !stats.is_resting()
+                };
                 let queues = Queues {
                     decoded: &close_decoded,
                     styled: &close_styled,
