@@ -87,6 +87,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     let stylizer = stylizers.first_mut().context("no model was opened")?;
     let device = stylizer.model().device();
     device::set_threads(threads);
+    device::try_algorithms();
     let (width, height) = (args.size.0 as usize, args.size.1 as usize);
     let job = Job { width, height, batch: args.batch.into(), budget: BUDGET };
     let failed = |error| refused(args, error);

@@ -253,6 +253,13 @@ pub fn set_threads(threads: Option<usize>) {
     tch::set_num_threads(threads as i32);
 }
 
+/// Lets cuDNN try its algorithms, from now on, at each size that is new to a thread, for the whole process.
+/// It keeps what it chose for a size at first, so this comes before the first pass. For a video it is worth
+/// it, for one picture it takes longer than it saves. Nothing to a CPU.
+pub fn try_algorithms() {
+    tch::Cuda::cudnn_set_benchmark(true);
+}
+
 /// How many threads compute when nothing else is asked for.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -243,9 +243,9 @@ mod tests {
     fn an_instance_norm_takes_each_picture_by_itself_and_stays_exact_far_from_zero() {
         let ones = Tensor::ones([5], (Kind::Float, tch::Device::Cpu));
         let norm = InstanceNorm::new(&(&ones * 2), &(&ones * 3), Device::CPU).unwrap();
-        // Far from zero, so that a variance from a mean of squares would be wrong. What a GPU does is tried on the CPU, which adds up for it one pixel after another
-        // and not in a tree: from 300, that alone is wrong by up to 0.0016 in 2000 draws; from 100
-        // by a third of it.
+        // Far from zero, so that a variance from a mean of squares would be wrong. What a GPU does is
+        // tried on the CPU, which adds up for it one pixel after another and not in a tree: from 300,
+        // that alone is wrong by up to 0.0016 in 2000 draws; from 100 by a third of it.
         let unit = Tensor::rand([2, 5, 31, 17], (Kind::Float, tch::Device::Cpu));
         let check = |y: Tensor, x: &Tensor| {
             let error = (y - (exact(x) * 2 + 3)).abs().max().double_value(&[]);

@@ -12,6 +12,8 @@ use super::pictures::{pairs, stylize_pictures};
 use super::{Choice, EngineOptions, Observer, Regions, still};
 use crate::encoding::Encoding;
 #[cfg(feature = "media")]
+use crate::engine::device::try_algorithms;
+#[cfg(feature = "media")]
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::{self, Picture};
 use crate::rate::Rate;
@@ -214,6 +216,7 @@ fn video(
     stats: &Arc<Stats>,
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
+    try_algorithms();
     let job = super::VideoJob {
         input: &config.input,
         output: &config.output,

@@ -9,7 +9,7 @@
 mod tests;
 mod weights;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tch::{Kind, TchError, Tensor};
 
@@ -29,15 +29,10 @@ use weights::Kernel;
 /// whole ones are still exact.
 const MIDDLE: f32 = 128.0;
 
-/// Passes of one size after which it is a video's.
-const ALIKE: u32 = 8;
-
 /// A network of which a GPU computes all.
 #[derive(Debug)]
 pub(super) struct Fused {
     gpu: Arc<Gpu>,
-    /// Size of the last pictures, and how many passes had it.
-    passes: Mutex<([i64; 4], u32)>,
     /// How the first convolution reads the picture.
     stem: Form,
     layers: Vec<Layer>,
@@ -114,7 +109,6 @@ impl Fused {
         let bias = bias.map_err(|_| TchError::Shape("a bias of three channels".to_owned()))?;
         Ok(Some(Fused {
             gpu,
-            passes: Mutex::default(),
             stem: Form { pad: first.size / 2, border, enlarge: 1 },
             layers,
             last: place.kernel(&weights::last(&weight, inputs, size, TILE as usize))?,
@@ -133,8 +127,7 @@ impl Fused {
     /// What the last convolution makes of pictures, N × 3 × H × W of any size and type: the same shape,
     /// in single precision.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        let (batch, channels, height, width) = x.size4()?;
-        self.measure_when_worth_it([batch, channels, height, width]);
+        let (_, _, height, width) = x.size4()?;
         let planes = x.f_to_kind(Kind::Float)?;
         let mut seen = self.gpu.stem(&planes, MULTIPLE, self.stem, MIDDLE)?;
         let mut skip = None;
@@ -154,14 +147,6 @@ impl Fused {
         self.gpu.finish(&made, (height, width), self.bias)
     }
 
-    /// Lets cuDNN try its algorithms once pictures are those of a video: for one picture alone, that takes
-    /// longer than it saves.
-    fn measure_when_worth_it(&self, size: [i64; 4]) {
-        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        *passes = if passes.0 == size { (size, passes.1.saturating_add(1)) } else { (size, 0) };
-        tch::Cuda::cudnn_set_benchmark(passes.1 >= ALIKE);
-    }
-
     /// The kernels.
     pub(super) fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
@@ -178,18 +163,18 @@ pub(super) fn network(
     if std::env::var_os("NST_STREAM_GPU_KERNELS").is_some_and(|wanted| wanted == "off") {
         return Ok(torchs);
     }
-    let why = match Gpu::open(device, precision) {
-        Err(why) => why,
-        Ok(gpu) => match Network::in_gpu_kernels(model, gpu, device, precision)? {
-            None => "they lack something that it needs".to_owned(),
-            Some(ours) => match check(&ours, &torchs) {
-                Ok(()) => return Ok(ours),
-                Err(why) => why,
-            },
-        },
+    let in_kernels = || {
+        let gpu = Gpu::open(device, precision)?;
+        let ours = Network::in_gpu_kernels(model, gpu, device, precision);
+        let ours = ours.map_err(|error| super::words(&error))?;
+        let ours = ours.ok_or("they lack something that it needs")?;
+        check(&ours, &torchs).map(|()| ours)
     };
-    tracing::warn!("'{}' is painted without our kernels, slower: {why}", torchs.name());
-    Ok(torchs)
+    // Whatever is wrong with them, libtorch's network is there.
+    in_kernels().or_else(|why: String| {
+        tracing::warn!("'{}' is painted without our kernels, slower: {why}", torchs.name());
+        Ok(torchs)
+    })
 }
 
 /// Whether a network in kernels paints what libtorch alone does. A device, a driver or a compiler that nobody

@@ -42,11 +42,10 @@ impl Cuda {
     }
 
     /// When all is done that the device has been told so far.
-    pub(super) fn moment(&self) -> Result<Moment, String> {
+    pub(super) fn mark(&self) -> Result<CudaEvent, String> {
         // Whoever waits sleeps, and leaves its core to the encoder.
         let flags = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC;
-        let event = self.stream.record_event(Some(flags)).map_err(|error| error.to_string())?;
-        Ok(Moment(Arc::new(event)))
+        self.stream.record_event(Some(flags)).map_err(|error| error.to_string())
     }
 
     /// # Safety
@@ -95,17 +94,6 @@ fn compile(number: i32, oldest: i32) -> Result<Ptx, String> {
         CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
         other => other.to_string(),
     })
-}
-
-/// A moment in the device's work.
-#[derive(Clone, Debug)]
-pub(super) struct Moment(Arc<CudaEvent>);
-
-impl Moment {
-    /// Waits until the device is there.
-    pub(super) fn wait(&self) -> Result<(), String> {
-        self.0.synchronize().map_err(|error| error.to_string())
-    }
 }
 
 /// Opens the compiler that lies beside libtorch in PyTorch's packages, where no loader looks; elsewhere

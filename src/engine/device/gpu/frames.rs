@@ -1,13 +1,16 @@
 //! Frames on the device, and their way there and back.
 
+use std::sync::Arc;
+
+use cudarc::driver::CudaEvent;
 use tch::{Kind, TchError, Tensor};
 
 use super::tasks::{Colors, Read, Write};
-use super::{Gpu, THREADS, Way, cuda, int};
+use super::{Gpu, THREADS, Way, int};
 
 /// A moment in the device's work.
 #[derive(Clone, Debug)]
-pub struct Mark(Option<cuda::Moment>);
+pub struct Mark(Option<Arc<CudaEvent>>);
 
 impl Mark {
     /// Waits until the device is there, asleep.
@@ -15,8 +18,8 @@ impl Mark {
     /// # Errors
     /// What has failed on the device meanwhile.
     pub fn wait(&self) -> Result<(), TchError> {
-        let Some(moment) = &self.0 else { return Ok(()) };
-        moment.wait().map_err(|error| TchError::Torch(format!("the GPU failed: {error}")))
+        let Some(event) = &self.0 else { return Ok(()) };
+        event.synchronize().map_err(|error| TchError::Torch(format!("the GPU failed: {error}")))
     }
 }
 
@@ -75,8 +78,8 @@ impl Gpu {
     pub fn mark(&self) -> Result<Mark, TchError> {
         match &self.way {
             Way::Cuda(cuda) => {
-                let moment = cuda.moment().map_err(TchError::Torch)?;
-                Ok(Mark(Some(moment)))
+                let event = cuda.mark().map_err(TchError::Torch)?;
+                Ok(Mark(Some(Arc::new(event))))
             }
             #[cfg(test)]
             Way::Host(_) => Ok(Mark(None)),

@@ -282,6 +282,7 @@ extern "C" __global__ void apply(const Apply task) {
 // ---- What the last convolution made, a place for TILE x TILE pixels, as planes. ----
 
 #define TILE 4
+#define ACROSS 64
 
 struct Finish {
     const Number *from;  // batch x lines x columns x (TILE x 3 x TILE): line, R G B, column of a pixel
@@ -291,9 +292,9 @@ struct Finish {
     float bias[3];
 };
 
-// Block: 64 x TILE pixels. Grid: pixels across / 64, lines / TILE, pictures.
+// Block: ACROSS x TILE pixels. Grid: pixels across / ACROSS, lines / TILE, pictures.
 extern "C" __global__ void finish(const Finish task) {
-    const int x = blockIdx.x * 64 + threadIdx.x, y = blockIdx.y * TILE + threadIdx.y;
+    const int x = blockIdx.x * ACROSS + threadIdx.x, y = blockIdx.y * TILE + threadIdx.y;
     if (x >= task.width || y >= task.height) return;
     const size_t place = ((size_t)blockIdx.z * task.lines + y / TILE) * task.columns + x / TILE;
     const Number *from = task.from + place * (3 * TILE * TILE) + y % TILE * 3 * TILE + x % TILE;

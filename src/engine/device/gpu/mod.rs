@@ -33,6 +33,8 @@ pub const BLOCK: i64 = 16;
 pub const TILE: i64 = 4;
 /// Threads of a block.
 const THREADS: usize = 256;
+/// Pixels across of a block of `finish`.
+const ACROSS: usize = 64;
 /// Channels, and shares of the chunks, of a block of `affine`.
 const CHANNELS: usize = 32;
 const LANES: usize = 8;
@@ -281,9 +283,10 @@ impl Gpu {
             width: int(width)?,
             bias,
         };
-        let grid = [(width as usize).div_ceil(64), (height as usize).div_ceil(4), batch as usize];
+        let (lines, tile) = (height as usize, TILE as usize);
+        let grid = [(width as usize).div_ceil(ACROSS), lines.div_ceil(tile), batch as usize];
         // SAFETY: both tensors are on the device and as large as the task says.
-        unsafe { self.launch(&task, grid, [64, TILE as usize]) }?;
+        unsafe { self.launch(&task, grid, [ACROSS, tile]) }?;
         Ok(planes)
     }
 
