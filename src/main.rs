@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use nst_stream::cli::{Cli, Outcome, UsageError};
 
 /// Done, failed, wrong usage, interrupted: what scripts rely on.
@@ -12,8 +11,7 @@ const WRONG_USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    // Clap exits by itself: 0 after --help and --version, 2 for wrong usage.
-    let cli = Cli::parse();
+    let cli = Cli::from_process();
     log(cli.verbose, cli.quiet);
     match nst_stream::cli::run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

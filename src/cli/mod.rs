@@ -19,14 +19,17 @@ mod sheet;
 mod stream;
 mod train;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Neural style transfer for video: repaints a video in the style of a picture.
 #[derive(Debug, Parser)]
 #[command(
     name = "nst-stream",
     version,
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
     after_help = "Examples:\n  \
@@ -50,6 +53,40 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     stream: stream::StreamArgs,
+}
+
+impl Cli {
+    /// The arguments of this process. Exits by itself: with 0 after --help and --version, with 2 for
+    /// wrong usage.
+    pub fn from_process() -> Self {
+        Self::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Parses arguments, of which the first is the program's name.
+    fn from_args<T: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let mut matches = command.try_get_matches_from_mut(args)?;
+        // What clap's `args_conflicts_with_subcommands` would check, but for global options.
+        if let Some(subcommand) = matches.subcommand_name() {
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            let mut own = command.get_arguments().filter(|arg| !arg.is_global_set());
+            let found = own.find(|arg| given(arg.get_id().as_str())).map(ToString::to_string);
+            drop(own);
+            if let Some(arg) = found {
+                let text = format!("the subcommand '{subcommand}' cannot be used with '{arg}'");
+                return Err(command.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        let cli = Self::from_arg_matches_mut(&mut matches)?;
+        // Clap compares only options on the same side of the subcommand.
+        if cli.quiet && cli.verbose > 0 {
+            let text = "the argument '--quiet' cannot be used with '--verbose'";
+            return Err(command.error(ErrorKind::ArgumentConflict, text));
+        }
+        Ok(cli)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,5 +172,31 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_and_behind_every_subcommand() {
+        let command = Cli::command();
+        for subcommand in command.get_subcommands().map(clap::Command::get_name) {
+            for (option, level) in [("-q", (true, 0)), ("-v", (false, 1)), ("-vv", (false, 2))] {
+                let parse = |args: &[&str]| {
+                    // What the subcommand itself requires is not the question here.
+                    match Cli::from_args([&["nst-stream"], args].concat()) {
+                        Ok(cli) => (cli.quiet, cli.verbose),
+                        Err(error) => {
+                            let kind = error.kind();
+                            assert_eq!(
+                                kind,
+                                ErrorKind::MissingRequiredArgument,
+                                "{args:?}: {error}"
+                            );
+                            level
+                        }
+                    }
+                };
+                assert_eq!(parse(&[option, subcommand]), level);
+                assert_eq!(parse(&[subcommand, option]), level);
+            }
+        }
     }
 }

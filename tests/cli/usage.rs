@@ -1,6 +1,6 @@
 //! What clap refuses, before anything is opened.
 
-use super::{assert_says, files, folder, refusal, run};
+use super::{assert_says, files, folder, refusal, run, works};
 
 /// Exit code 2, nothing made; what was said.
 fn misused(args: &[&str]) -> String {
@@ -47,6 +47,24 @@ fn flags_that_do_not_exist_or_do_not_go_together_are_refused_by_name() {
     assert_says(&preview, &["--preview", "--start"]);
     assert_says(&misused_with(&["extra"]), &["extra"]);
     assert_says(&misused(&["completions", "tcsh"]), &["tcsh", "bash", "zsh", "fish"]);
+}
+
+#[test]
+fn global_options_are_taken_on_both_sides_of_a_subcommand() {
+    let folder = folder();
+    let listed = run(folder.path(), &["models"]).stdout;
+    for args in [["-q", "models"], ["models", "-q"], ["-v", "models"], ["--verbose", "models"]] {
+        let out = run(folder.path(), &args);
+        assert_eq!(out.status.code(), Some(0), "{args:?}: {:?}", String::from_utf8(out.stderr));
+        assert_eq!(out.stdout, listed, "{args:?}");
+    }
+    for args in [&["-q", "completions", "bash"][..], &["-q", "models", "list"], &["-v", "probe"]] {
+        works(folder.path(), args);
+    }
+    // Options of the main command are none of a subcommand's, and opposites stay opposites.
+    assert_says(&misused(&["-m", "mosaic", "models"]), &["'models'", "'--model <MODEL>'"]);
+    assert_says(&misused(&["--overwrite", "probe"]), &["'probe'", "'--overwrite'"]);
+    assert_says(&misused(&["-q", "models", "-v"]), &["--quiet", "--verbose"]);
 }
 
 #[test]
