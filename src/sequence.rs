@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 /// Endings of pictures that can be read.
 const ENDINGS: [&str; 9] = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "jpe"];
 
+/// Whether a file is a picture by its ending.
+fn has_picture_ending(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
 /// A file name with a number in it, as printf and ffmpeg write it: `out/%05d.png`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
@@ -26,9 +32,12 @@ pub struct Numbered {
 }
 
 impl Pattern {
-    /// Reads `%d` or `%05d` in the file name (`%%` is a percent sign); none when there is not
-    /// exactly one.
+    /// Reads `%d` or `%05d` in the name of a picture file (`%%` is a percent sign there); none when there
+    /// is not exactly one, or the name does not end like a picture's: `100%done.mp4` is one video.
     pub fn parse(path: &Path) -> Option<Self> {
+        if !has_picture_ending(path) {
+            return None;
+        }
         let name = path.file_name()?.to_str()?;
         let (mut parts, mut digits) = (vec![String::new()], 0);
         let mut chars = name.chars().peekable();
@@ -118,11 +127,10 @@ pub fn pictures_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut pictures = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // Hidden ones are a file system's own (`._0001.png`), partial ones an earlier run's.
         let left_over = name.starts_with('.') || name.contains(".partial");
-        if ending.is_some_and(|e| ENDINGS.contains(&e.as_str())) && !left_over && path.is_file() {
+        if has_picture_ending(&path) && !left_over && path.is_file() {
             pictures.push(path);
         }
     }
@@ -181,6 +189,14 @@ mod tests {
         for none in ["out.png", "100%.png", "%d/a.png", "%d-%d.png", "%s.png", "%999d.png", "%"] {
             assert_eq!(Pattern::parse(Path::new(none)), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_percent_sign_in_the_name_of_a_video_is_a_percent_sign() {
+        for none in ["100%done.mp4", "50%d.mkv", "%05d.webm", "out/%d", "%d.y4m", "%d.png.mp4"] {
+            assert_eq!(Pattern::parse(Path::new(none)), None, "{none}");
+        }
+        assert_eq!(pattern("100%done.PNG").path(3), Path::new("1003one.PNG"));
     }
 
     #[test]
