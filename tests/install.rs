@@ -104,3 +104,28 @@ fn an_installed_program_runs_anywhere_after_the_clone_is_gone() {
     paints_and_knows_its_models(&hidden, home.path());
     assert!(clone().join("Cargo.toml").exists(), "outside nothing was hidden");
 }
+
+/// What Cargo.toml says is what cargo and rustup go by, and setup.sh checks it: it is to be true of everything
+/// that Cargo.lock pins.
+#[test]
+fn the_stated_rust_version_is_enough_for_every_dependency() {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(clone()).args(["metadata", "--locked", "--offline", "--format-version", "1"]);
+    let text = succeed(cargo.args(["--filter-platform", &platform]));
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let version = |package: &serde_json::Value| -> Vec<u32> {
+        let text = package["rust_version"].as_str().unwrap_or("0");
+        text.split('.').map(|part| part.parse().unwrap()).collect()
+    };
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 50, "{} packages", packages.len());
+    let own = packages.iter().find(|package| package["name"] == "nst-stream").unwrap();
+    for package in packages {
+        let (name, needed) = (&package["name"], version(package));
+        assert!(needed <= version(own), "{name} needs Rust {needed:?}");
+    }
+    let readme = fs::read_to_string(clone().join("README.md")).unwrap();
+    let stated = own["rust_version"].as_str().unwrap();
+    assert!(readme.contains(&format!(" {stated} or newer")), "README does not name Rust {stated}");
+}
