@@ -1,5 +1,6 @@
 //! `--adapt`: which scale lets the network keep the source's rate.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Steps of about 1/√2 in area each: a change is seen, but no jolt.
@@ -10,6 +11,10 @@ const BETWEEN_CHANGES: Duration = Duration::from_secs(5);
 const TOO_SLOW: f64 = 0.95;
 /// …and up only when the larger scale would take less than this share, or it would swing.
 const ROOM: f64 = 0.7;
+/// Steps whose median counts, and how many of them there must be at least. A few that take long for a reason
+/// of their own (the first one, a machine that is busy for a moment) are never the median.
+const WINDOW: usize = 9;
+const LEAST: usize = 5;
 
 /// Chooses among fixed scales by how long steps take.
 #[derive(Debug)]
@@ -18,26 +23,28 @@ pub struct Adapter {
     highest: f64,
     scale: f64,
     changed: Option<Instant>,
-    /// Moving average of the time of a step, at the current scale.
-    step: Option<f64>,
+    /// Seconds that the last steps at the current scale took, oldest first.
+    steps: VecDeque<f64>,
 }
 
 impl Adapter {
     /// Begins at the scale the user asked for, which is the highest it will take.
     pub fn new(highest: f64) -> Self {
-        Adapter { highest, scale: highest, changed: None, step: None }
+        let steps = VecDeque::with_capacity(WINDOW);
+        Adapter { highest, scale: highest, changed: None, steps }
     }
 
     /// A step took `took` while frames come every `interval`: the new scale, if it should change.
     pub fn step(&mut self, took: Duration, interval: Duration, now: Instant) -> Option<f64> {
-        let took = took.as_secs_f64();
-        // Half a dozen steps: quick enough to help, slow enough not to follow every hiccup.
-        let average = self.step.map_or(took, |step| step + (took - step) / 6.0);
-        self.step = Some(average);
-        if self.changed.is_some_and(|at| now - at < BETWEEN_CHANGES) {
+        if self.steps.len() == WINDOW {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(took.as_secs_f64());
+        let just_changed = self.changed.is_some_and(|at| now - at < BETWEEN_CHANGES);
+        if self.steps.len() < LEAST || just_changed {
             return None;
         }
-        let share = average / interval.as_secs_f64().max(1e-6);
+        let share = self.median() / interval.as_secs_f64().max(1e-6);
         // The network's work goes with the number of pixels.
         let would = |scale: f64| share * (scale / self.scale).powi(2);
         let allowed = |scale: &&f64| **scale <= self.highest;
@@ -52,11 +59,17 @@ impl Adapter {
                 .copied()
                 .fold(None, |best: Option<f64>, s| Some(best.map_or(s, |b| b.max(s))))
         }?;
-        let share_then = would(next);
         self.scale = next;
         self.changed = Some(now);
-        self.step = Some(share_then * interval.as_secs_f64());
+        // They say nothing of the new scale.
+        self.steps.clear();
         Some(next)
+    }
+
+    fn median(&self) -> f64 {
+        let mut steps: Vec<f64> = self.steps.iter().copied().collect();
+        steps.sort_by(f64::total_cmp);
+        steps.get(steps.len() / 2).copied().unwrap_or_default()
     }
 }
 
@@ -110,5 +123,40 @@ mod tests {
         assert_eq!(changes, 0);
         let (_, changes) = run(&mut adapter, 0.045, 60.0, &mut now);
         assert_eq!(changes, 1);
+    }
+
+    /// Runs steps of these milliseconds, one after another, and gives what was changed to.
+    fn changes(adapter: &mut Adapter, steps: impl IntoIterator<Item = u64>) -> Vec<f64> {
+        let mut now = Instant::now();
+        let step = |took| {
+            let took = Duration::from_millis(took);
+            now += took.max(FRAME);
+            adapter.step(took, FRAME, now)
+        };
+        steps.into_iter().filter_map(step).collect()
+    }
+
+    #[test]
+    fn steps_that_take_long_for_a_reason_of_their_own_change_nothing() {
+        // The first two: a GPU tries its algorithms, memory is found.
+        let first = [3000, 500].into_iter().chain([10; 200]);
+        assert!(changes(&mut Adapter::new(1.0), first).is_empty());
+        // One in ten, however long.
+        let some = (0..400).map(|n| if n % 10 == 4 { 2000 } else { 10 });
+        assert!(changes(&mut Adapter::new(1.0), some).is_empty());
+        // Three in a row, and one short step in a slow network.
+        let burst = (0..400).map(|n| if n % 50 / 3 == 5 { 900 } else { 10 });
+        assert!(changes(&mut Adapter::new(1.0), burst).is_empty());
+        let mut slow = Adapter::new(1.0);
+        assert_eq!(changes(&mut slow, [150; 10]), [0.5]);
+        let dips = (0..400).map(|n| if n % 10 == 4 { 0 } else { 37 });
+        assert!(changes(&mut slow, dips).is_empty(), "it does not grow for a step of no time");
+    }
+
+    #[test]
+    fn a_step_at_the_old_scale_does_not_count_at_the_new_one() {
+        let mut adapter = Adapter::new(1.0);
+        assert_eq!(changes(&mut adapter, [150; 5]), [0.5]);
+        assert!(changes(&mut adapter, [37; 300]).is_empty());
     }
 }
