@@ -349,9 +349,11 @@ pub(super) fn any_size(
 /// # Errors
 /// When libtorch fails, as for want of memory.
 pub fn luma(x: &Tensor) -> Result<Tensor, TchError> {
-    let parts = Tensor::f_from_slice(&LUMA)?.f_reshape([1, 3, 1, 1])?;
-    let parts = parts.f_to_device(x.device())?;
-    let luma = x.f_to_kind(Kind::Float)?.f_mul(&parts)?.f_sum_dim_intlist(1, true, Kind::Float)?;
+    let x = x.f_to_kind(Kind::Float)?;
+    // Numbers, not a tensor of them: that would be copied to the device in every pass, which then waits.
+    let part =
+        |channel: usize| x.f_narrow(1, channel as i64, 1)?.f_mul_scalar(f64::from(LUMA[channel]));
+    let luma = part(0)?.f_add_(&part(1)?)?.f_add_(&part(2)?)?;
     // Three planes of its own, so that the caller may change them in place.
     luma.f_repeat([1, 3, 1, 1])
 }

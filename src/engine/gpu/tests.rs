@@ -175,9 +175,18 @@ fn what_does_not_fit_a_kernel_is_refused() {
     let half = Made::plain(&Tensor::ones([1, 8, 4, 4], (Kind::Half, CPU))).unwrap();
     assert!(apply(&half, None).unwrap_err().to_string().contains("Half"));
     assert!(gpu.stem(&Tensor::ones([1, 4, 4, 4], float), 4, form, 0.0).is_err());
+    let wide = Form { pad: 2, ..form };
+    let rgb = Tensor::ones([1, 3, 4, 4], float);
+    assert!(gpu.stem(&rgb, 4, wide, 0.0).is_ok());
+    for multiple in [0, -2, 3] {
+        assert!(gpu.stem(&rgb, multiple, wide, 0.0).is_err(), "{multiple}");
+    }
+    assert!(gpu.stem(&Tensor::ones([0, 3, 4, 4], float), 4, wide, 0.0).is_err());
     let last = channels_last(&Tensor::ones([1, 48, 2, 2], float)).unwrap();
     assert_eq!(gpu.finish(&last, (7, 8), [0.0; 3]).unwrap().size(), [1, 3, 7, 8]);
-    assert!(gpu.finish(&last, (9, 8), [0.0; 3]).is_err());
+    for size in [(9, 8), (0, 8), (7, -1)] {
+        assert!(gpu.finish(&last, size, [0.0; 3]).is_err(), "{size:?}");
+    }
     assert!(!gpu.takes(0) && !gpu.takes(2048) && gpu.takes(1024));
 }
 

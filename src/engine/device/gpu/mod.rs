@@ -135,13 +135,16 @@ impl Gpu {
         middle: f32,
     ) -> Result<Tensor, TchError> {
         let (batch, channels, height, width) = planes.size4()?;
-        let whole = |length: i64| (length + multiple - 1) / multiple * multiple;
-        let (whole_height, whole_width) = (whole(height), whole(width));
         let pad = form.pad;
-        if channels != 3 || height * width == 0 || multiple % 2 != 0 || pad % 2 != 0 || pad < 0 {
-            let what = format!("{channels} × {height} × {width}, padded by {pad}");
+        let even = multiple > 0 && multiple % 2 == 0 && pad >= 0 && pad % 2 == 0;
+        if channels != 3 || batch * height * width == 0 || !even {
+            let what = format!(
+                "{batch} × {channels} × {height} × {width} to multiples of {multiple}, padded by {pad}"
+            );
             return Err(TchError::Shape(what));
         }
+        let whole = |length: i64| (length + multiple - 1) / multiple * multiple;
+        let (whole_height, whole_width) = (whole(height), whole(width));
         let planes = self.place(&planes.f_contiguous()?, Kind::Float)?;
         let (lines, across) = (whole_height / 2 + pad, whole_width / 2 + pad);
         let to = self.layer(batch, lines, across, BLOCK)?;
@@ -268,7 +271,8 @@ impl Gpu {
         bias: [f32; 3],
     ) -> Result<Tensor, TchError> {
         let (batch, channels, lines, columns) = made.size4()?;
-        if channels != 3 * TILE * TILE || height > TILE * lines || width > TILE * columns {
+        let fits = (1..=TILE * lines).contains(&height) && (1..=TILE * columns).contains(&width);
+        if channels != 3 * TILE * TILE || batch == 0 || !fits {
             let what = format!("{channels} × {lines} × {columns} for {height} × {width} pixels");
             return Err(TchError::Shape(what));
         }
