@@ -6,7 +6,8 @@
 //! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
 //!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
 //!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files),
-//!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`y4m`] (raw video in a pipe)
+//!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`y4m`] (raw video in a pipe),
+//!   [`flow`] (where each pixel of a picture lies in the next)
 //! - [`media`]: GStreamer: files → frames, frames → files
 //! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
 //! - [`train`]: libtorch in training: the loss network, losses, and what makes a model of them
@@ -22,6 +23,7 @@ pub mod cut_off;
 pub mod encoding;
 pub mod endpoint;
 pub mod engine;
+pub mod flow;
 pub mod frame;
 #[cfg(feature = "media")]
 pub mod media;
