@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +31,8 @@ const MAX_SESSIONS: u32 = 64;
 const MAX_CONNECTIONS: usize = 128;
 /// The largest body of a request in bytes: enough for any that has a meaning here.
 const MAX_BODY: u32 = 1 << 16;
+/// How long each of the server's threads has to end.
+const ENDING: Duration = Duration::from_secs(3);
 /// What a client with the right password is, in gst-rtsp-server's words.
 const ROLE: &str = "viewer";
 
@@ -41,7 +43,7 @@ pub(super) struct Door {
     pub listening: glib::Source,
     closed: Arc<Closed>,
     timer: Option<glib::Source>,
-    thread: Option<(glib::MainLoop, JoinHandle<()>)>,
+    thread: Option<(glib::MainLoop, Running)>,
 }
 
 impl Door {
@@ -167,7 +169,8 @@ impl Door {
         let timer = glib::timeout_source_new(second, None, glib::Priority::DEFAULT, tick);
         timer.attach(Some(&context));
         self.timer = Some(timer);
-        self.thread = Some(run("rtsp", glib::MainLoop::new(Some(&context), false))?);
+        let main_loop = glib::MainLoop::new(Some(&context), false);
+        self.thread = Some((main_loop.clone(), run("rtsp", main_loop)?));
         Ok(self)
     }
 }
@@ -190,7 +193,7 @@ impl Drop for Door {
             sessions.filter(Some(&mut |_, _| RTSPFilterResult::Remove));
             end.quit();
         });
-        let _ = thread.join();
+        thread.join_within(ENDING);
         self.closed.forget(Duration::ZERO);
     }
 }
@@ -198,7 +201,7 @@ impl Drop for Door {
 /// The one media of all clients, and the thread "rtsp-media" that hears its messages.
 pub(super) struct Media {
     pub media: RTSPMedia,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Running>,
 }
 
 impl Media {
@@ -207,10 +210,10 @@ impl Media {
     pub fn prepare(factory: &SharedFactory, url: &str) -> Result<Self, PipelineError> {
         let no = || failed("the RTP pipeline does not start");
         let url = gst_rtsp::RTSPUrl::parse(url).1.ok_or_else(no)?;
-        let media = factory.construct(&url).map_err(|_| no())?;
+        let media = factory.media(&url).ok_or_else(no)?;
         let thread = RTSPThread::new(RTSPThreadType::Media).ok_or_else(no)?;
-        let (_, handle) = run("rtsp-media", thread.loop_())?;
-        let media = Media { media, thread: Some(handle) };
+        let running = run("rtsp-media", thread.loop_())?;
+        let media = Media { media, thread: Some(running) };
         media.media.prepare(Some(thread)).map_err(|_| no())?;
         Ok(media)
     }
@@ -218,27 +221,61 @@ impl Media {
 
 impl Drop for Media {
     fn drop(&mut self) {
+        let media = self.media.clone();
         // Also ends the loop of its thread.
-        let _ = self.media.unprepare();
+        match spawn("rtsp-unprepare", move || drop(media.unprepare())) {
+            Ok(unprepare) => unprepare.join_within(ENDING),
+            Err(error) => tracing::warn!("{error}"),
+        }
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.join_within(ENDING);
         }
     }
 }
 
-fn run(
-    name: &str,
-    main_loop: glib::MainLoop,
-) -> Result<(glib::MainLoop, JoinHandle<()>), PipelineError> {
-    let runs = main_loop.clone();
-    let thread = std::thread::Builder::new()
+/// A thread that is waited for with a limit: what gst-rtsp-server does in it may never return, and a
+/// run must end all the same.
+struct Running {
+    name: &'static str,
+    handle: JoinHandle<()>,
+    /// Disconnected when the thread is over.
+    over: Mutex<Receiver<()>>,
+}
+
+impl Running {
+    fn join_within(self, limit: Duration) {
+        let over = self.over.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let (name, seconds) = (self.name, limit.as_secs());
+            tracing::warn!("the thread '{name}' did not end within {seconds} s; it is abandoned");
+        } else {
+            let _ = self.handle.join();
+        }
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<Running, PipelineError> {
+    let (alive, over) = channel();
+    let work = move || {
+        let _alive: Sender<()> = alive;
+        work();
+    };
+    let handle = std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(move || {
-            let context = runs.context();
-            let _ = context.with_thread_default(|| runs.run());
-        })
+        .spawn(work)
         .map_err(|error| failed(format!("cannot start a thread: {error}")))?;
-    Ok((main_loop, thread))
+    Ok(Running { name, handle, over: Mutex::new(over) })
+}
+
+/// Runs a loop in a thread of its own, until it is quit.
+fn run(name: &'static str, main_loop: glib::MainLoop) -> Result<Running, PipelineError> {
+    spawn(name, move || {
+        let context = main_loop.context();
+        let _ = context.with_thread_default(|| main_loop.run());
+    })
 }
 
 /// Closes a connection that has just come; its "client-connected" signal must be over first.
@@ -305,5 +342,21 @@ fn why_not(at: SocketAddr, message: &str) -> String {
             format!("cannot serve at {at}: no permission for port {port}; choose one above 1023")
         }
         _ => format!("cannot serve at {at}: {message}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_never_returns_is_waited_for_with_a_limit() {
+        let (release, released) = channel::<()>();
+        let stuck = spawn("stuck", move || drop(released.recv())).unwrap();
+        let quick = spawn("quick", || ()).unwrap();
+        stuck.join_within(Duration::from_millis(20));
+        quick.join_within(Duration::from_secs(60));
+        drop(release);
     }
 }

@@ -178,6 +178,7 @@ mod imp {
     #[derive(Default)]
     pub struct SharedFactory {
         pub(super) recipe: OnceLock<Recipe>,
+        media: OnceLock<gst_rtsp_server::RTSPMedia>,
     }
 
     #[glib::object_subclass]
@@ -195,6 +196,20 @@ mod imp {
         fn gen_key(&self, _url: &gst_rtsp::RTSPUrl) -> Option<glib::GString> {
             Some("live".into())
         }
+
+        /// Builds and configures the media at the first call, and returns the same one ever after.
+        fn construct(&self, url: &gst_rtsp::RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
+            if let Some(media) = self.media.get() {
+                return Some(media.clone());
+            }
+            let media = self.parent_construct(url)?;
+            self.parent_configure(&media);
+            let _ = self.media.set(media.clone());
+            Some(media)
+        }
+
+        /// Does nothing: the media was configured when it was built, and is running by now.
+        fn configure(&self, _media: &gst_rtsp_server::RTSPMedia) {}
 
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
             let recipe = self.recipe.get()?;
@@ -241,6 +256,15 @@ impl SharedFactory {
         // A key frame is a burst of packets: the socket must hold one.
         factory.set_buffer_size(1 << 20);
         factory
+    }
+
+    /// The media that all clients share, not locked.
+    ///
+    /// `gst_rtsp_media_factory_construct` returns it locked from GStreamer 1.24 on, and unlocked
+    /// before. No function tells whether it is, and a media that stays locked answers nobody. This
+    /// one never takes the lock.
+    pub(super) fn media(&self, url: &gst_rtsp::RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
+        self.imp().construct(url)
     }
 }
 
