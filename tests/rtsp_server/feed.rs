@@ -188,14 +188,16 @@ impl Drop for Feed {
     }
 }
 
-/// A frame with its number in black and white blocks at the bottom, something moving above.
+/// A frame with its number in black and white blocks at the bottom, something moving above, and a
+/// scene cut every eight frames.
 pub fn numbered(number: usize) -> Frame {
     let stream = stream();
     let mut luma = vec![128u8; stream.layout.bytes(WIDTH, HEIGHT)];
     for y in 0..HEIGHT {
         for x in 0..WIDTH {
             let bar = (x + 4 * number) % 80 < 20 || (y + 3 * number) % 60 < 15;
-            luma[y * WIDTH + x] = if bar { 180 } else { 60 };
+            let light = if number / 8 % 2 == 0 { bar } else { (x * y / 64 + number) % 7 < 3 };
+            luma[y * WIDTH + x] = if light { 180 } else { 60 };
         }
     }
     for bit in 0..BITS {

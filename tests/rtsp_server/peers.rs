@@ -32,6 +32,35 @@ pub fn decode_with_ffmpeg(url: &str, transport: &str, count: usize) -> usize {
     String::from_utf8(out.stdout).unwrap().lines().filter(|l| !l.starts_with('#')).count()
 }
 
+/// A packet as ffprobe reads it.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet {
+    /// In seconds.
+    pub at: f64,
+    pub key: bool,
+}
+
+/// The first `count` packets of the picture; one without a time, which only the first may be, is
+/// left out.
+pub fn packets_of_ffprobe(url: &str, transport: &str, count: usize) -> Vec<Packet> {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-rtsp_transport", transport, "-select_streams", "v:0"]);
+    command.args(["-read_intervals", &format!("%+#{count}"), "-of", "csv=p=0"]);
+    command.args(["-show_entries", "packet=pts_time,flags", url]).stdin(Stdio::null());
+    let out = command.output().unwrap();
+    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let packet = |(n, line): (usize, &str)| {
+        let (at, flags) = line.split_once(',').unwrap();
+        assert!(n == 0 || at != "N/A", "packet {n} has no time");
+        Some(Packet { at: at.parse().ok()?, key: flags.starts_with('K') })
+    };
+    let packets: Vec<_> = lines.enumerate().filter_map(packet).collect();
+    assert!(packets.len() + 1 >= count, "{} of {count} packets", packets.len());
+    packets
+}
+
 /// A child process that is killed when dropped.
 pub struct Client(pub Child);
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::anywhere;
 use crate::feed::{Feed, beside_others, until, within};
-use crate::peers::{Dialog, Viewer, decode_with_ffmpeg};
+use crate::peers::{Dialog, Viewer, decode_with_ffmpeg, packets_of_ffprobe};
 
 #[test]
 fn ffmpeg_decodes_over_tcp_and_over_udp() {
@@ -77,6 +77,27 @@ fn the_first_packet_is_a_new_key_frame_and_rtp_times_grow_with_the_frames() {
         for pair in times.windows(2) {
             let gap = pair[1].wrapping_sub(pair[0]);
             assert!(gap <= 90_000 + 6_000, "no key frame for {gap} ticks of 1/90000 s");
+        }
+    });
+}
+
+/// A client that takes two pieces for one picture each complains ("Invalid video timestamp"), and key
+/// frames at scene cuts are bursts that a network has to carry.
+#[test]
+fn times_rise_strictly_and_key_frames_come_once_a_second_whatever_is_shown() {
+    let _lock = beside_others();
+    within(60, || {
+        let feed = Feed::start(&anywhere());
+        for transport in ["tcp", "udp"] {
+            let packets = packets_of_ffprobe(&feed.url(), transport, 100);
+            for pair in packets.windows(2) {
+                assert!(pair[1].at > pair[0].at, "{transport}: {pair:?}");
+            }
+            let keys: Vec<_> = packets.iter().filter(|packet| packet.key).collect();
+            assert!(keys.len() >= 2, "{transport}: {packets:?}");
+            for pair in keys.windows(2) {
+                assert!(pair[1].at - pair[0].at > 0.99, "{transport}: {keys:?}");
+            }
         }
     });
 }

@@ -91,7 +91,8 @@ impl Encoder {
         // Each thread takes a slice of the picture, and slices cost quality.
         encode.set_property("threads", cores.min(4) as u32);
         encode.set_property("bitrate", bitrate(stream));
-        encode.set_property("key-int-max", rate(stream).round().max(1.0) as u32);
+        // A bound far beyond the key frames that `Keys` asks for.
+        encode.set_property("key-int-max", (10.0 * rate(stream)).clamp(100.0, 10_000.0) as u32);
 
         let keys = Arc::new(Keys::default());
         let on_encoded = Arc::new(OnceLock::<OnEncoded>::new());
