@@ -10,13 +10,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cut_off::{Element, SEGMENT, element};
 
+const EBML: u32 = 0x1A45_DFA3;
 const TRACKS: u32 = 0x1654_AE6B;
 const TRACK: u32 = 0xAE;
 const NUMBER: u32 = 0xD7;
 const CODEC: u32 = 0x86;
+const CODEC_DELAY: u32 = 0x56AA;
 const NAME: u32 = 0x536E;
 const LANGUAGE: u32 = 0x22_B59C;
 const TAGS: u32 = 0x1254_C367;
@@ -28,6 +31,8 @@ const VOID: u8 = 0xEC;
 
 /// Larger tables are none.
 const LARGEST: u64 = 1 << 26;
+
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// Puts tags and names of a finished file right.
 ///
@@ -49,11 +54,22 @@ pub fn put_right(path: &Path) -> io::Result<()> {
     })
 }
 
-/// What each track of a file is, by its number: `S_TEXT/UTF8`. Nothing of a file that is none.
-pub fn codecs(path: &Path) -> BTreeMap<u64, String> {
-    let mut codecs = BTreeMap::new();
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+/// What a Matroska file says of a track and matroskademux does not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TrackEntry {
+    /// The codec: `S_TEXT/UTF8`.
+    pub codec: String,
+    /// By how much later than it is presented a packet is stored (CodecDelay).
+    pub delay: Duration,
+}
+
+/// What each track of a file is, by its number. Nothing of a file that is none.
+pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
+    let mut entries = BTreeMap::new();
     let seen = File::open(path).and_then(|mut file| {
+        if head_at(&mut file, 0)?.is_none_or(|head| head.id != EBML) {
+            return Ok(());
+        }
         tables(&mut file, &mut |_, id, _, bytes| {
             if id != TRACKS {
                 return Ok(ControlFlow::Continue(()));
@@ -62,16 +78,23 @@ pub fn codecs(path: &Path) -> BTreeMap<u64, String> {
             for track in all.iter().filter(|child| child.id == TRACK) {
                 let inside = children(bytes, track.inside, track.end);
                 let find = |id| inside.iter().find(|child| child.id == id);
-                if let (Some(n), Some(codec)) = (find(NUMBER), find(CODEC)) {
+                let number = |id| {
+                    let bytes = bytes.get(find(id)?.inside..find(id)?.end)?;
+                    Some(bytes.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte)))
+                };
+                if let (Some(n), Some(codec)) = (number(NUMBER), find(CODEC)) {
                     let codec = String::from_utf8_lossy(text(bytes, codec)).into_owned();
-                    codecs.insert(number(text(bytes, n)), codec);
+                    let delay = Duration::from_nanos(number(CODEC_DELAY).unwrap_or(0));
+                    // A delay of seconds is a damaged number.
+                    let delay = if delay > LONGEST_DELAY { Duration::ZERO } else { delay };
+                    entries.insert(n, TrackEntry { codec, delay });
                 }
             }
             Ok(ControlFlow::Break(()))
         })
     });
     // What cannot be read says nothing of its tracks.
-    seen.map_or_else(|_| BTreeMap::new(), |()| codecs)
+    seen.map_or_else(|_| BTreeMap::new(), |()| entries)
 }
 
 /// Told of a table: the file, which it is, where its contents begin, and they.

@@ -16,10 +16,15 @@ fn with_tones(folder: &Path, name: &str, codecs: &[&[&str]]) -> PathBuf {
     let mut args = vec!["-i", clip.to_str().unwrap(), "-f", "lavfi", "-i", TONES, "-map", "0:v"];
     args.extend(codecs.iter().flat_map(|_| ["-map", "1:a"]));
     args.extend(["-c:v", "copy", "-strict", "-2"]);
-    let options: Vec<String> = (0..codecs.len()).map(|n| format!("-c:a:{n}")).collect();
-    for (option, codec) in options.iter().zip(codecs) {
+    let options: Vec<_> =
+        (0..codecs.len()).map(|n| (format!("-c:a:{n}"), format!("-sample_fmt:a:{n}"))).collect();
+    for ((option, format), codec) in options.iter().zip(codecs) {
         args.push(option);
         args.extend(*codec);
+        if codec[0] == "flac" {
+            // From version 7 on ffmpeg would write 32 bits, an experiment that libFLAC does not know.
+            args.extend([format, "s16"]);
+        }
     }
     make(folder, name, &args)
 }
@@ -300,4 +305,35 @@ fn no_audio_leaves_the_sound_out_and_the_subtitles_in() {
     let refused = super::common::output(&mut picture);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--no-audio"));
+}
+
+/// Sets the CodecDelay of the only sound of a Matroska file, in nanoseconds: in its place (ffmpeg writes
+/// one from version 6 on), or in that of the language, which is as long.
+fn set_codec_delay(path: &Path, delay: u32) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let find = |wanted: &[u8]| bytes.windows(wanted.len()).rposition(|w| w == wanted);
+    let there = find(&[0x56, 0xAA, 0x84]);
+    let at = there.or_else(|| find(b"\x22\xB5\x9C\x83und")).expect("a place for the delay");
+    bytes[at..at + 3].copy_from_slice(&[0x56, 0xAA, 0x84]);
+    bytes[at + 3..at + 7].copy_from_slice(&delay.to_be_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn sound_that_matroska_stores_late_is_presented_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = with_tones(folder.path(), "delayed.mkv", &[&["aac"]]);
+    for name in ["out.mp4", "out.mkv", "out.webm"] {
+        let out = folder.path().join(name);
+        let heard = [0, 40_000_000].map(|delay| {
+            set_codec_delay(&input, delay);
+            convert(&input, &out);
+            onsets(&out, 0)
+        });
+        assert!(heard[0].len() >= 3 && heard[0].len() == heard[1].len(), "{name}: {heard:?}");
+        for (plain, delayed) in heard[0].iter().zip(&heard[1]) {
+            let earlier = (plain - delayed) * 1000.0;
+            assert!((earlier - 40.0).abs() <= 2.0, "{name}: {earlier} ms earlier: {heard:?}");
+        }
+    }
 }

@@ -29,6 +29,18 @@ pub(super) struct Stream {
     pub id: String,
     pub caps: gst::Caps,
     pub kind: Kind,
+    pub times: Times,
+}
+
+/// What a demuxer does to the times of a track's packets.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times {
+    /// They are later by this than the packets are presented. matroskademux (1.22 to 1.26, at
+    /// least) takes a track's CodecDelay into account for Opus alone; FFmpeg writes it for AAC and
+    /// others, too, from version 6 on.
+    pub delay: Duration,
+    /// What begins before 0 is given the time 0 (Opus with matroskademux, as above).
+    pub clamped: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +95,18 @@ impl Contents {
         let list = pipeline.streams(PATIENCE)?;
         pipeline.wait_prerolled(PATIENCE)?;
 
+        let mut entries = matroska::track_entries(path);
         let streams = list.iter().filter_map(|stream| {
             let id = stream.stream_id()?.to_string();
-            let caps = known(stream.caps()?, &id, path);
-            Some(Stream { id, kind: Kind::of(&caps), caps })
+            // "…/NUMBER:UID" is how matroskademux names tracks.
+            let number = id.rsplit('/').next().and_then(|name| name.split(':').next());
+            let entry = number.and_then(|number| entries.remove(&number.parse().ok()?));
+            let entry = entry.unwrap_or_default();
+            let caps = known(stream.caps()?, &entry.codec);
+            let opus = entry.codec == "A_OPUS";
+            let delay = if opus { Duration::ZERO } else { entry.delay };
+            let times = Times { delay, clamped: opus && !entry.delay.is_zero() };
+            Some(Stream { id, kind: Kind::of(&caps), caps, times })
         });
         let pad = first.static_pad("sink");
         Ok(Contents {
@@ -100,17 +120,15 @@ impl Contents {
     }
 }
 
-/// The format of a track; matroskademux (1.22) does not know WebVTT, as which bytes it gives.
-fn known(caps: gst::Caps, id: &str, path: &Path) -> gst::Caps {
+/// The format of a track, of whose codec Matroska says `codec`; matroskademux (1.22) does not know
+/// WebVTT, as which bytes it gives.
+fn known(caps: gst::Caps, codec: &str) -> gst::Caps {
     if caps.structure(0).is_none_or(|s| s.name() != "application/x-subtitle-unknown") {
         return caps;
     }
-    // "…/NUMBER:UID" is how it names tracks.
-    let number = id.rsplit('/').next().and_then(|name| name.split(':').next()?.parse().ok());
-    let codec = number.and_then(|number: u64| matroska::codecs(path).remove(&number));
-    let whole_cue = match codec.as_deref() {
-        Some("S_TEXT/WEBVTT") => false,
-        Some(codec) if codec.starts_with("D_WEBVTT/") => true,
+    let whole_cue = match codec {
+        "S_TEXT/WEBVTT" => false,
+        codec if codec.starts_with("D_WEBVTT/") => true,
         _ => return caps,
     };
     gst::Caps::builder(WEBVTT).field("whole-cue", whole_cue).build()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use super::contents::Kind;
+use super::contents::{Kind, Stream, Times};
 use super::reader::Order;
 use super::text::{plain, plain_of_ass};
 use crate::span::Span;
@@ -57,6 +57,7 @@ pub(super) struct Place {
     lengths: bool,
     /// Only the time in the file is right.
     own_clock: bool,
+    times: Times,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
     /// By how much the first packet begins before the beginning: all are as late, for the first has
@@ -73,8 +74,11 @@ pub(super) struct Place {
 
 impl Place {
     /// `own_clock`: its demuxer counts as it likes (`Pipeline::seek`).
-    pub fn new(kind: Kind, order: &Order, own_clock: bool) -> Self {
-        let Order { words, span, lengths, .. } = *order;
+    pub fn new(stream: &Stream, order: &Order, own_clock: bool) -> Self {
+        let Order { words, span, lengths, encoded, .. } = *order;
+        let Stream { kind, mut times, .. } = *stream;
+        // What comes out of an encoder has times of its own, and none that was clamped.
+        times.clamped &= !encoded;
         // Sound is sought: its time begins with the span.
         let start = span.start.filter(|_| kind != Kind::Audio);
         let part = Span { start, ..span };
@@ -84,6 +88,7 @@ impl Place {
             part,
             lengths,
             own_clock,
+            times,
             held: None,
             lead: 0,
             ended: false,
@@ -112,6 +117,7 @@ impl Place {
             _ => segment.to_stream_time_full(pts),
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
+        let at = at - length_of(self.times.delay);
         let edit = self.edit.replace(segment.base());
         if edit.is_some_and(|edit| edit != segment.base()) && self.is_over(&packet, at) {
             return Vec::new();
@@ -151,13 +157,19 @@ impl Place {
             self.ended = true;
             return self.last().into_iter().collect();
         }
-        if at < -ROUNDING {
+        if at < -ROUNDING || (self.times.clamped && at <= ROUNDING) {
+            self.times.clamped = false;
             self.held = Some((packet, at));
             return Vec::new();
         }
         let mut packets = Vec::with_capacity(2);
-        if let Some((held, began)) = self.held.take() {
-            let ends = held.duration().map_or(at, |duration| began + signed(duration));
+        if let Some((held, mut began)) = self.held.take() {
+            let length = held.duration().map(signed);
+            if began >= -ROUNDING {
+                // It was clamped: it ends where this one begins.
+                began = length.map_or(began, |length| began.min(at - length));
+            }
+            let ends = length.map_or(at, |length| began + length);
             if ends > ROUNDING {
                 packets.push(self.first(held, began));
             }
@@ -172,7 +184,7 @@ impl Place {
 
     /// The packet in which the track begins, `at` (a negative time).
     fn first(&mut self, packet: gst::Buffer, at: i64) -> gst::Buffer {
-        self.lead = -at;
+        self.lead = (-at).max(0);
         timed(packet, 0, None)
     }
 

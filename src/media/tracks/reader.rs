@@ -117,7 +117,7 @@ impl Reader {
             return Ok(None);
         }
         let own_clock = start.is_none() && pipeline.counts_anew();
-        let mut place = Place::new(stream.kind, &order, own_clock);
+        let mut place = Place::new(stream, &order, own_clock);
         let mut first = Vec::new();
         if stream.kind == Kind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
