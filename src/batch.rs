@@ -38,6 +38,18 @@ impl Batcher {
         }
     }
 
+    /// Whether frames come live.
+    pub fn is_live(&self) -> bool {
+        matches!(self.feed, Feed::Newest(_))
+    }
+
+    /// Of a live source: what was taken, as new as it can be had now.
+    pub fn renew(&mut self, batch: &mut [Frame]) {
+        if let (Feed::Newest(queue), [frame]) = (&mut self.feed, batch) {
+            queue.renew(frame);
+        }
+    }
+
     /// Fills `batch` (which is emptied first) with frames of one size and format; false at the end
     /// of the queue.
     pub fn next(&mut self, batch: &mut Vec<Frame>) -> bool {
@@ -125,5 +137,24 @@ mod tests {
         let mut batch = Vec::new();
         assert!(batcher.next(&mut batch));
         assert_eq!(times(&batch), vec![4]);
+    }
+
+    #[test]
+    fn live_what_was_taken_is_renewed_without_waiting() {
+        let (mut producer, consumer) = bounded(8);
+        let stats = consumer.stats();
+        let mut batcher = Batcher::newest(Newest::of(consumer).unwrap());
+        let mut batch = Vec::new();
+        producer.push(frame(0, 4)).unwrap();
+        assert!(batcher.next(&mut batch));
+        batcher.renew(&mut batch);
+        assert_eq!(times(&batch), vec![0], "there is no newer one");
+        producer.push(frame(1, 4)).unwrap();
+        while times(&batch) == [0] {
+            batcher.renew(&mut batch);
+            std::thread::yield_now();
+        }
+        assert_eq!(times(&batch), vec![1]);
+        assert_eq!(stats.dropped.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 }

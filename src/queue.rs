@@ -268,6 +268,16 @@ impl<T> Newest<T> {
 }
 
 impl<T> Newest<T> {
+    /// The newest item where there is one, in place of an older one that was taken before, which counts as
+    /// passed over.
+    pub fn renew(&mut self, taken: &mut T) {
+        let mut state = self.slot.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(newer) = state.0.take() {
+            *taken = newer;
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// What the queue has seen.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.stats)

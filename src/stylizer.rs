@@ -1,6 +1,6 @@
 //! What a worker does to frames, whoever does it.
 
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameInfo};
 use crate::regions::MaskError;
 
 /// Why a batch could not be stylized.
@@ -23,6 +23,12 @@ pub enum StylizeError {
         /// Frames in the batch.
         batch: usize,
     },
+    /// The device does not answer any more: what was computed on it is lost, and nothing else will be.
+    #[error(
+        "the GPU stopped working: {0}; try again, with --gpu-kernels off where they were on, or with \
+         --device cpu; `sudo dmesg | grep -i xid` may say more"
+    )]
+    DeviceLost(String),
     /// A mask that does not fit.
     #[error(transparent)]
     Mask(#[from] MaskError),
@@ -72,9 +78,24 @@ pub trait Stylizer: Send {
         Ok(Begun::Done(batch))
     }
 
+    /// Does what only the first frames of a size cost, before frames like these come live. What they show
+    /// does not matter.
+    ///
+    /// # Errors
+    /// As [`stylize`](Self::stylize)'s.
+    fn warm_up(&mut self, _like: &[Frame]) -> Result<(), StylizeError> {
+        Ok(())
+    }
+
     /// How many frames it would best have at a time, where there is no hurry.
     fn at_once(&self) -> usize {
         1
+    }
+
+    /// How many frames of this size, so many bytes each, there is memory for in one batch, where some batches
+    /// more are on their way; none when nobody knows.
+    fn most_at_once(&self, _info: &FrameInfo, _frame_bytes: usize) -> Option<usize> {
+        None
     }
 
     /// Asks, before anything is painted, whether frames of this size can be.

@@ -37,6 +37,7 @@ pub fn run(
 ) -> Result<Ended, StylizeError> {
     let mut hands = Hands { output, stats, under_way: None };
     let mut batch = Vec::new();
+    let mut cold = input.is_live();
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ended::Stopped;
@@ -52,6 +53,11 @@ pub fn run(
             // A queue that was closed because of a stop is not the end of the stream.
             let stopped = stop.load(Ordering::Acquire);
             break if stopped { Ended::Stopped } else { Ended::EndOfQueue };
+        }
+        if std::mem::take(&mut cold) {
+            // Of frames that come live none is to be late for what the first one costs.
+            stylizer.warm_up(&batch)?;
+            input.renew(&mut batch);
         }
         let since = Instant::now();
         let begun = stylizer.begin(std::mem::take(&mut batch));
@@ -121,6 +127,11 @@ mod tests {
     }
 
     impl Stylizer for Device {
+        fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+            self.seen.lock().unwrap().push(format!("warm up with {}", like.len()));
+            Ok(())
+        }
+
         fn stylize(&mut self, _: &mut [Frame]) -> Result<(), StylizeError> {
             unreachable!("everything is begun")
         }
@@ -226,6 +237,7 @@ mod tests {
             drop(producer);
             assert_eq!(worker.join().unwrap(), Ended::EndOfQueue);
         });
-        assert_eq!(*seen.lock().unwrap(), ["begin 0", "finish 0", "begin 1", "finish 1"]);
+        let expected = ["warm up with 1", "begin 0", "finish 0", "begin 1", "finish 1"];
+        assert_eq!(*seen.lock().unwrap(), expected);
     }
 }

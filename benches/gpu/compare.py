@@ -8,7 +8,8 @@ Then how fast: frames a second of the network alone, float RGB in and out, on th
 weights, in fp16, channels last; and from I420 to I420 in memory. Each in a process of its own, by turns;
 the median of the rounds counts.
 
-    nst-stream in libtorch   the program without kernels of its own (NST_STREAM_GPU_KERNELS=off)
+    nst-stream               the program with kernels of its own (--gpu-kernels on)
+    nst-stream in libtorch   the program without them (--gpu-kernels off, as it paints by default)
     PyTorch                  eager, no gradients
     PyTorch, compiled        torch.compile(mode="max-autotune"): a minute or two for each size
 
@@ -21,7 +22,6 @@ measured again only when they are asked for.
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -144,8 +144,10 @@ def check(arguments, weights, folder):
         for precision in ["fp32", *halves]:
             painted = f"{folder}/{stem}.ours.{precision}.png"
             command = [arguments.program, "--model", arguments.model, "--input", f"{folder}/{stem}.png", "--output", painted,
-                       "--precision", precision, "--device", arguments.device, "--overwrite", "--quiet"]
-            subprocess.run(command, check=True)
+                       "--precision", precision, "--device", arguments.device, "--gpu-kernels", "on", "--overwrite"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0 or "without our kernels" in done.stderr:
+                sys.exit(f"{' '.join(map(str, command))}:\n{done.stderr.strip()}")
             ours = psnr(painted, f"{folder}/{stem}.exact.png")
             theirs = psnr(f"{folder}/{stem}.{precision}.png", f"{folder}/{stem}.exact.png") if precision in halves else None
             rows.append((stem, precision, ours, theirs))
@@ -160,9 +162,8 @@ def measure(arguments, weights, engine, size, batch):
                 "device": arguments.device, "seconds": arguments.seconds}
         return call(task)["fps"], None
     command = [arguments.program, "bench", "--model", arguments.model, "--size", "{}x{}".format(*size), "--json",
-               "--batch", str(batch), "--device", arguments.device]
-    environment = dict(os.environ, NST_STREAM_GPU_KERNELS="off") if engine == PLAIN else None
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+               "--batch", str(batch), "--device", arguments.device, "--gpu-kernels", "off" if engine == PLAIN else "on"]
+    done = subprocess.run(command, capture_output=True, text=True)
     if "without our kernels" in done.stderr:
         sys.exit(done.stderr.strip())
     if done.returncode != 0 and "not enough memory" in done.stderr:

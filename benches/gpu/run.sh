@@ -4,7 +4,7 @@
 #   benches/gpu/run.sh [--write BENCHMARKS.md] [what compare.py --help lists]
 #
 # Needs Linux on x86-64, a Python with PyTorch 2.11 for CUDA, numpy, Pillow and safetensors (PYTHON=python3), and
-# the program; neither Rust nor GStreamer when it was built without media, as on another machine by
+# the program, whose own kernels it switches on by itself; neither Rust nor GStreamer when it was built without media, as on another machine by
 #
 #   cargo build --release --no-default-features --target-dir target/no-media
 #   strip -o nst-stream-gpu target/no-media/release/nst-stream

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::progress::Reporter;
+use super::stream::switch;
 use crate::endpoint::parse_size;
 use crate::engine::bench::{self, Job, Timing};
 use crate::engine::device::{self, DeviceChoice};
@@ -39,6 +40,9 @@ pub struct BenchArgs {
     /// Arithmetic: auto, fp32, bf16 or fp16.
     #[arg(long, default_value = "auto")]
     precision: PrecisionChoice,
+    /// On a GPU, paint with nst-stream's own kernels (on), or with libtorch's alone (off).
+    #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch)]
+    gpu_kernels: bool,
     /// CPU threads of the network [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -73,6 +77,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
         trust: args.trust,
         device: args.device,
         precision: args.precision,
+        gpu_kernels: args.gpu_kernels,
         threads,
         scale: 1.0,
         stroke: 1.0,

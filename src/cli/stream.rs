@@ -84,6 +84,9 @@ pub struct StreamArgs {
     /// Arithmetic: auto, fp32, bf16 or fp16.
     #[arg(long, default_value = "auto")]
     precision: PrecisionChoice,
+    /// On a GPU, paint with nst-stream's own kernels (on), or with libtorch's alone (off).
+    #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch)]
+    gpu_kernels: bool,
     /// CPU threads of the network [default: all cores].
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
@@ -124,6 +127,15 @@ fn batch(text: &str) -> Result<Batch, String> {
 fn positive(text: &str) -> Result<usize, String> {
     let number: Option<usize> = text.parse().ok().filter(|n| (1..=1024).contains(n));
     number.ok_or_else(|| "expected a number from 1 to 1024".to_owned())
+}
+
+/// `on` or `off`.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    }
 }
 
 fn fraction(text: &str) -> Result<f64, String> {
@@ -202,6 +214,7 @@ impl StreamArgs {
             trust: self.trust,
             device: self.device,
             precision: self.precision,
+            gpu_kernels: self.gpu_kernels,
             threads: self.threads,
             scale: self.scale,
             stroke: self.stroke,

@@ -21,7 +21,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
 use super::device::gpu::Gpu;
-use super::device::tensor::{bytes, bytes_mut, numbers, numbers_mut};
+use super::device::tensor::{Fresh, copied, copy, paste};
 use super::samples::Conversion;
 use super::threads;
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
@@ -140,14 +140,13 @@ impl Converter {
         mut samples: Tensor,
     ) -> Result<Tensor, TchError> {
         let size = self.layout.bytes(self.info.width, self.info.height);
-        let places = bytes_mut(&mut samples)?.chunks_exact_mut(size.max(1));
-        for (place, frame) in places.zip(frames) {
+        for (n, frame) in frames.iter().enumerate() {
             let bytes = frame.planes.bytes();
             if bytes.len() != size {
                 let found = bytes.len();
                 return Err(TchError::Shape(format!("a frame of {found} bytes, expected {size}")));
             }
-            place.copy_from_slice(bytes);
+            paste(bytes, &mut samples, n * size)?;
         }
         samples.f_to_device_(self.device.torch(), Kind::Uint8, true, false)
     }
@@ -164,12 +163,13 @@ impl Converter {
             return gpu.read_frames(samples, (h, w), *rows, *constants);
         }
         if let Some(direct) = &self.direct {
-            let mut rgb = Tensor::f_empty([n, 3, h, w], (Kind::Float, tch::Device::Cpu))?;
-            let size = (bytes(samples)?.len() / n.max(1) as usize, 3 * (h * w) as usize);
-            let frames = bytes(samples)?.chunks_exact(size.0);
-            let planes = numbers_mut(&mut rgb)?.chunks_exact_mut(size.1);
+            let mut rgb = Fresh::<f32>::new(&[n, 3, h, w])?;
+            let samples = copied::<u8>(&samples.f_contiguous()?)?;
+            let size = (samples.len() / n.max(1) as usize, 3 * (h * w) as usize);
+            let frames = samples.chunks_exact(size.0.max(1));
+            let planes = rgb.numbers().chunks_exact_mut(size.1.max(1));
             in_pool(|| frames.zip(planes).for_each(|(frame, rgb)| direct.read(frame, rgb)))?;
-            return Ok(rgb);
+            return Ok(rgb.into_tensor());
         }
         match self.layout {
             Layout::Rgb => {
@@ -232,9 +232,12 @@ impl Converter {
             return fill(&self.bytes(rgb)?, frames);
         };
         let rgb = rgb.f_contiguous()?;
-        let planes = numbers(&rgb)?.chunks_exact(3 * self.info.width * self.info.height);
-        let frames = planes.zip(frames);
-        in_pool(|| frames.for_each(|(rgb, frame)| direct.write(rgb, frame.planes.bytes_mut())))
+        let mut planes = vec![0.0; 3 * self.info.width * self.info.height];
+        for (n, frame) in frames.iter_mut().enumerate() {
+            copy(&rgb, n * planes.len(), &mut planes)?;
+            in_pool(|| direct.write(&planes, frame.planes.bytes_mut()))?;
+        }
+        Ok(())
     }
 
     /// Whether [`store`](Self::store) writes into frames without a tensor of their samples.

@@ -46,6 +46,9 @@ pub enum DeviceError {
 /// Readies the process for libtorch: the first thing `main` does, before other threads start and
 /// before any call into libtorch. Opens CUDA ([`open_cuda`]) and makes freed memory stay for the
 /// next frame, which saves a tenth to a fifth of the time. Later calls do nothing.
+///
+/// Called when there are other threads already, it leaves the environment alone: a GPU then rounds the
+/// factors of "fp32" convolutions to 10 bits (TF32) unless `NVIDIA_TF32_OVERRIDE=0` is set.
 pub fn prepare() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
@@ -81,16 +84,27 @@ fn cuda_library() -> &'static Result<(), String> {
     })
 }
 
-/// Sets an environment variable that libtorch reads at its first call.
+/// Sets an environment variable that libtorch reads at its first call, where no other thread can read the
+/// environment meanwhile.
 fn set_unless_set(name: &str, value: &str) {
-    if std::env::var_os(name).is_none() {
-        // SAFETY: setting is unsound while another thread reads the environment other than by
-        // std. `prepare` comes first in `main`, before GStreamer or libtorch have threads.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::env::set_var(name, value);
-        }
+    if std::env::var_os(name).is_some() {
+        return;
     }
+    if !is_alone() {
+        tracing::debug!("{name} stays unset: there are other threads already");
+        return;
+    }
+    // SAFETY: setting is unsound while another thread reads the environment other than by std. There is no
+    // other, and only this one could start it.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var(name, value);
+    }
+}
+
+/// Whether the calling thread is the only one of the process; no where the system does not say.
+fn is_alone() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }
 
 /// Opens a library with its symbols visible to all, for the rest of the process's life.
@@ -177,15 +191,29 @@ impl fmt::Display for DeviceChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
     torch: tch::Device,
+    /// Of a GPU: paint with our own kernels.
+    gpu_kernels: bool,
 }
 
 impl Device {
     /// The CPU, which is always there.
-    pub const CPU: Self = Self { torch: tch::Device::Cpu };
+    pub const CPU: Self = Self { torch: tch::Device::Cpu, gpu_kernels: false };
 
     /// The device as `tch` names it.
     pub fn torch(&self) -> tch::Device {
         self.torch
+    }
+
+    /// The device for networks that are to paint with our own kernels between libtorch's convolutions, or
+    /// with libtorch alone, as is usual. Nothing to a CPU.
+    #[must_use]
+    pub fn with_gpu_kernels(self, wanted: bool) -> Self {
+        Device { gpu_kernels: wanted && self.is_cuda(), ..self }
+    }
+
+    /// Whether our own kernels are to paint on it, as far as they can.
+    pub fn wants_gpu_kernels(&self) -> bool {
+        self.gpu_kernels
     }
 
     /// Whether it is a GPU.
@@ -210,7 +238,7 @@ impl fmt::Display for Device {
 /// [`DeviceError::NoCuda`], with the reason, or [`DeviceError::NoSuchGpu`] when a GPU is wanted
 /// that is not there. `Auto` and `Cpu` never fail.
 pub fn resolve(choice: DeviceChoice) -> Result<(Device, Option<String>), DeviceError> {
-    let gpu = |index| Device { torch: tch::Device::Cuda(index) };
+    let gpu = |index| Device { torch: tch::Device::Cuda(index), gpu_kernels: false };
     match (choice, gpu_count()) {
         (DeviceChoice::Cpu, _) => Ok((Device::CPU, None)),
         (DeviceChoice::Auto, Ok(_)) => Ok((gpu(0), None)),
@@ -258,6 +286,16 @@ pub fn set_threads(threads: Option<usize>) {
 /// it, for one picture it takes longer than it saves. Nothing to a CPU.
 pub fn try_algorithms() {
     tch::Cuda::cudnn_set_benchmark(true);
+}
+
+/// Does some work during which cuDNN may try its algorithms, and not afterwards: what it chose for the sizes
+/// of that work on this thread is kept, and a size that comes later, as when a live run changes its scale,
+/// does not hold up a frame.
+pub fn while_trying_algorithms<T>(work: impl FnOnce() -> T) -> T {
+    tch::Cuda::cudnn_set_benchmark(true);
+    let done = work();
+    tch::Cuda::cudnn_set_benchmark(false);
+    done
 }
 
 /// How many threads compute when nothing else is asked for.
@@ -349,6 +387,14 @@ mod tests {
         let error = resolve(DeviceChoice::Cuda(1000)).unwrap_err().to_string();
         assert!(error.starts_with("no CUDA device: ") || error.contains("cuda:1000"), "{error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn the_environment_is_left_alone_when_there_are_other_threads() {
+        // The test harness is one.
+        assert!(!is_alone());
+        set_unless_set("NST_STREAM_TEST_VARIABLE", "0");
+        assert_eq!(std::env::var_os("NST_STREAM_TEST_VARIABLE"), None);
     }
 
     #[test]

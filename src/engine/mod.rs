@@ -70,9 +70,32 @@ fn failed(error: &TchError, x: &Tensor) -> StylizeError {
 fn failed_on(error: &TchError, width: usize, height: usize, batch: usize) -> StylizeError {
     if is_out_of_memory(error) {
         StylizeError::OutOfMemory { width, height, batch }
+    } else if is_lost(error) {
+        StylizeError::DeviceLost(words(error))
     } else {
         StylizeError::Failed(words(error))
     }
+}
+
+/// Whether a GPU has failed for good: CUDA then answers every call with the same error, in the words of its
+/// runtime or by its driver's name.
+fn is_lost(error: &TchError) -> bool {
+    const LOST: [(&str, &str); 12] = [
+        ("illegal memory access", "CUDA_ERROR_ILLEGAL_ADDRESS"),
+        ("unspecified launch failure", "CUDA_ERROR_LAUNCH_FAILED"),
+        ("launch timed out", "CUDA_ERROR_LAUNCH_TIMEOUT"),
+        ("misaligned address", "CUDA_ERROR_MISALIGNED_ADDRESS"),
+        ("illegal instruction", "CUDA_ERROR_ILLEGAL_INSTRUCTION"),
+        ("invalid program counter", "CUDA_ERROR_INVALID_PC"),
+        ("hardware stack error", "CUDA_ERROR_HARDWARE_STACK_ERROR"),
+        ("device-side assert", "CUDA_ERROR_ASSERT"),
+        ("uncorrectable ECC", "CUDA_ERROR_ECC_UNCORRECTABLE"),
+        ("context is destroyed", "CUDA_ERROR_CONTEXT_IS_DESTROYED"),
+        ("driver shutting down", "CUDA_ERROR_DEINITIALIZED"),
+        ("CUDA error: unknown error", "CUDA_ERROR_UNKNOWN"),
+    ];
+    let text = error.to_string();
+    LOST.iter().any(|(words, name)| text.contains(words) || text.contains(name))
 }
 
 /// Whether libtorch failed for want of memory.
@@ -108,4 +131,28 @@ pub(crate) fn random_model(architecture: model_file::Architecture) -> model_file
         tensors.insert(name, RawTensor::from_f32(shape, &values, DType::F32));
     }
     ModelFile { description: Description::new("random", architecture), tensors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_failed_for_good_is_said_in_one_line_with_what_to_try() {
+        for text in [
+            "CUDA error: an illegal memory access was encountered\nSearch for `cudaErrorIllegalAddress'",
+            "the GPU failed: DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")",
+            "CUDA error: uncorrectable ECC error encountered",
+        ] {
+            let error = failed_on(&TchError::Torch(text.to_owned()), 640, 360, 2);
+            assert!(matches!(error, StylizeError::DeviceLost(_)), "{error}");
+            let said = error.to_string();
+            assert!(said.contains("--device cpu") && said.contains("--gpu-kernels off"), "{said}");
+            assert!(!said.contains('\n') && said.contains(text.lines().next().unwrap()), "{said}");
+        }
+        let other = TchError::Torch("kernel 'stem': CUDA_ERROR_INVALID_VALUE".to_owned());
+        assert!(matches!(failed_on(&other, 1, 1, 1), StylizeError::Failed(_)));
+        let full = TchError::Torch("CUDA out of memory. Tried to allocate 2 GiB".to_owned());
+        assert!(matches!(failed_on(&full, 1, 1, 1), StylizeError::OutOfMemory { .. }));
+    }
 }

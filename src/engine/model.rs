@@ -144,9 +144,16 @@ impl Model {
     /// Whether there is memory to paint so many pixels in one pass: the system would end the process
     /// without a word. Yes where nobody knows, as of a program; a GPU says so itself.
     pub fn fits(&self, pixels: usize) -> bool {
-        let Self::Johnson(network) = self else { return true };
-        let needed = network.memory_a_pixel() * pixels as f64;
-        self.device().is_cuda() || memory::free().is_none_or(|free| needed <= free)
+        let Some(pixel) = self.memory_a_pixel() else { return true };
+        memory::free().is_none_or(|free| pixel * pixels as f64 <= free)
+    }
+
+    /// What painting takes of the CPU's memory, bytes a pixel; none where nobody knows, or a GPU paints.
+    pub(super) fn memory_a_pixel(&self) -> Option<f64> {
+        match self {
+            Self::Johnson(network) if !network.device().is_cuda() => Some(network.memory_a_pixel()),
+            _ => None,
+        }
     }
 
     /// How many pictures it paints fastest at a time.
@@ -171,6 +178,23 @@ impl Model {
             Self::Johnson(network) => network.gpu(),
             Self::Script(_) => None,
         }
+    }
+
+    /// Whether a GPU's kernels of our own paint.
+    pub fn in_gpu_kernels(&self) -> bool {
+        self.gpu().is_some()
+    }
+
+    /// Leaves them for libtorch's from the next pass on, with a warning that says why; false where it has none
+    /// or cannot.
+    pub(super) fn leave_gpu_kernels(&mut self, why: &str) -> bool {
+        let Self::Johnson(network) = self else { return false };
+        let left = network.leave_gpu_kernels();
+        if left {
+            let name = network.name();
+            tracing::warn!("'{name}' is painted without our kernels from now on: {why}");
+        }
+        left
     }
 
     /// In which arithmetic; of a program only its own author knows.

@@ -13,7 +13,7 @@ use tch::{Kind, TchError, Tensor};
 use super::device::Device;
 use super::device::gpu::Gpu;
 #[cfg(target_arch = "x86_64")]
-use super::device::tensor::{numbers, numbers_mut};
+use super::device::tensor::{Fresh, copied};
 use super::failed;
 use super::gpu::{self, Fused};
 #[cfg(target_arch = "x86_64")]
@@ -62,8 +62,9 @@ enum Way {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
     Kernels(Kernels),
-    /// In libtorch's convolutions on a GPU, with kernels of our own between them.
-    Gpu(Box<Fused>),
+    /// In libtorch's convolutions on a GPU, with kernels of our own between them; and what takes over where
+    /// these fail.
+    Gpu(Box<Fused>, Option<Layers>),
     /// In libtorch's.
     Torch(Layers),
 }
@@ -93,7 +94,7 @@ impl Network {
         if let (false, Some(kernels)) = (device.is_cuda(), Kernels::new(model, precision)) {
             return Ok(Self::on(model, device, precision, Way::Kernels(kernels)));
         }
-        if device.is_cuda() {
+        if device.wants_gpu_kernels() {
             return gpu::network(model, device, precision);
         }
         Self::in_torch(model, device, precision)
@@ -107,13 +108,30 @@ impl Network {
         precision: Precision,
     ) -> Result<Option<Self>, TchError> {
         let fused = Fused::new(model, gpu, device, precision)?;
-        Ok(fused.map(|fused| Self::on(model, device, precision, Way::Gpu(Box::new(fused)))))
+        let way = |fused| Way::Gpu(Box::new(fused), None);
+        Ok(fused.map(|fused| Self::on(model, device, precision, way(fused))))
+    }
+
+    /// With another one of the same model, in libtorch, to take over where kernels fail.
+    pub(super) fn backed_by(mut self, torchs: Network) -> Self {
+        if let (Way::Gpu(_, backing), Way::Torch(layers)) = (&mut self.way, torchs.way) {
+            *backing = Some(layers);
+        }
+        self
+    }
+
+    /// Leaves the GPU's kernels for libtorch's from the next pass on; false where it has none or cannot.
+    pub(super) fn leave_gpu_kernels(&mut self) -> bool {
+        let Way::Gpu(_, backing) = &mut self.way else { return false };
+        let Some(layers) = backing.take() else { return false };
+        self.way = Way::Torch(layers);
+        true
     }
 
     /// The GPU's kernels, where it paints in them.
     pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
         match &self.way {
-            Way::Gpu(fused) => Some(fused.gpu()),
+            Way::Gpu(fused, _) => Some(fused.gpu()),
             _ => None,
         }
     }
@@ -167,7 +185,11 @@ impl Network {
         match &mut self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(kernels) => kernels.blend(shares),
-            Way::Gpu(fused) => fused.blend(&Tensor::f_from_slice(shares)?)?,
+            Way::Gpu(fused, backing) => {
+                let shares = Tensor::f_from_slice(shares)?;
+                fused.blend(&shares)?;
+                backing.as_mut().map_or(Ok(()), |layers| layers.blend(&shares))?;
+            }
             Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
@@ -180,7 +202,7 @@ impl Network {
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(kernels) => in_kernels(kernels, &seen)?,
-            Way::Gpu(fused) => fused.forward(&seen).map_err(failed)?,
+            Way::Gpu(fused, _) => fused.forward(&seen).map_err(failed)?,
             Way::Torch(layers) => {
                 any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
@@ -244,7 +266,7 @@ impl Network {
         let measured = match &self.way {
             #[cfg(target_arch = "x86_64")]
             Way::Kernels(kernels) => kernels.memory_a_pixel(),
-            Way::Gpu(_) | Way::Torch(_) => 1_000.0,
+            Way::Gpu(..) | Way::Torch(_) => 1_000.0,
         };
         measured * self.architecture.widths[0] as f64 / 32.0
     }
@@ -260,19 +282,20 @@ impl Network {
 #[cfg(target_arch = "x86_64")]
 fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     let failed = |e: TchError| failed(&e, x);
-    let prepare = || {
-        let x = x.f_to_kind(Kind::Float)?.f_contiguous()?;
-        Ok((x.f_empty_like()?, x.size4()?, x))
-    };
-    let (mut y, (batch, channels, height, width), x) = prepare().map_err(failed)?;
+    let (batch, channels, height, width) = x.size4().map_err(failed)?;
     if channels != 3 || height == 0 || width == 0 {
         let what = format!("{channels} × {height} × {width}: expected R, G and B of some pixels");
         return Err(StylizeError::Failed(what));
     }
     // Lossless: lengths of a tensor are not negative.
     let (size, threads) = ((height as usize, width as usize), threads::count());
-    let pictures = numbers(&x).map_err(failed)?.chunks_exact(3 * size.0 * size.1);
-    let painted = numbers_mut(&mut y).map_err(failed)?.chunks_exact_mut(3 * size.0 * size.1);
+    let prepare = || {
+        let x = copied::<f32>(&x.f_to_kind(Kind::Float)?.f_contiguous()?)?;
+        Ok((x, Fresh::<f32>::new(&[batch, channels, height, width])?))
+    };
+    let (x, mut y) = prepare().map_err(failed)?;
+    let pictures = x.chunks_exact(3 * size.0 * size.1);
+    let painted = y.numbers().chunks_exact_mut(3 * size.0 * size.1);
     let mut all: Vec<_> = pictures.zip(painted).collect();
     let paint = |(picture, painted): &mut (&[f32], &mut [f32])| {
         kernels.paint(picture, size, painted, threads)
@@ -284,7 +307,7 @@ fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
         })
     });
     match done {
-        Ok(()) => Ok(y),
+        Ok(()) => Ok(y.into_tensor()),
         Err(PaintError::Memory) => {
             Err(StylizeError::OutOfMemory { width: size.1, height: size.0, batch: batch as usize })
         }

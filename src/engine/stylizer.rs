@@ -6,12 +6,17 @@ use tch::{Kind, TchError, Tensor};
 
 use super::color::{Converter, fill, rounded};
 use super::device::gpu::Mark;
-use super::device::set_threads;
+use super::device::{set_threads, while_trying_algorithms};
 use super::model::Model;
 use super::staging::Staging;
-use super::{failed_on, guarded};
-use crate::frame::Frame;
+use super::{failed, failed_on, guarded, memory};
+use crate::frame::{Frame, FrameInfo};
 use crate::stylizer::{Begun, StylizeError, Stylizer};
+
+/// Frames on their way through a run's queues for each one of a batch.
+const IN_FLIGHT: usize = 7;
+/// Share of the free memory that batches may take.
+const SHARE: f64 = 0.5;
 
 /// What is made of the painted picture. It may change between two batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -244,8 +249,19 @@ impl NetworkStylizer {
                 self.looked_at = true;
                 Ok(())
             }
-            Err(error) => Err(StylizeError::Failed(error.to_string())),
+            Err(error) => Err(failed(&error, painted)),
         }
+    }
+
+    /// Leaves the GPU's kernels where they fail in a way that libtorch need not: then the batch, of which
+    /// nothing is made yet, is painted once more.
+    fn leaves_gpu_kernels(&mut self, error: &StylizeError) -> bool {
+        let theirs = matches!(error, StylizeError::Failed(_));
+        let left = theirs && self.model.leave_gpu_kernels(&error.to_string());
+        if left {
+            (self.staging, self.converter) = (None, None);
+        }
+        left
     }
 
     /// The painted picture, N × 3 × any height × any width, becomes the batch's frames: what is still to be
@@ -306,8 +322,24 @@ fn resize(x: Tensor, height: i64, width: i64) -> Result<Tensor, TchError> {
 }
 
 impl Stylizer for NetworkStylizer {
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        if !self.model.device().is_cuda() {
+            return Ok(());
+        }
+        let mut frames = like.to_vec();
+        while_trying_algorithms(|| self.stylize(&mut frames))
+    }
+
     fn at_once(&self) -> usize {
         self.model.at_once()
+    }
+
+    fn most_at_once(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+        let (width, height) = self.painted_size(info.width, info.height);
+        let painting = self.model.memory_a_pixel().unwrap_or_default() * (width * height) as f64;
+        let each = painting + (IN_FLIGHT * frame_bytes) as f64;
+        // Lossless: a number of frames. The rest is for the decoder, the encoder and other programs.
+        memory::free().map(|free| ((SHARE * free / each) as usize).max(1))
     }
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
@@ -317,8 +349,13 @@ impl Stylizer for NetworkStylizer {
         let (info, frames) = (batch[0].info, batch.len());
         let failed = |error: TchError| failed_on(&error, info.width, info.height, frames);
         if self.staging.is_some() {
-            let told = guarded(|| tch::no_grad(|| self.tell(batch)), failed)?;
-            return told.map_or(Ok(()), |told| arrive(&told, batch).map_err(failed));
+            match guarded(|| tch::no_grad(|| self.tell(batch)), failed) {
+                Ok(told) => {
+                    return told.map_or(Ok(()), |told| arrive(&told, batch).map_err(failed));
+                }
+                Err(error) if self.leaves_gpu_kernels(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         // All in one pass, or one by one where that needs more memory than there is.
         let few = frames > 1 && self.enough_memory(info.width, info.height, frames).is_err();
@@ -342,7 +379,11 @@ impl Stylizer for NetworkStylizer {
         }
         let (info, frames) = (batch[0].info, batch.len());
         let failed = move |error: TchError| failed_on(&error, info.width, info.height, frames);
-        let told = guarded(|| tch::no_grad(|| self.tell(&mut batch)), failed)?;
+        let told = match guarded(|| tch::no_grad(|| self.tell(&mut batch)), failed) {
+            Ok(told) => told,
+            Err(error) if self.leaves_gpu_kernels(&error) => return self.begin(batch),
+            Err(error) => return Err(error),
+        };
         let Some(told) = told else { return Ok(Begun::Done(batch)) };
         Ok(Begun::UnderWay(Box::new(move || {
             arrive(&told, &mut batch).map_err(failed)?;

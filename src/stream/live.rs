@@ -21,7 +21,6 @@ use super::{LiveStatus, Observer};
 use crate::batch::Batcher;
 use crate::encoding::Encoding;
 use crate::endpoint::{Input, Output};
-use crate::engine::device::try_algorithms;
 use crate::frame::{Frame, FramePool};
 use crate::media::clock::LiveClock;
 use crate::media::live::{LiveOptions, LiveSource};
@@ -111,7 +110,6 @@ pub fn stylize_live<S: Adjustable>(
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher = Batcher::newest(Newest::of(captured_out).context("cannot start a thread")?);
     let interval = Arc::new(AtomicU64::new(nanos(interval_of(&stream))));
-    try_algorithms();
     let mut stylizer = Adapting {
         looks: Looks::new(models, wanted.clone()),
         wanted: wanted.clone(),
@@ -229,6 +227,10 @@ struct Adapting<S> {
 }
 
 impl<S: Adjustable> Stylizer for Adapting<S> {
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        self.looks.warm_up(like)
+    }
+
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let since = Instant::now();
         let fading = self.looks.fading();

@@ -126,6 +126,14 @@ impl<S: Adjustable> Looks<S> {
 }
 
 impl<S: Adjustable> Stylizer for Looks<S> {
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        let look = self.wanted.get();
+        self.models.iter_mut().try_for_each(|model| {
+            model.adjust(look.scale, look.mix);
+            model.warm_up(like)
+        })
+    }
+
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let look = self.wanted.get();
         let Some((fade, share)) = self.advance(look, Instant::now()) else {

@@ -22,6 +22,8 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// In which arithmetic.
     pub precision: PrecisionChoice,
+    /// On a GPU, paint with our own kernels, and not with libtorch's alone.
+    pub gpu_kernels: bool,
     /// CPU threads of the network; all cores when none.
     pub threads: Option<usize>,
     /// Fraction of the size at which is painted, 0–1.
@@ -84,7 +86,25 @@ impl EngineOptions {
         observer: &mut dyn Observer,
     ) -> Result<Vec<NetworkStylizer>> {
         let on = self.place(observer)?;
-        choices.iter().map(|choice| self.load(choice, on, observer)).collect()
+        let open = |choice| self.load(choice, on, observer);
+        let models: Vec<NetworkStylizer> = choices.iter().map(open).collect::<Result<_>>()?;
+        self.say_what_paints(models.first(), observer);
+        Ok(models)
+    }
+
+    /// Says, of a GPU, which kernels paint, and that there are others.
+    pub(super) fn say_what_paints(
+        &self,
+        model: Option<&NetworkStylizer>,
+        observer: &mut dyn Observer,
+    ) {
+        let Some(model) = model.map(NetworkStylizer::model) else { return };
+        if model.device().is_cuda() {
+            let place = format!("{} in {}", model.device(), precision_of(model));
+            observer.note(&what_paints(&place, self.gpu_kernels, model.in_gpu_kernels()));
+        } else if self.gpu_kernels {
+            observer.note("--gpu-kernels on does nothing: the CPU paints");
+        }
     }
 
     /// Where models run, and in which arithmetic.
@@ -94,7 +114,7 @@ impl EngineOptions {
         let (precision, note) = self.precision.resolve(device)?;
         note.iter().for_each(|note| observer.note(note));
         tracing::info!("{device}, {precision}");
-        Ok((device, precision))
+        Ok((device.with_gpu_kernels(self.gpu_kernels), precision))
     }
 
     /// Loads one.
@@ -120,5 +140,43 @@ impl EngineOptions {
             .with_stroke(self.stroke)
             .with_threads(self.threads)
             .with_mix(self.mix))
+    }
+}
+
+fn precision_of(model: &Model) -> String {
+    let unknown = || "a program's own precision".to_owned();
+    model.precision().map_or_else(unknown, |precision| precision.to_string())
+}
+
+/// Our own kernels are a choice until BENCHMARKS.md holds a table of theirs on such a GPU.
+fn what_paints(place: &str, wanted: bool, ours: bool) -> String {
+    match (wanted, ours) {
+        (_, true) => format!(
+            "painting on {place} with nst-stream's own kernels between cuDNN's convolutions; \
+             --gpu-kernels off paints with libtorch alone"
+        ),
+        // Why not is said already.
+        (true, false) => format!("painting on {place} with libtorch (cuDNN) alone"),
+        (false, false) => format!(
+            "painting on {place} with libtorch (cuDNN); --gpu-kernels on tries nst-stream's own kernels, \
+             which may be faster and have not been timed on any GPU yet"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_run_says_which_kernels_paint_and_that_there_are_others() {
+        let said = |wanted, ours| what_paints("cuda:0 in fp16", wanted, ours);
+        assert!(
+            said(false, false).starts_with("painting on cuda:0 in fp16 with libtorch (cuDNN);")
+        );
+        assert!(said(false, false).contains("--gpu-kernels on"));
+        assert!(said(true, true).contains("own kernels"));
+        assert!(said(true, true).contains("--gpu-kernels off"));
+        assert!(!said(true, false).contains("--gpu-kernels"));
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::Observer;
 use super::models::{Choice, EngineOptions};
 use crate::engine::bench::{self, Job};
+use crate::engine::device::while_trying_algorithms;
 use crate::engine::shipped;
 use crate::engine::stylizer::NetworkStylizer;
 use crate::stylizer::StylizeError;
@@ -54,7 +55,7 @@ impl EngineOptions {
     /// As [`EngineOptions::open`].
     pub fn open_live(&self, choices: &[Choice], observer: &mut dyn Observer) -> Result<Contenders> {
         let on = self.place(observer)?;
-        let open = |choice: &Choice| -> Result<Contender> {
+        let mut open = |choice: &Choice| -> Result<Contender> {
             let sibling = choice.blend.is_none().then(|| shipped::lite_of(&choice.model)).flatten();
             let named = self.load(choice, on, observer)?;
             let mut lite = None;
@@ -65,7 +66,9 @@ impl EngineOptions {
             }
             Ok(Contender { choice: choice.clone(), named, lite })
         };
-        choices.iter().map(open).collect::<Result<_>>().map(Contenders)
+        let all: Vec<Contender> = choices.iter().map(&mut open).collect::<Result<_>>()?;
+        self.say_what_paints(all.first().map(|one| &one.named), observer);
+        Ok(Contenders(all))
     }
 }
 
@@ -83,7 +86,8 @@ impl Contenders {
         observer: &mut dyn Observer,
     ) -> Result<Settled> {
         let Contenders(mut all) = self;
-        let trial = trial(&mut all, pace, together).context("cannot stylize")?;
+        let trial = while_trying_algorithms(|| trial(&mut all, pace, together));
+        let trial = trial.context("cannot stylize")?;
         let mut settled = Settled { models: Vec::new(), names: Vec::new() };
         for Contender { choice, named, lite } in all {
             let (choice, model) = match lite.zip(trial.as_ref()) {

@@ -37,6 +37,16 @@ impl<S: Stylizer> Stylizer for Regions<S> {
         Ok(self.mask.check(width, height, "the picture")?)
     }
 
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        self.painters.iter_mut().try_for_each(|painter| painter.warm_up(like))
+    }
+
+    fn most_at_once(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+        // Each of them has a copy of the batch.
+        let bytes = frame_bytes * (1 + self.painters.len());
+        self.painters.iter().filter_map(|painter| painter.most_at_once(info, bytes)).min()
+    }
+
     fn at_once(&self) -> usize {
         self.painters.iter().map(Stylizer::at_once).max().unwrap_or(1)
     }

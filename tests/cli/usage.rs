@@ -30,6 +30,7 @@ fn values_out_of_range_are_refused_with_what_is_expected() {
         ("--duration", &["soon"], "write seconds (12.5) or [HH:]MM:SS"),
         ("--device", &["gpu"], "expected auto, cpu, cuda or cuda:N"),
         ("--precision", &["int8"], "expected auto, fp32, bf16 or fp16"),
+        ("--gpu-kernels", &["auto", "1"], "expected on or off"),
     ] {
         for value in values {
             let said = misused_with(&[&format!("{flag}={value}")]);

@@ -153,17 +153,15 @@ impl Fused {
     }
 }
 
-/// A network on a GPU: in kernels, if there are some and they paint what libtorch does.
+/// A network on a GPU in our own kernels, if they can be had there and paint what libtorch does; else in
+/// libtorch, with a warning that says why.
 pub(super) fn network(
     model: &ModelFile,
     device: Device,
     precision: Precision,
 ) -> Result<Network, TchError> {
     let torchs = Network::in_torch(model, device, precision)?;
-    if std::env::var_os("NST_STREAM_GPU_KERNELS").is_some_and(|wanted| wanted == "off") {
-        return Ok(torchs);
-    }
-    let in_kernels = || {
+    let in_kernels = || -> Result<Network, String> {
         let gpu = Gpu::open(device, precision)?;
         let ours = Network::in_gpu_kernels(model, gpu, device, precision);
         let ours = ours.map_err(|error| super::words(&error))?;
@@ -171,9 +169,12 @@ pub(super) fn network(
         check(&ours, &torchs).map(|()| ours)
     };
     // Whatever is wrong with them, libtorch's network is there.
-    in_kernels().or_else(|why: String| {
-        tracing::warn!("'{}' is painted without our kernels, slower: {why}", torchs.name());
-        Ok(torchs)
+    Ok(match in_kernels() {
+        Ok(ours) => ours.backed_by(torchs),
+        Err(why) => {
+            tracing::warn!("'{}' is painted without our kernels: {why}", torchs.name());
+            torchs
+        }
     })
 }
 

@@ -275,3 +275,42 @@ fn batches_that_are_begun_ahead_become_the_same_frames() {
     assert!(matches!(ours.begin(mixed), Err(StylizeError::MixedBatch)));
     assert!(matches!(ours.begin(Vec::new()), Ok(Begun::Done(batch)) if batch.is_empty()));
 }
+
+#[test]
+fn a_stylizer_whose_kernels_fail_goes_on_with_libtorch() {
+    prepare();
+    let model = random_model(Architecture { styles: 2, ..small() });
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        let shares = [0.25, 0.75];
+        let torchs = || {
+            let mut network = Network::in_torch(&model, Device::CPU, precision).unwrap();
+            network.blend(&shares).unwrap();
+            network
+        };
+        let stylizer = |network| NetworkStylizer::new(Model::Johnson(Box::new(network)));
+        let mut expected = frames(2, 36, 20);
+        stylizer(torchs()).stylize(&mut expected).unwrap();
+        let failing = || {
+            let gpu = Gpu::failing(precision);
+            let ours = Network::in_gpu_kernels(&model, gpu, Device::CPU, precision).unwrap();
+            let torchs = Network::in_torch(&model, Device::CPU, precision).unwrap();
+            let mut ours = ours.unwrap().backed_by(torchs);
+            // Both have to know of it.
+            ours.blend(&shares).unwrap();
+            stylizer(ours)
+        };
+        let mut ours = failing();
+        assert!(ours.model().in_gpu_kernels());
+        let mut painted = frames(2, 36, 20);
+        ours.stylize(&mut painted).unwrap();
+        assert!(!ours.model().in_gpu_kernels(), "it does not try them again");
+        assert_eq!(largest(&painted, &expected), 0, "{precision}");
+        let Begun::Done(painted) = failing().begin(frames(2, 36, 20)).unwrap() else { panic!() };
+        assert_eq!(largest(&painted, &expected), 0, "{precision}, begun");
+        // With nothing behind them, the failure is one of the run.
+        let alone =
+            Network::in_gpu_kernels(&model, Gpu::failing(precision), Device::CPU, precision);
+        let error = stylizer(alone.unwrap().unwrap()).stylize(&mut painted.clone()).unwrap_err();
+        assert!(matches!(error, StylizeError::Failed(_)), "{error}");
+    }
+}

@@ -4,7 +4,7 @@ use super::gemm::{accumulate, pack};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
 use super::source::{Border, Input, Planes, places};
-use super::{Level, Shared, at_level, each};
+use super::{Level, Shared, at_level, each, enough};
 
 /// Rows of outputs of a task: rows of inputs that two tasks share are prepared by both.
 const LINES: usize = 4;
@@ -59,6 +59,7 @@ impl Direct {
         let parts = lines.div_ceil(LINES);
         assert!(out.len() >= lines * width.div_ceil(self.stride) * self.outputs);
         assert!(input.channels() == self.inputs && input.is_whole());
+        assert!(enough(scratch, self.scratch(width)));
         statistics.reset(parts, self.outputs);
         let before = self.size / 2;
         let mut rows = places(self.border, before, height + self.size, height);

@@ -3,7 +3,7 @@
 
 use super::simd::Simd;
 use super::source::{Border, Source, places};
-use super::{Level, Shared, at_level, each};
+use super::{Level, Shared, at_level, each, enough};
 
 /// R, G, B.
 const OUTPUTS: usize = 3;
@@ -65,6 +65,7 @@ impl Last {
     ) {
         assert!(out.len() >= OUTPUTS * height * width);
         assert!(source.channels == self.inputs && source.is_whole());
+        assert!(enough(scratch, self.scratch()));
         let before = self.size / 2;
         let scale = if self.doubles { 2 } else { 1 };
         let seen = |length: usize| {

@@ -106,9 +106,17 @@ fn each<T: Copy>(count: usize, scratch: &[Shared<T>], task: impl Fn(usize, Share
         .for_each(|n| task(n, scratch[rayon::current_thread_index().unwrap_or(0)]));
 }
 
-/// A place in memory that several threads write to, each to its own part.
+/// Whether each thread's scratch has room for so many numbers.
+fn enough<T: Copy>(scratch: &[Shared<T>], count: usize) -> bool {
+    scratch.iter().all(|one| one.count >= count)
+}
+
+/// Numbers in memory that several threads write to, each to its own part.
 #[derive(Clone, Copy, Debug)]
-struct Shared<T = f32>(*mut T);
+struct Shared<T = f32> {
+    first: *mut T,
+    count: usize,
+}
 
 // SAFETY: who makes one sees to it that no two tasks touch the same numbers.
 unsafe impl<T> Send for Shared<T> {}
@@ -117,7 +125,7 @@ unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     fn of(numbers: &mut [T]) -> Self {
-        Shared(numbers.as_mut_ptr())
+        Shared { first: numbers.as_mut_ptr(), count: numbers.len() }
     }
 
     /// The place `offset` numbers further.
@@ -126,6 +134,16 @@ impl<T> Shared<T> {
     /// It lies within the numbers this was made of.
     #[inline(always)]
     unsafe fn at(self, offset: usize) -> *mut T {
-        self.0.add(offset)
+        debug_assert!(offset <= self.count, "{offset} of {} numbers", self.count);
+        self.first.add(offset)
+    }
+
+    /// The `count` numbers from `offset` on.
+    ///
+    /// # Safety
+    /// They lie within the numbers this was made of.
+    unsafe fn part(self, offset: usize, count: usize) -> Self {
+        debug_assert!(offset + count <= self.count, "{offset} + {count} of {}", self.count);
+        Shared { first: self.first.add(offset), count }
     }
 }

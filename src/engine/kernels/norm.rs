@@ -78,8 +78,9 @@ impl Parts {
     /// The place of a part's sums.
     pub(super) fn part(&self, part: usize) -> Shared {
         assert!(part < self.parts);
+        let numbers = 3 * self.channels + 1;
         // SAFETY: there are as many parts.
-        Shared(unsafe { self.first.at(part * (3 * self.channels + 1)) })
+        unsafe { self.first.part(part * numbers, numbers) }
     }
 }
 

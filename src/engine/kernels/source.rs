@@ -66,6 +66,7 @@ impl<T> Source<'_, T> {
         self.numbers.len() >= size
             && affine >= self.channels
             && self.skip.is_none_or(|skip| skip.len() >= size)
+            && self.keep.as_ref().is_none_or(|keep| keep.count >= size)
     }
 }
 

@@ -150,3 +150,25 @@ fn pictures_of_a_batch_are_painted_as_each_alone() {
         }
     }
 }
+
+#[test]
+#[should_panic(expected = "enough(scratch")]
+fn a_kernel_does_not_begin_with_less_scratch_than_it_needs() {
+    use super::last::Last;
+    use super::source::{Border, Source};
+    // The sizes are compared before any instruction of the level runs.
+    let last = Last::new(&[0.0; 3 * 16 * 9], &[0.0; 3], 16, false, Border::Reflect, Level::Avx2);
+    let (numbers, channel) = (vec![0.0; 8 * 8 * 16], [0.0; 16]);
+    let source = Source {
+        numbers: &numbers,
+        height: 8,
+        width: 8,
+        channels: 16,
+        scale: &channel,
+        shift: &channel,
+        skip: None,
+        keep: None,
+    };
+    let mut short = vec![0.0; last.scratch() - 1];
+    last.run(&source, &mut [0.0; 3 * 8 * 8], (8, 8), &[super::Shared::of(&mut short)]);
+}

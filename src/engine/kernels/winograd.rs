@@ -9,7 +9,7 @@ use super::gemm::{pack, product};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
 use super::source::{Border, Source, places};
-use super::{Level, Shared, at_level, each};
+use super::{Level, Shared, at_level, each, enough};
 
 /// Outputs of a tile, each way.
 const OUT: usize = 4;
@@ -87,6 +87,7 @@ impl Winograd {
     ) {
         assert!(out.len() >= self.size(source.height, source.width));
         assert!(source.channels == self.inputs && source.is_whole());
+        assert!(enough(scratch, self.scratch()));
         let lines = source.height.div_ceil(OUT);
         let columns = source.width.div_ceil(OUT);
         // Parts of a line that are alike, for all threads to end together.

@@ -1,14 +1,13 @@
 //! The kernels on an NVIDIA GPU, through the driver that libtorch uses, too.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use cudarc::driver::{
     CudaContext, CudaEvent, CudaFunction, CudaStream, DriverError, LaunchConfig, PushKernelArg, sys,
 };
-use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
+use cudarc::nvrtc::Ptx;
 
-use super::super::{loaded_library, open_for_good};
+use super::nvrtc;
 use super::tasks::{NAMES, Task};
 use crate::engine::precision::Precision;
 
@@ -79,35 +78,12 @@ fn target(precision: Precision) -> (i32, i32) {
 
 /// The kernels as PTX.
 fn compile(number: i32, oldest: i32) -> Result<Ptx, String> {
-    open_compiler();
-    // SAFETY: as for the driver's library.
-    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-        return Err("no libnvrtc.so, CUDA's compiler (package nvidia-cuda-nvrtc)".to_owned());
-    }
     let options = [
         format!("-DNUMBER={number}"),
         format!("--gpu-architecture=compute_{oldest}"),
         "--std=c++17".to_owned(),
     ];
-    let options = CompileOptions { options: options.into(), ..Default::default() };
-    compile_ptx_with_opts(SOURCE, options).map_err(|error| match error {
-        CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
-        other => other.to_string(),
-    })
-}
-
-/// Opens the compiler that lies beside libtorch in PyTorch's packages, where no loader looks; elsewhere
-/// the system may have one. It does not find its own second library, so that comes first.
-fn open_compiler() {
-    let folder = loaded_library("libtorch_cpu.so").and_then(|path| path.canonicalize().ok());
-    let Some(folder) = folder.as_deref().and_then(Path::parent) else { return };
-    for name in ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"] {
-        let beside = [folder.join(name), folder.join("../../nvidia/cu13/lib").join(name)];
-        if let Some(path) = beside.iter().find(|path| path.exists()) {
-            // What cannot be opened is missing below.
-            let _ = open_for_good(path);
-        }
-    }
+    nvrtc::compile(SOURCE, &options).map(Ptx::from_src)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod frames;
 #[cfg(test)]
 mod host;
 mod made;
+mod nvrtc;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ enum Way {
     Cuda(cuda::Cuda),
     #[cfg(test)]
     Host(host::Host),
+    /// Every launch fails, as on a device that does not take the kernels.
+    #[cfg(test)]
+    Failing,
 }
 
 /// What lies beyond a picture's border.
@@ -108,6 +112,12 @@ impl Gpu {
     pub fn on_host(precision: Precision) -> Arc<Self> {
         let way = Way::Host(host::Host::open(precision));
         Arc::new(Gpu { way, kind: precision.kind(), device: tch::Device::Cpu })
+    }
+
+    /// Kernels whose every launch fails.
+    #[cfg(test)]
+    pub fn failing(precision: Precision) -> Arc<Self> {
+        Arc::new(Gpu { way: Way::Failing, kind: precision.kind(), device: tch::Device::Cpu })
     }
 
     /// Whether layers of so many channels can be read: whole packs, no more than a block has threads.
@@ -347,6 +357,8 @@ impl Gpu {
             #[cfg(test)]
             // SAFETY: as the caller says.
             Way::Host(host) => unsafe { host.launch(task, grid, block) },
+            #[cfg(test)]
+            Way::Failing => Err("CUDA_ERROR_INVALID_VALUE".to_owned()),
         }
         .map_err(|error| TchError::Torch(format!("kernel '{}': {error}", T::NAME)))
     }

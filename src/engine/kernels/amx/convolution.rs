@@ -11,9 +11,9 @@ use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
 use super::vector::Halves;
 use super::{Line, Shared, beside};
-use crate::engine::kernels::each;
 use crate::engine::kernels::norm::{self, Statistics};
 use crate::engine::kernels::source::{Border, Input};
+use crate::engine::kernels::{each, enough};
 
 /// A convolution.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ impl Convolution {
         let (height, width) = self.size(input.size());
         assert!(out.len() >= height * width * self.outputs);
         assert!(input.channels() == self.window.inputs && input.is_whole());
+        assert!(enough(scratch, self.scratch(input.size())));
         let strips = self.window.strips(places);
         let seen = self.window.seen(input, places);
         statistics.reset(strips.count(), self.outputs);

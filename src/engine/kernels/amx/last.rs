@@ -8,8 +8,8 @@ use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
 use super::vector::Halves;
 use super::{Line, Shared, beside};
-use crate::engine::kernels::each;
 use crate::engine::kernels::source::{Border, Input};
+use crate::engine::kernels::{each, enough};
 
 /// R, G, B.
 pub(super) const OUTPUTS: usize = 3;
@@ -103,6 +103,7 @@ impl Last {
         assert!(out.len() >= OUTPUTS * size.0 * size.1);
         assert!(size.0 <= whole.0 && size.1 <= whole.1);
         assert!(input.channels() == self.window.inputs && input.is_whole());
+        assert!(enough(scratch, self.scratch(input.size())));
         let places = self.places(size);
         let strips = self.window.strips(places);
         let seen = self.window.seen(input, places);
