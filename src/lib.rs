@@ -5,7 +5,7 @@
 //!
 //! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
 //!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
-//!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files),
+//!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files), [`animation`] (animated ones),
 //!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`y4m`] (raw video in a pipe),
 //!   [`flow`] (where each pixel of a picture lies in the next)
 //! - [`media`]: GStreamer: files → frames, frames → files
@@ -17,6 +17,7 @@
 #[macro_use]
 mod choice;
 
+pub mod animation;
 pub mod batch;
 pub mod cli;
 pub mod cut_off;

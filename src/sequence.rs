@@ -74,6 +74,24 @@ impl Pattern {
         Pattern { folder: folder.to_owned(), before, digits: 5, after }
     }
 
+    /// The names that pictures of these names get in another folder, where all become PNGs.
+    pub fn made_into(&self, folder: &Path) -> Self {
+        let stem = Path::new(&self.after).file_stem().unwrap_or_default().to_string_lossy();
+        // What lies behind the number may be the ending alone, which Path takes for a name.
+        let stem = if self.after.starts_with('.') && !self.after[1..].contains('.') {
+            String::new()
+        } else {
+            stem.into_owned()
+        };
+        Pattern { folder: folder.to_owned(), after: format!("{stem}.png"), ..self.clone() }
+    }
+
+    /// The files there are of the numbers behind `last`, up to the first gap.
+    pub fn rest(&self, last: u64) -> Vec<PathBuf> {
+        let numbers = (1..).map_while(|n| last.checked_add(n));
+        numbers.map(|number| self.path(number)).take_while(|path| path.is_file()).collect()
+    }
+
     /// Where its files lie.
     pub fn folder(&self) -> &Path {
         if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder }
@@ -212,6 +230,25 @@ mod tests {
         }
         assert_eq!(plain.number_of("99999999999999999999999.png"), None);
         assert_eq!(plain.number_of(".png"), None);
+    }
+
+    #[test]
+    fn pictures_of_a_pattern_keep_their_numbers_in_another_folder() {
+        for (from, into) in [("a/%03d.jpg", "b/007.png"), ("a/x%d.a.jpg", "b/x7.a.png")] {
+            assert_eq!(pattern(from).made_into(Path::new("b")).path(7), Path::new(into));
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_sequence_ends_at_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = Pattern::parse(&folder.path().join("%03d.png")).unwrap();
+        for number in [1, 2, 3, 4, 6] {
+            std::fs::write(frames.path(number), "").unwrap();
+        }
+        assert_eq!(frames.rest(2), [frames.path(3), frames.path(4)]);
+        assert_eq!(frames.rest(4), [] as [PathBuf; 0]);
+        assert_eq!(frames.rest(u64::MAX), [] as [PathBuf; 0]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 #![cfg(feature = "media")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "frames/animations.rs"]
+mod animations;
 mod common;
 #[path = "frames/formats.rs"]
 mod formats;

@@ -17,7 +17,7 @@ impl StreamArgs {
     /// What does not go with pipes and with many pictures.
     fn check_ends(&self, source: &Source, target: &Target) -> Result<(), UsageError> {
         let usage = |text: &str| Err(UsageError(text.to_owned()));
-        let is_file = matches!(source, Source::File(_));
+        let is_file = matches!(source, Source::File(_) | Source::Animation(_));
         match (source, target) {
             (_, Target::Stdout) if self.json => usage(
                 "--json prints to stdout, where '--output -' sends the video: give one of them",
@@ -35,7 +35,9 @@ impl StreamArgs {
             (Source::Pictures(_) | Source::Stdin | Source::Y4m(_), _) if target.is_picture() => {
                 usage("that makes many pictures: give a folder (out/) or numbers (out/%05d.png)")
             }
-            (Source::File(_) | Source::Stdin | Source::Y4m(_), _) if self.fps.is_some() => {
+            (Source::File(_) | Source::Animation(_) | Source::Stdin | Source::Y4m(_), _)
+                if self.fps.is_some() =>
+            {
                 usage("--fps is for pictures and cameras: a video has its own rate")
             }
             (Source::Pictures(Pictures::Folder(a)), Target::Pictures(Pictures::Folder(b)))
@@ -80,6 +82,14 @@ impl StreamArgs {
             && picture::is_picture(&input)
         {
             return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
+        }
+        if let Some((option, _)) = parts[..2].iter().find(|(_, time)| time.is_some())
+            && matches!(source, Source::Animation(_))
+            && target.is_picture()
+        {
+            return usage(format!(
+                "{option} is for videos; --preview TIME paints one frame of them"
+            ));
         }
         if self.no_audio && target.is_picture() {
             return usage("--no-audio is for videos: a picture has no sound".to_owned());

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -23,7 +24,7 @@ use crate::y4m::{Header, Interlace, Sampling, Site};
 const DESCRIPTION: &str = include_str!("../../pipelines/source-file.pipeline");
 
 /// What the frames are like.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Shape {
     /// As the header of a YUV4MPEG2 stream says.
     Y4m(Header),
@@ -35,6 +36,17 @@ pub enum Shape {
         height: usize,
         /// Frames a second.
         rate: Rate,
+    },
+    /// The same, but each frame with its own time.
+    Animation {
+        /// Width in pixels.
+        width: usize,
+        /// Height in lines.
+        height: usize,
+        /// Frames a second, where all last equally long.
+        rate: Option<Rate>,
+        /// When each frame ends.
+        ends: Vec<Duration>,
     },
 }
 
@@ -102,7 +114,7 @@ pub fn open(
     let frames: gst_app::AppSink = pipeline.element_as("frames")?;
 
     let said = log.clone();
-    let rate = raw.rate;
+    let length = count.map(|count| raw.begins(count));
     let pool = FramePool::new(4);
     let feeder = move || {
         let mut number = 0;
@@ -151,7 +163,7 @@ pub fn open(
     let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
     let caps = caps.ok_or_else(|| PipelineError::new("appsink", "it has no frames"))?;
     let mut stream = plan.stream(&caps)?;
-    stream.duration = count.map(|count| rate.time_of(count));
+    stream.duration = length;
     Ok(Some(VideoSource { pipeline, frames, stream, plan, busy: Busy::default(), end: None }))
 }
 
@@ -181,6 +193,8 @@ struct Raw {
     size: (usize, usize),
     planes: Vec<(usize, usize)>,
     rate: Rate,
+    /// When each frame ends, where the rate does not say.
+    ends: Vec<Duration>,
     /// Bits of a sample as they come, and as GStreamer has them.
     depths: (u32, u32),
 }
@@ -190,17 +204,41 @@ impl Raw {
         match shape {
             Shape::Y4m(header) => Raw::of_y4m(header),
             Shape::Rgb { width, height, rate } => {
-                let size = (*width, *height);
-                let caps = caps("RGB", size, *rate, (1, 1)).field("colorimetry", "sRGB");
-                Ok(Raw {
-                    caps: caps.build(),
-                    format: gst_video::VideoFormat::Rgb,
-                    size,
-                    planes: vec![(3 * width, *height)],
-                    rate: *rate,
-                    depths: (8, 8),
-                })
+                Ok(Raw::of_rgb((*width, *height), Some(*rate), Vec::new()))
             }
+            Shape::Animation { width, height, rate, ends } => {
+                Ok(Raw::of_rgb((*width, *height), *rate, ends.clone()))
+            }
+        }
+    }
+
+    fn of_rgb((width, height): (usize, usize), rate: Option<Rate>, ends: Vec<Duration>) -> Self {
+        let size = (width, height);
+        let usual = rate.unwrap_or(Rate::USUAL);
+        let mut caps = caps("RGB", size, usual, (1, 1)).field("colorimetry", "sRGB").build();
+        if rate.is_none() {
+            // In GStreamer's words: it varies.
+            caps.make_mut().set("framerate", gst::Fraction::new(0, 1));
+        }
+        Raw {
+            caps,
+            format: gst_video::VideoFormat::Rgb,
+            size,
+            planes: vec![(3 * width, height)],
+            rate: usual,
+            ends,
+            depths: (8, 8),
+        }
+    }
+
+    /// When the frame of this number begins, or the last one ends.
+    fn begins(&self, number: u64) -> Duration {
+        let before = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        match before {
+            Some(before) if !self.ends.is_empty() => {
+                self.ends.get(before).or(self.ends.last()).copied().unwrap_or_default()
+            }
+            _ => self.rate.time_of(number),
         }
     }
 
@@ -236,6 +274,7 @@ impl Raw {
             size: (header.width, header.height),
             planes,
             rate: header.rate,
+            ends: Vec::new(),
             depths: (header.depth, depth),
         })
     }
@@ -247,7 +286,7 @@ impl Raw {
             fill_with_grey(&mut bytes[there..], self.depths.0);
         }
         change_depth(&mut bytes, self.depths);
-        let (begin, end) = (self.rate.time_of(number), self.rate.time_of(number + 1));
+        let (begin, end) = (self.begins(number), self.begins(number + 1));
         let times = (Some(begin), Some(end - begin));
         tight_buffer(bytes, self.format, self.size, &self.planes, times)
     }

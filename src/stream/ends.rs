@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::animation::is_animated;
 use crate::picture;
 use crate::rate::Rate;
 use crate::sequence::{Pattern, pictures_in};
@@ -26,6 +27,8 @@ pub enum Pictures {
 pub enum Source {
     /// A file that a decoder opens, or a picture.
     File(PathBuf),
+    /// An animated picture: a video without sound.
+    Animation(PathBuf),
     /// A file of YUV4MPEG2.
     Y4m(PathBuf),
     /// YUV4MPEG2 from stdin.
@@ -47,6 +50,7 @@ impl Source {
         match Pattern::parse(path).filter(|_| !path.exists()) {
             Some(pattern) => Source::Pictures(Pictures::Numbered(pattern)),
             None if is_y4m(path) => Source::Y4m(path.to_owned()),
+            None if is_animated(path) => Source::Animation(path.to_owned()),
             None => Source::File(path.to_owned()),
         }
     }
@@ -170,6 +174,31 @@ impl Pictures {
             _ => numbered_from_1(n),
         };
         inputs.iter().enumerate().map(name).collect()
+    }
+
+    /// The numbered pictures that are made of `inputs`, and the number of the last one; of a video `frames`
+    /// many. None where pictures keep other names than numbers.
+    pub(super) fn numbered(
+        &self,
+        source: &Source,
+        made: Option<&[PathBuf]>,
+        frames: u64,
+    ) -> Option<(Pattern, u64)> {
+        let pattern = match (self, source) {
+            (_, Source::Pictures(Pictures::Folder(_))) if matches!(self, Pictures::Folder(_)) => {
+                return None;
+            }
+            (Pictures::Folder(folder), Source::Pictures(Pictures::Numbered(from))) => {
+                from.made_into(folder)
+            }
+            _ => self.pattern(),
+        };
+        let Some(made) = made else { return Some((pattern, frames)) };
+        let numbers = made.iter().filter_map(|path| {
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| pattern.number_of(name))
+        });
+        let last = numbers.max()?;
+        Some((pattern, last))
     }
 
     /// Where they lie.

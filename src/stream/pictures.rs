@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::still::write_picture;
 use super::{Observer, Progress};
 use crate::picture::{Picture, PictureError};
+use crate::sequence::Pattern;
 use crate::stats::{Stats, Summary};
 use crate::stylizer::Stylizer;
 
@@ -156,4 +157,35 @@ pub(super) fn write_into_folder(picture: &Picture, path: &Path) -> Result<()> {
         std::fs::create_dir(folder).with_context(cannot)?;
     }
     write_picture(picture, path)
+}
+
+/// Removes the rest of an earlier sequence that was longer than the one just made, whose last number is
+/// `last`, but none of the `inputs`. What goes on behind a gap is another sequence.
+///
+/// # Errors
+/// When a picture cannot be removed.
+pub(super) fn remove_rest(
+    pattern: &Pattern,
+    last: u64,
+    inputs: &[PathBuf],
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let inputs: std::collections::HashSet<PathBuf> = inputs.iter().map(|path| real(path)).collect();
+    let rest = pattern.rest(last);
+    let rest: Vec<_> = rest.into_iter().take_while(|path| !inputs.contains(&real(path))).collect();
+    for path in &rest {
+        let cannot = || format!("cannot remove '{}'", path.display());
+        std::fs::remove_file(path).with_context(cannot)?;
+    }
+    if let [first, ..] = rest.as_slice() {
+        let (count, first) = (rest.len(), first.display());
+        observer.note(&match count {
+            1 => format!("'{first}', of an earlier sequence that was longer, is removed"),
+            _ => format!(
+                "{count} pictures from '{first}' on, of an earlier sequence that was longer, are removed"
+            ),
+        });
+    }
+    Ok(())
 }

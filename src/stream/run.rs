@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::ends::{Source, Target, part_of};
-use super::pictures::{pairs, stylize_pictures};
+use super::ends::{Pictures, Source, Target, part_of};
+use super::pictures::{pairs, remove_rest, stylize_pictures};
 use super::{Choice, EngineOptions, Observer, Regions, still};
+use crate::animation::Animation;
 use crate::encoding::Encoding;
 #[cfg(feature = "media")]
 use crate::engine::device::try_algorithms;
@@ -63,17 +64,69 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     check_input(&config.input, &source)?;
     let pairs = pairs_of(config, &source, &target, observer)?;
     check_output(config, &target, pairs.as_deref())?;
+    let summary = make(config, &source, &target, pairs.as_deref(), stop, &stats, observer)?;
+    if let Target::Pictures(pictures) = &target
+        && config.overwrite
+        && !summary.interrupted
+    {
+        replace_all(config, &source, pictures, pairs.as_deref(), &summary, observer)?;
+    }
+    Ok(summary)
+}
+
+/// Removes what is left of an earlier sequence that the new one replaces.
+fn replace_all(
+    config: &Config,
+    source: &Source,
+    target: &Pictures,
+    pairs: Option<&[(PathBuf, PathBuf)]>,
+    summary: &Summary,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    // A part of numbered pictures that keep their numbers replaces these alone.
+    if pairs.is_some() && config.span != Span::default() {
+        return Ok(());
+    }
+    let (inputs, made): (Vec<_>, Vec<_>) = match pairs {
+        Some(pairs) => pairs.iter().cloned().unzip(),
+        None => (vec![config.input.clone()], Vec::new()),
+    };
+    match target.numbered(source, pairs.map(|_| made.as_slice()), summary.frames) {
+        Some((pattern, last)) if last > 0 => remove_rest(&pattern, last, &inputs, observer),
+        _ => Ok(()),
+    }
+}
+
+fn make(
+    config: &Config,
+    source: &Source,
+    target: &Target,
+    pairs: Option<&[(PathBuf, PathBuf)]>,
+    stop: &AtomicBool,
+    stats: &Arc<Stats>,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
     // The input is opened before the model: it is the likelier mistake, and soon found.
     let wants_picture = target.is_picture();
     let is_picture = matches!(source, Source::File(_)) && picture::is_picture(&config.input);
-    let still = if is_picture && wants_picture {
+    let still = if let (Source::Animation(path), true) = (source, wants_picture) {
+        let animation = Animation::open(path)?;
+        if config.preview.is_none() {
+            observer.note(&format!(
+                "'{}' is an animation: its first frame is painted; --preview TIME paints another one, and \
+                 an output like .mp4 all of them",
+                path.display()
+            ));
+        }
+        Some(animation.frame_at(config.preview.unwrap_or_default())?)
+    } else if is_picture && wants_picture {
         Some(Picture::open(&config.input)?)
     } else if wants_picture && config.preview.is_some() {
         Some(frame_of_video(config)?)
     } else {
         None
     };
-    if let (Some(mask), Some(pairs)) = (&config.mask, &pairs) {
+    if let (Some(mask), Some(pairs)) = (&config.mask, pairs) {
         fits_all(mask, pairs)?;
     }
     let stylizers = config.engine.open(&config.models, observer)?;
@@ -84,11 +137,11 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
     let stylizer = stylizer.as_mut();
     match (still, pairs) {
         (Some(picture), _) => {
-            still::stylize_picture(picture, &config.input, &config.output, stylizer, &stats)
+            still::stylize_picture(picture, &config.input, &config.output, stylizer, stats)
         }
         (None, Some(pairs)) => {
             let names = (config.input.as_path(), config.output.as_path());
-            stylize_pictures(names, &pairs, stylizer, stop, &stats, observer)
+            stylize_pictures(names, pairs, stylizer, stop, stats, observer)
         }
         (None, None) if wants_picture => bail!(
             "'{}' is not a picture; --preview TIME paints one frame of a video",
@@ -99,7 +152,7 @@ pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> R
             config.input.display(),
             config.output.display()
         ),
-        (None, None) => video(config, stylizer, stop, &stats, observer),
+        (None, None) => video(config, stylizer, stop, stats, observer),
     }
 }
 
@@ -141,7 +194,7 @@ fn fits_all(mask: &Mask, pairs: &[(PathBuf, PathBuf)]) -> Result<()> {
 /// What can be said of the input before anything is loaded.
 fn check_input(input: &Path, source: &Source) -> Result<()> {
     let path = match source {
-        Source::File(path) | Source::Y4m(path) => path,
+        Source::File(path) | Source::Animation(path) | Source::Y4m(path) => path,
         Source::Pictures(pictures) => return pictures.files().map(drop),
         Source::Stdin => return Ok(()),
     };

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::VideoJob;
 use super::ends::{Pictures, Source, nothing_there, part_of};
+use crate::animation::Animation;
 use crate::media::fed::{self, Log, Next, Shape};
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::Picture;
@@ -37,6 +38,7 @@ pub(super) fn open(
         Source::File(path) => {
             VideoSource::open(path, job.span, wanted).map(Some).map_err(Into::into)
         }
+        Source::Animation(path) => of_animation(path, job.span, wanted, log, stop),
         Source::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
         Source::Y4m(path) => {
             let file = File::open(path).with_context(|| format!("cannot read '{input}'"))?;
@@ -99,6 +101,37 @@ fn header<R: BufRead + Send + 'static>(
             Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("its reader broke down")),
         }
     }
+}
+
+fn of_animation(
+    path: &Path,
+    span: Span,
+    wanted: Wanted,
+    log: &Log,
+    stop: &AtomicBool,
+) -> Result<Option<VideoSource>> {
+    let animation = Animation::open(path)?;
+    let Some(part) = animation.part(span) else {
+        return Err(anyhow!(nothing_there(span, animation.duration())));
+    };
+    let (count, rate, first) = (part.ends.len(), part.rate(), part.first);
+    let frames = animation.frames(first).context("cannot start a thread")?;
+    let mut left = count;
+    let next: Next = Box::new(move |bytes| {
+        let Some(fewer) = left.checked_sub(1) else { return Ok(false) };
+        left = fewer;
+        match frames.recv() {
+            Ok(Ok(picture)) => {
+                bytes.extend_from_slice(picture.frame.planes.bytes());
+                Ok(true)
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Ok(false),
+        }
+    });
+    let Animation { width, height, .. } = animation;
+    let shape = Shape::Animation { width, height, rate, ends: part.ends };
+    Ok(fed::open(&shape, Some(count as u64), wanted, next, log, stop)?)
 }
 
 /// Pictures as the frames of a video. All have the size of the first; one that cannot be read is

@@ -172,3 +172,74 @@ fn one_picture_into_a_folder_keeps_its_name() {
     works(folder.path(), &["-i", "frames/cat.png", "-o", "out/"]);
     assert_eq!(names(&folder.path().join("out")), ["cat.png"]);
 }
+
+/// What an earlier run left behind the end of the new sequence would be read as its end.
+#[test]
+fn a_replaced_sequence_leaves_nothing_of_a_longer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    y4m(&at("long.y4m"), 5, &[]);
+    y4m(&at("short.y4m"), 2, &[]);
+    for output in ["out/", "out/x%03d.jpg"] {
+        works(folder.path(), &["-i", "long.y4m", "-o", output]);
+    }
+    // Another sequence behind a gap, and names that the pattern would not write.
+    for other in ["00008.png", "3.png", "notes.txt", "00004.jpg"] {
+        fs::write(at("out").join(other), "mine").unwrap();
+    }
+    let said = works(folder.path(), &["-i", "short.y4m", "-o", "out/", "--overwrite"]);
+    assert!(said.contains("3 pictures from 'out/00003.png' on"), "{said}");
+    let jpgs = ["x001.jpg", "x002.jpg", "x003.jpg", "x004.jpg", "x005.jpg"];
+    let kept = ["00001.png", "00002.png", "00004.jpg", "00008.png", "3.png", "notes.txt"];
+    assert_eq!(names(&at("out")), [&kept[..], &jpgs].concat());
+    let said = works(folder.path(), &["-i", "short.y4m", "-o", "out/x%03d.jpg", "--overwrite"]);
+    assert!(said.contains("3 pictures from 'out/x003.jpg' on"), "{said}");
+    assert_eq!(names(&at("out")), [&kept[..], &jpgs[..2]].concat());
+}
+
+#[test]
+fn a_run_that_fails_or_replaces_a_part_removes_nothing() {
+    let folder = frames(&["1.png", "2.png", "3.png", "4.png"]);
+    let at = |name: &str| folder.path().join(name);
+    works(folder.path(), &["-i", "frames/%d.png", "-o", "out/%d.png"]);
+    let all = ["1.png", "2.png", "3.png", "4.png"];
+    // Two of the four frames, which keep their numbers.
+    let part = ["--fps", "1", "--start", "1", "--duration", "2", "--overwrite"];
+    works(folder.path(), &[&["-i", "frames/%d.png", "-o", "out/%d.png"][..], &part].concat());
+    assert_eq!(names(&at("out")), all);
+    // A video that fails in the middle.
+    y4m(&at("in.y4m"), 3, &[]);
+    let whole = fs::read(at("in.y4m")).unwrap();
+    fs::write(at("in.y4m"), &whole[..whole.len() * 2 / 3]).unwrap();
+    refusal(folder.path(), 1, &["-i", "in.y4m", "-o", "out/%d.png", "--overwrite"]);
+    assert_eq!(names(&at("out")), all);
+    // Fewer pictures that keep their numbers: the end is theirs.
+    fs::remove_file(at("frames/4.png")).unwrap();
+    let said = works(folder.path(), &["-i", "frames/%d.png", "-o", "out/%d.png", "--overwrite"]);
+    assert!(said.contains("'out/4.png', of an earlier sequence"), "{said}");
+    assert_eq!(names(&at("out")), all[..3]);
+    let said = works(folder.path(), &["-i", "frames/%d.png", "-o", "named/"]);
+    assert!(!said.contains("removed"), "{said}");
+    fs::write(at("named/4.png"), "earlier").unwrap();
+    works(folder.path(), &["-i", "frames/%d.png", "-o", "named/", "--overwrite"]);
+    assert_eq!(names(&at("named")), all[..3]);
+    // Names that are not numbers have no end; an input is never removed.
+    fs::write(at("named/4.png"), "earlier").unwrap();
+    works(folder.path(), &["-i", "frames/", "-o", "named/", "--overwrite"]);
+    assert_eq!(names(&at("named")), all);
+    fs::create_dir(at("both")).unwrap();
+    picture(1, 8, 8).save(at("both/a.png")).unwrap();
+    picture(2, 8, 8).save(at("both/3.png")).unwrap();
+    works(folder.path(), &["-i", "both/", "-o", "both/%d.png", "--overwrite"]);
+    assert_eq!(names(&at("both")), ["1.png", "2.png", "3.png", "a.png"]);
+}
+
+#[test]
+fn a_percent_sign_in_a_videos_name_is_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    y4m(&folder.path().join("in.y4m"), 2, &[]);
+    for output in ["100%done.mp4", "50%d.mkv", "%05d.y4m"] {
+        works(folder.path(), &["-i", "in.y4m", "-o", output]);
+        assert!(folder.path().join(output).is_file(), "{output}");
+    }
+}
