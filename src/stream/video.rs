@@ -31,6 +31,7 @@ use crate::media::finalise::{Layout, Track, index_to_front};
 use crate::media::sink::VideoSink;
 use crate::media::source::{VideoSource, Wanted};
 use crate::media::tracks::Tracks;
+use crate::media::video::VideoStream;
 use crate::media::{PipelineError, matroska};
 use crate::queue::bounded;
 use crate::rate::Rate;
@@ -118,6 +119,10 @@ pub fn stylize_video(
     };
     let (width, height) = (source.stream().frame.width, source.stream().frame.height);
     stylizer.check(width, height).with_context(|| format!("cannot stylize '{input}'"))?;
+    let job = &VideoJob {
+        batch: batch_in_memory(job.batch, source.stream(), stylizer, observer),
+        ..*job
+    };
     source.notes().iter().for_each(|note| observer.note(&format!("'{input}': {note}")));
     let tracks = match (sources::tracks_of(&source_kind), container) {
         (Some(path), Some(container)) => Tracks::open(path, job.span, container, job.audio),
@@ -174,6 +179,27 @@ pub fn stylize_video(
     finished.with_context(|| format!("cannot write '{output}'"))?;
     let interrupted = stop.load(Ordering::Acquire);
     Ok(Summary { interrupted, ..summary(job, &made.totals, stats, made.frames) })
+}
+
+/// How many frames of those wanted in a batch there is memory for; says so where it is less.
+fn batch_in_memory(
+    wanted: usize,
+    stream: &VideoStream,
+    stylizer: &dyn Stylizer,
+    observer: &mut dyn Observer,
+) -> usize {
+    let (width, height) = (stream.frame.width, stream.frame.height);
+    let most = stylizer.most_at_once(&stream.frame, stream.layout.bytes(width, height));
+    match most.filter(|most| *most < wanted) {
+        Some(most) => {
+            observer.note(&format!(
+                "there is not enough memory for batches of {wanted} frames of {width}×{height}: they are \
+                 of {most}"
+            ));
+            most
+        }
+        None => wanted,
+    }
 }
 
 /// Between what a run goes.

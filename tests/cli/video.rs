@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::common::{Yuv, frame_times, psnr, rgb_frames, size, yuv_frames};
-use super::{folder, works};
+use super::{assert_says, common, folder, works};
 
 /// The clip through the program; the planes of the frames that came out.
 fn painted(folder: &Path, name: &str, more: &[&str]) -> Vec<Yuv> {
@@ -133,4 +133,20 @@ fn a_preview_is_the_frame_at_that_time_at_its_full_size() {
     let painted = preview("painted.png", &[]);
     assert!(psnr(&frames[29], &painted) < 20.0);
     preview("painted.jpg", &["--preserve-color"]);
+}
+
+/// 1024 frames of 1920×1080 on their way are gigabytes, which nobody asked for.
+#[test]
+fn a_batch_is_no_larger_than_memory_allows_and_says_so() {
+    let folder = folder();
+    let source = ["-f", "lavfi", "-i", "testsrc=s=1920x1080:d=0.12", "-c:v", "mjpeg"];
+    common::ffmpeg(&[&source[..], &[folder.path().join("large.avi").to_str().unwrap()]].concat());
+    let args = ["-m", "mosaic", "-i", "large.avi", "-o", "out.mkv", "--strength", "0"];
+    let said = works(folder.path(), &[&args[..], &["--batch", "1024"]].concat());
+    assert_says(
+        &said,
+        &["not enough memory for batches of 1024 frames of 1920×1080", "they are of"],
+    );
+    let said = works(folder.path(), &[&args[..], &["--batch", "2", "--overwrite"]].concat());
+    assert!(!said.contains("memory"), "{said}");
 }
