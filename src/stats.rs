@@ -158,6 +158,8 @@ pub struct Summary {
     pub first_frame_s: Option<f64>,
     /// Frames dropped (always 0 for a file).
     pub dropped: u64,
+    /// Live: frames that each output did not take in time, in their order.
+    pub dropped_by_outputs: Vec<u64>,
     /// How often the decoder found the frame queue full.
     pub queue_full: u64,
     /// Interrupted by Ctrl-C before its end.

@@ -27,6 +27,8 @@ mod push;
 mod secrets;
 #[path = "live/shapes.rs"]
 mod shapes;
+#[path = "live/sound.rs"]
+mod sound;
 #[path = "live/stop.rs"]
 mod stop;
 #[path = "live/timecode.rs"]

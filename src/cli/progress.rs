@@ -188,6 +188,10 @@ fn write_out(text: &str) {
 fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> String {
     let mut text =
         format!("in {:.1} fps, out {:.1} fps, {} dropped", rates.0, rates.1, status.dropped);
+    let late: u64 = status.dropped_by_outputs.iter().sum();
+    if late > 0 {
+        text += &format!(", {late} by outputs");
+    }
     if let Some((half, most)) = status.delay {
         text += &format!(", delay {}/{} ms", half.as_millis(), most.as_millis());
     }

@@ -276,8 +276,10 @@ fn in_words(summary: &Summary) -> String {
         return format!("nothing was made: '{}' gave no picture", summary.input);
     }
     if let Some(delay) = summary.delay_p50_s {
+        let late: u64 = summary.dropped_by_outputs.iter().sum();
+        let late = if late > 0 { format!(", {late} by outputs") } else { String::new() };
         return format!(
-            "{}: {} frames in {took} ({:.1} fps, {} dropped, delay {:.0} ms)",
+            "{}: {} frames in {took} ({:.1} fps, {} dropped{late}, delay {:.0} ms)",
             summary.output,
             summary.frames,
             summary.fps,

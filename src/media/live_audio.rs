@@ -62,7 +62,7 @@ impl LiveAudio {
 }
 
 /// The packet with times counted from the start of the stream; none when it lies before it.
-fn packet_in_running_time(sample: &gst::SampleRef) -> Option<gst::Buffer> {
+pub(super) fn packet_in_running_time(sample: &gst::SampleRef) -> Option<gst::Buffer> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let mut packet = sample.buffer_owned()?;
     let pts = match packet.pts().or(packet.dts()) {

@@ -10,26 +10,42 @@ use gstreamer_app as gst_app;
 
 use super::error::PipelineError;
 use super::finalise::Layout;
+use super::leaky::LeakyInput;
 use super::live_audio::LiveAudio;
+use super::live_encode::SoundEncoder;
 use super::pipeline::Event;
 use super::sink::{NewFile, VideoSink};
+use super::tracks::{Way, encode_audio, name_of, way_of_audio};
 use crate::encoding::{Container, Encoding};
 
 /// A muxer writes nothing of the picture until it knows what sound belongs to it. When the sound
 /// is further behind than this, matroskamux is told that there is none, and the picture goes on.
-const GAP_AFTER: Duration = Duration::from_millis(500);
+const GAP_AFTER: Duration = Duration::from_secs(2);
+
+/// Sound that has come after such a gap was announced is waited for longer the next time, up to this.
+const GAP_AFTER_AT_MOST: Duration = Duration::from_secs(10);
 
 /// mp4mux (1.22) does not understand gaps: for it the sound is over when it has not come for so
 /// long. Until then the encoded picture waits, and nothing of it is lost.
 const END_AFTER: Duration = Duration::from_secs(8);
 
+/// Packets overlap by microseconds, since their times are rounded and follow the sender's clock. What
+/// begins so much before the end of the one before is of another time: a source that began anew.
+const OVERLAP: Duration = Duration::from_millis(250);
+
 /// How much of the encoded picture may wait; more than it ever waits for sound.
 const WAITING: Duration = Duration::from_secs(20);
+
+/// How many frames may wait for the encoder.
+const FRAMES: u64 = 30;
 
 /// A file that is written while live.
 pub struct LiveFileSink {
     sink: VideoSink,
+    frames: LeakyInput,
     sound: Option<Arc<Sound>>,
+    /// What makes the sound fit into the container.
+    encoder: Option<Arc<SoundEncoder>>,
 }
 
 impl LiveFileSink {
@@ -47,31 +63,45 @@ impl LiveFileSink {
         number: usize,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
-        let caps: Vec<_> = audio.iter().map(|audio| audio.caps().clone()).collect();
         // Looking ahead would hold back dozens of frames, minutes of them with a slow network.
         let encoding = Encoding { live: true, ..*file.encoding };
-        let sink = VideoSink::build(NewFile { encoding: &encoding, ..file }, &caps, number)?;
+        let mut sink = VideoSink::build(NewFile { encoding: &encoding, ..file }, number)?;
         let waiting = sink.pipeline.element("waiting")?;
         waiting.set_property("max-size-buffers", 0u32);
         waiting.set_property("max-size-time", u64::try_from(WAITING.as_nanos()).unwrap_or(0));
-        sink.frames.set_block(false);
-        sink.frames.set_max_buffers(30);
-        sink.frames.set_leaky_type(gst_app::AppLeakyType::Downstream);
-        for input in sink.targets.iter().chain([&sink.frames]) {
+        let frames = LeakyInput::over(sink.frames.clone(), FRAMES);
+        let track = audio.and_then(|audio| add_sound(&mut sink, audio.caps(), file.container));
+        let (target, encoder) = track.unzip();
+        for input in target.iter().chain([&sink.frames]) {
             if let Some(pad) = input.static_pad("src") {
                 pad.set_offset(-i64::try_from(first.as_nanos()).unwrap_or(0));
             }
         }
-        let mut sound = None;
-        if let (Some(audio), Some(target)) = (audio, sink.targets.first()) {
-            let track = Arc::new(Sound::into(target, first, file.container));
-            let taker = Arc::clone(&track);
-            audio.send_to(move |packet| taker.packet(packet));
-            sound = Some(track);
+        let sound = target.map(|target| Arc::new(Sound::into(&target, first, file.container)));
+        let encoder = encoder.flatten().map(Arc::new);
+        if let (Some(sound), Some(encoder)) = (&sound, &encoder) {
+            let (taker, ended) = (Arc::clone(sound), Arc::clone(sound));
+            encoder.start(move |packet| taker.packet(packet), move |why| ended.end(why))?;
+        }
+        if let (Some(audio), Some(sound)) = (audio, &sound) {
+            // Weak: the source may outlive the file.
+            let (taker, to) = (Arc::downgrade(sound), encoder.as_ref().map(Arc::downgrade));
+            audio.send_to(move |packet| match &to {
+                Some(encoder) => {
+                    if let Some(encoder) = encoder.upgrade() {
+                        encoder.push(packet);
+                    }
+                }
+                None => {
+                    if let Some(taker) = taker.upgrade() {
+                        taker.packet(packet);
+                    }
+                }
+            });
         }
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
-        Ok(LiveFileSink { sink, sound })
+        Ok(LiveFileSink { sink, frames, sound, encoder })
     }
 
     /// Hands over a frame that other outputs also take.
@@ -79,7 +109,12 @@ impl LiveFileSink {
         if let (Some(sound), Some(pts)) = (&self.sound, frame.pts()) {
             sound.keep_up_with(pts.into());
         }
-        self.sink.frames.push_buffer(frame.clone()).is_ok()
+        self.frames.push(frame)
+    }
+
+    /// How many frames the encoder could not take in time.
+    pub fn dropped(&self) -> u64 {
+        self.frames.dropped()
     }
 
     /// The encoder's output, where delay is measured.
@@ -89,7 +124,13 @@ impl LiveFileSink {
 
     /// Ends picture and sound.
     pub fn end(&self) {
-        self.sink.end();
+        let _ = self.sink.frames.end_of_stream();
+        match (&self.encoder, &self.sound) {
+            // What it still holds comes first; then it ends the track.
+            (Some(encoder), _) => encoder.end(),
+            (None, Some(sound)) => sound.end(None),
+            (None, None) => {}
+        }
     }
 
     /// The tracks that were written.
@@ -108,6 +149,49 @@ impl LiveFileSink {
     }
 }
 
+/// Makes room for live sound, which is encoded anew where the container cannot hold it; none where it
+/// cannot come along, which the notes say.
+fn add_sound(
+    sink: &mut VideoSink,
+    sound: &gst::Caps,
+    container: Container,
+) -> Option<(gst_app::AppSrc, Option<SoundEncoder>)> {
+    let name = name_of(sound);
+    let mut way = way_of_audio(sound, container);
+    if let Way::Copy(through) = way {
+        match sink.add_sound(sound, through) {
+            Ok(target) => return Some((target, None)),
+            // A codec that fits in a form that does not.
+            Err(_) => way = encode_audio(sound, container),
+        }
+    }
+    let why = match way {
+        Way::Encode(_, codec) => {
+            let encoded = SoundEncoder::open(sound, container, codec).and_then(|encoder| {
+                let target = sink.add_sound(encoder.caps(), "identity")?;
+                Ok((target, encoder))
+            });
+            match encoded {
+                Ok((target, encoder)) => {
+                    let channels = sound.structure(0).and_then(|s| s.get::<i32>("channels").ok());
+                    let mixed = channels.filter(|channels| *channels > 2);
+                    let mixed = mixed.map_or_else(String::new, |n| format!(", {n} channels as 2"));
+                    sink.notes.push(format!(
+                        "the sound ({name}) does not fit into {}: it is encoded as {codec}{mixed}",
+                        container.name()
+                    ));
+                    return Some((target, Some(encoder)));
+                }
+                Err(error) => error.to_string(),
+            }
+        }
+        Way::None(why) => why,
+        Way::Copy(_) => "the container takes no such track".to_owned(),
+    };
+    sink.notes.push(format!("the sound ({name}) is left out: {why}"));
+    None
+}
+
 /// The sound of a file, which may pause or end before the picture does.
 struct Sound {
     target: gst_app::AppSrc,
@@ -118,6 +202,14 @@ struct Sound {
 struct Known {
     /// Up to here it has sound, or knows that there is none.
     until: Duration,
+    /// When the track begins.
+    first: Duration,
+    /// Before this it knows that there is none.
+    none_before: Duration,
+    /// When the newest packet began.
+    newest: Option<Duration>,
+    /// How far behind the sound may be before it is told that there is none.
+    patience: Duration,
     container: Container,
     ended: bool,
 }
@@ -130,24 +222,54 @@ enum Tell {
 }
 
 impl Known {
-    /// A packet comes; false when its time has passed, and it must not go to the muxer.
-    fn packet(&mut self, pts: Duration, duration: Duration) -> bool {
-        let fits = !self.ended && pts >= self.until;
-        if fits {
-            self.until = pts + duration;
+    /// Of a track that begins at `first`.
+    fn new(first: Duration, container: Container) -> Self {
+        Known {
+            until: first,
+            first,
+            none_before: first,
+            newest: None,
+            patience: GAP_AFTER,
+            container,
+            ended: false,
         }
-        fits
+    }
+
+    /// A packet comes: the time under which it goes to the muxer; none when its time has passed.
+    fn packet(&mut self, pts: Duration, duration: Duration) -> Option<Duration> {
+        if self.ended {
+            return None;
+        }
+        if pts < self.none_before {
+            // It was not silent but late, or it is older than the file.
+            if pts >= self.first {
+                let late = self.none_before - pts;
+                self.patience = self.patience.max(late + GAP_AFTER).min(GAP_AFTER_AT_MOST);
+            }
+            return None;
+        }
+        if pts + OVERLAP < self.until {
+            return None;
+        }
+        // Muxers want times that do not go back.
+        let at = self.newest.map_or(pts, |newest| pts.max(newest));
+        self.newest = Some(at);
+        self.until = self.until.max(at + duration);
+        Some(at)
     }
 
     /// The picture is at `now`: what the muxer must be told of the sound.
     fn keep_up_with(&mut self, now: Duration) -> Tell {
         let behind = now.saturating_sub(self.until);
+        if self.ended {
+            return Tell::Nothing;
+        }
         match self.container {
-            Container::Mkv | Container::WebM if behind > GAP_AFTER => {
-                self.until = now;
+            Container::Mkv | Container::WebM if behind > self.patience => {
+                (self.until, self.none_before) = (now, now);
                 Tell::Gap
             }
-            Container::Mp4 | Container::Mov if behind > END_AFTER && !self.ended => {
+            Container::Mp4 | Container::Mov if behind > END_AFTER => {
                 self.ended = true;
                 Tell::End
             }
@@ -160,10 +282,13 @@ impl Sound {
     fn into(target: &gst_app::AppSrc, first: Duration, container: Container) -> Self {
         target.set_block(false);
         target.set_leaky_type(gst_app::AppLeakyType::Downstream);
+        // As long as the picture may wait for its encoder, whatever the bit rate.
+        target.set_max_bytes(0);
+        target.set_max_time(gst::ClockTime::try_from(WAITING).unwrap_or_default());
         if let Some(pad) = target.static_pad("src") {
             pad.add_probe(gst::PadProbeType::BUFFER, turn_into_gap);
         }
-        let known = Known { until: first, container, ended: false };
+        let known = Known::new(first, container);
         Sound { target: target.clone(), known: Mutex::new(known) }
     }
 
@@ -171,9 +296,22 @@ impl Sound {
         let Some(pts) = packet.pts() else { return };
         let duration = packet.duration().unwrap_or_default();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.packet(pts.into(), duration.into()) {
-            let _ = self.target.push_buffer(packet.clone());
+        if let Some(at) = known.packet(pts.into(), duration.into()) {
+            let mut packet = packet.clone();
+            if at != Duration::from(pts) {
+                packet.make_mut().set_pts(gst::ClockTime::try_from(at).ok());
+            }
+            let _ = self.target.push_buffer(packet);
         }
+    }
+
+    /// No more sound comes; why, where it is a failure.
+    fn end(&self, why: Option<PipelineError>) {
+        if let Some(error) = why {
+            tracing::warn!("the sound cannot be encoded, the file goes on without: {error}");
+        }
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        let _ = self.target.end_of_stream();
     }
 
     fn keep_up_with(&self, now: Duration) {
@@ -221,25 +359,52 @@ mod tests {
 
     #[test]
     fn matroska_is_told_of_gaps_and_late_packets_are_left_out() {
-        let mut known = Known { until: MS(1000), container: Container::Mkv, ended: false };
-        assert!(!known.packet(MS(990), MS(20)), "before the first frame");
-        assert!(known.packet(MS(1000), MS(20)));
-        assert_eq!(known.keep_up_with(MS(1500)), Tell::Nothing, "it may still come");
-        assert_eq!(known.keep_up_with(MS(1600)), Tell::Gap);
-        assert_eq!(known.keep_up_with(MS(1640)), Tell::Nothing, "told already");
-        assert!(!known.packet(MS(1580), MS(20)));
-        assert!(known.packet(MS(1600), MS(20)), "it is back");
-        assert_eq!(known.keep_up_with(MS(1700)), Tell::Nothing);
+        let mut known = Known::new(MS(1000), Container::Mkv);
+        assert_eq!(known.packet(MS(990), MS(20)), None, "before the first frame");
+        assert!(known.packet(MS(1000), MS(20)).is_some());
+        assert_eq!(known.keep_up_with(MS(3000)), Tell::Nothing, "it may still come");
+        assert_eq!(known.keep_up_with(MS(3100)), Tell::Gap);
+        assert_eq!(known.keep_up_with(MS(3140)), Tell::Nothing, "told already");
+        assert_eq!(known.packet(MS(3080), MS(20)), None);
+        assert!(known.packet(MS(3100), MS(20)).is_some(), "it is back");
+        assert_eq!(known.keep_up_with(MS(3200)), Tell::Nothing);
+    }
+
+    #[test]
+    fn packets_that_overlap_by_microseconds_are_kept() {
+        let micros = Duration::from_micros;
+        let mut known = Known::new(MS(0), Container::Mkv);
+        for n in 0..1000 {
+            // 20 ms each, every third begins 50 µs early and every seventh 1 ms late.
+            let at = micros(20_000 * n + 1000 * u64::from(n % 7 == 6) - 50 * u64::from(n % 3 == 2));
+            assert_eq!(known.packet(at, MS(20)), Some(at), "packet {n}");
+        }
+        // One that begins before the one before begins at the same time.
+        let newest = known.newest.unwrap();
+        assert_eq!(known.packet(newest - micros(10), MS(20)), Some(newest));
+        assert_eq!(known.packet(MS(3), MS(20)), None, "of another time");
+    }
+
+    #[test]
+    fn sound_that_is_always_late_is_waited_for() {
+        let mut known = Known::new(MS(0), Container::Mkv);
+        let mut lost = 0;
+        for n in 0..1000 {
+            // The sound of a time comes three seconds after its picture.
+            let _ = known.keep_up_with(MS(20 * n + 3000));
+            lost += usize::from(known.packet(MS(20 * n), MS(20)).is_none());
+        }
+        assert!(lost < 200, "{lost} of 1000 packets");
     }
 
     #[test]
     fn the_sound_of_an_mp4_ends_when_it_stays_away() {
-        let mut known = Known { until: MS(0), container: Container::Mp4, ended: false };
-        assert!(known.packet(MS(0), MS(20)));
+        let mut known = Known::new(MS(0), Container::Mp4);
+        assert!(known.packet(MS(0), MS(20)).is_some());
         assert_eq!(known.keep_up_with(MS(7000)), Tell::Nothing);
-        assert!(known.packet(MS(7000), MS(20)), "a pause");
+        assert!(known.packet(MS(7000), MS(20)).is_some(), "a pause");
         assert_eq!(known.keep_up_with(MS(15_100)), Tell::End);
         assert_eq!(known.keep_up_with(MS(30_000)), Tell::Nothing);
-        assert!(!known.packet(MS(30_000), MS(20)));
+        assert_eq!(known.packet(MS(30_000), MS(20)), None);
     }
 }

@@ -13,6 +13,7 @@ use gstreamer_app as gst_app;
 
 use super::clock::LiveClock;
 use super::error::PipelineError;
+use super::leaky::LeakyInput;
 use super::live_audio::LiveAudio;
 use super::pipeline::{Event, Pipeline, Role};
 use super::rtsp_peer;
@@ -27,10 +28,13 @@ const PARTING: Duration = Duration::from_secs(3);
 /// element that waits for somebody to connect and never comes to an end.
 const FINISH: Duration = Duration::from_secs(10);
 
+/// How many frames may wait for an output, where its description does not say.
+const FRAMES: u64 = 2;
+
 /// An output that shows or sends frames as they come.
 pub struct LiveSink {
     pipeline: Pipeline,
-    frames: gst_app::AppSrc,
+    frames: LeakyInput,
     packets: Option<gst_app::AppSrc>,
     /// Something is made that must be brought to its end, within this time.
     patience: Option<Duration>,
@@ -92,9 +96,12 @@ impl LiveSink {
         frames.set_format(gst::Format::Time);
         frames.set_is_live(true);
         frames.set_caps(Some(&stream.caps()?));
+        // A user's own description need not know that its appsrc is never waited for.
+        let most = Some(frames.max_buffers()).filter(|most| *most > 0).unwrap_or(FRAMES);
+        let frames = LeakyInput::over(frames, most);
         // The encoder's output where there is one, else what the window gets.
         let at = pipeline.gst().by_name("encode").and_then(|e| e.static_pad("src"));
-        if let Some(pad) = at.or_else(|| frames.static_pad("src")) {
+        if let Some(pad) = at.or_else(|| frames.source().static_pad("src")) {
             measure(&pad, clock.clone(), Duration::ZERO, on_delay);
         }
         let is_push = matches!(output, Output::Push(_));
@@ -124,13 +131,18 @@ impl LiveSink {
     /// Hands a frame over; the oldest waiting one is dropped when the output lags. False when the
     /// output is gone.
     pub fn push(&self, frame: &gst::Buffer) -> bool {
-        self.frames.push_buffer(frame.clone()).is_ok()
+        self.frames.push(frame)
+    }
+
+    /// How many frames the output did not take.
+    pub fn dropped(&self) -> u64 {
+        self.frames.dropped()
     }
 
     /// No more frames. How long the end may be waited for, where there is one: of what the user's
     /// own description makes, or what a media server is told.
     pub fn end(&self) -> Option<Duration> {
-        for input in self.packets.iter().chain([&self.frames]) {
+        for input in self.packets.iter().chain([self.frames.source()]) {
             let _ = input.end_of_stream();
         }
         self.patience

@@ -8,8 +8,8 @@
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
 //!   [`clock`] one clock for all pipelines of a live run
 //! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
-//! - [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
-//!   [`live_file`] → a file while live, [`rtsp_server`] → RTSP clients
+//! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
+//!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
 //! - [`matroska`]: tags and names of a finished Matroska file are put right
@@ -29,8 +29,10 @@ pub mod fed;
 pub mod finalise;
 mod fit;
 mod graph;
+mod leaky;
 pub mod live;
 pub mod live_audio;
+mod live_encode;
 pub mod live_file;
 pub mod live_sink;
 pub mod matroska;

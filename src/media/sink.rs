@@ -61,13 +61,11 @@ pub struct NewFile<'a> {
 pub struct VideoSink {
     pub(super) pipeline: Pipeline,
     pub(super) frames: gst_app::AppSrc,
-    /// Where packets of the other tracks go in.
-    pub(super) targets: Vec<gst_app::AppSrc>,
-    /// What they are, and who reads them from the input file.
+    /// The tracks beside the picture.
     tracks: Vec<Written>,
     busy: Busy,
     /// What the user should know: a track that had to be encoded anew.
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// The end of a [`VideoSink`] that frames go into; may live on another thread.
@@ -99,7 +97,7 @@ impl VideoSink {
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
         let container = file.container;
-        let mut sink = VideoSink::build(file, &[], 0)?;
+        let mut sink = VideoSink::build(file, 0)?;
         sink.take_tracks(tracks)?;
         if !container.is_mp4() {
             sink.make_room();
@@ -111,11 +109,7 @@ impl VideoSink {
     }
 
     /// The elements, not yet running; events are of the output `number`.
-    pub(super) fn build(
-        file: NewFile,
-        audio: &[gst::Caps],
-        number: usize,
-    ) -> Result<Self, PipelineError> {
+    pub(super) fn build(file: NewFile, number: usize) -> Result<Self, PipelineError> {
         let NewFile { path, container, encoding, stream } = file;
         let codec = encoding.codec_in(container).map_err(|e| PipelineError::new("mux", e))?;
         let text = format!("{FRAMES}\n{}", description(container));
@@ -132,31 +126,14 @@ impl VideoSink {
         }
         let busy = Busy::default();
         watch(&frames, &busy);
-        let mut sink = VideoSink {
-            pipeline,
-            frames,
-            targets: Vec::new(),
-            tracks: Vec::new(),
-            busy,
-            notes: Vec::new(),
-        };
+        let mut sink = VideoSink { pipeline, frames, tracks: Vec::new(), busy, notes: Vec::new() };
         if let Some(factory) = encoder.element.factory() {
             tracing::info!("encoding with {}", factory.name());
             if encoder.hardware {
                 sink.notes.push(format!("encoding with {} (--hwaccel off: not)", factory.name()));
             }
         }
-        for caps in audio {
-            sink.add_sound(caps, container)?;
-        }
         Ok(sink)
-    }
-
-    /// Ends all tracks and the picture.
-    pub fn end(&self) {
-        for input in self.targets.iter().chain([&self.frames]) {
-            let _ = input.end_of_stream();
-        }
     }
 
     /// Where frames go in.

@@ -18,14 +18,16 @@ use reader::Order;
 pub(super) use reader::Reader;
 pub use reader::TrackLimit;
 pub(super) use way::Way;
-pub(super) use way::{name as name_of, of_audio as way_of_audio};
+pub(super) use way::{
+    anew as encode_audio, encoder as sound_encoder, name as name_of, of_audio as way_of_audio,
+};
 
 use super::error::PipelineError;
 use crate::encoding::Container;
 use crate::span::Span;
 
 /// avenc_aac puts one frame of silence before the sound and does not say so.
-const AAC_DELAY: u32 = 1024;
+pub(super) const AAC_DELAY: u32 = 1024;
 
 /// What goes from the input to the output beside the picture.
 #[derive(Default)]

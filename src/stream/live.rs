@@ -133,6 +133,7 @@ pub fn stylize_live<S: Adjustable>(
                 captured: source.captured(),
                 sent: sent.load(Ordering::Relaxed),
                 dropped: queue.dropped.load(Ordering::Relaxed),
+                dropped_by_outputs: outputs.dropped(),
                 delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
                 clients: outputs.clients(),
                 look: wanted.get(),
@@ -152,6 +153,7 @@ pub fn stylize_live<S: Adjustable>(
         Some((Role::Sink(number), _)) => Some(*number),
         _ => None,
     };
+    let dropped_by_outputs = outputs.dropped();
     let finished = outputs.finish(&said, failed, FINISH);
     let interrupted = stop.load(Ordering::Acquire);
     let frames = sent.load(Ordering::Relaxed);
@@ -183,6 +185,7 @@ pub fn stylize_live<S: Adjustable>(
         network_s: stats.network().as_secs_f64(),
         first_frame_s: stats.first_out().map(|t| t.as_secs_f64()),
         dropped: queue.dropped.load(Ordering::Relaxed),
+        dropped_by_outputs,
         queue_full: queue.full.load(Ordering::Relaxed),
         interrupted,
         scale: Some(wanted.get().scale),

@@ -75,6 +75,8 @@ pub struct LiveStatus {
     pub sent: u64,
     /// Frames dropped before the network.
     pub dropped: u64,
+    /// Frames that each output did not take in time, in their order.
+    pub dropped_by_outputs: Vec<u64>,
     /// Half and 99 % of the last frames took no longer from capture to encoder output.
     pub delay: Option<(std::time::Duration, std::time::Duration)>,
     /// Clients of the RTSP servers, where there are any.

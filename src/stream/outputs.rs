@@ -87,6 +87,16 @@ impl Outputs {
         counts.reduce(|a, b| a + b)
     }
 
+    /// How many frames each output did not take in time.
+    pub fn dropped(&self) -> Vec<u64> {
+        let dropped = |sink: &Sink| match sink {
+            Sink::Shown(sink) => sink.dropped(),
+            Sink::Served(server) => server.dropped(),
+            Sink::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).dropped(),
+        };
+        self.sinks.iter().map(dropped).collect()
+    }
+
     /// Hands a frame, whose time is `pts`, to every output; none of them is waited for.
     pub fn push(&self, frame: &Buffer, pts: Duration) {
         for sink in &self.sinks {

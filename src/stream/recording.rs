@@ -108,6 +108,11 @@ impl Recording {
         }
     }
 
+    /// How many frames its encoder could not take in time.
+    pub fn dropped(&self) -> u64 {
+        self.sink.as_ref().map_or(0, LiveFileSink::dropped)
+    }
+
     /// No more frames; false when nothing will come of it.
     pub fn end(&self) -> bool {
         self.sink.as_ref().map(LiveFileSink::end).is_some()

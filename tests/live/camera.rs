@@ -1,7 +1,7 @@
 //! A network camera: gst-rtsp-server with a live source.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -23,9 +23,12 @@ pub struct Camera {
     port: u16,
     epoch: timecode::Epoch,
     sound_returns: Arc<AtomicBool>,
+    frames: Arc<AtomicU64>,
 }
 
 const VIDEO: &str = "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 \
+    ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96";
+const SMALL: &str = "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=25/1 \
     ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96";
 const SOUND: &str = "audiotestsrc is-live=true ! audioconvert ! avenc_aac ! aacparse \
     ! rtpmp4gpay name=pay1 pt=97";
@@ -53,6 +56,20 @@ fn stop_after_some_seconds(sound: &gst::Element, returns: Arc<AtomicBool>) {
 impl Camera {
     pub fn with_sound() -> Self {
         Self::start(&format!("( {VIDEO}  {SOUND} )"), None)
+    }
+
+    /// Small, with sound that goes through these elements, the last a payloader.
+    pub fn with_sound_by(elements: &str) -> Self {
+        Self::start(&format!("( {SMALL}  audiotestsrc is-live=true ! {elements} name=pay1 )"), None)
+    }
+
+    /// Waits until it has sent so many pictures.
+    pub fn wait_for_frames(&self, count: u64) {
+        let started = Instant::now();
+        while self.frames.load(Ordering::Relaxed) < count {
+            assert!(started.elapsed() < Duration::from_secs(90), "the camera sends nothing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Its picture is the time, in blocks.
@@ -93,8 +110,17 @@ impl Camera {
         let clock = epoch;
         let sound_returns = Arc::new(AtomicBool::new(false));
         let returns = Arc::clone(&sound_returns);
+        let frames = Arc::new(AtomicU64::new(0));
+        let sent = Arc::clone(&frames);
         factory.connect_media_configure(move |_, media| {
             let bin = media.element().downcast::<gst::Bin>().unwrap();
+            if let Some(pad) = bin.by_name("pay0").and_then(|pay| pay.static_pad("sink")) {
+                let sent = Arc::clone(&sent);
+                pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    gst::PadProbeReturn::Ok
+                });
+            }
             if let Some(frames) = bin.by_name("frames").and_downcast::<gst_app::AppSrc>() {
                 timecode::draw_into(&frames, clock);
             }
@@ -116,7 +142,7 @@ impl Camera {
         let thread = std::thread::spawn(move || {
             let _ = runs.context().with_thread_default(|| runs.run());
         });
-        Camera { context, main, thread: Some(thread), server, port, epoch, sound_returns }
+        Camera { context, main, thread: Some(thread), server, port, epoch, sound_returns, frames }
     }
 
     pub fn url(&self) -> String {

@@ -64,6 +64,23 @@ fn an_output_of_ones_own_gets_the_frames_and_is_brought_to_its_end() {
 }
 
 #[test]
+fn an_output_of_ones_own_that_is_too_slow_loses_frames_which_are_counted() {
+    // Two frames a second of twenty-five.
+    let (_folder, own) =
+        described("appsrc name=frames ! identity sleep-time=500000 ! fakesink sync=false");
+    let own = own.to_str().unwrap();
+    let args = ["-i", "test:160x120@25", "--pipeline-sink", own, "--strength", "0", "--json"];
+    let live = Live::start(&args);
+    live.until_said(" by outputs", 60);
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let (frames, dropped) = (&summary["frames"], &summary["dropped_by_outputs"][0]);
+    let (frames, dropped) = (frames.as_u64().unwrap(), dropped.as_u64().unwrap());
+    assert!(dropped > frames / 2 && dropped < frames, "{summary}");
+}
+
+#[test]
 fn a_broken_description_gives_one_line_and_exit_code_1() {
     let source: [(&str, &str); 8] = [
         ("videotestsrc ! ! appsink name=frames", "no GStreamer description"),

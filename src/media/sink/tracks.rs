@@ -10,13 +10,17 @@ use gstreamer_app as gst_app;
 use super::super::error::PipelineError;
 use super::super::finalise::{Layout, Track};
 use super::super::pipeline::Event;
-use super::super::tracks::{Reader, TrackLimit, Tracks, Way, name_of, way_of_audio, write_about};
+use super::super::tracks::{Reader, TrackLimit, Tracks, name_of, write_about};
 use super::VideoSink;
-use crate::encoding::Container;
 
 /// A track that is being written.
 pub(super) struct Written {
     pads: &'static str,
+    /// Where its packets go in.
+    target: gst_app::AppSrc,
+    /// Which reader's it is ([`Role::Track`](super::super::Role)): a track that the muxer refuses has a
+    /// number, too.
+    number: usize,
     /// Who reads it, in a file; live sound comes by itself.
     reader: Option<Reader>,
 }
@@ -36,10 +40,12 @@ impl VideoSink {
     pub(super) fn take_tracks(&mut self, tracks: Tracks) -> Result<(), PipelineError> {
         let mux = self.pipeline.element("mux")?;
         write_about(&mux, tracks.tags.as_ref(), tracks.toc.as_ref());
-        for reader in tracks.readers {
+        for (number, reader) in tracks.readers.into_iter().enumerate() {
             let pads = if reader.is_sound() { AUDIO } else { SUBTITLE };
             match self.add_track(&reader.caps, "identity", pads, reader.tags.as_ref()) {
-                Ok(()) => self.tracks.push(Written { pads, reader: Some(reader) }),
+                Ok(target) => {
+                    self.tracks.push(Written { pads, target, number, reader: Some(reader) });
+                }
                 Err(error) => {
                     let name = name_of(&reader.caps);
                     self.notes.push(format!("a track ({name}) is left out: {error}"));
@@ -52,9 +58,8 @@ impl VideoSink {
     /// Where the container cannot hide how a track begins, it begins with that, and all others are as
     /// much later: a fraction of a packet, and in sync.
     pub(super) fn make_room(&self) {
-        let leads = || self.tracks.iter().map(Written::lead);
-        let most = leads().max().unwrap_or_default();
-        let others = self.targets.iter().zip(leads());
+        let most = self.tracks.iter().map(Written::lead).max().unwrap_or_default();
+        let others = self.tracks.iter().map(|track| (&track.target, track.lead()));
         for (input, lead) in others.chain([(&self.frames, Duration::ZERO)]) {
             let later = i64::try_from((most - lead).as_nanos()).unwrap_or(0);
             if let Some(pad) = input.static_pad("src") {
@@ -65,53 +70,39 @@ impl VideoSink {
 
     /// Lets the readers of all tracks go.
     pub(super) fn start_tracks(&mut self, events: &Sender<Event>) {
-        for (track, target) in self.tracks.iter_mut().zip(&self.targets) {
+        for track in &mut self.tracks {
             if let Some(reader) = &mut track.reader
-                && let Err(error) = reader.start(target, events.clone())
+                && let Err(error) = reader.start(&track.target, events.clone())
             {
                 self.notes.push(format!("a track is left out: {error}"));
-                let _ = target.end_of_stream();
+                let _ = track.target.end_of_stream();
             }
         }
     }
 
-    /// Makes room for live sound.
-    pub(super) fn add_sound(
+    /// Makes room for live sound, which goes through these elements; where its packets go in.
+    pub(in super::super) fn add_sound(
         &mut self,
         caps: &gst::Caps,
-        container: Container,
-    ) -> Result<(), PipelineError> {
-        let (way, note) = match way_of_audio(caps, container) {
-            Way::Copy(way) => (way.to_owned(), None),
-            Way::Encode(way, codec) => {
-                let (name, container) = (name_of(caps), container.name());
-                let note = format!(
-                    "the sound ({name}) does not fit into {container}: it is encoded as {codec}"
-                );
-                (way, Some(note))
-            }
-            Way::None(why) => {
-                self.notes.push(format!("the sound ({}) is left out: {why}", name_of(caps)));
-                return Ok(());
-            }
-        };
-        self.notes.extend(note);
-        self.add_track(caps, &way, AUDIO, None)?;
-        self.tracks.push(Written { pads: AUDIO, reader: None });
-        Ok(())
+        through: &str,
+    ) -> Result<gst_app::AppSrc, PipelineError> {
+        let target = self.add_track(caps, through, AUDIO, None)?;
+        let number = self.tracks.len();
+        self.tracks.push(Written { pads: AUDIO, target: target.clone(), number, reader: None });
+        Ok(target)
     }
 
     fn add_track(
         &mut self,
         caps: &gst::Caps,
-        way: &str,
+        through: &str,
         pads: &'static str,
         tags: Option<&gst::TagList>,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<gst_app::AppSrc, PipelineError> {
         let mux = self.pipeline.element("mux")?;
         // A packet is a few hundred bytes: 64 KiB are seconds of sound.
         let description =
-            format!("appsrc name=packets format=time block=true max-bytes=65536 ! {way}");
+            format!("appsrc name=packets format=time block=true max-bytes=65536 ! {through}");
         let bin = gst::parse::bin_from_description(&description, true)
             .map_err(|e| PipelineError::new("track", e.message()))?;
         let target = bin.by_name("packets").and_downcast::<gst_app::AppSrc>();
@@ -123,6 +114,10 @@ impl VideoSink {
             .map_err(|_| PipelineError::new("mux", "cannot add the track"))?;
         let pad = mux.request_pad_simple(pads);
         let linked = match (bin.static_pad("src"), &pad) {
+            // A format that is refused only when it comes would end the whole file.
+            (Some(_), Some(to)) if through == "identity" && !to.query_accept_caps(caps) => {
+                Err(PipelineError::new("mux", "the container takes no such format"))
+            }
             (Some(from), Some(to)) => {
                 if let Some(tags) = tags {
                     tag(&from, tags.clone());
@@ -137,9 +132,7 @@ impl VideoSink {
                 mux.release_request_pad(&pad);
             }
         }
-        linked?;
-        self.targets.push(target);
-        Ok(())
+        linked.map(|()| target)
     }
 
     /// Handles that end the tracks early.
@@ -147,10 +140,10 @@ impl VideoSink {
         self.tracks.iter().filter_map(|track| track.reader.as_ref()).map(Reader::limit).collect()
     }
 
-    /// Ends a track whose reader failed; the others go on.
+    /// Ends the track of a reader that failed; the others go on.
     pub fn end_track(&self, number: usize) {
-        if let Some(target) = self.targets.get(number) {
-            let _ = target.end_of_stream();
+        if let Some(track) = self.tracks.iter().find(|track| track.number == number) {
+            let _ = track.target.end_of_stream();
         }
     }
 
@@ -172,4 +165,63 @@ fn tag(pad: &gst::Pad, tags: gst::TagList) {
         pad.push_event(gst::event::Tag::new(tags.clone()));
         gst::PadProbeReturn::Remove
     });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::encoding::{Container, Encoding};
+    use crate::media::sink::NewFile;
+    use crate::media::video::VideoStream;
+    use crate::span::Span;
+
+    #[test]
+    fn a_reader_that_fails_ends_its_own_track_though_one_before_it_was_refused() {
+        crate::media::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in.mkv");
+        let bunny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bigbuckbunny.mp4");
+        let mut ffmpeg = std::process::Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-nostdin", "-i"]).arg(bunny);
+        ffmpeg.args(["-t", "1", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c", "copy"]);
+        assert!(ffmpeg.arg(&input).status().unwrap().success());
+        let mut tracks = Tracks::open(&input, Span::default(), Container::Mkv, true);
+        assert_eq!(tracks.readers.len(), 3);
+        tracks.readers[0].caps = gst::Caps::new_empty_simple("audio/x-that-no-muxer-takes");
+
+        let caps = "video/x-raw,format=I420,width=64,height=64,framerate=25/1";
+        let stream = VideoStream::from_caps(&caps.parse::<gst::Caps>().unwrap()).unwrap();
+        let encoding = Encoding::default();
+        let output = folder.path().join("out.mkv");
+        let (path, container) = (output.as_path(), Container::Mkv);
+        let file = NewFile { path, container, encoding: &encoding, stream: &stream };
+        let mut sink = VideoSink::build(file, 0).unwrap();
+        sink.take_tracks(tracks).unwrap();
+        assert!(sink.notes()[0].contains("left out"), "{:?}", sink.notes());
+        let ended: Vec<_> = sink.tracks.iter().map(|track| ends(&track.target)).collect();
+        assert_eq!(ended.len(), 2);
+        let (events, _heard) = channel();
+        sink.pipeline.forward(events);
+        sink.pipeline.set_state(gst::State::Playing).unwrap();
+        sink.end_track(2);
+        ended[1].recv_timeout(Duration::from_secs(30)).expect("the track of reader 2 ends");
+        assert!(ended[0].try_recv().is_err(), "the other goes on");
+    }
+
+    /// Hears when the end of its stream comes out of it.
+    fn ends(target: &gst_app::AppSrc) -> Receiver<()> {
+        let (send, ended) = channel();
+        let pad = target.static_pad("src").unwrap();
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+                let _ = send.send(());
+            }
+            gst::PadProbeReturn::Ok
+        });
+        ended
+    }
 }

@@ -49,7 +49,7 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way 
 }
 
 /// The way of an audio track that cannot be copied.
-pub(super) fn anew(caps: &gst::Caps, container: Container) -> Way {
+pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Way {
     let Some(format) = caps.structure(0) else {
         return Way::None("its format is unknown".to_owned());
     };
@@ -61,22 +61,29 @@ pub(super) fn anew(caps: &gst::Caps, container: Container) -> Way {
         return Way::None(format!("there is no decoder for it{remedy}"));
     }
     let decode = if raw { "" } else { "decodebin ! " };
-    let (encode, element, codec) = match container {
-        Container::Mp4 | Container::Mov => {
-            let bitrate = 64_000 * channels.clamp(2, 8);
-            (format!("avenc_aac bitrate={bitrate} ! aacparse"), "avenc_aac", "AAC")
-        }
-        Container::Mkv | Container::WebM => {
-            let bitrate = 64_000 * channels.clamp(2, 8);
-            (format!("opusenc bitrate={bitrate} ! opusparse"), "opusenc", "Opus")
-        }
-    };
+    let (encode, element, codec) = encoder(container, channels);
     if gst::ElementFactory::find(element).is_none() {
         let package = packages::for_element(element);
         let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
         return Way::None(format!("there is no encoder ({element}){remedy}"));
     }
     Way::Encode(format!("{decode}audioconvert ! audioresample ! {encode}"), codec)
+}
+
+/// What encodes sound for a container: the elements, the encoder among them, and its codec.
+pub(in super::super) fn encoder(
+    container: Container,
+    channels: i32,
+) -> (String, &'static str, &'static str) {
+    let bitrate = 64_000 * channels.clamp(2, 8);
+    match container {
+        Container::Mp4 | Container::Mov => {
+            (format!("avenc_aac bitrate={bitrate} ! aacparse"), "avenc_aac", "AAC")
+        }
+        Container::Mkv | Container::WebM => {
+            (format!("opusenc bitrate={bitrate} ! opusparse"), "opusenc", "Opus")
+        }
+    }
 }
 
 /// The template also names details that a parser adapts (stream-format), so only what makes out

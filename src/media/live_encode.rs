@@ -1,0 +1,143 @@
+//! Live sound that a container cannot hold → sound that it can.
+
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::error::PipelineError;
+use super::live_audio::packet_in_running_time;
+use super::pipeline::{Pipeline, Role};
+use super::tracks::{AAC_DELAY, sound_encoder};
+use crate::encoding::Container;
+
+/// All encoders have it, and both codecs are at home in it.
+const RATE: u32 = 48_000;
+
+/// How long encoding a moment of silence may take.
+const TRIAL: Duration = Duration::from_secs(10);
+
+/// Decodes the packets of a live source and encodes them anew.
+///
+/// It has a pipeline of its own, so that what goes wrong with the sound ends the sound and not the file
+/// that it is for.
+pub(super) struct SoundEncoder {
+    pipeline: Pipeline,
+    packets: gst_app::AppSrc,
+    encoded: gst_app::AppSink,
+    caps: gst::Caps,
+    /// How much the encoder puts before the sound.
+    delay: Duration,
+}
+
+impl SoundEncoder {
+    /// An encoder of sound like `sound` for a container, into `codec`.
+    ///
+    /// # Errors
+    /// When an element is missing or does not work.
+    pub fn open(
+        sound: &gst::Caps,
+        container: Container,
+        codec: &str,
+    ) -> Result<Self, PipelineError> {
+        let channels = sound.structure(0).and_then(|s| s.get::<i32>("channels").ok());
+        // Where each of more channels belongs, live sources do not say.
+        let channels = channels.unwrap_or(2).clamp(1, 2);
+        let (encode, ..) = sound_encoder(container, channels);
+        let encode = format!("audio/x-raw,rate={RATE},channels={channels} ! {encode}");
+        // A muxer must know the format before the first packet comes.
+        let caps = format_of(&encode)?;
+        let description = format!(
+            "appsrc name=packets format=time is-live=true leaky-type=downstream \
+             max-bytes=0 max-time=20000000000 \
+             ! decodebin ! audioconvert ! audioresample ! {encode} \
+             ! appsink name=encoded sync=false async=false"
+        );
+        let pipeline = Pipeline::parse(Role::Track(0), &description)?;
+        let packets: gst_app::AppSrc = pipeline.element_as("packets")?;
+        packets.set_caps(Some(sound));
+        let encoded = pipeline.element_as("encoded")?;
+        let delay = match codec {
+            "AAC" => Duration::from_secs(1) * AAC_DELAY / RATE,
+            _ => Duration::ZERO,
+        };
+        Ok(SoundEncoder { pipeline, packets, encoded, caps, delay })
+    }
+
+    /// The format of what it makes.
+    pub fn caps(&self) -> &gst::Caps {
+        &self.caps
+    }
+
+    /// Lets it begin: `take` gets every packet, `ended` is called after the last one or when it fails.
+    ///
+    /// # Errors
+    /// When the pipeline does not start.
+    pub fn start(
+        &self,
+        take: impl Fn(&gst::Buffer) + Send + 'static,
+        ended: impl Fn(Option<PipelineError>) + Clone + Send + Sync + 'static,
+    ) -> Result<(), PipelineError> {
+        let delay = gst::ClockTime::try_from(self.delay).unwrap_or_default();
+        let complete = ended.clone();
+        let callbacks = gst_app::AppSinkCallbacks::builder()
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                if let Some(mut packet) = packet_in_running_time(&sample) {
+                    let earlier = |time: Option<gst::ClockTime>| time?.checked_sub(delay);
+                    let (pts, dts) = (earlier(packet.pts()), earlier(packet.dts()));
+                    let writable = packet.make_mut();
+                    writable.set_pts(pts);
+                    writable.set_dts(dts);
+                    take(&packet);
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .eos(move |_| complete(None))
+            .build();
+        self.encoded.set_callbacks(callbacks);
+        if let Some(bus) = self.pipeline.gst().bus() {
+            bus.set_sync_handler(move |_, message| {
+                if let gst::MessageView::Error(error) = message.view() {
+                    ended(Some(PipelineError::from_message(error)));
+                }
+                gst::BusSyncReply::Drop
+            });
+        }
+        self.pipeline.set_state(gst::State::Playing)
+    }
+
+    /// Hands over a packet, without waiting: when it cannot keep up, the oldest one is lost.
+    pub fn push(&self, packet: &gst::Buffer) {
+        // Refused when it has failed, which was said.
+        let _ = self.packets.push_buffer(packet.clone());
+    }
+
+    /// No more packets.
+    pub fn end(&self) {
+        let _ = self.packets.end_of_stream();
+    }
+}
+
+/// What an encoder makes, learned from a moment of silence.
+fn format_of(encode: &str) -> Result<gst::Caps, PipelineError> {
+    let description = format!(
+        "audiotestsrc wave=silence num-buffers=100 ! audioconvert ! {encode} \
+         ! appsink name=encoded sync=false"
+    );
+    let pipeline = Pipeline::parse(Role::Track(0), &description)?;
+    let encoded: gst_app::AppSink = pipeline.element_as("encoded")?;
+    pipeline.set_state(gst::State::Playing)?;
+    let deadline = Instant::now() + TRIAL;
+    while Instant::now() < deadline && !encoded.is_eos() {
+        let sample = encoded.try_pull_sample(gst::ClockTime::from_mseconds(50));
+        if let Some(caps) = sample.and_then(|sample| sample.caps_owned()) {
+            return Ok(caps);
+        }
+        if let Some(error) = pipeline.pending_error() {
+            return Err(error);
+        }
+    }
+    Err(PipelineError::new("encode", "the sound's encoder makes nothing"))
+}
