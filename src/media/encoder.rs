@@ -6,6 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::bitstream::change_caps;
+use super::encoder_settings::configure;
 use super::error::{ErrorKind, PipelineError};
 use super::packages;
 use super::pipeline::{Pipeline, Role};
@@ -20,6 +21,8 @@ pub struct Encoder {
     pub parser: gst::Element,
     /// It is one of the graphics processor.
     pub hardware: bool,
+    /// What was asked for and has no effect with it.
+    pub notes: Vec<String>,
 }
 
 /// An encoder for frames like those of `stream`.
@@ -40,21 +43,15 @@ pub fn encoder(
     }
     fits(codec, stream)?;
     if encoding.hwaccel == HwAccel::Auto
-        && let Some(element) = hardware(codec, stream)
+        && let Some((element, notes)) = hardware(codec, encoding, stream)
     {
-        // Their settings differ from maker to maker; all of them know a bit rate.
-        let bits = match encoding.rate {
-            Rate::Bitrate(bits) => f64::from(bits),
-            Rate::Quality(quality) => usual_bits(quality, stream),
-        };
-        set(&element, "bitrate", &format!("{:.0}", bits / 1000.0));
-        return Ok(Encoder { element, parser, hardware: true });
+        return Ok(Encoder { element, parser, hardware: true, notes });
     }
     let element = make(software, "encode")?;
     for (name, value) in settings(codec, encoding) {
         set(&element, name, &value);
     }
-    Ok(Encoder { element, parser, hardware: false })
+    Ok(Encoder { element, parser, hardware: false, notes: Vec::new() })
 }
 
 /// Refuses sizes that muxers (16 pixels, GStreamer 1.22) and encoders do not take; libx265 (3.5) even
@@ -189,16 +186,21 @@ fn make(name: &'static str, called: &str) -> Result<gst::Element, PipelineError>
 
 /// Bits a second that this quality usually needs: a tenth of a bit a pixel at the usual quality,
 /// twice as many for each 15 more.
-fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
+pub(super) fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
     let (n, d) = stream.framerate.unwrap_or((30, 1));
     let pixels = stream.frame.width as f64 * stream.frame.height as f64;
     let a_pixel = 0.1 * ((f64::from(quality) - 60.0) / 15.0).exp2();
     (pixels * f64::from(n) / f64::from(d) * a_pixel).clamp(1e5, 2e8)
 }
 
-/// The first of the graphics processor's encoders that encodes a picture of this size.
-fn hardware(codec: Codec, stream: &VideoStream) -> Option<gst::Element> {
-    let (format, _, _) = elements(codec);
+/// The first of the graphics processor's encoders that encodes a picture of this size, set as asked for;
+/// what of that has no effect.
+fn hardware(
+    codec: Codec,
+    encoding: &Encoding,
+    stream: &VideoStream,
+) -> Option<(gst::Element, Vec<String>)> {
+    let (format, _, software) = elements(codec);
     let caps = gst::Caps::new_empty_simple(format);
     let mut all = in_hardware(gst::ElementFactoryType::VIDEO_ENCODER);
     all.retain(|factory| factory.can_src_any_caps(&caps));
@@ -207,14 +209,28 @@ fn hardware(codec: Codec, stream: &VideoStream) -> Option<gst::Element> {
     all.sort_by_key(|factory| {
         order.iter().position(|start| factory.name().starts_with(start)).unwrap_or(order.len())
     });
-    let works = |factory: &&gst::ElementFactory| {
-        let tried = encodes_one(&factory.name(), stream);
-        if let Err(error) = &tried {
-            tracing::info!("{} is here but does not work: {error}", factory.name());
+    all.iter().find_map(|factory| {
+        let name = factory.name();
+        let works = |set: &dyn Fn(&gst::Element)| {
+            let tried = encodes_some(&name, stream, set);
+            if let Err(error) = &tried {
+                tracing::info!("{name} is here but does not work: {error}");
+            }
+            tried.is_ok()
+        };
+        let set = works(&|element| drop(configure(element, encoding, stream)));
+        if !set && !works(&|_| ()) {
+            return None;
         }
-        tried.is_ok()
-    };
-    all.iter().find(works).and_then(|factory| factory.create().name("encode").build().ok())
+        let element = factory.create().name("encode").build().ok()?;
+        let notes = match set {
+            true => configure(&element, encoding, stream),
+            false => vec!["it refuses --quality, --bitrate and --preset".to_owned()],
+        };
+        let notes = notes.iter().map(|note| format!("{name}: {note} (--hwaccel off: {software})"));
+        let notes = notes.collect();
+        Some((element, notes))
+    })
 }
 
 /// The factories of a type that use the graphics processor.
@@ -225,14 +241,19 @@ fn in_hardware(kind: gst::ElementFactoryType) -> Vec<gst::ElementFactory> {
     all
 }
 
-/// Encodes three frames, to see whether it can.
-fn encodes_one(name: &str, stream: &VideoStream) -> Result<(), PipelineError> {
+/// Encodes three frames with an encoder that is `set`, to see whether it can.
+fn encodes_some(
+    name: &str,
+    stream: &VideoStream,
+    set: &dyn Fn(&gst::Element),
+) -> Result<(), PipelineError> {
     let (width, height) = (stream.frame.width, stream.frame.height);
     let description = format!(
         "videotestsrc num-buffers=3 ! video/x-raw,width={width},height={height},framerate=30/1 ! \
-         videoconvert ! {name} ! fakesink sync=false"
+         videoconvert ! {name} name=encode ! fakesink sync=false"
     );
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
+    set(&pipeline.element("encode")?);
     pipeline.set_state(gst::State::Playing)?;
     pipeline.wait_end(Duration::from_secs(5))
 }

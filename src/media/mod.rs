@@ -5,9 +5,10 @@
 //! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
 //! - `movie`: an MP4 as its demuxer should read it
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
-//!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes,
+//!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
 //! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
+//!   (`encoder_settings`: one of any maker, by the properties that it has)
 //! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients
 //! - [`finalise`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
@@ -24,6 +25,7 @@ pub mod clock;
 mod decoded;
 mod edit_list;
 pub mod encoder;
+mod encoder_settings;
 pub mod error;
 pub mod fed;
 pub mod finalise;
