@@ -16,6 +16,8 @@ use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::Identity;
 use route::Said;
 
+#[path = "formats/changes.rs"]
+mod changes;
 #[path = "formats/codecs.rs"]
 mod codecs;
 #[path = "formats/damage.rs"]
@@ -26,8 +28,12 @@ mod leaks;
 mod mutated;
 #[path = "formats/pictures.rs"]
 mod pictures;
+#[path = "formats/square.rs"]
+mod square;
 #[path = "formats/timing.rs"]
 mod timing;
+#[path = "formats/transparent.rs"]
+mod transparent;
 
 /// As fast as encoders go: these tests look at what is kept, not at sizes of files.
 const QUICK: Encoding = Encoding {

@@ -19,6 +19,8 @@ mod media_server;
 mod own;
 #[path = "live/pace.rs"]
 mod pace;
+#[path = "live/played.rs"]
+mod played;
 #[path = "live/program.rs"]
 mod program;
 #[path = "live/push.rs"]

@@ -26,7 +26,13 @@ fn every_description_parses_and_has_its_ends() {
         assert!(text.starts_with("# "), "{name} says what it is");
         assert!(text.lines().all(|l| !l.contains("://")), "{name}: topology only");
         if name.starts_with("source-") || name.starts_with("sink-") {
-            let pipeline = Pipeline::parse(Role::Source, &text)
+            let rest = match ["source-file", "source-v4l2", "source-rtsp", "source-test"] {
+                names if names.contains(&name.as_str()) => {
+                    std::fs::read_to_string(path.with_file_name("decoded.pipeline")).unwrap()
+                }
+                _ => String::new(),
+            };
+            let pipeline = Pipeline::parse(Role::Source, &format!("{text}\n{rest}"))
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             let end = if ["source-track", "source-contents"].contains(&name.as_str()) {
                 "packets"

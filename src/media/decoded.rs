@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::error::PipelineError;
+use super::fit::Fit;
 use super::video::{VideoStream, format_of, frame_from_sample};
 use crate::frame::{Frame, FrameInfo, FramePool, Layout, Range};
 
@@ -79,6 +80,17 @@ impl Plan {
     /// What is asked of GStreamer.
     pub fn caps(&self) -> gst::Caps {
         gst::Caps::builder("video/x-raw").field("format", self.format.to_str()).build()
+    }
+
+    /// What every frame is brought to, when the first one has these caps: pictures have square pixels.
+    ///
+    /// # Errors
+    /// When GStreamer cannot convert it.
+    pub(super) fn fit(&self, first: &gst::Caps) -> Result<Fit, PipelineError> {
+        match self.layout {
+            Layout::Rgb => Fit::square(first),
+            Layout::I420 | Layout::Y444 => Fit::same(first),
+        }
     }
 
     /// The frame in a sample of [`format`](Self::format).

@@ -1,6 +1,6 @@
 //! Frames that the program reads by itself (a pipe, pictures) → frames like those of a decoder.
 //!
-//! They go through the same conversion as a file's: the second half of its description.
+//! They go through the same conversion as a file's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,13 +15,11 @@ use gstreamer_video as gst_video;
 use super::decoded::{Plan, Wanted};
 use super::error::{ErrorKind, PipelineError};
 use super::pipeline::{Pipeline, Role};
-use super::source::{Busy, VideoSource, crop_to_even};
+use super::source::{Busy, DECODED, VideoSource, crop_to_even};
 use super::video::tight_buffer;
 use crate::frame::{Bytes, FramePool, Range};
 use crate::rate::Rate;
 use crate::y4m::{Header, Interlace, Sampling, Site};
-
-const DESCRIPTION: &str = include_str!("../../pipelines/source-file.pipeline");
 
 /// What the frames are like.
 #[derive(Debug, Clone)]
@@ -162,9 +160,11 @@ pub fn open(
     nothing().map_or(Ok(()), Err)?;
     let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
     let caps = caps.ok_or_else(|| PipelineError::new("appsink", "it has no frames"))?;
-    let mut stream = plan.stream(&caps)?;
+    let fit = plan.fit(&caps)?;
+    let mut stream = plan.stream(fit.caps())?;
     stream.duration = length;
-    Ok(Some(VideoSource { pipeline, frames, stream, plan, busy: Busy::default(), end: None }))
+    let (busy, log) = (Busy::default(), log.clone());
+    Ok(Some(VideoSource { pipeline, frames, stream, plan, fit, busy, end: None, log }))
 }
 
 /// Waits a moment for the first frame; true when it is there.
@@ -177,13 +177,10 @@ fn prerolled(pipeline: &Pipeline) -> Result<bool, PipelineError> {
     Ok(result == Ok(gst::StateChangeSuccess::Success) && current >= gst::State::Paused)
 }
 
-/// The description of a file's source with our frames instead of a decoder's.
+/// The description of a source of our own frames.
 fn description() -> String {
-    let own = |line: &&str| !line.starts_with("filesrc");
-    let chain: Vec<&str> = DESCRIPTION.lines().filter(own).collect();
-    let head = "appsrc name=src format=time block=true max-buffers=2 max-bytes=0 ! ";
-    let comments = chain.iter().take_while(|line| line.starts_with('#')).count();
-    format!("{head}{}", chain[comments..].join("\n"))
+    let source = "appsrc name=src format=time block=true max-buffers=2 max-bytes=0 ! convert.";
+    format!("{source}\n{DECODED}")
 }
 
 /// How GStreamer is told of the frames.
@@ -380,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn the_description_is_that_of_a_file_but_for_its_decoder() {
+    fn the_description_has_no_decoder() {
         let text = description();
         assert!(text.starts_with("appsrc name=src ") && !text.contains("decodebin"), "{text}");
         super::super::init().unwrap();

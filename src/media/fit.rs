@@ -16,13 +16,25 @@ pub(super) struct Fit {
     to: gst_video::VideoInfo,
     /// For frames of other caps; the last one is kept, since many frames follow a change.
     converter: Option<Converter>,
+    /// What the first frames were like, and whether it was said that later ones are not.
+    first: gst_video::VideoInfo,
+    change: Change,
+}
+
+#[derive(Clone, PartialEq)]
+enum Change {
+    None,
+    /// It is to be said.
+    Seen(String),
+    Said,
 }
 
 #[derive(Clone)]
 struct Converter {
     caps: gst::Caps,
     from: gst_video::VideoInfo,
-    convert: std::sync::Arc<gst_video::VideoConverter>,
+    /// None where the frames differ in nothing that matters to who takes them (their rate).
+    convert: Option<std::sync::Arc<gst_video::VideoConverter>>,
 }
 
 impl Fit {
@@ -33,7 +45,7 @@ impl Fit {
         let (width, height) = (even(info.width()), even(info.height()));
         let format = gst_video::VideoFormat::I420;
         if info.format() == format && (width, height) == (info.width(), info.height()) {
-            return Ok(Fit { caps: first.clone(), to: info, converter: None });
+            return Fit::same(first);
         }
         let builder = gst_video::VideoInfo::builder(format, width, height);
         let builder = builder.fps(info.fps()).par(info.par());
@@ -43,9 +55,45 @@ impl Fit {
             true => builder.colorimetry(&colorimetry),
             false => builder,
         };
-        let made = builder.build().and_then(|to| Ok((to.to_caps()?, to)));
+        Fit::of(first, info, builder)
+    }
+
+    /// To frames like the first one.
+    pub fn same(first: &gst::Caps) -> Result<Self, PipelineError> {
+        let to = info_of(first)?;
+        let (caps, first) = (first.clone(), to.clone());
+        Ok(Fit { caps, to, converter: None, first, change: Change::None })
+    }
+
+    /// To frames like the first one, but with square pixels: larger where its own are not, so that
+    /// no detail is lost.
+    pub fn square(first: &gst::Caps) -> Result<Self, PipelineError> {
+        let info = info_of(first)?;
+        let (n, d) = (f64::from(info.par().numer()), f64::from(info.par().denom()));
+        let ratio = n / d.max(1.0);
+        let side = |length: u32, by: f64| (f64::from(length) * by).round().max(1.0);
+        let (width, height) = (side(info.width(), ratio), side(info.height(), 1.0 / ratio));
+        let (width, height) = match ratio {
+            // Some files claim pixels of no real shape.
+            ratio if !(0.1..=10.0).contains(&ratio) || n == d => return Fit::same(first),
+            ratio if ratio > 1.0 => (width as u32, info.height()),
+            _ => (info.width(), height as u32),
+        };
+        let builder = gst_video::VideoInfo::builder(info.format(), width, height);
+        let colorimetry = info.colorimetry();
+        let square = gst::Fraction::new(1, 1);
+        let builder = builder.fps(info.fps()).par(square).colorimetry(&colorimetry);
+        Fit::of(first, info, builder)
+    }
+
+    fn of(
+        first: &gst::Caps,
+        info: gst_video::VideoInfo,
+        to: gst_video::VideoInfoBuilder,
+    ) -> Result<Self, PipelineError> {
+        let made = to.build().and_then(|to| Ok((to.to_caps()?, to)));
         let (caps, to) = made.map_err(|_| unknown(first))?;
-        Ok(Fit { caps, to, converter: None })
+        Ok(Fit { caps, to, converter: None, first: info, change: Change::None })
     }
 
     /// What frames become.
@@ -62,6 +110,10 @@ impl Fit {
             return Ok(sample);
         }
         let Converter { from, convert, .. } = self.converter_for(caps)?;
+        if self.change == Change::None && !alike(&from, &self.first) {
+            self.change = Change::Seen(change(&self.first, &from, &self.to, &sample));
+        }
+        let Some(convert) = convert else { return Ok(sample) };
         let failed = |_| PipelineError::new("frames", "cannot read a frame of the source");
         let source = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &from);
         let source = source.map_err(failed)?;
@@ -81,12 +133,28 @@ impl Fit {
         })
     }
 
+    /// What is to be said, once, of a source that changed.
+    pub fn take_note(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.change, Change::Said) {
+            Change::Seen(note) => Some(note),
+            before => {
+                self.change = before;
+                None
+            }
+        }
+    }
+
     fn converter_for(&mut self, caps: &gst::CapsRef) -> Result<Converter, PipelineError> {
         if let Some(known) = self.converter.as_ref().filter(|known| *known.caps == *caps) {
             return Ok(known.clone());
         }
         let caps = caps.to_owned();
         let from = info_of(&caps)?;
+        if alike(&from, &self.to) {
+            let made = Converter { caps, from, convert: None };
+            self.converter = Some(made.clone());
+            return Ok(made);
+        }
         // A converter changes neither rate nor interlacing, and wants to see both alike.
         let to = gst_video::VideoInfo::builder(self.to.format(), self.to.width(), self.to.height())
             .fps(from.fps())
@@ -105,10 +173,43 @@ impl Fit {
         config.set_border_argb(BLACK);
         let convert =
             gst_video::VideoConverter::new(&from, &to, Some(config)).map_err(|_| unknown(&caps))?;
-        let made = Converter { caps, from, convert: std::sync::Arc::new(convert) };
+        let made = Converter { caps, from, convert: Some(std::sync::Arc::new(convert)) };
         self.converter = Some(made.clone());
         Ok(made)
     }
+}
+
+/// Whether frames of both are the same to who takes them: their rate and where chroma lies may differ.
+fn alike(a: &gst_video::VideoInfo, b: &gst_video::VideoInfo) -> bool {
+    let of = |info: &gst_video::VideoInfo| {
+        (info.format(), info.width(), info.height(), info.par(), info.colorimetry())
+    };
+    of(a) == of(b)
+}
+
+/// What happens to a source that changes with this sample, for the user.
+fn change(
+    first: &gst_video::VideoInfo,
+    now: &gst_video::VideoInfo,
+    to: &gst_video::VideoInfo,
+    sample: &gst::SampleRef,
+) -> String {
+    let pts = sample.buffer().and_then(|buffer| buffer.pts());
+    let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+    let at = segment.zip(pts).and_then(|(segment, pts)| segment.to_running_time(pts));
+    let at = at.map_or_else(String::new, |pts| {
+        format!(" at {:.2} s", std::time::Duration::from(pts).as_secs_f64())
+    });
+    let size = |info: &gst_video::VideoInfo| format!("{}×{}", info.width(), info.height());
+    if size(first) == size(now) {
+        return format!("its picture changes its format{at}: it keeps the first one");
+    }
+    format!(
+        "its picture changes from {} to {}{at}: fitted into {}",
+        size(first),
+        size(now),
+        size(to)
+    )
 }
 
 fn info_of(caps: &gst::CapsRef) -> Result<gst_video::VideoInfo, PipelineError> {
@@ -170,6 +271,51 @@ mod tests {
             let area = inside(&info(size, par), &wide);
             assert_eq!(area, Area { x, y, width, height }, "{size:?} {par:?}");
         }
+    }
+
+    #[test]
+    fn pixels_become_square_and_the_picture_larger() {
+        gst::init().unwrap();
+        for ((width, height), par, square) in [
+            ((720, 576), "16/11", (1047, 576)),
+            ((720, 480), "8/9", (720, 540)),
+            ((640, 360), "1/1", (640, 360)),
+            ((640, 360), "2043/5", (640, 360)),
+        ] {
+            let caps = format!(
+                "video/x-raw,format=RGB,width={width},height={height},framerate=25/1,\
+                 pixel-aspect-ratio={par}"
+            );
+            let fit = Fit::square(&caps.parse().unwrap()).unwrap();
+            assert_eq!((fit.to.width(), fit.to.height()), square, "{par}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_size_is_said_once_and_one_of_the_rate_never() {
+        gst::init().unwrap();
+        let caps = |size: &str, rate: u32| -> gst::Caps {
+            format!("video/x-raw,format=I420,{size},framerate={rate}/1").parse().unwrap()
+        };
+        let (small, large) = ("width=32,height=16", "width=64,height=32");
+        let mut fit = Fit::same(&caps(small, 25)).unwrap();
+        let mut said = Vec::new();
+        for (size, rate, bytes) in [
+            (small, 25, 768),
+            (small, 30, 768),
+            (large, 30, 3072),
+            (small, 25, 768),
+            (large, 25, 3072),
+        ] {
+            let buffer = gst::Buffer::from_mut_slice(vec![128u8; bytes]);
+            let sample = gst::Sample::builder().buffer(&buffer).caps(&caps(size, rate)).build();
+            let fitted = fit.apply(sample).unwrap();
+            let info = gst_video::VideoInfo::from_caps(fitted.caps().unwrap()).unwrap();
+            assert_eq!((info.width(), info.height()), (32, 16));
+            assert_eq!(fitted.buffer().unwrap().size(), 768);
+            said.extend(fit.take_note());
+        }
+        assert_eq!(said, ["its picture changes from 32×16 to 64×32: fitted into 32×16"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A camera, a network camera, a test picture or a file that is played → decoded frames, as they
 //! happen.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -10,15 +11,16 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::bitstream::prefer_colorimetry;
 use super::clock::LiveClock;
+use super::decoded::{Plan, Wanted};
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
 use super::live_audio::LiveAudio;
 use super::mode::{Wish, best_mode};
 use super::pipeline::{Event, Pipeline, Role};
 use super::rtsp_peer;
-use super::video::{VideoStream, frame_from_sample};
+use super::source::{DECODED, FileDecoder, Seen, Trial, link_video};
+use super::video::VideoStream;
 use crate::endpoint::Input;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
@@ -42,6 +44,7 @@ pub struct LiveSource {
     pipeline: Pipeline,
     frames: gst_app::AppSink,
     stream: VideoStream,
+    plan: Plan,
     fit: Fit,
     audio: Option<LiveAudio>,
     captured: Arc<AtomicU64>,
@@ -62,28 +65,18 @@ impl LiveSource {
         if let Input::Rtsp(url) = input {
             rtsp_peer::reach(url)?;
         }
-        let description = match input {
-            Input::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline").into(),
-            Input::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline").into(),
-            Input::Test { .. } => include_str!("../../pipelines/source-test.pipeline").into(),
-            Input::File(_) => include_str!("../../pipelines/source-playback.pipeline").into(),
-            Input::Pipeline(path) => std::fs::read_to_string(path)
-                .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
+        let (pipeline, frames, plan, fit) = match input {
+            Input::File(path) => played(path, clock, given_up)?,
+            _ => captured(input, options, clock, given_up)?,
         };
-        let pipeline = Pipeline::parse(Role::Source, &description)?;
-        clock.govern(pipeline.gst());
-        set_up(&pipeline, input, options)?;
-        if !matches!(input, Input::Pipeline(_)) {
-            link_video(&pipeline)?;
-        }
-
-        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
-        pipeline.set_state(gst::State::Playing)?;
-        let caps = first_caps(&pipeline, &frames, given_up)?;
-        let fit = Fit::to(&caps)?;
-        let stream = VideoStream::from_caps(fit.caps())?;
+        let stream = plan.stream(fit.caps())?;
         let audio = LiveAudio::of(&pipeline);
-        Ok(LiveSource { pipeline, frames, stream, fit, audio, captured: Arc::default() })
+        Ok(LiveSource { pipeline, frames, stream, plan, fit, audio, captured: Arc::default() })
+    }
+
+    /// What the user should know: what of the picture is lost or changed.
+    pub fn notes(&self) -> &[String] {
+        &self.plan.notes
     }
 
     /// What its frames are like.
@@ -106,14 +99,15 @@ impl LiveSource {
     pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
         let closer = queue.closer();
         let captured = Arc::clone(&self.captured);
-        let mut fit = self.fit.clone();
+        let (mut fit, plan) = (self.fit.clone(), self.plan.clone());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 // The sink keeps one sample, and the newest: it may have gone to an earlier call.
                 let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
-                let frame = fit.apply(sample).and_then(|fits| frame_from_sample(&fits, &pool));
+                let frame = fit.apply(sample).and_then(|fits| plan.frame(&fits, &pool));
+                fit.take_note().iter().for_each(|note| tracing::warn!("{note}"));
                 let frame = frame.map_err(|error| {
                     gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
                     gst::FlowError::Error
@@ -136,24 +130,93 @@ impl LiveSource {
     }
 }
 
+/// What a live source is made of: its pipeline, where frames come out, and what becomes of them.
+type Opened = (Pipeline, gst_app::AppSink, Plan, Fit);
+
+/// A file, at its own pace; decoded as one that is not live.
+fn played(
+    path: &Path,
+    clock: &LiveClock,
+    given_up: &dyn Fn() -> bool,
+) -> Result<Opened, PipelineError> {
+    let (decoder, caps) = FileDecoder::open(path, Wanted::Even, |decoder| {
+        let FileDecoder { pipeline, frames, .. } = decoder;
+        clock.govern(pipeline.gst());
+        frames.set_property("sync", true);
+        newest_only(frames);
+        pipeline.set_state(gst::State::Playing)?;
+        first_caps(pipeline, frames, given_up)
+    })?;
+    let FileDecoder { pipeline, frames, seen, .. } = decoder;
+    let plan = seen.plan(&caps, Wanted::Even);
+    let fit = plan.fit(&caps)?;
+    Ok((pipeline, frames, plan, fit))
+}
+
+/// What happens whether anybody looks or not.
+fn captured(
+    input: &Input,
+    options: LiveOptions,
+    clock: &LiveClock,
+    given_up: &dyn Fn() -> bool,
+) -> Result<Opened, PipelineError> {
+    let head = match input {
+        Input::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline"),
+        Input::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
+        Input::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
+        Input::Pipeline(path) | Input::File(path) => return described(path, clock, given_up),
+    };
+    let pipeline = Pipeline::parse(Role::Source, &format!("{head}\n{DECODED}"))?;
+    clock.govern(pipeline.gst());
+    set_up(&pipeline, input, options)?;
+    let seen = Seen::default();
+    link_video(&pipeline, Wanted::Even, &seen, Trial::default())?;
+    link_streams(&pipeline)?;
+    let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+    newest_only(&frames);
+    pipeline.set_state(gst::State::Playing)?;
+    let caps = first_caps(&pipeline, &frames, given_up)?;
+    let plan = seen.plan(&caps, Wanted::Even);
+    let fit = plan.fit(&caps)?;
+    Ok((pipeline, frames, plan, fit))
+}
+
+/// What the user's own description delivers. Its author knows the rest; what is not I420 is converted
+/// behind it.
+fn described(
+    path: &Path,
+    clock: &LiveClock,
+    given_up: &dyn Fn() -> bool,
+) -> Result<Opened, PipelineError> {
+    let description =
+        std::fs::read_to_string(path).map_err(|e| PipelineError::new("pipeline", e.to_string()))?;
+    let pipeline = Pipeline::parse(Role::Source, &description)?;
+    clock.govern(pipeline.gst());
+    let caps = gst::Caps::builder_full()
+        .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
+        .structure(gst::Structure::new_empty("video/x-raw"))
+        .build();
+    let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+    frames.set_caps(Some(&caps));
+    newest_only(&frames);
+    pipeline.set_state(gst::State::Playing)?;
+    let caps = first_caps(&pipeline, &frames, given_up)?;
+    let fit = Fit::to(&caps)?;
+    let mut plan = Plan::new(fit.caps(), Wanted::Even);
+    plan.notes.clear();
+    Ok((pipeline, frames, plan, fit))
+}
+
+/// Frames that have piled up when the run begins would be a delay that stays.
+fn newest_only(frames: &gst_app::AppSink) {
+    frames.set_max_buffers(1);
+    frames.set_drop(true);
+}
+
 fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<(), PipelineError> {
-    if matches!(input, Input::Pipeline(_)) {
-        // Its author knows the rest. What is not I420 is converted after the sink (`Fit`).
-        let caps = gst::Caps::builder_full()
-            .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
-            .structure(gst::Structure::new_empty("video/x-raw"))
-            .build();
-        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
-        frames.set_caps(Some(&caps));
-        // Frames that have piled up when the run begins would be a delay that stays.
-        frames.set_max_buffers(1);
-        frames.set_drop(true);
-        return Ok(());
-    }
     let src = pipeline.element("src")?;
     match input {
-        Input::Pipeline(_) => {}
-        Input::File(path) => src.set_property("location", path),
+        Input::Pipeline(_) | Input::File(_) => {}
         Input::Device(path) => {
             src.set_property("device", path.display().to_string());
             // In Ready the device is open and tells what it can do.
@@ -194,34 +257,10 @@ fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<()
     Ok(())
 }
 
-/// Links what appears: decoded video to `convert`; of an RTSP source also its streams to `decode`
-/// and `parse`, and the parsed sound to `track`.
-fn link_video(pipeline: &Pipeline) -> Result<(), PipelineError> {
+/// Links the streams of an RTSP source when they appear: the picture to `decode`, the sound to `parse`,
+/// and the parsed sound to `track`.
+fn link_streams(pipeline: &Pipeline) -> Result<(), PipelineError> {
     let find = |name: &str| pipeline.gst().by_name(name).map(|e| e.downgrade());
-    let (convert, format) = (find("convert"), find("format"));
-    let decode = pipeline.element("decode")?;
-    prefer_colorimetry(&decode);
-    decode.connect_pad_added(move |_, pad| {
-        let upgrade = |e: &Option<gst::glib::WeakRef<gst::Element>>| e.as_ref()?.upgrade();
-        let (Some(convert), Some(format)) = (upgrade(&convert), upgrade(&format)) else { return };
-        let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
-        let Some(caps) = pad.current_caps() else { return };
-        let Some(video) = caps.structure(0).filter(|s| s.name() == "video/x-raw") else { return };
-        // The first size is the size of the run; 4:2:0 wants it even.
-        let even = |side: &str| video.get::<i32>(side).map_or(2, |v| (v & !1).max(2));
-        let fixed = gst::Caps::builder("video/x-raw")
-            .field("format", "I420")
-            .field("width", even("width"))
-            .field("height", even("height"));
-        let fixed = match video.get::<gst::Fraction>("pixel-aspect-ratio") {
-            Ok(aspect) => fixed.field("pixel-aspect-ratio", aspect),
-            Err(_) => fixed,
-        };
-        format.set_property("caps", fixed.build());
-        // A failure shows as a source without pictures.
-        let _ = pad.link(&input);
-    });
-
     let Some(parse) = pipeline.gst().by_name("parse") else { return Ok(()) };
     let (decode, parser) = (find("decode"), parse.downgrade());
     pipeline.element("src")?.connect_pad_added(move |_, pad| {

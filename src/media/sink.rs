@@ -61,6 +61,7 @@ pub struct NewFile<'a> {
 pub struct VideoSink {
     pub(super) pipeline: Pipeline,
     pub(super) frames: gst_app::AppSrc,
+    stream: VideoStream,
     /// The tracks beside the picture.
     tracks: Vec<Written>,
     busy: Busy,
@@ -69,20 +70,24 @@ pub struct VideoSink {
 }
 
 /// The end of a [`VideoSink`] that frames go into; may live on another thread.
-pub struct FrameInput(gst_app::AppSrc);
+pub struct FrameInput {
+    frames: gst_app::AppSrc,
+    stream: VideoStream,
+}
 
 impl FrameInput {
     /// Hands a frame to the encoder, waiting while it is busy. False when the pipeline is gone.
     ///
     /// # Errors
-    /// When the frame cannot be described to GStreamer.
+    /// When the frame is not like those that the file was begun with.
     pub fn push(&self, frame: Frame) -> Result<bool, PipelineError> {
-        Ok(self.0.push_buffer(buffer_from_frame(frame)?).is_ok())
+        self.stream.check(&frame)?;
+        Ok(self.frames.push_buffer(buffer_from_frame(frame)?).is_ok())
     }
 
     /// No more frames.
     pub fn end(&self) {
-        let _ = self.0.end_of_stream();
+        let _ = self.frames.end_of_stream();
     }
 }
 
@@ -126,19 +131,21 @@ impl VideoSink {
         }
         let busy = Busy::default();
         watch(&frames, &busy);
-        let mut sink = VideoSink { pipeline, frames, tracks: Vec::new(), busy, notes: Vec::new() };
+        let (stream, tracks, notes) = (stream.clone(), Vec::new(), Vec::new());
+        let mut sink = VideoSink { pipeline, frames, stream, tracks, busy, notes };
         if let Some(factory) = encoder.element.factory() {
             tracing::info!("encoding with {}", factory.name());
             if encoder.hardware {
                 sink.notes.push(format!("encoding with {} (--hwaccel off: not)", factory.name()));
             }
+            sink.notes.extend(encoder.notes);
         }
         Ok(sink)
     }
 
     /// Where frames go in.
     pub fn input(&self) -> FrameInput {
-        FrameInput(self.frames.clone())
+        FrameInput { frames: self.frames.clone(), stream: self.stream.clone() }
     }
 
     /// How long the encoder has worked.

@@ -14,6 +14,8 @@ use super::bitstream::prefer_colorimetry;
 use super::decoded::Plan;
 pub use super::decoded::Wanted;
 use super::error::{ErrorKind, PipelineError};
+use super::fed::Log;
+use super::fit::Fit;
 use super::movie;
 use super::pipeline::{Event, Pipeline, Role};
 use super::video::VideoStream;
@@ -22,7 +24,9 @@ use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
 use crate::span::Span;
 
-const DESCRIPTION: &str = include_str!("../../pipelines/source-file.pipeline");
+/// From a decoded picture to planes, for every source.
+pub(super) const DECODED: &str = include_str!("../../pipelines/decoded.pipeline");
+const FILE: &str = include_str!("../../pipelines/source-file.pipeline");
 /// Longer than any file on a working disk needs for its first frame.
 const PREROLL: Duration = Duration::from_secs(60);
 
@@ -49,9 +53,12 @@ pub struct VideoSource {
     pub(super) frames: gst_app::AppSink,
     pub(super) stream: VideoStream,
     pub(super) plan: Plan,
+    pub(super) fit: Fit,
     pub(super) busy: Busy,
     /// What begins here or later is not wanted.
     pub(super) end: Option<Duration>,
+    /// What is to be said while it runs.
+    pub(super) log: Log,
 }
 
 impl VideoSource {
@@ -60,50 +67,13 @@ impl VideoSource {
     /// # Errors
     /// [`PipelineError`]: no such file, no video in it, no decoder, nothing that can be decoded.
     pub fn open(path: &Path, span: Span, wanted: Wanted) -> Result<Self, PipelineError> {
-        // decodebin (1.22) sometimes keeps qtdemux's word on this to itself, and waits for ever.
-        if has_no_index(path) {
-            let text = "its index is missing (moov): the file is cut off";
-            return Err(PipelineError::new("qtdemux", text).of_kind(ErrorKind::Damaged));
-        }
-        let seen = Seen::default();
-        let opened = Self::open_tracks(path, span, wanted, &seen, false);
-        match opened {
-            // decodebin (1.22) does not find the decoder of transparent VP8 and VP9 when it is to
-            // leave all other tracks alone.
-            Err(error)
-                if error.kind == ErrorKind::MissingPlugin && seen.alpha.load(Ordering::Relaxed) =>
-            {
-                Self::open_tracks(path, span, wanted, &seen, true)
-            }
-            other => other,
-        }
-    }
-
-    /// The same; `all`: decodebin offers every track, and those that are no pictures undecoded.
-    fn open_tracks(
-        path: &Path,
-        span: Span,
-        wanted: Wanted,
-        seen: &Seen,
-        all: bool,
-    ) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
-        let length = movie::read(&pipeline.element("src")?, path);
-        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
-        let decode = pipeline.element("decode")?;
-        decode.set_property("expose-all-streams", all);
-        prefer_colorimetry(&decode);
-        link_video(&pipeline, wanted, seen, all)?;
-        if wanted == Wanted::Even {
-            crop_to_even(&pipeline.element("crop")?);
-        }
-
-        let prerolled = pipeline
-            .set_state(gst::State::Paused)
-            .and_then(|()| pipeline.wait_prerolled(PREROLL))
-            .and_then(|()| pipeline.seek(span.start));
-        prerolled.map_err(|error| seen.explain(error))?;
-
+        let (decoder, ()) = FileDecoder::open(path, wanted, |decoder| {
+            let pipeline = &decoder.pipeline;
+            pipeline.set_state(gst::State::Paused)?;
+            pipeline.wait_prerolled(PREROLL)?;
+            pipeline.seek(span.start)
+        })?;
+        let FileDecoder { pipeline, frames, length, seen } = decoder;
         let whole = length.or_else(|| pipeline.duration());
         if let (Some(start), Some(whole)) = (span.start, whole)
             && start >= whole
@@ -119,12 +89,18 @@ impl VideoSource {
         let caps = caps.ok_or_else(|| {
             PipelineError::new("appsink", "it has no frames").of_kind(ErrorKind::Damaged)
         })?;
-        let plan = seen.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let plan = plan.unwrap_or_else(|| Plan::new(&caps, wanted));
-        let mut stream = plan.stream(&caps)?;
+        let plan = seen.plan(&caps, wanted);
+        let fit = plan.fit(&caps)?;
+        let mut stream = plan.stream(fit.caps())?;
         stream.duration = span.of(whole);
-        let (busy, end) = (Busy::default(), span.duration);
-        Ok(VideoSource { pipeline, frames, stream, plan, busy, end })
+        let (busy, end, log) = (Busy::default(), span.duration, Log::default());
+        Ok(VideoSource { pipeline, frames, stream, plan, fit, busy, end, log })
+    }
+
+    /// The same source; what is to be said while it runs goes into `log`.
+    pub fn telling(mut self, log: &Log) -> Self {
+        self.log = log.clone();
+        self
     }
 
     /// What its frames are like.
@@ -155,6 +131,7 @@ impl VideoSource {
         let sample = self.frames.pull_preroll().map_err(|_| {
             PipelineError::new("appsink", "no frame at this time").of_kind(ErrorKind::Damaged)
         })?;
+        let sample = self.fit.clone().apply(sample)?;
         self.plan.frame(&sample, &FramePool::new(0))
     }
 
@@ -169,7 +146,8 @@ impl VideoSource {
         events: Sender<Event>,
     ) -> Result<(), PipelineError> {
         let closer = queue.closer();
-        let (busy, plan) = (self.busy.clone(), self.plan.clone());
+        let (busy, plan, log) = (self.busy.clone(), self.plan.clone(), self.log.clone());
+        let mut fit = self.fit.clone();
         let mut returned = Instant::now();
         let step = self.stream.framerate.map_or(Duration::from_millis(40), |(n, d)| {
             Duration::from_secs_f64(f64::from(d) / f64::from(n))
@@ -181,14 +159,15 @@ impl VideoSource {
                 busy.add(returned.elapsed());
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let since = Instant::now();
-                let frame = plan.frame(&sample, &pool).map_err(|error| {
+                // The decoder's buffer goes back before we wait for room in the queue.
+                let frame = fit.apply(sample).and_then(|sample| plan.frame(&sample, &pool));
+                log.lock().notes.extend(fit.take_note());
+                let frame = frame.map_err(|error| {
                     gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
                     gst::FlowError::Error
                 });
                 busy.add(since.elapsed());
                 let mut frame = frame?;
-                // The decoder's buffer goes back before we wait for room in the queue.
-                drop(sample);
                 // Some streams carry no times (raw H.264): then the rate counts.
                 // Others only know the order of decoding (H.264 in AVI): time goes forward only.
                 let pts = frame.pts.filter(|pts| last.is_none_or(|last| *pts > last));
@@ -222,10 +201,90 @@ impl VideoSource {
     }
 }
 
-/// What was seen of the file while it was opened: which kinds of tracks it holds, and what its
+/// A pipeline that decodes a file's picture to planes, whether it is read or played live.
+pub(super) struct FileDecoder {
+    pub pipeline: Pipeline,
+    pub frames: gst_app::AppSink,
+    /// How long the picture is, where the container says and its demuxer is not to know.
+    pub length: Option<Duration>,
+    pub seen: Seen,
+}
+
+impl FileDecoder {
+    /// Opens a file, as `start` brings it to its first frame. Decoding is tried in other ways when that
+    /// fails, where the file gives a reason.
+    ///
+    /// # Errors
+    /// That the file is cut off, or the failure of `start`.
+    pub fn open<T>(
+        path: &Path,
+        wanted: Wanted,
+        start: impl Fn(&FileDecoder) -> Result<T, PipelineError>,
+    ) -> Result<(Self, T), PipelineError> {
+        // decodebin (1.22) sometimes keeps qtdemux's word on this to itself, and waits for ever.
+        if has_no_index(path) {
+            let text = "its index is missing (moov): the file is cut off";
+            return Err(PipelineError::new("qtdemux", text).of_kind(ErrorKind::Damaged));
+        }
+        let mut trial = Trial::default();
+        loop {
+            let decoder = Self::build(path, wanted, trial)?;
+            match start(&decoder) {
+                Ok(started) => return Ok((decoder, started)),
+                Err(error) => match trial.after(&error, &decoder.seen) {
+                    Some(next) => trial = next,
+                    None => return Err(decoder.seen.explain(error)),
+                },
+            }
+        }
+    }
+
+    fn build(path: &Path, wanted: Wanted, trial: Trial) -> Result<Self, PipelineError> {
+        let pipeline = Pipeline::parse(Role::Source, &format!("{FILE}\n{DECODED}"))?;
+        let length = movie::read(&pipeline.element("src")?, path);
+        let frames: gst_app::AppSink = pipeline.element_as("frames")?;
+        let decode = pipeline.element("decode")?;
+        decode.set_property("expose-all-streams", trial.all);
+        if trial.opaque {
+            without_transparency(&decode);
+        }
+        let seen = Seen::default();
+        link_video(&pipeline, wanted, &seen, trial)?;
+        Ok(FileDecoder { pipeline, frames, length, seen })
+    }
+}
+
+/// How a picture is decoded.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Trial {
+    /// decodebin offers every track, and those that are no pictures undecoded.
+    all: bool,
+    /// A picture that says it is transparent is decoded as if it were not.
+    opaque: bool,
+}
+
+impl Trial {
+    /// How to try again after a failure; none when there is no other way.
+    fn after(self, error: &PipelineError, seen: &Seen) -> Option<Self> {
+        if !seen.alpha.load(Ordering::Relaxed) || self.opaque {
+            return None;
+        }
+        match error.kind {
+            ErrorKind::NoSpace => None,
+            // decodebin (1.22) does not find the decoder of transparent VP8 and VP9 when it is to
+            // leave all other tracks alone.
+            ErrorKind::MissingPlugin if !self.all => Some(Trial { all: true, opaque: false }),
+            // Chrome's MediaRecorder marks every WebM as transparent, whether it is or not, and
+            // codecalphademux refuses what comes without alpha.
+            _ => Some(Trial { all: true, opaque: true }),
+        }
+    }
+}
+
+/// What was seen of a source while it was opened: which kinds of tracks it holds, and what its
 /// picture becomes.
 #[derive(Clone, Default)]
-struct Seen {
+pub(super) struct Seen {
     alpha: Arc<AtomicBool>,
     plan: Arc<Mutex<Option<Plan>>>,
     video: Arc<AtomicBool>,
@@ -233,6 +292,12 @@ struct Seen {
 }
 
 impl Seen {
+    /// What the picture becomes, once the first frame (of these caps) is there.
+    pub fn plan(&self, caps: &gst::CapsRef, wanted: Wanted) -> Plan {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
+        plan.unwrap_or_else(|| Plan::new(caps, wanted))
+    }
+
     /// decodebin says "missing plug-in" of a file without video; this says what is the matter.
     fn explain(&self, error: PipelineError) -> PipelineError {
         let seen = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
@@ -244,14 +309,29 @@ impl Seen {
     }
 }
 
+/// Lets decodebin leave out the decoders of transparent VP8 and VP9.
+fn without_transparency(decode: &gst::Element) {
+    decode.connect("autoplug-select", false, |args| {
+        let factory = args.get(3)?.get::<gst::ElementFactory>().ok()?;
+        let answer = if factory.name().ends_with("alphadecodebin") { "skip" } else { "try" };
+        let answers = gst::glib::Type::from_name("GstAutoplugSelectResult")?;
+        gst::glib::EnumClass::with_type(answers)?.to_value_by_nick(answer)
+    });
+}
+
 /// Links the first video pad of `decode` to `convert`, and asks for the format that is wanted.
-fn link_video(
+pub(super) fn link_video(
     pipeline: &Pipeline,
     wanted: Wanted,
     seen: &Seen,
-    all: bool,
+    trial: Trial,
 ) -> Result<(), PipelineError> {
+    let all = trial.all;
     let decode = pipeline.element("decode")?;
+    prefer_colorimetry(&decode);
+    if wanted == Wanted::Even {
+        crop_to_even(&pipeline.element("crop")?);
+    }
     let convert = pipeline.element("convert")?.downgrade();
     let format = pipeline.element("format")?.downgrade();
     let watch = seen.clone();
@@ -285,7 +365,11 @@ fn link_video(
         if caps.structure(0).is_none_or(|s| s.name() != "video/x-raw") {
             return;
         }
-        let plan = Plan::new(&caps, wanted);
+        let mut plan = Plan::new(&caps, wanted);
+        if trial.opaque {
+            let note = "it says that it is transparent, and is not: decoded as opaque";
+            plan.notes.push(note.to_owned());
+        }
         format.set_property("caps", plan.caps());
         *planned.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
         if let Err(error) = pad.link(&input)

@@ -83,6 +83,23 @@ impl VideoStream {
             })
     }
 
+    /// Whether a frame is one of this stream: no other may go where these go.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self, frame: &Frame) -> Result<(), PipelineError> {
+        let is = (frame.info.width, frame.info.height, frame.planes.layout());
+        let (width, height, layout) = (self.frame.width, self.frame.height, self.layout);
+        if is == (width, height, layout) {
+            return Ok(());
+        }
+        let text = format!(
+            "a frame of {}×{} ({:?}) cannot follow frames of {width}×{height} ({layout:?})",
+            is.0, is.1, is.2
+        );
+        Err(PipelineError::new("frames", text))
+    }
+
     /// The header of a YUV4MPEG2 stream of these frames; none when they have no constant rate.
     pub fn y4m_header(&self) -> Option<Header> {
         let positive = |n: i32| u32::try_from(n).ok().filter(|n| *n > 0);

@@ -96,6 +96,7 @@ pub fn stylize_live<S: Adjustable>(
         Err(_) if gives_up() => return Ok(nothing_made(job, stop, stats)),
         opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
     };
+    source.notes().iter().for_each(|note| observer.note(&format!("'{}': {note}", job.input)));
     let stream = source.stream().clone();
     let (width, height) = (stream.frame.width, stream.frame.height);
     let models = models(Pace { width, height, interval: interval_of(&stream) }, observer)?;

@@ -93,6 +93,7 @@ pub(super) fn open<'a>(
     let taker = Y4mTaker {
         writer: Writer::new(output, header),
         rate: header.rate,
+        stream: stream.clone(),
         first: None,
         number: 0,
         busy: busy.clone(),
@@ -129,6 +130,7 @@ impl Sink {
 struct Y4mTaker<'a> {
     writer: Writer<Box<dyn Write + Send>>,
     rate: Rate,
+    stream: VideoStream,
     /// When the first frame began.
     first: Option<Duration>,
     number: u64,
@@ -139,6 +141,7 @@ struct Y4mTaker<'a> {
 
 impl Taker for Y4mTaker<'_> {
     fn take(&mut self, frame: Frame) -> Result<bool> {
+        self.stream.check(&frame)?;
         let time = frame.pts.unwrap_or_default();
         let first = *self.first.get_or_insert(time);
         let expected = first + self.rate.time_of(self.number);

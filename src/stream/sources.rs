@@ -36,7 +36,8 @@ pub(super) fn open(
     let input = job.input.display();
     let opened = match source {
         Source::File(path) => {
-            VideoSource::open(path, job.span, wanted).map(Some).map_err(Into::into)
+            let source = VideoSource::open(path, job.span, wanted);
+            source.map(|source| Some(source.telling(log))).map_err(Into::into)
         }
         Source::Animation(path) => of_animation(path, job.span, wanted, log, stop),
         Source::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
