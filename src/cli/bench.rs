@@ -41,7 +41,7 @@ pub struct BenchArgs {
     #[arg(long, default_value = "auto")]
     precision: PrecisionChoice,
     /// On a GPU, paint with nst-stream's own kernels (on), or with libtorch's alone (off).
-    #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch)]
+    #[arg(long, value_name = "on|off", default_value = "off", action = clap::ArgAction::Set, value_parser = switch)]
     gpu_kernels: bool,
     /// CPU threads of the network [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

@@ -1,5 +1,6 @@
 //! `nst-stream train` and `evaluate` as a user meets them.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -111,10 +112,12 @@ fn ctrl_c_writes_a_checkpoint_and_resume_goes_on() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("step ")), "it ended before its first step");
     let pid = child.id().to_string();
     Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert_eq!(code(&child.wait_with_output().unwrap()), 130);
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:#?}");
 }
 
 #[test]
