@@ -17,6 +17,7 @@ pub fn is_cut_off(path: &Path) -> bool {
         Some([b'R', b'I', b'F', b'F', a, b, c, d, ..]) => {
             Some(8 + u64::from(u32::from_le_bytes([*a, *b, *c, *d])))
         }
+        Some([b'F', b'L', b'V', 1, ..]) => last_tag_end(&mut file, length),
         Some([0x1A, 0x45, 0xDF, 0xA3, ..]) => segment_end(&mut file),
         Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => {
             boxes(&mut file, 0..length, &mut |_, _| {})
@@ -24,6 +25,29 @@ pub fn is_cut_off(path: &Path) -> bool {
         _ => None,
     };
     wanted.is_some_and(|wanted| wanted > length)
+}
+
+/// Where the last tag of an FLV ends, and the size that stands behind it.
+fn last_tag_end(file: &mut File, length: u64) -> Option<u64> {
+    let mut file = std::io::BufReader::new(file);
+    // The head, which says how long it is, and the size of the tag before the first.
+    let mut head = [0; 9];
+    file.seek(SeekFrom::Start(0)).ok()?;
+    file.read_exact(&mut head).ok()?;
+    let mut at = u64::from(u32::from_be_bytes([head[5], head[6], head[7], head[8]])) + 4;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    while at < length {
+        let mut tag = [0; 11];
+        if file.read_exact(&mut tag).is_err() {
+            return Some(at + 11);
+        }
+        let size = u64::from(u32::from_be_bytes([0, tag[1], tag[2], tag[3]]));
+        // Sound, picture or script: anything else is damage.
+        matches!(tag[0] & 0x1F, 8 | 9 | 18).then_some(())?;
+        file.seek_relative(i64::try_from(size).ok()? + 4).ok()?;
+        at += 11 + size + 4;
+    }
+    Some(at)
 }
 
 /// True for an MP4 or MOV without an index: nothing in it can be found. Cameras and phones write it
@@ -140,6 +164,18 @@ mod tests {
         // Garbage is not cut off, and ends.
         assert!(!cut_off(&[&whole[..16], b"\0\0\0\x03xxxxDATA"].concat()));
         assert!(!cut_off(b"") && !cut_off(b"text"));
+    }
+
+    #[test]
+    fn an_flv_whose_last_tag_goes_beyond_its_end_is_cut_off() {
+        let head = b"FLV\x01\x05\0\0\0\x09\0\0\0\0";
+        let tag = b"\x09\0\0\x02\0\0\0\0\0\0\0AB\0\0\0\x0d";
+        let whole = [&head[..], tag, tag].concat();
+        assert!(!cut_off(&whole));
+        for cut in head.len() + tag.len() + 1..whole.len() {
+            assert!(cut_off(&whole[..cut]), "{cut}");
+        }
+        assert!(!cut_off(&[&whole[..], b"\0\0\0\x02garbage...."].concat()));
     }
 
     #[test]

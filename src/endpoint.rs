@@ -32,8 +32,11 @@ impl Input {
     /// # Errors
     /// A line that says what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(rest) = text.strip_prefix("test:") {
+        if let Some(rest) = text.strip_prefix("test:").filter(|_| !Path::new(text).exists()) {
             return parse_test(rest);
+        }
+        if let Some(path) = file_of(text) {
+            return Ok(Input::File(path));
         }
         if is_rtsp(text) {
             return RtspUrl::parse(text).map(Input::Rtsp);
@@ -97,6 +100,9 @@ impl Output {
         }
         if is_device(text) {
             return Ok(Output::Device(text.into()));
+        }
+        if let Some(path) = file_of(text) {
+            return Ok(Output::File(path));
         }
         no_other_scheme(text)?;
         Ok(Output::File(text.into()))
@@ -200,6 +206,12 @@ impl fmt::Debug for RtspUrl {
     }
 }
 
+/// The file that a `file://` address names, as file managers write it.
+fn file_of(text: &str) -> Option<PathBuf> {
+    text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("file://"))?;
+    Url::parse(text).ok()?.to_file_path().ok()
+}
+
 fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
@@ -278,6 +290,15 @@ mod tests {
         assert!(Input::parse("http://cam/1").unwrap_err().contains("http://"));
         assert!(Input::parse("test:abc").is_err());
         assert!(Input::parse("rtsp://").is_err());
+    }
+
+    #[test]
+    fn files_may_be_named_by_addresses_and_hide_nothing() {
+        let file = |path: &str| Ok(Input::File(path.into()));
+        assert_eq!(Input::parse("file:///tmp/a%20b.mp4"), file("/tmp/a b.mp4"));
+        assert_eq!(Output::parse("file:///tmp/ö.mp4"), Ok(Output::File("/tmp/ö.mp4".into())));
+        assert!(Input::parse("file://elsewhere/a.mp4").is_err());
+        assert!(Input::parse("test:nothing-of-this-name.mp4").is_err());
     }
 
     #[test]

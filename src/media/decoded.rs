@@ -32,6 +32,8 @@ pub struct Plan {
     pub layout: Layout,
     /// The format asked of GStreamer; with alpha it is not the layout's own.
     pub format: gst_video::VideoFormat,
+    /// Where subsampled chroma is to lie: where it lies in a picture of 4:2:0, and else as in MPEG-2.
+    site: Option<String>,
     /// What is lost or changed on the way, one line each.
     pub notes: Vec<String>,
 }
@@ -47,7 +49,9 @@ impl Plan {
             (Wanted::Exact | Wanted::Raw, true) => Layout::Y444,
             _ => Layout::I420,
         };
-        let mut plan = Plan { layout, format: format_of(layout), notes: Vec::new() };
+        let site = decoded.structure(0).and_then(|s| s.get::<String>("chroma-site").ok());
+        let site = (layout == Layout::I420).then(|| site.unwrap_or_else(|| "mpeg2".to_owned()));
+        let mut plan = Plan { layout, format: format_of(layout), site, notes: Vec::new() };
         // Caps with features are of a decoder's own memory; the picture in it is the same.
         let Ok(info) = gst_video::VideoInfo::from_caps(decoded) else { return plan };
         if info.format_info().has_alpha() {
@@ -55,6 +59,7 @@ impl Plan {
                 Layout::Rgb => gst_video::VideoFormat::Rgba,
                 _ => gst_video::VideoFormat::Ayuv,
             };
+            plan.site = None;
             plan.notes.push("it is transparent in places: shown on black".to_owned());
         }
         if wanted == Wanted::Rgb {
@@ -79,7 +84,10 @@ impl Plan {
 
     /// What is asked of GStreamer.
     pub fn caps(&self) -> gst::Caps {
-        gst::Caps::builder("video/x-raw").field("format", self.format.to_str()).build()
+        gst::Caps::builder("video/x-raw")
+            .field("format", self.format.to_str())
+            .field_if_some("chroma-site", self.site.as_deref())
+            .build()
     }
 
     /// What every frame is brought to, when the first one has these caps: pictures have square pixels.

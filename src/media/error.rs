@@ -101,12 +101,38 @@ impl PipelineError {
             );
             return Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin));
         }
+        if let Some(code) = caps.as_ref().and_then(unnamed) {
+            let error = format!(
+                "GStreamer cannot decode {code}; convert it first (`ffmpeg -i IN -c:v ffv1 -c:a copy \
+                 OUT.mkv`)"
+            );
+            return Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin));
+        }
         let remedy = package.map_or_else(
             || "find the GStreamer plugin that brings it".to_owned(),
             |package| format!("install {package}"),
         );
         let error = format!("no {what}; {remedy}");
         Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin))
+    }
+}
+
+/// The four letters of a codec that no demuxer has a name for: no package brings a decoder of it.
+fn unnamed(caps: &gst::Caps) -> Option<String> {
+    let format = caps.structure(0)?;
+    if let Some(code) = format.name().strip_prefix("video/x-gst-fourcc-") {
+        return Some(code.to_owned());
+    }
+    match format.name().as_str() {
+        "video/x-avi-unknown" => {
+            let code = format.get::<i32>("fourcc").ok()?.to_le_bytes();
+            Some(String::from_utf8_lossy(&code).into_owned())
+        }
+        "video/x-unknown" => {
+            let fourcc = format.get::<String>("fourcc").or_else(|_| format.get("codec-id"));
+            Some(fourcc.unwrap_or_else(|_| "its codec".to_owned()))
+        }
+        _ => None,
     }
 }
 

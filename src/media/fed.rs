@@ -17,6 +17,7 @@ use super::error::{ErrorKind, PipelineError};
 use super::pipeline::{Pipeline, Role};
 use super::source::{Busy, DECODED, VideoSource, crop_to_even};
 use super::video::tight_buffer;
+use super::workarounds::one_frame_for_each;
 use crate::frame::{Bytes, FramePool, Range};
 use crate::rate::Rate;
 use crate::y4m::{Header, Interlace, Sampling, Site};
@@ -97,6 +98,7 @@ pub fn open(
     let pipeline = Pipeline::parse(Role::Source, &description())?;
     let source: gst_app::AppSrc = pipeline.element_as("src")?;
     source.set_caps(Some(&raw.caps));
+    one_frame_for_each(&pipeline.element("deinterlace")?);
     let format = pipeline.element("format")?;
     let plan = Plan::new(&raw.caps, wanted);
     if wanted == Wanted::Even {

@@ -21,6 +21,7 @@ use super::pipeline::{Event, Pipeline, Role};
 use super::rtsp_peer;
 use super::source::{DECODED, FileDecoder, Seen, Trial, link_video};
 use super::video::VideoStream;
+use super::workarounds::Facts;
 use crate::endpoint::Input;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
@@ -170,7 +171,7 @@ fn captured(
     clock.govern(pipeline.gst());
     set_up(&pipeline, input, options)?;
     let seen = Seen::default();
-    link_video(&pipeline, Wanted::Even, &seen, Trial::default())?;
+    link_video(&pipeline, Wanted::Even, &seen, &Facts::default(), Trial::default())?;
     link_streams(&pipeline)?;
     let frames: gst_app::AppSink = pipeline.element_as("frames")?;
     newest_only(&frames);

@@ -17,6 +17,7 @@
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
 //! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
+//! - `workarounds`: repairs of what GStreamer's elements get wrong, with the versions they are needed for
 //! - [`probe`]: what this installation can do
 
 mod advice;
@@ -50,6 +51,7 @@ pub mod source;
 pub mod tracks;
 pub mod video;
 mod window;
+mod workarounds;
 
 pub use error::PipelineError;
 /// A frame on its way to outputs.

@@ -17,6 +17,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::edit_list::{number, timescale};
+use super::workarounds::repair_transport_stream;
 use crate::cut_off::boxes;
 
 /// What the header of a movie says of its length.
@@ -70,6 +71,7 @@ fn find(file: &mut File, within: Range<u64>, wanted: &[u8; 4]) -> Option<Range<u
 /// Lets a filesrc read a file; how long an MP4 says that it is.
 pub(super) fn read(src: &gst::Element, path: &Path) -> Option<Duration> {
     src.set_property("location", path);
+    repair_transport_stream(src, path);
     let (Some(Header { at, duration }), Some(pad)) = (Header::of(path), src.static_pad("src"))
     else {
         return None;

@@ -19,6 +19,7 @@ use super::fit::Fit;
 use super::movie;
 use super::pipeline::{Event, Pipeline, Role};
 use super::video::VideoStream;
+use super::workarounds::{Facts, complete, complete_on, one_frame_for_each, repair_demuxers};
 use crate::cut_off::has_no_index;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
@@ -248,8 +249,9 @@ impl FileDecoder {
         if trial.opaque {
             without_transparency(&decode);
         }
-        let seen = Seen::default();
-        link_video(&pipeline, wanted, &seen, trial)?;
+        let (seen, facts) = (Seen::default(), Facts::of(path));
+        repair_demuxers(&decode, &facts);
+        link_video(&pipeline, wanted, &seen, &facts, trial)?;
         Ok(FileDecoder { pipeline, frames, length, seen })
     }
 }
@@ -286,6 +288,8 @@ impl Trial {
 #[derive(Clone, Default)]
 pub(super) struct Seen {
     alpha: Arc<AtomicBool>,
+    /// Its codec has chroma in the middle where nothing is said.
+    centred: Arc<AtomicBool>,
     plan: Arc<Mutex<Option<Plan>>>,
     video: Arc<AtomicBool>,
     audio: Arc<AtomicBool>,
@@ -324,11 +328,13 @@ pub(super) fn link_video(
     pipeline: &Pipeline,
     wanted: Wanted,
     seen: &Seen,
+    facts: &Facts,
     trial: Trial,
 ) -> Result<(), PipelineError> {
     let all = trial.all;
     let decode = pipeline.element("decode")?;
     prefer_colorimetry(&decode);
+    one_frame_for_each(&pipeline.element("deinterlace")?);
     if wanted == Wanted::Even {
         crop_to_even(&pipeline.element("crop")?);
     }
@@ -350,6 +356,9 @@ pub(super) fn link_video(
                 .and_then(|c| c.structure(0))
                 .is_some_and(|s| s.get("codec-alpha").is_ok_and(|alpha: bool| alpha));
             watch.alpha.fetch_or(alpha, Ordering::Relaxed);
+            let mpeg = caps.as_ref().and_then(|c| c.structure(0)?.get::<i32>("mpegversion").ok());
+            let centred = name == "video/mpeg" && mpeg == Some(1) || name == "image/jpeg";
+            watch.centred.fetch_or(centred, Ordering::Relaxed);
             if all && (name == "video/x-raw" || !picture && !is_container(name)) {
                 return Some(false.to_value());
             }
@@ -358,13 +367,23 @@ pub(super) fn link_video(
     });
 
     let (bus, planned) = (pipeline.gst().bus(), Arc::clone(&seen.plan));
+    let (facts, centred) = (facts.clone(), Arc::clone(&seen.centred));
     decode.connect_pad_added(move |decode, pad| {
         let (Some(convert), Some(format)) = (convert.upgrade(), format.upgrade()) else { return };
         let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
-        let Some(caps) = pad.current_caps() else { return };
+        let Some(mut caps) = pad.current_caps() else { return };
         if caps.structure(0).is_none_or(|s| s.name() != "video/x-raw") {
             return;
         }
+        let id = pad.stream_id();
+        if facts.is_beside_the_film(id.as_deref()) {
+            return;
+        }
+        let centred = centred.load(Ordering::Relaxed);
+        if let Some(format) = caps.make_mut().structure_mut(0) {
+            complete(format, facts.pixel_aspect(id.as_deref()), centred);
+        }
+        complete_on(pad, &facts, centred);
         let mut plan = Plan::new(&caps, wanted);
         if trial.opaque {
             let note = "it says that it is transparent, and is not: decoded as opaque";

@@ -4,6 +4,9 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+/// Bytes of a file's name.
+const LONGEST: usize = 255;
+
 /// `out.partial.mp4` beside `out.mp4`: what is being made never stands under its final name.
 ///
 /// Dropped without a word, it is removed.
@@ -26,6 +29,9 @@ impl PartialFile {
         let target = real.as_deref().unwrap_or(target);
         let stem = target.file_stem().unwrap_or_default().to_string_lossy();
         let ending = target.extension().unwrap_or_default().to_string_lossy();
+        // A name has at most 255 bytes, and ours is longer.
+        let room = LONGEST.saturating_sub(".partial-999.".len() + ending.len());
+        let stem = &stem[..stem.floor_char_boundary(room.min(stem.len()))];
         for number in 1..1000 {
             let number = if number == 1 { String::new() } else { format!("-{number}") };
             let path = target.with_file_name(format!("{stem}.partial{number}.{ending}"));
@@ -92,6 +98,18 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "new");
         let earlier = std::fs::read_to_string(folder.path().join("out.partial.mp4")).unwrap();
         assert_eq!(earlier, "earlier");
+    }
+
+    #[test]
+    fn the_longest_names_have_room_for_a_partial_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["x".repeat(251), "ü".repeat(125)] {
+            let target = folder.path().join(format!("{name}.mp4"));
+            let partial = PartialFile::beside(&target).unwrap();
+            std::fs::write(partial.path(), "new").unwrap();
+            partial.commit().unwrap();
+            assert!(target.exists());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One run: a checked configuration → a model, an input, an output.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -200,6 +201,13 @@ fn check_input(input: &Path, source: &Source) -> Result<()> {
     };
     let metadata =
         std::fs::metadata(path).with_context(|| format!("cannot read '{}'", input.display()))?;
+    if matches!(source, Source::File(_)) && metadata.file_type().is_fifo() {
+        bail!(
+            "cannot decode '{}': it is a named pipe, and of pipes YUV4MPEG2 is read, from stdin: \
+             `ffmpeg -i IN -f yuv4mpegpipe - | nst-stream --input - …`",
+            input.display()
+        );
+    }
     if metadata.is_file() && metadata.len() == 0 {
         bail!("cannot decode '{}': the file is empty", input.display());
     }

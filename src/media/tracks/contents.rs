@@ -1,7 +1,9 @@
 //! What a file holds: which tracks, tags and chapters.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -11,6 +13,7 @@ use super::super::error::PipelineError;
 use super::super::matroska;
 use super::super::movie;
 use super::super::pipeline::{Pipeline, Role};
+use super::super::workarounds::{Facts, repair_demuxers};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,6 +84,7 @@ impl Contents {
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
+        repair_demuxers(&parse, &Facts::of(path));
         let input = pipeline.element("track")?.static_pad("sink");
         parse.connect_pad_added(move |_, pad| {
             // The next packet of a subtitle track may be an hour away.
@@ -91,9 +95,22 @@ impl Contents {
                 let _ = pad.link(input);
             }
         });
+        let complete = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&complete);
+        parse.connect_no_more_pads(move |_| told.store(true, Ordering::Release));
         pipeline.set_state(gst::State::Paused)?;
-        let list = pipeline.streams(PATIENCE)?;
+        let mut list = pipeline.streams(PATIENCE)?;
         pipeline.wait_prerolled(PATIENCE)?;
+        if pipeline.has("flvdemux") {
+            // Its list grows as tracks begin: the sound often comes after the first frames.
+            pipeline.set_state(gst::State::Playing)?;
+            let deadline = Instant::now() + PATIENCE;
+            while !complete.load(Ordering::Acquire) && !first.is_eos() && Instant::now() < deadline
+            {
+                let _ = first.try_pull_sample(gst::ClockTime::from_mseconds(20));
+            }
+            list = pipeline.newer_streams()?.unwrap_or(list);
+        }
 
         let mut entries = matroska::track_entries(path);
         let streams = list.iter().filter_map(|stream| {

@@ -55,6 +55,8 @@ pub(super) struct Place {
     part: Span,
     /// The container asks how long each packet is.
     lengths: bool,
+    /// It comes out of an encoder.
+    encoded: bool,
     /// Only the time in the file is right.
     own_clock: bool,
     times: Times,
@@ -87,6 +89,7 @@ impl Place {
             words,
             part,
             lengths,
+            encoded,
             own_clock,
             times,
             held: None,
@@ -109,7 +112,8 @@ impl Place {
             // Headers, which the format of the track also holds.
             return Vec::new();
         };
-        if segment.stop().is_some_and(|stop| pts >= stop) {
+        // What an encoder puts before the sound makes the last packets late; its demuxer has cut them.
+        if !self.encoded && segment.stop().is_some_and(|stop| pts >= stop) {
             return Vec::new();
         }
         let at = match self.part.start {

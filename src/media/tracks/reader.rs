@@ -18,6 +18,7 @@ use gstreamer_app as gst_app;
 use super::super::error::PipelineError;
 use super::super::movie;
 use super::super::pipeline::{Event, Pipeline, Role};
+use super::super::workarounds::{Facts, repair_demuxers};
 use super::about;
 use super::contents::{Kind, Stream, leave_styled_text, tags_on};
 use super::place::{Place, Words};
@@ -89,6 +90,7 @@ impl Reader {
         let track = pipeline.element("track")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
+        repair_demuxers(&parse, &Facts::of(path));
         let (wanted, input) = (stream.id.clone(), track.downgrade());
         parse.connect_pad_added(move |parse, pad| {
             if pad.stream_id().is_some_and(|id| id == wanted)
@@ -97,6 +99,7 @@ impl Reader {
             {
                 gst::element_error!(parse, gst::CoreError::Pad, ["{error}"]);
             }
+            swallow(parse, pad);
         });
 
         // A subtitle that is shown when the span begins may come long before it: all are read.
@@ -210,6 +213,29 @@ impl Drop for Reader {
         if let Some(thread) = self.sending.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Lets an FLV's other tracks go nowhere: flvdemux finds a track when it begins, and ends with an error
+/// when by then nobody has taken the ones before it.
+fn swallow(parse: &gst::Element, pad: &gst::Pad) {
+    let pipeline = parse.parent().and_downcast::<gst::Pipeline>();
+    let Some(pipeline) = pipeline.filter(|_| !pad.is_linked()) else { return };
+    let elements = pipeline.iterate_recurse().into_iter().flatten();
+    let mut factories = elements.filter_map(|element| element.factory());
+    if !factories.any(|factory| factory.name() == "flvdemux") {
+        return;
+    }
+    let sink = gst::ElementFactory::make("fakesink")
+        .property("sync", false)
+        .property("async", false)
+        .build();
+    if let Ok(sink) = sink
+        && pipeline.add(&sink).is_ok()
+        && sink.sync_state_with_parent().is_ok()
+        && let Some(input) = sink.static_pad("sink")
+    {
+        let _ = pad.link(&input);
     }
 }
 

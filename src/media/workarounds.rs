@@ -1,0 +1,12 @@
+//! Repairs of what GStreamer's own elements get wrong, each at a pad. Every one says which versions are
+//! affected, what is wrong, how to see it, and thereby when it can go.
+
+mod caps;
+mod deinterlacer;
+mod quicktime;
+mod transport;
+
+pub(super) use caps::{complete, complete_on, repair_demuxers};
+pub(super) use deinterlacer::one_frame_for_each;
+pub(super) use quicktime::Facts;
+pub(super) use transport::repair_transport_stream;

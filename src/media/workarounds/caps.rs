@@ -1,0 +1,203 @@
+//! Workarounds: what demuxers and decoders say of a track, completed or corrected.
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+
+use super::super::bitstream::change_caps;
+use super::quicktime::Facts;
+
+/// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
+pub fn complete_on(pad: &gst::Pad, facts: &Facts, centred: bool) {
+    let facts = facts.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        let aspect = facts.pixel_aspect(pad.stream_id().as_deref());
+        change_caps(info, |format| complete(format, aspect, centred))
+    });
+}
+
+/// Completes the description of decoded pictures; true when it was changed.
+///
+/// - GStreamer (1.22 to 1.26) refuses colours of which only the range is said (`1:0:0:0`) and takes the
+///   usual ones, of limited range, in their place. To see it: an H.264 file with
+///   `-color_range pc` and nothing else through `videoconvert`: 8 becomes 0.
+/// - Of pictures of up to 576 lines that do not say their colours it takes the chroma for centred, whatever
+///   they say of it; only MPEG-1, H.261 and JPEG have that (`centred`). To see it: `ffprobe` on what
+///   x264enc makes of `video/x-raw,height=576,chroma-site=mpeg2`.
+/// - avidemux (1.22) calls the pixels of RGB stored from the top to the bottom −1/1.
+/// - decoders of MJPEG, PNG, Cinepak, DNxHD and others (1.22) lose the pixel aspect that a MOV has said
+///   (`aspect`).
+pub fn complete(format: &mut gst::StructureRef, aspect: Option<(i32, i32)>, centred: bool) -> bool {
+    if format.name() != "video/x-raw" {
+        return false;
+    }
+    let mut changed = false;
+    let said = format.get::<gst::Fraction>("pixel-aspect-ratio").ok();
+    let wrong = said.is_some_and(|par| par.numer() <= 0 || par.denom() <= 0);
+    let square = said.is_none_or(|par| par.numer() == par.denom());
+    match aspect {
+        Some((n, d)) if wrong || square => {
+            format.set("pixel-aspect-ratio", gst::Fraction::new(n, d));
+            changed = true;
+        }
+        _ if wrong => {
+            format.set("pixel-aspect-ratio", gst::Fraction::new(1, 1));
+            changed = true;
+        }
+        _ => {}
+    }
+    let layout = format.get::<&str>("format").ok().map(gst_video::VideoFormat::from_string);
+    let Some(layout) = layout.filter(|f| *f != gst_video::VideoFormat::Unknown) else {
+        return changed;
+    };
+    let layout = gst_video::VideoFormatInfo::from_format(layout);
+    if !layout.is_yuv() {
+        return changed;
+    }
+    let large = format.get::<i32>("height").is_ok_and(|height| height > 576);
+    let colours = format.get::<String>("colorimetry").unwrap_or_else(|_| "0:0:0:0".to_owned());
+    if let Some(complete) = completed(&colours, large) {
+        format.set("colorimetry", complete);
+        changed = true;
+    }
+    let subsampled = layout.h_sub().get(1) == Some(&1) && layout.w_sub().get(1) == Some(&1);
+    if subsampled && !format.has_field("chroma-site") {
+        format.set("chroma-site", if centred { "jpeg" } else { "mpeg2" });
+        changed = true;
+    }
+    changed
+}
+
+/// Colours of which a part is not said, with the usual ones in its place; none when all are, or none is.
+fn completed(colours: &str, large: bool) -> Option<String> {
+    let numbers: Option<Vec<u32>> = colours.split(':').map(|part| part.parse().ok()).collect();
+    let [range, matrix, transfer, primaries] = numbers?[..] else { return None };
+    let usual = if large { [2, 3, 5, 1] } else { [2, 4, 16, 4] };
+    let or = |said, usual| if said == 0 { usual } else { said };
+    // A matrix of 1 is RGB's: no picture in YUV has it.
+    let matrix = if matrix == 1 { usual[1] } else { or(matrix, usual[1]) };
+    let complete = [or(range, usual[0]), matrix, or(transfer, usual[2]), or(primaries, usual[3])];
+    let text = complete.map(|number| number.to_string()).join(":");
+    (text != colours).then_some(text)
+}
+
+/// Corrects what the demuxers within a `decodebin` or `parsebin` say of their tracks, before anything is
+/// chosen by it.
+///
+/// - qtdemux (1.22) takes PCM in `fl32`, `fl64`, `in32` for big-endian whatever its `enda` says, so that
+///   most of it is noise. To see it: `ffmpeg -c:a pcm_f32le x.mov`.
+/// - qtdemux (1.22) does not know DNxHR (`AVdh`), which the decoder of DNxHD decodes.
+/// - tsdemux (1.22) takes AC-3 of AVCHD for E-AC-3.
+/// - PCM of several channels of which no place is known (mask 0) cannot be converted: it gets the usual
+///   places. To see it: `ffmpeg -ac 6 -c:a pcm_s24le x.mov`, "negotiation problem".
+pub fn repair_demuxers(bin: &gst::Element, facts: &Facts) {
+    let facts = facts.clone();
+    bin.connect("element-added", false, move |args| {
+        let element = args.get(1)?.get::<gst::Element>().ok()?;
+        let kind = element.factory()?.metadata("klass")?.to_owned();
+        if !kind.contains("Demux") {
+            return None;
+        }
+        let facts = facts.clone();
+        element.connect_pad_added(move |_, pad| repair(pad, &facts));
+        None
+    });
+}
+
+fn repair(pad: &gst::Pad, facts: &Facts) {
+    let kept = facts.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        change_caps(info, |format| corrected(format, &kept, pad))
+    });
+    // What was said before the pad appeared waits on it.
+    if let Some(mut caps) = pad.current_caps() {
+        let changed =
+            caps.make_mut().structure_mut(0).is_some_and(|format| corrected(format, facts, pad));
+        if changed {
+            let _ = pad.store_sticky_event(&gst::event::Caps::new(&caps));
+        }
+    }
+}
+
+fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> bool {
+    let id = pad.stream_id();
+    let id = id.as_deref();
+    match format.name().as_str() {
+        "video/x-gst-fourcc-AVdh" => {
+            format.set_name("video/x-dnxhd");
+            true
+        }
+        "audio/x-eac3" if facts.is_ac3(&pad.name()) => {
+            format.set_name("audio/x-ac3");
+            true
+        }
+        "audio/x-raw" => {
+            let mut changed = false;
+            if facts.is_little_endian(id)
+                && let Ok(said) = format.get::<String>("format")
+                && let Some(depth) = said.strip_suffix("BE")
+            {
+                format.set("format", format!("{depth}LE"));
+                changed = true;
+            }
+            let channels = format.get::<i32>("channels").unwrap_or(0);
+            let places = format.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| *mask);
+            if channels > 2
+                && places == 0
+                && let Some(usual) = usual_places(channels)
+            {
+                format.set("channel-mask", gst::Bitmask::new(usual));
+                changed = true;
+            }
+            changed
+        }
+        _ => false,
+    }
+}
+
+/// Where the channels of sound are taken to be that does not say it.
+fn usual_places(channels: i32) -> Option<u64> {
+    Some(match channels {
+        3 => 0x7,
+        4 => 0x107,
+        5 => 0x37,
+        6 => 0x3F,
+        7 => 0x70F,
+        8 => 0x63F,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, aspect: Option<(i32, i32)>, centred: bool) -> String {
+        super::super::super::init().unwrap();
+        let mut caps: gst::Caps = text.parse().unwrap();
+        complete(caps.make_mut().structure_mut(0).unwrap(), aspect, centred);
+        caps.to_string()
+    }
+
+    #[test]
+    fn colours_of_which_only_the_range_is_said_keep_it() {
+        let small =
+            of("video/x-raw,format=I420,width=64,height=64,colorimetry=1:0:0:0", None, false);
+        assert!(small.contains("1:4:16:4") && small.contains("mpeg2"), "{small}");
+        let large =
+            of("video/x-raw,format=I420,width=64,height=720,colorimetry=1:0:0:0", None, false);
+        assert!(large.contains("1:3:5:1"), "{large}");
+        let whole = of("video/x-raw,format=I420,width=64,height=64,colorimetry=bt709", None, true);
+        assert!(whole.contains("bt709") && whole.contains("jpeg"), "{whole}");
+    }
+
+    #[test]
+    fn a_pixel_aspect_that_is_none_is_square_or_the_containers() {
+        let rgb = "video/x-raw,format=BGR,width=64,height=64,pixel-aspect-ratio=-1/1";
+        assert!(of(rgb, None, false).contains("1/1") && !of(rgb, None, false).contains("-1/1"));
+        assert!(of(rgb, Some((12, 11)), false).contains("12/11"));
+        let said = "video/x-raw,format=BGR,width=64,height=64,pixel-aspect-ratio=16/11";
+        assert!(of(said, Some((12, 11)), false).contains("16/11"));
+    }
+}

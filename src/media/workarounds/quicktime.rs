@@ -1,0 +1,213 @@
+//! What a file says of its tracks that its demuxer (GStreamer 1.22) leaves out or misreads: the index of an
+//! MP4 or MOV, and what the sound of a transport stream begins with.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::edit_list::number;
+use super::transport::{Sound, sounds_of};
+use crate::cut_off::boxes;
+
+/// Larger indexes than this are none.
+const LARGEST: u64 = 1 << 28;
+
+/// What is known of a file's tracks beside what its demuxer says; nothing of other files.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// By the ids of tracks.
+    tracks: Arc<BTreeMap<u64, Track>>,
+    /// By the numbers of packets (PID).
+    sounds: Arc<BTreeMap<u64, Sound>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Track {
+    /// Its samples are pictures.
+    video: bool,
+    /// Players show it unless told otherwise.
+    enabled: bool,
+    samples: u64,
+    pixel_aspect: Option<(i32, i32)>,
+    little_endian: bool,
+}
+
+impl Facts {
+    /// Reads them.
+    pub fn of(path: &Path) -> Self {
+        match read(path) {
+            Some(tracks) => Facts { tracks: Arc::new(tracks), sounds: Arc::default() },
+            None => Facts { tracks: Arc::default(), sounds: Arc::new(sounds_of(path)) },
+        }
+    }
+
+    /// Whether a pad of tsdemux ("audio_0_1100") has AC-3.
+    pub fn is_ac3(&self, pad: &str) -> bool {
+        let pid = pad.rsplit('_').next().and_then(|pid| u64::from_str_radix(pid, 16).ok());
+        pid.and_then(|pid| self.sounds.get(&pid)) == Some(&Sound::Ac3)
+    }
+
+    fn track(&self, id: Option<&str>) -> Option<&Track> {
+        // qtdemux names streams by the ids of their tracks: "…/001".
+        let id = id?.rsplit('/').next()?.parse().ok()?;
+        self.tracks.get(&id)
+    }
+
+    /// Width over height of the pixels of a track.
+    pub fn pixel_aspect(&self, id: Option<&str>) -> Option<(i32, i32)> {
+        self.track(id)?.pixel_aspect
+    }
+
+    /// Whether the samples of a track of PCM are little-endian, where qtdemux does not ask.
+    pub fn is_little_endian(&self, id: Option<&str>) -> bool {
+        self.track(id).is_some_and(|track| track.little_endian)
+    }
+
+    /// Whether a track is not the picture of the file: a cover or a thumbnail (one sample) beside a film,
+    /// or one that players do not show beside one that they do.
+    pub fn is_beside_the_film(&self, id: Option<&str>) -> bool {
+        let Some(track) = self.track(id).filter(|track| track.video) else { return false };
+        let better = |other: &Track| {
+            let rank = |t: &Track| (t.samples > 1, t.enabled);
+            other.video && rank(other) > rank(track)
+        };
+        self.tracks.values().any(better)
+    }
+}
+
+fn read(path: &Path) -> Option<BTreeMap<u64, Track>> {
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut head = [0; 8];
+    file.read_exact(&mut head).ok()?;
+    let names: [&[u8]; 5] = [b"ftyp", b"moov", b"mdat", b"wide", b"free"];
+    names.contains(&&head[4..]).then_some(())?;
+    let mut moov = None;
+    let _ = boxes(&mut file, 0..length, &mut |name, contents| {
+        if name == *b"moov" {
+            moov.get_or_insert(contents);
+        }
+    });
+    let moov = moov.filter(|at| at.end <= length && at.end - at.start <= LARGEST)?;
+    let mut bytes = vec![0; usize::try_from(moov.end - moov.start).ok()?];
+    file.seek(SeekFrom::Start(moov.start)).ok()?;
+    file.read_exact(&mut bytes).ok()?;
+    Some(tracks(&bytes))
+}
+
+fn tracks(moov: &[u8]) -> BTreeMap<u64, Track> {
+    let all = parts(moov, 0..moov.len());
+    let traks = all.iter().filter(|(name, _)| name == b"trak");
+    traks.filter_map(|(_, at)| track(moov, at.clone())).collect()
+}
+
+fn track(moov: &[u8], trak: Range<usize>) -> Option<(u64, Track)> {
+    let tkhd = find(moov, trak.clone(), b"tkhd")?;
+    let id = number(moov, tkhd.start + if moov.get(tkhd.start) == Some(&1) { 20 } else { 12 }, 4)?;
+    let enabled = number(moov, tkhd.start + 1, 3)? & 1 == 1;
+    let mdia = find(moov, trak, b"mdia")?;
+    let handler =
+        find(moov, mdia.clone(), b"hdlr").and_then(|at| moov.get(at.start + 8..at.start + 12));
+    let video = handler == Some(b"vide");
+    let stbl = find(moov, mdia, b"minf").and_then(|minf| find(moov, minf, b"stbl"))?;
+    let samples = match find(moov, stbl.clone(), b"stsz") {
+        Some(at) => number(moov, at.start + 8, 4).unwrap_or(0),
+        None => 0,
+    };
+    let stsd = find(moov, stbl, b"stsd")?;
+    let mut found = Track { video, enabled, samples, ..Track::default() };
+    // Version, flags and a count, then the descriptions.
+    if let Some((name, entry)) = parts(moov, stsd.start + 8..stsd.end).into_iter().next() {
+        if video {
+            // 78 bytes of sizes and names stand before the boxes of a description of pictures.
+            let pasp = find(moov, entry.start + 78..entry.end, b"pasp");
+            found.pixel_aspect = pasp.and_then(|at| {
+                let side = |at| i32::try_from(number(moov, at, 4)?).ok().filter(|n| *n > 0);
+                Some((side(at.start)?, side(at.start + 4)?))
+            });
+        } else if [b"fl32", b"fl64", b"in32", b"in24"].contains(&&name) {
+            found.little_endian = is_little_endian(moov, entry);
+        }
+    }
+    Some((id, found))
+}
+
+/// What an `enda` within a description of sound says; it may lie in a `wave`.
+fn is_little_endian(moov: &[u8], entry: Range<usize>) -> bool {
+    let version = number(moov, entry.start + 8, 2);
+    let fixed = match version {
+        Some(1) => 44,
+        Some(2) => 64,
+        _ => 28,
+    };
+    let inside = entry.start + fixed..entry.end;
+    let wave = find(moov, inside.clone(), b"wave");
+    let enda = wave.and_then(|wave| find(moov, wave, b"enda"));
+    let enda = enda.or_else(|| find(moov, inside, b"enda"));
+    enda.and_then(|at| number(moov, at.start, 2)) == Some(1)
+}
+
+/// Names and contents of the boxes in a range, as far as they are whole.
+fn parts(bytes: &[u8], within: Range<usize>) -> Vec<([u8; 4], Range<usize>)> {
+    let (mut found, mut at) = (Vec::new(), within.start);
+    while at + 8 <= within.end {
+        let size = number(bytes, at, 4).and_then(|size| usize::try_from(size).ok());
+        let name = bytes.get(at + 4..at + 8).and_then(|name| name.try_into().ok());
+        let (Some(size), Some(name)) = (size, name) else { break };
+        if size < 8 || size > within.end - at {
+            break;
+        }
+        found.push((name, at + 8..at + size));
+        at += size;
+    }
+    found
+}
+
+fn find(bytes: &[u8], within: Range<usize>, name: &[u8; 4]) -> Option<Range<usize>> {
+    parts(bytes, within).into_iter().find(|(found, _)| found == name).map(|(_, at)| at)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::super::edit_list::tests::{of, words};
+    use super::*;
+
+    fn trak(id: u32, flags: u32, handler: &[u8; 4], samples: u32, entry: &[u8]) -> Vec<u8> {
+        let tkhd = of(b"tkhd", &words(&[flags, 0, 0, id]));
+        let hdlr = of(b"hdlr", &[&words(&[0, 0])[..], handler].concat());
+        let stsd = of(b"stsd", &[&words(&[0, 1])[..], entry].concat());
+        let stbl = of(b"stbl", &[stsd, of(b"stsz", &words(&[0, 100, samples]))].concat());
+        let mdia = of(b"mdia", &[hdlr, of(b"minf", &stbl)].concat());
+        of(b"trak", &[tkhd, mdia].concat())
+    }
+
+    #[test]
+    fn a_cover_is_told_from_the_film_and_pcm_says_its_order() {
+        let picture =
+            |aspect: &[u32]| of(b"mp4v", &[&[0; 78][..], &of(b"pasp", &words(aspect))].concat());
+        let enda = of(b"wave", &of(b"enda", &[0, 1]));
+        let mut sound = vec![0; 44];
+        sound[9] = 1;
+        let sound = of(b"fl32", &[sound, enda].concat());
+        let moov = [
+            trak(1, 1, b"vide", 1, &picture(&[1, 1])),
+            trak(2, 1, b"vide", 50, &picture(&[12, 11])),
+            trak(3, 1, b"soun", 50, &sound),
+        ]
+        .concat();
+        let facts = Facts { tracks: Arc::new(tracks(&moov)), sounds: Arc::default() };
+        let id = |n: u32| Some(format!("abc/{n:03}"));
+        assert!(facts.is_beside_the_film(id(1).as_deref()));
+        assert!(!facts.is_beside_the_film(id(2).as_deref()));
+        assert!(!facts.is_beside_the_film(id(3).as_deref()));
+        assert_eq!(facts.pixel_aspect(id(2).as_deref()), Some((12, 11)));
+        assert!(facts.is_little_endian(id(3).as_deref()));
+        for cut in 0..moov.len() {
+            tracks(&moov[..cut]);
+        }
+    }
+}

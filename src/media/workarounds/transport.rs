@@ -1,0 +1,338 @@
+//! Workaround: a transport stream whose programme changes, or whose tables call its sound by a number that
+//! tsdemux does not know.
+//!
+//! - decodebin (1.22 to 1.26) waits for ever when tsdemux replaces its tracks because a later programme map
+//!   (PMT) differs: sound that leaves, commercials, two recordings joined. To see it: `cat a.ts b.ts` of
+//!   different tracks through `decodebin ! fakesink`. So the demuxer gets the first programme map, with what
+//!   the next few megabytes add to it, wherever there is one.
+//! - tsdemux (1.22) leaves out DTS of stream type 0x82 and AAC in "private data" (0x06), as FFmpeg and
+//!   cameras write them, and takes AC-3 of AVCHD for E-AC-3. To see it: `ffmpeg -c:a dca x.ts`. The type is
+//!   corrected after the first bytes of the sound.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// How much of a file is searched for tables and for the beginning of each track.
+const SEARCHED: u64 = 8 << 20;
+/// Of a packet.
+const SIZE: usize = 188;
+const SYNC: u8 = 0x47;
+
+/// What sound is, after its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sound {
+    Dts,
+    Ac3,
+    Eac3,
+    Aac,
+    Mpeg,
+}
+
+/// The tables that a demuxer is to see.
+#[derive(Debug, Clone)]
+struct Tables {
+    /// Where the first packet begins, and how far it is from one to the next.
+    first: u64,
+    step: u64,
+    /// Payloads of the packets in which they lie.
+    programmes: Vec<u8>,
+    map_pid: u16,
+    map: Vec<u8>,
+}
+
+/// Lets a filesrc give its demuxer a transport stream whose tables do not change.
+pub fn repair_transport_stream(src: &gst::Element, path: &Path) {
+    let Some((tables, _)) = read(path) else { return };
+    let (Some(pad), Ok(file)) = (src.static_pad("src"), File::open(path)) else { return };
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer_mut() {
+            tables.put_into(buffer, &file);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// What the tracks of a transport stream are that hold sound, by their numbers (PID).
+pub fn sounds_of(path: &Path) -> BTreeMap<u64, Sound> {
+    let sounds = read(path).map(|(_, sounds)| sounds).unwrap_or_default();
+    sounds.into_iter().map(|(pid, sound)| (pid.into(), sound)).collect()
+}
+
+impl Tables {
+    fn put_into(&self, buffer: &mut gst::Buffer, file: &File) {
+        let begins = buffer.offset();
+        if begins == u64::MAX {
+            return;
+        }
+        let ends = begins.saturating_add(buffer.size() as u64);
+        let back = begins.saturating_sub(self.first + SIZE as u64 - 1);
+        let mut at = self.first + back / self.step * self.step;
+        let mut changes = Vec::new();
+        while at < ends {
+            let mut head = [0; 4];
+            // A packet may begin in the buffer before this one.
+            if at + SIZE as u64 > begins && file.read_exact_at(&mut head, at).is_ok() {
+                changes.extend(self.instead_of(head).map(|packet| (at, packet)));
+            }
+            at += self.step;
+        }
+        if changes.is_empty() {
+            return;
+        }
+        let Ok(mut bytes) = buffer.make_mut().map_writable() else { return };
+        for (at, packet) in changes {
+            let (from, to) = (at.max(begins), (at + SIZE as u64).min(ends));
+            let within = |time: u64, zero: u64| usize::try_from(time - zero).unwrap_or(usize::MAX);
+            let part = packet.get(within(from, at)..within(to, at));
+            let place = bytes.get_mut(within(from, begins)..within(to, begins));
+            if let (Some(place), Some(part)) = (place, part) {
+                place.copy_from_slice(part);
+            }
+        }
+    }
+
+    /// The packet that stands in the place of one with this head; none where it stays.
+    fn instead_of(&self, head: [u8; 4]) -> Option<Vec<u8>> {
+        let table = match pid_of(&head) {
+            _ if head[0] != SYNC => return None,
+            0 => &self.programmes,
+            pid if pid == self.map_pid => &self.map,
+            _ => return None,
+        };
+        // What goes on in a second packet is not in ours.
+        let payload: &[u8] = if head[1] & 0x40 != 0 { table } else { &[] };
+        let mut packet = vec![SYNC, head[1] & 0x7F, head[2], 0x10 | head[3] & 0x0F];
+        packet.extend_from_slice(payload);
+        packet.resize(SIZE, 0xFF);
+        Some(packet)
+    }
+}
+
+fn pid_of(head: &[u8]) -> u16 {
+    u16::from(head[1] & 0x1F) << 8 | u16::from(head[2])
+}
+
+/// One track of a programme map.
+struct Entry {
+    kind: u8,
+    pid: u16,
+    about: Vec<u8>,
+}
+
+fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, Sound>)> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).ok()?;
+    // Most files are none, and told by their beginning.
+    Read::by_ref(&mut file).take(2048).read_to_end(&mut bytes).ok()?;
+    let (first, step) = rhythm(&bytes)?;
+    file.take(SEARCHED).read_to_end(&mut bytes).ok()?;
+    let (mut programmes, mut map_pid, mut head) = (None, None, None);
+    let (mut entries, mut sounds): (Vec<Entry>, BTreeMap<u16, Sound>) = Default::default();
+    let packets = (first..bytes.len()).step_by(step).map_while(|at| bytes.get(at..at + SIZE));
+    for packet in packets.filter(|packet| packet[0] == SYNC && packet[1] & 0x40 != 0) {
+        let Some(payload) = payload(packet) else { continue };
+        let pid = pid_of(packet);
+        match pid {
+            0 if programmes.is_none() => {
+                let section = section(payload, 0)?;
+                // Programme 0 is the network's own table.
+                let listed = section.get(8..section.len() - 4)?.chunks_exact(4);
+                let found =
+                    listed.map(|p| (u16::from(p[0]) << 8 | u16::from(p[1]), pid_of(&p[1..])));
+                map_pid = found.into_iter().find(|(number, _)| *number != 0).map(|(_, pid)| pid);
+                programmes = Some(payload.to_vec());
+            }
+            pid if Some(pid) == map_pid => {
+                let Some(section) = section(payload, 2) else { continue };
+                let (about, listed) = listed(section)?;
+                head.get_or_insert_with(|| about.to_vec());
+                for entry in listed {
+                    if !entries.iter().any(|known| known.pid == entry.pid) {
+                        entries.push(entry);
+                    }
+                }
+            }
+            _ => {
+                if let Some(sound) = sound(payload) {
+                    sounds.entry(pid).or_insert(sound);
+                }
+            }
+        }
+    }
+    for entry in &mut entries {
+        let known = sounds.get(&entry.pid);
+        let unnamed = entry.kind == 0x06 && entry.about.first().is_none_or(|tag| *tag == 0x0A);
+        match known {
+            Some(Sound::Dts) if unnamed || entry.kind == 0x82 => entry.kind = 0x8A,
+            Some(Sound::Aac) if unnamed => entry.kind = 0x0F,
+            Some(Sound::Ac3) if unnamed => entry.kind = 0x81,
+            Some(Sound::Mpeg) if unnamed => entry.kind = 0x03,
+            _ => {}
+        }
+    }
+    let map = map_of(&head?, &entries)?;
+    let (first, step) = (first as u64, step as u64);
+    Some((Tables { first, step, programmes: programmes?, map_pid: map_pid?, map }, sounds))
+}
+
+/// Where the first packet begins and how far it is to the next; none of what is no transport stream.
+fn rhythm(bytes: &[u8]) -> Option<(usize, usize)> {
+    let fits = |first: usize, step: usize| {
+        let at = |n: usize| bytes.get(first + n * step);
+        (0..4).all(|n| at(n) == Some(&SYNC)) && (4..8).all(|n| at(n).is_none_or(|b| *b == SYNC))
+    };
+    [188, 192, 204]
+        .into_iter()
+        .find_map(|step| (0..step).find(|first| fits(*first, step)).map(|first| (first, step)))
+}
+
+fn payload(packet: &[u8]) -> Option<&[u8]> {
+    match packet.get(3)? >> 4 & 3 {
+        1 => packet.get(4..),
+        3 => packet.get(5 + usize::from(*packet.get(4)?)..),
+        _ => None,
+    }
+}
+
+/// The section of a table that begins and ends in this payload.
+fn section(payload: &[u8], table: u8) -> Option<&[u8]> {
+    let section = payload.get(1 + usize::from(*payload.first()?)..)?;
+    let length = usize::from(section.get(1)? & 0x0F) << 8 | usize::from(*section.get(2)?);
+    let section = section.get(..3 + length)?;
+    (section.len() >= 16 && section[0] == table).then_some(section)
+}
+
+/// A programme map as far as its tracks, and its tracks.
+fn listed(section: &[u8]) -> Option<(&[u8], Vec<Entry>)> {
+    let end = section.len() - 4;
+    let about = usize::from(section.get(10)? & 0x0F) << 8 | usize::from(*section.get(11)?);
+    let head = section.get(..12 + about).filter(|head| head.len() <= end)?;
+    let (mut entries, mut at) = (Vec::new(), head.len());
+    while let Some(entry) = section.get(at..at + 5).filter(|_| at + 5 <= end) {
+        let length = usize::from(entry[3] & 0x0F) << 8 | usize::from(entry[4]);
+        let about = section.get(at + 5..at + 5 + length)?.to_vec();
+        entries.push(Entry { kind: entry[0], pid: pid_of(entry), about });
+        at += 5 + length;
+    }
+    Some((head, entries))
+}
+
+/// A payload with a programme map of these tracks; none where it does not fit into a packet.
+fn map_of(head: &[u8], entries: &[Entry]) -> Option<Vec<u8>> {
+    let mut section = head.to_vec();
+    for entry in entries {
+        let length = u16::try_from(entry.about.len()).ok()?;
+        let [pid, length] = [entry.pid | 0xE000, length | 0xF000].map(u16::to_be_bytes);
+        section.extend([entry.kind, pid[0], pid[1], length[0], length[1]]);
+        section.extend_from_slice(&entry.about);
+    }
+    let length = u16::try_from(section.len() + 1).ok()? | 0xB000;
+    section.get_mut(1..3)?.copy_from_slice(&length.to_be_bytes());
+    let check = crc(&section);
+    section.extend(check.to_be_bytes());
+    let payload = [&[0], &section[..]].concat();
+    (payload.len() <= SIZE - 4).then_some(payload)
+}
+
+/// The checksum of MPEG-2's tables.
+fn crc(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte) << 24, |crc, _| {
+            if crc >> 31 == 1 { crc << 1 ^ 0x04C1_1DB7 } else { crc << 1 }
+        })
+    })
+}
+
+/// What begins in a packet, if it is sound.
+fn sound(payload: &[u8]) -> Option<Sound> {
+    payload.starts_with(&[0, 0, 1]).then_some(())?;
+    let data = payload.get(9 + usize::from(*payload.get(8)?)..)?;
+    match *data.get(..4)? {
+        [0x7F, 0xFE, 0x80, 0x01] => Some(Sound::Dts),
+        [0x0B, 0x77, ..] => Some(if data.get(5)? >> 3 <= 10 { Sound::Ac3 } else { Sound::Eac3 }),
+        [0xFF, second, ..] if second & 0xF6 == 0xF0 => Some(Sound::Aac),
+        [0xFF, second, ..] if second & 0xE6 == 0xE4 => Some(Sound::Mpeg),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn packet(pid: u16, payload: &[u8]) -> Vec<u8> {
+        let pid = (pid | 0x4000).to_be_bytes();
+        let mut packet = vec![SYNC, pid[0], pid[1], 0x10];
+        packet.extend_from_slice(payload);
+        packet.resize(SIZE, 0xFF);
+        packet
+    }
+
+    fn map(version: u8, entries: &[(u8, u16)]) -> Vec<u8> {
+        let head = [2, 0xB0, 0, 0, 1, 0xC1 | version << 1, 0, 0, 0xE1, 0, 0xF0, 0];
+        let entries: Vec<Entry> =
+            entries.iter().map(|&(kind, pid)| Entry { kind, pid, about: Vec::new() }).collect();
+        map_of(&head, &entries).unwrap()
+    }
+
+    fn stream() -> Vec<u8> {
+        let mut programmes = vec![0, 0xB0, 13, 0, 1, 0xC1, 0, 0, 0, 1, 0xF0, 0];
+        let check = crc(&programmes);
+        programmes.extend(check.to_be_bytes());
+        let dts = [&[0, 0, 1, 0xBD, 0, 0, 0x80, 0, 0][..], &[0x7F, 0xFE, 0x80, 0x01]].concat();
+        [
+            packet(0, &[&[0], &programmes[..]].concat()),
+            packet(0x1000, &map(0, &[(0x1B, 256), (0x82, 257)])),
+            packet(257, &dts),
+            packet(0x1000, &map(1, &[(0x1B, 256)])),
+            packet(0x1000, &map(2, &[(0x1B, 256), (0x0F, 258)])),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_programme_map_never_changes_and_calls_sound_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ts");
+        std::fs::write(&path, stream()).unwrap();
+        gst::init().unwrap();
+        let (tables, sounds) = read(&path).unwrap();
+        assert_eq!(sounds.get(&257), Some(&Sound::Dts));
+        let wanted = map(0, &[(0x1B, 256), (0x8A, 257), (0x0F, 258)]);
+        // However the file is cut into buffers.
+        for size in [50, 188, 189, 940] {
+            let file = File::open(&path).unwrap();
+            let mut whole = Vec::new();
+            for (n, part) in stream().chunks(size).enumerate() {
+                let mut buffer = gst::Buffer::from_mut_slice(part.to_vec());
+                buffer.get_mut().unwrap().set_offset((n * size) as u64);
+                tables.put_into(&mut buffer, &file);
+                whole.extend_from_slice(&buffer.map_readable().unwrap());
+            }
+            let maps: Vec<&[u8]> =
+                whole.chunks(SIZE).filter(|p| pid_of(p) == 0x1000).map(|p| &p[4..]).collect();
+            assert_eq!(maps.len(), 3);
+            assert!(maps.iter().all(|map| map.starts_with(&wanted)), "in parts of {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_transport_stream_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ts");
+        let whole = stream();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let _ = read(&path);
+        }
+        std::fs::write(&path, [b'G'; 3000]).unwrap();
+        assert!(read(&path).is_none());
+    }
+}
