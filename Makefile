@@ -6,7 +6,7 @@ CLIP := tests/data/bigbuckbunny.mp4
 STYLE := mosaic
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## get system packages and libtorch (LIBTORCH=<folder>: your own; CUDA=1/0: with CUDA, without)
 	@scripts/setup.sh
@@ -33,6 +33,11 @@ lint: setup ## rustfmt and clippy; a warning is an error
 		else echo "lint: rustfmt is not installed: skipped (rustup component add rustfmt)"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -x; $(CARGO) clippy --release --all-targets -- -D warnings; \
 		else echo "lint: clippy is not installed: skipped (rustup component add clippy)"; fi
+
+# In a quarter of an hour on two cores. ONLY=flv: those whose name has this in it, and no table.
+check-formats: $(BIN) ## compare the program with FFmpeg over containers, codecs and properties: docs/formats.md
+	@scripts/setup.sh test
+	python3 scripts/check_formats.py --program $(BIN) $(if $(ONLY),--only '$(ONLY)',--write docs/formats.md)
 
 # The last part gets ONNX Runtime, OpenVINO and PyTorch (2.5 GB) into target/bench-peers, once.
 bench: $(BIN) ## all benches, in half an hour; the figures go into BENCHMARKS.md
@@ -64,6 +69,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test lint bench experiment install clean FORCE
+.PHONY: help setup build demo test lint check-formats bench experiment install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -16,6 +16,8 @@ use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::Identity;
 use route::Said;
 
+#[path = "formats/against_ffmpeg.rs"]
+mod against_ffmpeg;
 #[path = "formats/changes.rs"]
 mod changes;
 #[path = "formats/codecs.rs"]
