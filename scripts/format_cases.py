@@ -458,9 +458,11 @@ def structure(add, maker):
     for container, to in (("MKV", "mkv"), ("MP4", "mp4"), ("MKV", "mp4")):
         add(group, container, "H.264", "AAC", "languages and default track", to, check_flags=True, check_tags=to == "mkv",
             clip={"sounds": 2, "muxing": flags})
+    # Of recordings that were joined FFmpeg tells the times as they stand there, which go back.
     for path, container, codec, sound, about, to, more in (
-        ("programme_changes.ts", "TS", "H.264", "AAC", "the programme changes (PMT)", "mkv", {}),
-        ("sound_leaves.ts", "TS", "H.264", "AAC", "sound leaves (PMT changes)", "mkv", {"subset": True}),
+        ("programme_changes.ts", "TS", "H.264", "AAC", "the programme changes (PMT)", "mkv", {"times": False}),
+        ("sound_leaves.ts", "TS", "H.264", "AAC", "sound leaves (PMT changes)", "mkv",
+         {"subset": True, "times": False}),
     ):
         if (DATA / path).exists():
             add(group, container, codec, sound, about, to, make=lambda here, folder, path=path: DATA / path, **more)
