@@ -314,6 +314,7 @@ impl Pipeline {
         element: &gst::Element,
         start: Option<Duration>,
     ) -> Result<(), PipelineError> {
+        self.play_beyond_duration();
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
         let Some(start) = start else {
             // A file without an index may not be sought; then its times stay as they are.
@@ -330,6 +331,25 @@ impl Pipeline {
             .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))
     }
 
+    /// Has demuxers end where their file ends. After a seek they (1.22 to 1.26, at least) stop at the
+    /// duration that the container states, and decoders drop what is shown from there on: the last
+    /// frame, where the duration leaves out how long that lasts (FFmpeg 7 writes such Matroska files
+    /// of a variable rate), or more, where the duration is wrong. qtdemux is left alone: its segments
+    /// end where edit lists say.
+    fn play_beyond_duration(&self) {
+        for element in self.inner.iterate_recurse().into_iter().flatten() {
+            let Some(factory) = element.factory().filter(|f| f.name() != "qtdemux") else {
+                continue;
+            };
+            if factory.metadata("klass").is_none_or(|kind| !kind.contains("Demux")) {
+                continue;
+            }
+            for pad in element.src_pads() {
+                pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, without_stop);
+            }
+        }
+    }
+
     /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of
     /// another track turns out to be earlier: every track would have a clock of its own. After a
     /// seek it counts from zero.
@@ -339,10 +359,30 @@ impl Pipeline {
         factories.any(|factory| factory.name() == "matroskademux")
     }
 
+    /// Whether [`seek`](Pipeline::seek) can go anywhere.
+    pub(super) fn seekable(&self) -> bool {
+        let mut query = gst::query::Seeking::new(gst::Format::Time);
+        self.inner.query(&mut query) && query.result().0
+    }
+
     /// The pipeline as a Graphviz graph, without users and passwords.
     pub fn dot(&self) -> String {
         super::graph::dot(&self.inner)
     }
+}
+
+/// Takes the end away from a segment that passes.
+fn without_stop(_: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
+    if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+        && let gst::EventView::Segment(segment) = event.view()
+        && let Some(times) = segment.segment().downcast_ref::<gst::ClockTime>()
+        && times.stop().is_some()
+    {
+        let mut open = times.clone();
+        open.set_stop(gst::ClockTime::NONE);
+        *event = gst::event::Segment::builder(&open).seqnum(event.seqnum()).build();
+    }
+    gst::PadProbeReturn::Ok
 }
 
 /// What GStreamer's parser says, in words for who wrote the description.

@@ -84,3 +84,28 @@ fn files_without_duration_or_index_are_read_to_their_end() {
         assert!((step - 1001.0 / 30000.0).abs() < 0.004, "{name}: a frame lasts {step} s");
     }
 }
+
+/// What a header says of the length of its file is not always true.
+#[test]
+fn a_stated_duration_that_is_too_short_cuts_nothing_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let clip = clip.to_str().unwrap();
+    let args = ["-i", clip, "-frames:v", "30", "-c:v", "libx264", "-preset", "ultrafast"];
+    // Where the duration stands: in Matroska behind its id and size, in FLV behind its name and type.
+    let cases: [(&str, &[u8], f64); 2] = [
+        ("in.mkv", &[0x44, 0x89, 0x88], 1000.0 * 29.0 * 1001.0 / 30000.0),
+        ("in.flv", b"duration\0", 0.5),
+    ];
+    for (name, before, duration) in cases {
+        let source = made(&folder, name, &args);
+        let mut bytes = std::fs::read(&source).unwrap();
+        let at = bytes.windows(before.len()).position(|w| w == before).unwrap() + before.len();
+        bytes[at..at + 8].copy_from_slice(&duration.to_be_bytes());
+        std::fs::write(&source, bytes).unwrap();
+        let output = folder.path().join("out.mp4");
+        let (done, said) = converted(&source, &output, QUICK);
+        assert_eq!(done.frames, 30, "{name} {:?}", said.0);
+        assert_eq!(frame_times(&output).len(), 30, "{name}");
+    }
+}
