@@ -65,7 +65,7 @@ impl Kind {
             name if name.starts_with("text/") => Kind::Text,
             name if name.starts_with("audio/") => Kind::Audio,
             name if name.starts_with("video/") || name.starts_with("image/") => Kind::Video,
-            // Of those that matroskademux (1.22) does not know, it gives the bytes: no text for us.
+            // Of those that matroskademux (1.22 to 1.26) does not know, it gives the bytes: no text for us.
             "application/x-subtitle-unknown" => Kind::Bitmap,
             name if name.starts_with("subpicture/") => Kind::Bitmap,
             _ => Kind::Other,
@@ -137,7 +137,7 @@ impl Contents {
     }
 }
 
-/// The format of a track, of whose codec Matroska says `codec`; matroskademux (1.22) does not know
+/// The format of a track, of whose codec Matroska says `codec`; matroskademux (1.22 to 1.26) does not know
 /// WebVTT, as which bytes it gives.
 fn known(caps: gst::Caps, codec: &str) -> gst::Caps {
     if caps.structure(0).is_none_or(|s| s.name() != "application/x-subtitle-unknown") {

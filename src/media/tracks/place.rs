@@ -48,6 +48,17 @@ impl Words {
 /// Rounding of times in containers, in nanoseconds: no packet is as short.
 const ROUNDING: i64 = 60_000;
 
+/// From where the times of a track's packets are counted, so that they are those of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counting {
+    /// As running time.
+    Running,
+    /// As stream time.
+    Stream,
+    /// As the file does: in which segment a packet comes says nothing (`Pipeline::counts_anew`).
+    File,
+}
+
 /// Gives packets their times in the new file.
 pub(super) struct Place {
     kind: Kind,
@@ -57,8 +68,7 @@ pub(super) struct Place {
     lengths: bool,
     /// It comes out of an encoder.
     encoded: bool,
-    /// Only the time in the file is right.
-    own_clock: bool,
+    counting: Counting,
     times: Times,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
@@ -75,8 +85,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `own_clock`: its demuxer counts as it likes (`Pipeline::seek`).
-    pub fn new(stream: &Stream, order: &Order, own_clock: bool) -> Self {
+    pub fn new(stream: &Stream, order: &Order, counting: Counting) -> Self {
         let Order { words, span, lengths, encoded, .. } = *order;
         let Stream { kind, mut times, .. } = *stream;
         // What comes out of an encoder has times of its own, and none that was clamped.
@@ -90,7 +99,7 @@ impl Place {
             part,
             lengths,
             encoded,
-            own_clock,
+            counting,
             times,
             held: None,
             lead: 0,
@@ -116,8 +125,9 @@ impl Place {
         if !self.encoded && segment.stop().is_some_and(|stop| pts >= stop) {
             return Vec::new();
         }
-        let at = match self.part.start {
-            None if !self.own_clock => segment.to_running_time_full(pts),
+        let at = match (self.counting, self.part.start) {
+            (Counting::File, _) => Some(gst::format::Signed::Positive(pts)),
+            (Counting::Running, None) => segment.to_running_time_full(pts),
             _ => segment.to_stream_time_full(pts),
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
@@ -175,7 +185,7 @@ impl Place {
             }
             let ends = length.map_or(at, |length| began + length);
             if ends > ROUNDING {
-                packets.push(self.first(held, began));
+                packets.push(self.first(unclipped(held), began));
             }
         }
         // Matroska seldom tells how long a packet is; the last one of an MP4 would have no length.
@@ -222,6 +232,13 @@ fn nanos(time: gst::format::Signed<gst::ClockTime>) -> i64 {
 
 fn signed(time: gst::ClockTime) -> i64 {
     i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
+}
+
+/// The packet without the note on how much of it is not heard: with it matroskamux (1.22 to 1.26) takes
+/// the packet's time for that of the first sample that is.
+fn unclipped(packet: gst::Buffer) -> gst::Buffer {
+    use gst::BufferCopyFlags as Copy;
+    packet.copy_region(Copy::FLAGS | Copy::TIMESTAMPS | Copy::MEMORY, ..).unwrap_or(packet)
 }
 
 /// The packet at this time; of this length, if given.

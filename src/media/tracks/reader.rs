@@ -5,9 +5,9 @@
 //! here: what goes wrong with a track ends that track, not the file.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,13 @@ use super::super::pipeline::{Event, Pipeline, Role};
 use super::super::workarounds::{Facts, repair_demuxers};
 use super::about;
 use super::contents::{Kind, Stream, leave_styled_text, tags_on};
-use super::place::{Place, Words};
+use super::place::{Counting, Place, Words};
 use crate::span::Span;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What containers round times by is no gap in the sound.
+const NO_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(2);
 
 /// How a track is to be read.
 pub(super) struct Order<'a> {
@@ -87,6 +89,9 @@ impl Reader {
         movie::read(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
+        if order.encoded {
+            without_false_gaps(&pipeline);
+        }
         let track = pipeline.element("track")?;
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
@@ -119,8 +124,12 @@ impl Reader {
         if packets.is_eos() {
             return Ok(None);
         }
-        let own_clock = start.is_none() && pipeline.counts_anew();
-        let mut place = Place::new(stream, &order, own_clock);
+        let counting = match start.is_none() && pipeline.counts_anew() {
+            true if pipeline.seekable() => Counting::File,
+            true => Counting::Stream,
+            false => Counting::Running,
+        };
+        let mut place = Place::new(stream, &order, counting);
         let mut first = Vec::new();
         if stream.kind == Kind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
@@ -237,6 +246,35 @@ fn swallow(parse: &gst::Element, pad: &gst::Pad) {
     {
         let _ = pad.link(&input);
     }
+}
+
+/// Sound that follows what came before it is no new beginning, though it may be marked so: an encoder
+/// would end there and begin again, with what it puts before the sound. (avdec_eac3 of GStreamer 1.22
+/// to 1.26 marks the second frame of every track.)
+fn without_false_gaps(pipeline: &Pipeline) {
+    let elements = pipeline.gst().iterate_recurse().into_iter().flatten();
+    let mut convert =
+        elements.filter(|e| e.factory().is_some_and(|factory| factory.name() == "audioconvert"));
+    let Some(pad) = convert.next().and_then(|convert| convert.static_pad("sink")) else { return };
+    let ends = Mutex::new(None::<gst::ClockTime>);
+    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(kinds, move |_, info| {
+        let mut ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = info.event() {
+            if event.type_() == gst::EventType::Segment {
+                *ends = None;
+            }
+        } else if let Some(buffer) = info.buffer_mut() {
+            let apart = ends.zip(buffer.pts()).map(|(ends, pts)| pts.absdiff(ends));
+            if buffer.flags().contains(gst::BufferFlags::DISCONT)
+                && apart.is_some_and(|apart| apart <= NO_GAP)
+            {
+                buffer.make_mut().unset_flags(gst::BufferFlags::DISCONT);
+            }
+            *ends = buffer.pts().zip(buffer.duration()).map(|(pts, duration)| pts + duration);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Goes to `start` before anything is heard: an encoder would keep of what it heard before, and put
