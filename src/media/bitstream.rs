@@ -5,11 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::older_than;
+
 /// Lets what H.264 and H.265 say of their colours count before what the container says.
 ///
-/// qtdemux (GStreamer 1.22) leaves out whether an MP4's samples have the full range, and its word goes
-/// before the stream's own: full range, as some phones and cameras record, came out too contrasty.
+/// Workaround for qtdemux before GStreamer 1.26 (seen in 1.22): it leaves out whether an MP4's samples
+/// have the full range, and its word goes before the stream's own: full range, as some phones and
+/// cameras record, came out too contrasty. From 1.26 on, which says the range, nothing is changed.
 pub fn prefer_colorimetry(decodebin: &gst::Element) {
+    if !older_than(1, 26) {
+        return;
+    }
     decodebin.connect("element-added", false, |args| {
         let element = args.get(1)?.get::<gst::Element>().ok()?;
         let factory = element.factory()?;

@@ -65,3 +65,9 @@ pub use pipeline::{Event, Role};
 pub fn init() -> Result<(), PipelineError> {
     gstreamer::init().map_err(|e| PipelineError::new("GStreamer", e.to_string()))
 }
+
+/// Whether a GStreamer older than this runs. Asked by workarounds for what newer ones do right.
+fn older_than(major: u32, minor: u32) -> bool {
+    let (found_major, found_minor, ..) = gstreamer::version();
+    (found_major, found_minor) < (major, minor)
+}
