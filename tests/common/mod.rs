@@ -135,3 +135,26 @@ pub fn index_in_front(path: &Path) -> bool {
     let find = |name: &[u8]| bytes.windows(4).position(|w| w == name).unwrap_or(usize::MAX);
     find(b"moov") < find(b"mdat")
 }
+
+/// Marks the picture of an MP4 as to be shown turned clockwise, by 90, 180 or 270 degrees, as phones do:
+/// in the matrix of its first track. (ffmpeg before version 7 does so at `-metadata rotate`, from then
+/// on at `-display_rotation`.)
+pub fn turn(path: &Path, degrees: u32) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(4).position(|w| w == b"tkhd").unwrap() + 4;
+    assert_eq!(bytes[at], 0, "the short form of the header");
+    let side = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (width, height) = (side(at + 76), side(at + 80));
+    let (one, minus) = (1 << 16, -(1i32 << 16) as u32);
+    // a, b, 0; c, d, 0; x, y, 1
+    let matrix: [u32; 9] = match degrees {
+        90 => [0, one, 0, minus, 0, 0, height, 0, 1 << 30],
+        180 => [minus, 0, 0, 0, minus, 0, width, height, 1 << 30],
+        270 => [0, minus, 0, one, 0, 0, 0, width, 1 << 30],
+        other => panic!("{other} degrees"),
+    };
+    for (n, value) in matrix.iter().enumerate() {
+        bytes[at + 40 + 4 * n..][..4].copy_from_slice(&value.to_be_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
+}

@@ -72,13 +72,12 @@ fn turned_and_mirrored_video_is_written_as_it_is_shown() {
     let clip = carphone();
     let plain =
         made(&folder, "plain.mp4", &ten_frames(clip.to_str().unwrap(), "null", &["libx264"]));
-    for angle in ["90", "180", "270"] {
-        let mark = format!("rotate={angle}");
-        let args = ["-i", plain.to_str().unwrap(), "-c", "copy", "-metadata:s:v:0", &mark];
-        let turned = made(&folder, "turned.mp4", &args);
+    for angle in [90, 180, 270] {
+        let turned = made(&folder, "turned.mp4", &["-i", plain.to_str().unwrap(), "-c", "copy"]);
+        turn(&turned, angle);
         let output = folder.path().join("out.mp4");
         converted(&turned, &output, QUICK);
-        let upright = if angle == "180" { (176, 144) } else { (144, 176) };
+        let upright = if angle == 180 { (176, 144) } else { (144, 176) };
         assert_eq!(size(&output), upright, "{angle}");
         let side_data = stream_field(&output, "v:0", "side_data_list");
         assert_eq!(side_data, "", "{angle}: no rotation is left");
@@ -101,10 +100,11 @@ fn colorimetry_is_carried_and_the_colours_stay() {
         ("bt709", "bt709", "bt709", "pc"),
     ];
     for (matrix, primaries, transfer, range) in cases {
-        let marks = ["-colorspace", matrix, "-color_primaries", primaries, "-color_trc", transfer];
-        let filter = format!("scale=out_range={range}");
+        // In the frames: options of the encoder do not count with ffmpeg 7.
+        let marks = format!("colorspace={matrix}:color_primaries={primaries}:color_trc={transfer}");
+        let filter = format!("scale=out_range={range},setparams={marks}");
         let args = ten_frames(clip, &filter, &["libx264", "-preset", "ultrafast", "-crf", "5"]);
-        let args = [&args[..], &marks, &["-color_range", range]].concat();
+        let args = [&args[..], &["-color_range", range]].concat();
         let source = made(&folder, "in.mp4", &args);
         for (name, codec) in [
             ("out.mp4", Codec::H264),

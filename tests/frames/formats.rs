@@ -152,10 +152,11 @@ fn a_rate_that_varies_is_refused_and_said_and_sound_is_left_out_and_said() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("variable.mkv"), folder.path().join("out.y4m"));
     let clip = carphone();
-    let times = "setpts='(N*0.04+if(gt(N,5),0.1,0))/TB'";
-    let to = input.to_str().unwrap();
-    let clip = clip.to_str().unwrap();
-    common::ffmpeg(&["-i", clip, "-frames:v", "10", "-vf", times, "-fps_mode", "vfr", to]);
+    // A rate is stated, and then the times are changed. (From ffmpeg 7 on the filter setpts states none.)
+    let times = ["-bsf:v", "setts=ts=PTS+gt(N\\,5)*0.1/TB", "-enc_time_base", "1/90000"];
+    let codec = ["-frames:v", "10", "-c:v", "libx264", "-bf", "0"];
+    let (clip, to) = (["-i", clip.to_str().unwrap()], [input.to_str().unwrap()]);
+    common::ffmpeg(&[&clip[..], &codec, &times, &to].concat());
     let error = route(&VideoJob::new(&input, &output)).0.unwrap_err();
     for word in ["constant rate", "stopped after", "ffmpeg -i IN -r"] {
         assert!(error.contains(word), "{error}");
