@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::anywhere;
-use crate::feed::{Feed, Holding, alone, beside_others, until, within};
+use crate::feed::{Feed, Holding, alone, beside_others, settled, until, within};
 use crate::peers::{Client, Dialog, Viewer, decode_with_ffmpeg};
 
 #[test]
@@ -99,8 +99,7 @@ fn two_hundred_who_come_and_go_leave_nothing_behind() {
             });
         };
         until(10, "one watches", || feed.server.clients() == 1);
-        std::thread::sleep(Duration::from_secs(20)); // GLib keeps idle threads for 15 s
-        let before = Holding::count();
+        let before = settled();
         come_and_go(200);
         until(10, "one watches", || feed.server.clients() == 1);
         settle(before);
@@ -136,7 +135,7 @@ fn clients_end_and_nothing_stays_when_the_server_goes() {
             let mut clients = ["tcp", "udp"].map(|transport| Client::start(&url, transport));
             let viewers = ["tcp", "udp"].map(|transport| Viewer::start(&url, transport));
             until(20, "four watch", || feed.server.clients() == 4);
-            std::thread::sleep(Duration::from_secs(1));
+            assert!(viewers.iter().all(|viewer| viewer.next().is_some()), "pictures come");
             let began = Instant::now();
             feed.end();
             println!("the server ended in {:?}", began.elapsed());
@@ -148,8 +147,7 @@ fn clients_end_and_nothing_stays_when_the_server_goes() {
             }
         };
         serve(); // some things GStreamer and GLib keep for ever
-        std::thread::sleep(Duration::from_secs(20)); // idle threads for 15 s
-        let before = Holding::count();
+        let before = settled();
         serve();
         until(60, "threads and descriptors are back", || {
             let now = Holding::count();

@@ -80,6 +80,21 @@ impl Holding {
     }
 }
 
+/// What this process holds once nothing comes and goes any more. GLib, which keeps idle threads for
+/// 15 s, ends them at once from now on.
+pub fn settled() -> Holding {
+    gst::glib::ThreadPool::set_max_idle_time(1);
+    let (mut held, mut since) = (Holding::count(), Instant::now());
+    until(60, "threads and descriptors come to rest", || {
+        let now = Holding::count();
+        if (now.threads, now.descriptors) != (held.threads, held.descriptors) {
+            (held, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_secs(1)
+    });
+    held
+}
+
 /// The AAC packets of the clip.
 pub fn aac_of_bunny() -> (gst::Caps, Vec<gst::Buffer>) {
     gst::init().unwrap();
