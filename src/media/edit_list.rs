@@ -1,6 +1,6 @@
 //! Tracks of an MP4 that begin within a packet: the edit list says how much of it is not presented.
 //!
-//! mp4mux (GStreamer 1.22) writes an edit list for every track, but cannot begin one within a
+//! mp4mux (GStreamer 1.22 to 1.26) writes an edit list for every track, but cannot begin one within a
 //! packet; the two numbers that say so are changed in the finished file.
 
 use std::fs::{File, OpenOptions};

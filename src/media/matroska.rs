@@ -1,4 +1,4 @@
-//! What matroskamux (GStreamer 1.22) writes wrong is put right in the finished file; and what
+//! What matroskamux (GStreamer 1.22 to 1.26) writes wrong is put right in the finished file; and what
 //! matroskademux does not say of a track is read.
 //!
 //! matroskamux writes tags as GStreamer would in a pipeline description (`"My\ Title"`), gives every track

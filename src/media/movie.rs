@@ -1,9 +1,9 @@
-//! MP4 and MOV files as qtdemux (GStreamer 1.22) should read them.
+//! MP4 and MOV files as qtdemux should read them.
 //!
-//! It ends a track too early when its edit list begins late, as that of every AAC track with priming
+//! In GStreamer 1.22 it ends a track too early when its edit list begins late, as that of every AAC track with priming
 //! and of every clip that was cut without encoding: it adds the beginning of the edit, a time of the
 //! track, to a time of the movie, and compares that with the duration of the movie. And it leaves
-//! out tracks that are shorter than a fifth of that. A movie that does not say how long it is has
+//! out tracks that are shorter than a fifth of that, in 1.26.2 still. A movie that does not say how long it is has
 //! neither trouble: every track then ends with its own edit list. So what goes to the demuxer has no
 //! duration, and who wants to know it asks us.
 

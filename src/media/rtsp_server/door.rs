@@ -290,7 +290,7 @@ fn close_soon(client: &RTSPClient) {
 }
 
 /// Closed connections that stay in memory for a little longer. When sending to one fails,
-/// gst-rtsp-server (1.22) has its thread close it "soon" without holding a reference: the memory
+/// gst-rtsp-server (1.22; harmless elsewhere) has its thread close it "soon" without holding a reference: the memory
 /// could belong to something else by then.
 #[derive(Default)]
 struct Closed(Mutex<Vec<(Instant, RTSPClient)>>);
