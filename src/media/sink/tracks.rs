@@ -87,6 +87,10 @@ impl VideoSink {
         through: &str,
     ) -> Result<gst_app::AppSrc, PipelineError> {
         let target = self.add_track(caps, through, AUDIO, None)?;
+        let track = target.parent().and_downcast::<gst::Bin>();
+        if let Some(pad) = track.and_then(|track| track.static_pad("src")) {
+            only_with_time(&pad);
+        }
         let number = self.tracks.len();
         self.tracks.push(Written { pads: AUDIO, target: target.clone(), number, reader: None });
         Ok(target)
@@ -157,6 +161,21 @@ impl VideoSink {
         };
         self.tracks.iter().map(track).collect()
     }
+}
+
+/// Leaves out packets that have no time in the file: muxers (qtmux 1.26) end the file with an error.
+fn only_with_time(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::BUFFER, |pad, info| {
+        let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) else {
+            return gst::PadProbeReturn::Drop;
+        };
+        let event = pad.sticky_event::<gst::event::Segment>(0);
+        let segment = event.as_ref().and_then(|e| e.segment().downcast_ref::<gst::ClockTime>());
+        match segment {
+            Some(segment) if segment.to_running_time(pts).is_none() => gst::PadProbeReturn::Drop,
+            _ => gst::PadProbeReturn::Ok,
+        }
+    });
 }
 
 /// Sends the tags of a track before its first packet.
