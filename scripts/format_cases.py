@@ -460,7 +460,8 @@ def structure(add, maker):
             clip={"sounds": 2, "muxing": flags})
     # Of recordings that were joined FFmpeg tells the times as they stand there, which go back.
     for path, container, codec, sound, about, to, more in (
-        ("programme_changes.ts", "TS", "H.264", "AAC", "the programme changes (PMT)", "mkv", {"times": False}),
+        ("programme_changes.ts", "TS", "H.264", "AAC", "the programme changes (PMT)", "mkv",
+         {"times": False, "sounds": 1}),
         ("sound_leaves.ts", "TS", "H.264", "AAC", "sound leaves (PMT changes)", "mkv",
          {"subset": True, "times": False}),
     ):
