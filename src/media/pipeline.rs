@@ -1,6 +1,7 @@
 //! What every pipeline shares: built from a description, watched, and brought to Null.
 
 use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -348,6 +349,53 @@ impl Pipeline {
                 pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, without_stop);
             }
         }
+    }
+
+    /// Whether `start` cannot be sought in this file: mpegpsdemux (1.22) goes where it guesses from the bit
+    /// rate, and says that it is there (`--start` in a .vob gave 2 frames of 25).
+    pub(super) fn guesses(&self) -> bool {
+        self.has("mpegpsdemux")
+    }
+
+    /// Reads from the beginning and lets nothing through `element` that ends before `start`; running time
+    /// then begins at zero there. Not waited for.
+    ///
+    /// # Errors
+    /// When the file cannot be read from its beginning.
+    pub(super) fn read_up_to(
+        &self,
+        element: &gst::Element,
+        start: Duration,
+    ) -> Result<(), PipelineError> {
+        let (Some(sink), Some(src)) = (element.static_pad("sink"), element.static_pad("src"))
+        else {
+            return Ok(());
+        };
+        let segment = Mutex::new(gst::FormattedSegment::<gst::ClockTime>::new());
+        let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        sink.add_probe(kinds, move |_, info| {
+            let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(event) = info.event()
+                && let gst::EventView::Segment(found) = event.view()
+                && let Some(found) = found.segment().downcast_ref::<gst::ClockTime>()
+            {
+                *segment = found.clone();
+            }
+            let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
+            let length = buffer.duration().unwrap_or_default();
+            let ends =
+                buffer.pts().and_then(|pts| segment.to_running_time(pts)).map(|at| at + length);
+            // Within rounding.
+            match ends.is_some_and(|ends| Duration::from(ends) <= start + Duration::from_micros(1))
+            {
+                true => gst::PadProbeReturn::Drop,
+                false => gst::PadProbeReturn::Ok,
+            }
+        });
+        src.set_offset(-i64::try_from(start.as_nanos()).unwrap_or(i64::MAX));
+        element
+            .seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO)
+            .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))
     }
 
     /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of

@@ -31,6 +31,9 @@ const FILE: &str = include_str!("../../pipelines/source-file.pipeline");
 /// Longer than any file on a working disk needs for its first frame.
 const PREROLL: Duration = Duration::from_secs(60);
 
+/// Longer than it takes to decode hours of video that lie before the part that is wanted.
+const WHOLE: Duration = Duration::from_secs(3600);
+
 /// How long a pipeline's thread was at work, not waiting for others.
 #[derive(Debug, Clone, Default)]
 pub struct Busy(Arc<AtomicU64>);
@@ -72,7 +75,13 @@ impl VideoSource {
             let pipeline = &decoder.pipeline;
             pipeline.set_state(gst::State::Paused)?;
             pipeline.wait_prerolled(PREROLL)?;
-            pipeline.seek(span.start)
+            match span.start.filter(|_| pipeline.guesses()) {
+                Some(start) => {
+                    pipeline.read_up_to(&pipeline.element("convert")?, start)?;
+                    pipeline.wait_prerolled(WHOLE)
+                }
+                None => pipeline.seek(span.start),
+            }
         })?;
         let FileDecoder { pipeline, frames, length, seen } = decoder;
         let whole = length.or_else(|| pipeline.duration());

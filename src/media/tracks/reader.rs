@@ -116,7 +116,14 @@ impl Reader {
                 pipeline.wait_prerolled(PATIENCE)?;
                 // Without a need none is sought: matroskademux (1.22) would leave out what comes
                 // before the first picture.
-                start.map_or(Ok(()), |start| pipeline.seek(Some(start)))?;
+                match start {
+                    Some(start) if pipeline.guesses() => {
+                        pipeline.read_up_to(&track, start)?;
+                        pipeline.wait_prerolled(PATIENCE)?;
+                    }
+                    Some(start) => pipeline.seek(Some(start))?,
+                    None => {}
+                }
             }
         }
         let pad = packets.static_pad("sink");
@@ -294,7 +301,10 @@ fn seek_unheard(
         });
     pipeline.set_state(gst::State::Paused)?;
     pipeline.wait(PATIENCE, &|| come.load(Ordering::Acquire))?;
-    let sought = pipeline.seek_at(track, start);
+    let sought = match start {
+        Some(start) if pipeline.guesses() => pipeline.read_up_to(track, start),
+        start => pipeline.seek_at(track, start),
+    };
     if let Some(waiting) = waiting {
         pad.remove_probe(waiting);
     }
