@@ -13,7 +13,7 @@ folder=$cache/libtorch-$version
 part=$folder.part
 packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav gstreamer1.0-{rtsp,x,tools}
-    g++ pkg-config python3 python3-pip ca-certificates)
+    libturbojpeg0-dev g++ pkg-config python3 python3-pip ca-certificates)
 if [ "${1-}" = test ]; then
     packages+=(ffmpeg xvfb imagemagick)
     wish=python3-torch # for one test, and not in every distribution

@@ -1,4 +1,5 @@
-//! Still pictures: files ↔ RGB frames, through the `image` crate.
+//! Still pictures: files ↔ RGB frames, through the `image` crate; the pixels of a JPEG through
+//! libjpeg-turbo.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader,
+    DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageEncoder, ImageFormat,
+    ImageReader, RgbImage,
 };
 
 use crate::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
@@ -96,6 +98,27 @@ fn reader(path: &Path) -> Result<ImageReader<BufReader<File>>, PictureError> {
     Ok(reader)
 }
 
+/// The pixels of a JPEG as libjpeg-turbo decodes them, which is what PyTorch, Pillow, OpenCV and
+/// browsers see; the `image` crate's decoder differs by up to 4 levels, which networks amplify. None
+/// for what libjpeg-turbo does not turn into grey or RGB without a complaint (CMYK, damage): the
+/// `image` crate then decodes it, or says what is wrong.
+fn jpeg_pixels(path: &Path) -> Option<DynamicImage> {
+    let data = std::fs::read(path).ok()?;
+    let header = turbojpeg::read_header(&data).ok()?;
+    let (width, height) = (u32::try_from(header.width).ok()?, u32::try_from(header.height).ok()?);
+    match header.colorspace {
+        turbojpeg::Colorspace::Gray => {
+            let grey = turbojpeg::decompress(&data, turbojpeg::PixelFormat::GRAY).ok()?;
+            GrayImage::from_raw(width, height, grey.pixels).map(DynamicImage::ImageLuma8)
+        }
+        turbojpeg::Colorspace::YCbCr | turbojpeg::Colorspace::RGB => {
+            let rgb = turbojpeg::decompress(&data, turbojpeg::PixelFormat::RGB).ok()?;
+            RgbImage::from_raw(width, height, rgb.pixels).map(DynamicImage::ImageRgb8)
+        }
+        _ => None,
+    }
+}
+
 impl Picture {
     /// A picture of an RGB frame.
     pub fn from_frame(frame: Frame) -> Self {
@@ -109,10 +132,16 @@ impl Picture {
     /// [`PictureError`].
     pub fn open(path: &Path) -> Result<Self, PictureError> {
         let decode = |error| PictureError::Decode { path: path.to_owned(), error };
-        let mut decoder = reader(path)?.into_decoder().map_err(decode)?;
+        let reader = reader(path)?;
+        let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
+        let mut decoder = reader.into_decoder().map_err(decode)?;
         let orientation = decoder.orientation().map_err(decode)?;
         let icc = decoder.icc_profile().map_err(decode)?;
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(decode)?;
+        let turbo = if is_jpeg { jpeg_pixels(path) } else { None };
+        let mut picture = match turbo.filter(|p| (p.width(), p.height()) == decoder.dimensions()) {
+            Some(picture) => picture,
+            None => DynamicImage::from_decoder(decoder).map_err(decode)?,
+        };
         picture.apply_orientation(orientation);
         // A grey profile would not fit the RGB picture that comes out.
         let icc = icc.filter(|_| picture.color().has_color());

@@ -7,6 +7,8 @@ mod animations;
 mod common;
 #[path = "frames/formats.rs"]
 mod formats;
+#[path = "frames/jpeg.rs"]
+mod jpeg;
 #[path = "frames/pictures.rs"]
 mod pictures;
 #[path = "frames/pipes.rs"]

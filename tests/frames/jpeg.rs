@@ -1,0 +1,69 @@
+//! JPEGs become the pixels that libjpeg-turbo makes of them: Pillow, which decodes with it, wrote the PNG
+//! beside each.
+
+use std::path::Path;
+
+use nst_stream::picture::{Picture, size};
+
+use crate::common;
+
+fn pixels(path: &Path) -> Vec<u8> {
+    Picture::open(path).unwrap().frame.planes.bytes().to_vec()
+}
+
+#[test]
+fn every_subsampling_and_a_grey_and_a_progressive_one_are_decoded_to_the_same_pixels() {
+    for name in ["444", "422", "420", "coarse", "progressive", "grey"] {
+        let stored = common::data(&format!("jpeg/{name}.png"));
+        let ours = pixels(&common::data(&format!("jpeg/{name}.jpg")));
+        let theirs = image::open(stored).unwrap().into_rgb8().into_raw();
+        // Not assert_eq!, which would print all pixels.
+        assert!(ours == theirs, "{name}");
+    }
+}
+
+/// A JPEG with an EXIF block that says how it is to be turned.
+fn turned(orientation: u8) -> Vec<u8> {
+    let data = std::fs::read(common::data("jpeg/420.jpg")).unwrap();
+    let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+    let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
+    [&data[..2], &[0xff, 0xe1], &length, &exif, &data[2..]].concat()
+}
+
+#[test]
+fn a_jpeg_is_turned_as_its_exif_block_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("turned.jpg");
+    let upright = image::open(common::data("jpeg/420.png")).unwrap();
+    for (orientation, expected) in
+        [(1, upright.clone()), (3, upright.rotate180()), (6, upright.rotate90())]
+    {
+        std::fs::write(&path, turned(orientation)).unwrap();
+        let expected = expected.into_rgb8();
+        assert_eq!(size(&path).unwrap(), (expected.width() as usize, expected.height() as usize));
+        assert!(pixels(&path) == expected.into_raw(), "{orientation}");
+    }
+}
+
+#[test]
+fn colours_for_print_and_damage_are_as_the_image_crate_has_them() {
+    let print = common::data("jpeg/cmyk.jpg");
+    assert!(pixels(&print) == image::open(&print).unwrap().into_rgb8().into_raw());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.jpg");
+    let data = std::fs::read(common::data("jpeg/420.jpg")).unwrap();
+    for kept in [20, 400, 1500] {
+        std::fs::write(&path, &data[..kept]).unwrap();
+        match (Picture::open(&path), image::open(&path)) {
+            (Ok(ours), Ok(theirs)) => {
+                assert!(ours.frame.planes.bytes().to_vec() == theirs.into_rgb8().into_raw());
+            }
+            (Err(ours), Err(theirs)) => {
+                let said = ours.to_string();
+                assert!(said.ends_with(&theirs.to_string()), "{said}: {theirs}");
+            }
+            (ours, theirs) => panic!("{kept}: {:?}, {:?}", ours.is_ok(), theirs.is_ok()),
+        }
+    }
+}
