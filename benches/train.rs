@@ -103,7 +103,8 @@ fn inner(case: &Case) {
     let kind = if case.precision == "bf16" { Kind::BFloat16 } else { Kind::Float };
     let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
     let style = Tensor::rand([1, 3, 384, 384], (Kind::Float, Device::Cpu)) * 255;
-    let mut trainer = Trainer::new(&recipe, vgg, &[style], None, None, Device::Cpu, kind).unwrap();
+    let mut trainer =
+        Trainer::new(&recipe, vgg, &[vec![style]], None, None, Device::Cpu, kind).unwrap();
     let values = (case.size * case.size * 3) as usize;
     let photo: Vec<u8> = (0..values).map(|n| (n * 7919 % 251) as u8).collect();
     let pieces = vec![Piece { photo, noisy: None, regions: Vec::new() }; case.batch];

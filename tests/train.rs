@@ -6,10 +6,14 @@ mod border;
 mod common;
 #[path = "train/losses.rs"]
 mod losses;
+#[path = "train/measures.rs"]
+mod measures;
 #[path = "train/optimize.rs"]
 mod optimize;
 #[path = "train/program.rs"]
 mod program;
+#[path = "train/relative.rs"]
+mod relative;
 #[path = "train/runs.rs"]
 mod runs;
 

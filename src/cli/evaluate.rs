@@ -1,8 +1,8 @@
-//! `nst-stream evaluate`: figures of a model.
+//! `nst-stream evaluate`: figures of a model, or of a painted picture.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -11,24 +11,30 @@ use indicatif::ProgressBar;
 use super::UsageError;
 use crate::engine::device::{DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
-use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
 use crate::engine::shipped;
-use crate::train::evaluate::{Evaluation, evaluate};
-use crate::train::optimize::worth::{Worth, median, recipe_of, worth};
+use crate::train::evaluate::{Evaluation, evaluate, evaluate_pictures};
+use crate::train::measures::Figures;
+use crate::train::optimize::worth::{Worth, median, worth};
 
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// Style model: a file, or the name of a shipped one.
-    #[arg(short, long)]
-    model: String,
+    #[arg(short, long, required_unless_present = "painted", requires = "images")]
+    model: Option<String>,
+    /// Measure this painted picture instead of a model.
+    #[arg(long, value_name = "PICTURE", requires = "photo", conflicts_with_all = ["model", "images", "sheet", "against_optimize"])]
+    painted: Option<PathBuf>,
+    /// The photo that it was painted from.
+    #[arg(long, value_name = "PICTURE", requires = "painted")]
+    photo: Option<PathBuf>,
     /// The picture whose style it paints.
     #[arg(short, long, value_name = "PICTURE")]
     style: PathBuf,
-    /// Folder of photos to measure on.
-    #[arg(short, long, value_name = "FOLDER")]
-    images: PathBuf,
+    /// Folder of photos to measure a model on.
+    #[arg(short, long, value_name = "FOLDER", required_unless_present = "painted")]
+    images: Option<PathBuf>,
     /// Print everything as JSON, each photo's own figures among it.
     #[arg(long)]
     json: bool,
@@ -58,12 +64,15 @@ pub struct EvaluateArgs {
 pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     set_threads(args.threads.map(usize::from));
+    let (Some(name), Some(images)) = (&args.model, &args.images) else {
+        return pictures(args);
+    };
     // In single precision, so that every machine gets the same figures.
-    let file = shipped::open(&args.model)?;
+    let file = shipped::open(name)?;
     let model = Model::from_file(&file, device, Precision::Fp32)?;
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     let sheet = args.sheet.as_deref();
-    let measured = evaluate(&model, &args.style, &args.images, sheet, |done, of| {
+    let measured = evaluate(&model, &args.style, images, sheet, |done, of| {
         if let Some(bar) = &bar {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
@@ -75,7 +84,7 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let measured = measured?;
     let worth = args
         .against_optimize
-        .map(|steps| against(args, &file, &model, steps, quiet))
+        .map(|steps| against(args, &model, images, steps, quiet))
         .transpose()?;
     if args.json {
         let mut json = in_json(&measured);
@@ -97,22 +106,33 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     }
 }
 
-/// How many steps of L-BFGS the model is worth, with the weights it was trained with.
+/// Figures of a painted picture.
+fn pictures(args: &EvaluateArgs) -> Result<()> {
+    // Clap has made sure that both are there.
+    let pair = args.painted.iter().cloned().zip(args.photo.iter().cloned());
+    let measured = evaluate_pictures(&pair.collect::<Vec<_>>(), &args.style)?;
+    for (_, figures) in &measured {
+        if args.json {
+            let json = serde_json::to_value(figures).unwrap_or_default();
+            super::print(&format!("{json:#}\n"))?;
+        } else {
+            super::print(&figures_in_words(figures)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many steps of L-BFGS the model is worth.
 fn against(
     args: &EvaluateArgs,
-    file: &ModelFile,
     model: &Model,
+    images: &Path,
     steps: u64,
     quiet: bool,
 ) -> Result<Vec<Worth>> {
-    let (recipe, own) = recipe_of(file.description.recipe.as_ref());
-    if !own && !quiet {
-        tracing::warn!("the model does not say how it was trained: measured with default weights");
-    }
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(steps));
-    let (style, images) = (&args.style, &args.images);
     let size = (args.optimize_size, steps);
-    let found = worth(model, &recipe, style, images, size, |photo, step| {
+    let found = worth(model, &args.style, images, size, |photo, step| {
         if let Some(bar) = &bar {
             bar.set_message(format!("photo {}", photo + 1));
             bar.set_position(step);
@@ -154,16 +174,29 @@ fn in_json(measured: &Evaluation) -> serde_json::Value {
     all
 }
 
+fn figures_in_words(figures: &Figures) -> Result<String> {
+    let mut text = String::new();
+    let layers = &figures.style_layers;
+    for (name, value, meaning) in [
+        ("style distance", figures.style_distance, "Gram matrices of four layers, 0 is the style"),
+        ("  relu1_1", layers.relu1_1, "colours"),
+        ("  relu2_1", layers.relu2_1, "fine texture"),
+        ("  relu3_1", layers.relu3_1, "strokes"),
+        ("  relu4_1", layers.relu4_1, "large forms"),
+        ("  relative", figures.style_distance_relative, "over the untouched photo's"),
+        ("patch distance", figures.patch_distance, "small patches, over the untouched photo's"),
+        ("readability", figures.readability, "1 is the photo's own"),
+    ] {
+        writeln!(text, "{name:22} {value:>12.4}  {meaning}")?;
+    }
+    Ok(text)
+}
+
 fn in_words(measured: &Evaluation) -> Result<String> {
     let Evaluation { mean, border, photos } = measured;
-    let mut text = String::new();
+    let mut text = figures_in_words(mean)?;
     let count = photos.len();
     for (name, value, meaning) in [
-        ("content", mean.content, "content loss at relu2_2"),
-        ("style", mean.style, "style loss, four layers, equal weights"),
-        ("tv", mean.tv, "difference of neighbouring pixels, levels"),
-        ("style relative", mean.style_relative, "style loss over the untouched photo's"),
-        ("gradient correlation", mean.gradient_correlation, "readability, 1 is the photo's own"),
         ("border mean", border.mean, "brightness of borders less the rest, levels"),
         ("border contrast", border.contrast, "texture of borders over the rest's, less 1"),
     ] {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::train::recipe::{LayerWeight, Recipe, StyleForm, TvForm};
+use crate::train::recipe::{ContentForm, LayerWeight, Recipe, StyleForm, TvForm};
 
 /// Numbers of the losses; each takes the place of the recipe's.
 #[derive(Debug, Args)]
@@ -23,7 +23,10 @@ pub struct Losses {
     /// Layers of the style loss.
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     style_layers: Vec<LayerWeight>,
-    /// How Gram matrices are compared: mean or paper.
+    /// How features are compared: relative (to the photo's own) or mean.
+    #[arg(long, value_name = "FORM")]
+    content_form: Option<ContentForm>,
+    /// How Gram matrices are compared: relative (to the style's own), mean or paper.
     #[arg(long, value_name = "FORM")]
     style_form: Option<StyleForm>,
     /// How neighbouring pixels are compared: absolute or squared.
@@ -32,11 +35,17 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// Whether both weights that depend on the loss network's features were given.
+    pub fn has_weights(&self) -> bool {
+        self.content_weight.is_some() && self.style_weight.is_some()
+    }
+
     /// Puts what was given into the place of the recipe's own.
     pub fn apply(&self, recipe: &mut Recipe) {
         set(&mut recipe.content_weight, self.content_weight);
         set(&mut recipe.style_weight, self.style_weight);
         set(&mut recipe.tv_weight, self.tv_weight);
+        set(&mut recipe.content_form, self.content_form);
         set(&mut recipe.style_form, self.style_form);
         set(&mut recipe.tv_form, self.tv_form);
         if !self.content_layers.is_empty() {

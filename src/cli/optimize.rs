@@ -17,8 +17,9 @@ use crate::train::optimize::color::Preserve;
 use crate::train::optimize::regions::StyleAt;
 use crate::train::optimize::{Config, Init, Made, Method, Refused, optimize};
 use crate::train::preview::columns;
-use crate::train::recipe::{Preset, Recipe};
+use crate::train::recipe::{Preset, Recipe, StyleSizes};
 use crate::train::run::Watcher;
+use crate::train::vgg::Vgg;
 
 /// Options of `optimize`.
 #[derive(Debug, Args)]
@@ -45,9 +46,13 @@ pub struct OptimizeArgs {
     /// Shorter side of the result, pixels [default: the photo's own, at most 512].
     #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384))]
     size: Option<u32>,
-    /// Shorter side of the style pictures, pixels: larger gives larger strokes [default: as --size].
-    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384))]
-    style_size: Option<u32>,
+    /// Shorter side of the style pictures, pixels, or several (256,512), whose forms then come
+    /// together [default: 1.5 times --size].
+    #[arg(long, value_name = "PX")]
+    style_size: Option<StyleSizes>,
+    /// Strokes so many times as large.
+    #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with = "style_size")]
+    style_scale: f64,
     /// Begin small: so many sizes, each half the next [default: 1, 2 from 512 pixels, 3 from 1024 …].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10))]
     levels: Option<u32>,
@@ -91,6 +96,9 @@ pub struct OptimizeArgs {
     /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
     #[arg(long, value_name = "FILE")]
     vgg: Option<PathBuf>,
+    /// Losses to start from: default, or as train has them.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    recipe: Preset,
     // The last: its heading holds for what follows.
     #[command(flatten)]
     losses: Losses,
@@ -184,10 +192,15 @@ fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
     let mut recipe = Recipe {
         steps: args.steps,
         learning_rate: args.learning_rate,
+        style_scale: args.style_scale,
         seed: args.seed,
-        ..Recipe::preset(Preset::Default, styles)
+        ..Recipe::preset(args.recipe, styles).of_one_picture()
     };
     args.losses.apply(&mut recipe);
+    if args.losses.has_weights() {
+        // Weights of one's own are for the loss network at hand.
+        recipe.loss_network = Vgg::release_of(args.vgg.as_deref())?;
+    }
     let mut config = Config {
         content: args.content.clone(),
         styles: args.styles.clone(),
@@ -195,7 +208,7 @@ fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
         recipe,
         vgg: args.vgg.clone(),
         size: args.size,
-        style_size: args.style_size,
+        style_size: args.style_size.clone(),
         levels: args.levels,
         method: args.optimizer,
         init: args.init.clone(),

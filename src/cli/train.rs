@@ -20,6 +20,7 @@ use crate::train::optimize::regions::StyleAt;
 use crate::train::recipe::{Preset, Recipe, StyleSource};
 use crate::train::run::{Config, Watcher, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
+use crate::train::vgg::Vgg;
 
 /// Options of `train`.
 #[derive(Debug, Args)]
@@ -233,8 +234,12 @@ fn finish(
     if run.previews.is_empty() {
         run.previews = choose_previews(photos, run.recipe.seed, 4);
     }
-    let note = crate::train::rescale::adapt(&mut run.recipe, args.vgg.as_deref())?;
-    note.iter().for_each(|note| bar.note(note));
+    let release = Vgg::release_of(args.vgg.as_deref())?;
+    if args.numbers.has_weights() {
+        // Weights of one's own are for the loss network at hand.
+        run.recipe.loss_network = release;
+    }
+    run.recipe.check_release(release).map_err(UsageError)?;
     Ok(())
 }
 
@@ -252,8 +257,8 @@ mod tests {
     #[test]
     fn every_number_takes_the_place_of_the_presets() {
         let text = "train --style a.jpg --dataset d --output o.pt --recipe johnson \
-            --content-weight 2 --style-weight 3 --tv-weight 0 --content-layers relu3_3:0.5,relu2_2 \
-            --style-layers relu1_1 --style-form paper --tv-form absolute --style-tiles 2 --tile-share 0.5 --style-size 300 \
+            --content-weight 2 --style-weight 3 --tv-weight 0 --content-form relative --content-layers relu3_3:0.5,relu2_2 \
+            --style-layers relu1_1 --style-form paper --tv-form absolute --style-tiles 2 --tile-share 0.5 --style-size 300,400 --style-scale 1.5 \
             --image-size 128 --batch 3 --epochs 2 --optimizer rmsprop --learning-rate 0.1 \
             --decay 0.5 --averaging 0.9 --seed 9 --noise 1 --exposure 1 --augment true --width 8 --residual-blocks 2 \
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \
@@ -266,7 +271,7 @@ mod tests {
         let after = toml::Table::try_from(&recipe).unwrap();
         let same: Vec<&String> =
             before.keys().filter(|k| before.get(*k) == after.get(*k)).collect();
-        let fixed = ["preset", "content_factor", "style_factor", "loss_network", "styles"];
+        let fixed = ["preset", "loss_network", "styles"];
         assert!(same.iter().all(|name| fixed.contains(&name.as_str())), "{same:?}");
     }
 

@@ -1,51 +1,27 @@
-//! Figures that say how good a model is, the same for every model: on photos and style at 384 pixels,
-//! with equal weights of layers.
+//! Figures that say how good a model is: those of [`measures`](super::measures), mean over photos, and
+//! of borders.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use tch::{Kind, TchError, Tensor};
 
-use super::dataset::{Dataset, resized};
-use super::loss::{Losses, differences};
+use super::dataset::{Dataset, resized, resized_to};
+use super::measures::{Figures, Measures, PHOTO_SIZE, STYLE_SIZE};
 use super::preview::{save_columns, to_picture, to_tensor};
 use super::random::generator;
-use super::recipe::{Preset, Recipe};
-use super::vgg::Vgg;
 use crate::engine::model::Model;
-use crate::engine::model_file::Padding;
 use crate::engine::network::luma;
 use crate::engine::{guarded, words};
 use crate::picture::format_for_output;
 
-/// Shorter side of photos and style, pixels.
-const SIZE: u32 = 384;
-/// Gradients are compared on squares of so many pixels.
-const POOL: i64 = 8;
 /// Width of the ring at the border, pixels.
 const RING: i64 = 16;
 /// Side of the random pieces of photos whose borders are looked at, pixels.
 const PIECE: i64 = 128;
 /// How many pieces, at least.
 const PIECES: usize = 200;
-
-/// Figures of a model on a photo, or their mean over photos.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Figures {
-    /// Content loss: mean squared difference of the features at relu2_2.
-    pub content: f64,
-    /// Style loss: mean squared differences of Gram matrices (divided by C·H·W), summed over
-    /// relu1_2, relu2_2, relu3_3 and relu4_3.
-    pub style: f64,
-    /// Mean absolute difference of neighbouring pixels, levels of 255.
-    pub tv: f64,
-    /// Style loss over that of the untouched photo: 0 is the style itself, 1 no style at all.
-    pub style_relative: f64,
-    /// Correlation of absolute luma gradients of the painted picture and the photo, both averaged
-    /// over 8×8 pixels first: 1 when the content is as readable as before.
-    pub gradient_correlation: f64,
-}
 
 /// How borders differ from the rest, painted less photographed, over many random pieces of photos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -89,7 +65,11 @@ pub fn evaluate(
         let known = format_for_output(sheet);
         known.with_context(|| format!("--sheet {shown}: its name must end in .png or .jpg"))?;
     }
-    let measured = guarded(|| measure(model, style, images, sheet, progress), anyhow::Error::from);
+    in_words(guarded(|| measure(model, style, images, sheet, progress), anyhow::Error::from))
+}
+
+/// libtorch's errors in the user's words.
+fn in_words<T>(measured: Result<T>) -> Result<T> {
     measured.map_err(|error| match error.downcast_ref::<TchError>() {
         Some(torch) => anyhow!("cannot measure: {}", words(torch)),
         None => error,
@@ -105,33 +85,17 @@ fn measure(
 ) -> Result<Evaluation> {
     let photos = Dataset::open(images, 1)?;
     let device = model.device().torch();
-    let style = to_tensor(&resized(style, SIZE)?)?.f_to_device(device)?;
-    let losses = equal_losses(Vgg::shipped(device, Kind::Float)?);
-    let target = losses.style_target(&[(style, 1.0)])?;
+    let style = to_tensor(&resized(style, STYLE_SIZE)?)?.f_to_device(device)?;
+    let measures = Measures::new(&style)?;
     let per_photo = PIECES.div_ceil(photos.len());
     let total = photos.len() * (1 + per_photo);
     let (mut evaluation, mut rings) = (Vec::new(), Rings::default());
     let mut rows = Vec::new();
     for (n, file) in photos.files().iter().enumerate() {
-        let photo = resized(file, SIZE)?;
+        let photo = resized(file, PHOTO_SIZE)?;
         let x = to_tensor(&photo)?.f_to_device(device)?;
         let y = paint(model, &x)?;
-        let measured = tch::no_grad(|| -> Result<Figures, TchError> {
-            let features = losses.content_target(&x)?;
-            let terms = |y: &Tensor| {
-                let terms = losses.terms(y, &features, None, &target)?;
-                let [content, style, _] = terms.map(|term| term.f_double_value(&[]));
-                Ok::<_, TchError>((content?, style?))
-            };
-            let ((content, style), (_, untouched)) = (terms(&y)?, terms(&x)?);
-            Ok(Figures {
-                content,
-                style,
-                tv: variation(&y)?,
-                style_relative: style / untouched,
-                gradient_correlation: correlation(&gradients(&y)?, &gradients(&x)?)?,
-            })
-        })?;
+        let measured = measures.figures(&y, &x)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         evaluation.push((name, measured));
         progress(n * (1 + per_photo) + 1, total);
@@ -148,66 +112,48 @@ fn measure(
         let (photos, painted) = rows.into_iter().unzip();
         save_columns(&[("photo", photos), ("painted", painted)], path)?;
     }
-    Ok(Evaluation { mean: mean(&evaluation), border: rings.border(), photos: evaluation })
+    let each: Vec<Figures> = evaluation.iter().map(|(_, figures)| *figures).collect();
+    Ok(Evaluation { mean: Figures::mean(&each), border: rings.border(), photos: evaluation })
 }
 
-/// Every weight 1 and borders as everybody measures them, so that figures of different recipes can
-/// be compared.
-fn equal_losses(vgg: Vgg) -> Losses {
-    let recipe = Recipe {
-        content_weight: 1.0,
-        style_weight: 1.0,
-        tv_weight: 1.0,
-        loss_padding: Padding::Zero,
-        tile_share: 0.0,
-        ..Recipe::preset(Preset::Default, Vec::new())
+/// Shorter side of the style beside pictures of this one, pixels.
+fn style_size(size: u32) -> u32 {
+    size * STYLE_SIZE / PHOTO_SIZE
+}
+
+/// Figures of painted pictures, each of a photo, beside one style; by the painted files' names.
+///
+/// Pictures that are larger than [`PHOTO_SIZE`] are reduced to it. Smaller ones are measured as they
+/// are, beside a style reduced as much: enlarging them would measure the blur. Photos are resized to
+/// the painted pictures.
+///
+/// # Errors
+/// One line for the user.
+pub fn evaluate_pictures(
+    painted: &[(PathBuf, PathBuf)],
+    style: &Path,
+) -> Result<Vec<(String, Figures)>> {
+    let measure = || -> Result<Vec<(String, Figures)>> {
+        let mut all = Vec::new();
+        for (file, photo) in painted {
+            let (width, height) = crate::picture::size(file)?;
+            let size = PHOTO_SIZE.min(width.min(height) as u32);
+            let measures = Measures::new(&to_tensor(&resized(style, style_size(size))?)?)?;
+            let picture = resized(file, size)?;
+            let photo = resized_to(photo, picture.width(), picture.height())?;
+            let figures = measures.figures(&to_tensor(&picture)?, &to_tensor(&photo)?)?;
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            all.push((name, figures));
+        }
+        Ok(all)
     };
-    Losses::new(vgg, &recipe)
+    in_words(guarded(measure, anyhow::Error::from))
 }
 
 /// The picture that is seen: clamped.
 fn paint(model: &Model, x: &Tensor) -> Result<Tensor> {
     let y = tch::no_grad(|| model.forward(x))?;
     Ok(y.f_clamp(0.0, 255.0)?)
-}
-
-fn mean(all: &[(String, Figures)]) -> Figures {
-    let of = |value: fn(&Figures) -> f64| {
-        all.iter().map(|(_, figures)| value(figures)).sum::<f64>() / all.len().max(1) as f64
-    };
-    Figures {
-        content: of(|f| f.content),
-        style: of(|f| f.style),
-        tv: of(|f| f.tv),
-        style_relative: of(|f| f.style_relative),
-        gradient_correlation: of(|f| f.gradient_correlation),
-    }
-}
-
-fn variation(y: &Tensor) -> Result<f64, TchError> {
-    let (down, right) = differences(y)?;
-    let mean = |t: Tensor| t.f_abs()?.f_mean(Kind::Double)?.f_double_value(&[]);
-    Ok((mean(down)? + mean(right)?) / 2.0)
-}
-
-/// Absolute luma gradients, downwards and to the right, of the picture averaged over squares.
-fn gradients(x: &Tensor) -> Result<Tensor, TchError> {
-    let luma = luma(x)?.f_narrow(1, 0, 1)?;
-    let pool = [POOL, POOL];
-    let (down, right) = differences(&luma.f_avg_pool2d(pool, pool, [0, 0], false, false, None)?)?;
-    Tensor::f_cat(&[down.f_reshape([-1])?, right.f_reshape([-1])?], 0)?.f_abs()
-}
-
-/// Pearson's correlation of two tensors' values.
-fn correlation(a: &Tensor, b: &Tensor) -> Result<f64, TchError> {
-    let centred = |t: &Tensor| {
-        let t = t.f_to_kind(Kind::Double)?;
-        t.f_sub(&t.f_mean(Kind::Double)?)
-    };
-    let (a, b) = (centred(a)?, centred(b)?);
-    let sum = |t: Tensor| t.f_sum(Kind::Double)?.f_double_value(&[]);
-    let (ab, aa, bb) = (sum(a.f_mul(&b)?)?, sum(a.f_square()?)?, sum(b.f_square()?)?);
-    Ok(if aa * bb > 0.0 { ab / (aa * bb).sqrt() } else { 0.0 })
 }
 
 /// A piece of a photo, the same for every model. The photo is taken as if its borders met, and the
@@ -286,16 +232,6 @@ mod tests {
             (0..3 * height * width).map(|_| random.f32() * 255.0).collect()
         };
         Tensor::from_slice(&numbers).reshape([1, 3, height, width])
-    }
-
-    #[test]
-    fn a_picture_correlates_with_itself_and_not_with_noise() {
-        let x = noise(96, 128);
-        let same = correlation(&gradients(&x).unwrap(), &gradients(&x).unwrap()).unwrap();
-        assert!((same - 1.0).abs() < 1e-9, "{same}");
-        let other = x.flip([3]);
-        let none = correlation(&gradients(&x).unwrap(), &gradients(&other).unwrap()).unwrap();
-        assert!(none.abs() < 0.3, "{none}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
-use super::recipe::{LayerWeight, Recipe, StyleForm, TvForm};
+use super::recipe::{ContentForm, LayerWeight, Recipe, StyleForm, TvForm};
 use super::vgg::{Layer, Vgg};
 
 /// Values of the terms, each times its weight, averaged over the pictures of a batch.
@@ -41,7 +41,8 @@ impl LossTerms {
 /// precision.
 ///
 /// `G = F Fᵀ / (C·H·W)`, where F is channels × (height · width): the published implementations'
-/// scale. (The paper divides by H·W alone; [`StyleForm::Paper`] makes up for it.)
+/// scale. (The paper divides by H·W alone; [`StyleForm::Paper`] makes up for it; in
+/// [`StyleForm::Relative`] it makes no difference.)
 ///
 /// # Errors
 /// When libtorch fails, as for want of memory.
@@ -71,6 +72,19 @@ pub fn guided_gram(features: &Tensor, guide: &Tensor) -> Result<Tensor, TchError
     f.f_mul(&guide)?.f_transpose(1, 2)?.f_matmul(&f)?.f_div(&scale)
 }
 
+/// Squared distance of Gram matrices from a target over the target's own squared norm, averaged over
+/// the batch: 0 is the target, and the scale of the features does not count.
+///
+/// # Errors
+/// When libtorch fails, as for want of memory.
+pub fn relative_distance(grams: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
+    let pictures = grams.size3()?.0 as f64;
+    let sum = |t: &Tensor| t.f_square()?.f_sum(Kind::Float);
+    // Features of a picture are never all 0, for the biases; but nothing may divide by it.
+    let norm = sum(target)?.f_mul_scalar(pictures)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+    sum(&grams.f_sub(target)?)?.f_div(&norm)
+}
+
 /// What pictures are compared with, and how much each difference weighs.
 #[derive(Debug)]
 pub struct Losses {
@@ -80,6 +94,7 @@ pub struct Losses {
     weights: LossTerms,
     /// Of the features of a teacher's picture.
     teacher: f64,
+    content_form: ContentForm,
     style_form: StyleForm,
     tv_form: TvForm,
     style_tiles: i64,
@@ -110,7 +125,15 @@ pub type Region = (Vec<(Tensor, f64)>, Tensor);
 impl Losses {
     /// The losses of a recipe, measured with this network.
     pub fn new(vgg: Vgg, recipe: &Recipe) -> Self {
-        let (content, style) = (recipe.content_layers.clone(), recipe.style_layers.clone());
+        let relative = |yes: bool, layers: &[LayerWeight]| {
+            // A mean over the layers, so that the weight of a loss is that of all its layers.
+            let sum = if yes { layers.iter().map(|l| l.weight).sum() } else { 1.0 };
+            let part = |l: &LayerWeight| LayerWeight { weight: l.weight / sum, ..*l };
+            layers.iter().map(part).collect::<Vec<_>>()
+        };
+        let content =
+            relative(recipe.content_form == ContentForm::Relative, &recipe.content_layers);
+        let style = relative(recipe.style_form == StyleForm::Relative, &recipe.style_layers);
         let mut layers: Vec<Layer> = content.iter().chain(&style).map(|l| l.layer).collect();
         layers.sort_unstable();
         layers.dedup();
@@ -119,11 +142,12 @@ impl Losses {
             content,
             style,
             weights: LossTerms {
-                content: recipe.content_weight * recipe.content_factor,
-                style: recipe.style_weight * recipe.style_factor,
+                content: recipe.content_weight,
+                style: recipe.style_weight,
                 tv: recipe.tv_weight,
             },
-            teacher: recipe.teacher_weight * recipe.content_factor,
+            teacher: recipe.teacher_weight,
+            content_form: recipe.content_form,
             style_form: recipe.style_form,
             tv_form: recipe.tv_form,
             style_tiles: recipe.style_tiles.into(),
@@ -252,9 +276,7 @@ impl Losses {
         let lesson = lesson.map(|lesson| (lesson, self.teacher));
         for (targets, weight) in [(content, self.weights.content)].into_iter().chain(lesson) {
             for (wanted, target) in self.content.iter().zip(targets) {
-                // Mean over batch, channels and pixels: eq. 1 of the paper.
-                let difference = of(wanted.layer).f_sub(target)?.f_to_kind(Kind::Float)?;
-                let term = difference.f_square()?.f_mean(Kind::Float)?;
+                let term = self.content_loss(of(wanted.layer), target)?;
                 content_loss = content_loss.f_add(&term.f_mul_scalar(wanted.weight * weight)?)?;
             }
         }
@@ -268,6 +290,21 @@ impl Losses {
         }
         let tv = total_variation(y, self.tv_form)?.f_mul_scalar(self.weights.tv)?;
         Ok([content_loss, style_loss, tv])
+    }
+
+    /// The content loss of one layer.
+    fn content_loss(&self, features: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
+        let difference = features.f_sub(target)?.f_to_kind(Kind::Float)?;
+        if self.content_form == ContentForm::Mean {
+            // Mean over batch, channels and pixels: eq. 1 of the paper.
+            return difference.f_square()?.f_mean(Kind::Float);
+        }
+        let sum = |t: &Tensor| {
+            t.f_square()?.f_sum_dim_intlist([1_i64, 2, 3].as_slice(), false, Kind::Float)
+        };
+        let own =
+            sum(&target.f_to_kind(Kind::Float)?)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+        sum(&difference)?.f_div(&own)?.f_mean(Kind::Float)
     }
 
     /// The weighted style loss of one layer.
@@ -285,7 +322,10 @@ impl Losses {
             weight *= (wanted.layer.channels() as f64).powi(2) / 4.0;
         }
         let far = |gram: Tensor| -> Result<Tensor, TchError> {
-            gram.f_sub(target)?.f_square()?.f_mean(Kind::Float)
+            match self.style_form {
+                StyleForm::Relative => relative_distance(&gram, target),
+                _ => gram.f_sub(target)?.f_square()?.f_mean(Kind::Float),
+            }
         };
         if let Some(guide) = guide {
             return far(guided_gram(features, guide)?)?.f_mul_scalar(weight);

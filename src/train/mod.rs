@@ -4,7 +4,7 @@
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
 //!   [`cut`]: what a step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how.
-//! * [`evaluate`]: how good a model is.
+//! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is.
 //! * [`optimize`]: a picture without a network, by optimization.
 //! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
 //!
@@ -17,6 +17,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod loss;
 mod masks;
+pub mod measures;
 pub mod network;
 mod open;
 pub mod optimize;
@@ -25,7 +26,6 @@ pub mod plot;
 pub mod preview;
 pub mod random;
 pub mod recipe;
-pub mod rescale;
 pub mod run;
 pub mod run_folder;
 pub mod trainer;

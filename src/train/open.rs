@@ -29,7 +29,8 @@ pub(super) fn enough_memory(config: &Config) -> Result<()> {
     let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
     let pixels = f64::from(recipe.image_size).powi(2) * photos_in_a_pass(recipe, false) as f64;
     // The style picture goes through the loss network only, without gradients.
-    let style = f64::from(recipe.style_size).powi(2) * 1.5 / 4.0;
+    let style = recipe.scaled_style_sizes().into_iter().max().unwrap_or_default();
+    let style = f64::from(style).powi(2) * 1.5 / 4.0;
     let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * pixels.max(style);
     ensure!(
         needed <= free,
@@ -68,15 +69,12 @@ pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
         Some(path) => Vgg::open(path, device, kind)?,
         None => Vgg::shipped(device, kind)?,
     };
-    ensure!(
-        vgg.release() == recipe.loss_network,
-        "the loss network is {}, the recipe is for {}",
-        vgg.release(),
-        recipe.loss_network
-    );
-    let mut styles: Vec<Tensor> = Vec::new();
+    recipe.check_release(vgg.release()).map_err(anyhow::Error::msg)?;
+    let mut styles: Vec<Vec<Tensor>> = Vec::new();
     for style in &recipe.styles {
-        styles.push(to_tensor(&resized(&style.picture, recipe.style_size)?)?);
+        let sizes = recipe.scaled_style_sizes();
+        let at = |size| Ok(to_tensor(&resized(&style.picture, size)?)?);
+        styles.push(sizes.into_iter().map(at).collect::<Result<_>>()?);
     }
     let init = match recipe.init.as_deref() {
         Some(run) if Path::new(run).is_dir() => Some(model_of_run(Path::new(run))?),

@@ -3,6 +3,9 @@
 
 mod presets;
 mod regions;
+mod sizes;
+
+pub use sizes::StyleSizes;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -46,8 +49,25 @@ impl fmt::Display for LayerWeight {
 }
 
 choice! {
+    /// How the difference of features becomes a number.
+    #[derive(Default)]
+    ContentForm {
+        /// Mean of the squares: the published form, which recipes from before there was a choice
+        /// have.
+        #[default]
+        Mean = "mean",
+        /// Sum of the squares over that of the photo's own features, mean over the layers: the scale
+        /// of the loss network's features does not count.
+        Relative = "relative",
+    }
+}
+
+choice! {
     /// How the difference of two Gram matrices becomes a number.
     StyleForm {
+        /// Sum of the squares over that of the style's own Gram matrix, mean over the layers: each
+        /// layer counts by its weight, whatever the scale of its features.
+        Relative = "relative",
         /// Mean of the squares over all entries, Gram matrices divided by C·H·W: what the published
         /// implementations do.
         Mean = "mean",
@@ -85,6 +105,9 @@ choice! {
     Preset {
         /// What gives the best pictures for the steps spent, as measured.
         Default = "default",
+        /// Johnson's layers and form with weights of our own: what the first shipped models were
+        /// trained with.
+        Classic = "classic",
         /// The paper: content 1e5, style 1e5, total variation 1e-7, batch 4.
         Paper = "paper",
         /// PyTorch's fast_neural_style example.
@@ -132,18 +155,15 @@ pub struct Recipe {
     pub content_layers: Vec<LayerWeight>,
     /// Layers of the style loss.
     pub style_layers: Vec<LayerWeight>,
-    /// Weight of the content loss, as published for the release of the loss network it was
-    /// published for.
+    /// Weight of the content loss.
     pub content_weight: f64,
-    /// Weight of the style loss, likewise.
+    /// Weight of the style loss.
     pub style_weight: f64,
     /// Weight of the total variation, a sum over the pixels of each picture.
     pub tv_weight: f64,
-    /// What the content weight is multiplied by: the loss network at hand has features of another
-    /// scale than the one the weight was published for.
-    pub content_factor: f64,
-    /// What the style weight is multiplied by, likewise.
-    pub style_factor: f64,
+    /// How features are compared.
+    #[serde(default)]
+    pub content_form: ContentForm,
     /// How Gram matrices are compared.
     pub style_form: StyleForm,
     /// How neighbouring pixels are compared.
@@ -155,14 +175,18 @@ pub struct Recipe {
     /// That share, 0–1. With all of it every part gets all colours, and the photo drowns.
     #[serde(default)]
     pub tile_share: f64,
-    /// Release of the loss network.
+    /// The release of the loss network that the weights are for, where the forms depend on it.
     pub loss_network: Release,
     /// What lies beyond the borders in the loss network: see [`with_padding`]
     /// (super::vgg::Vgg::with_padding).
     #[serde(default = "zeros")]
     pub loss_padding: Padding,
-    /// Shorter side of the style picture, pixels.
-    pub style_size: u32,
+    /// Shorter sides of the style picture, pixels. Of several, the Gram matrices are averaged, so that
+    /// forms of each size take part.
+    pub style_size: StyleSizes,
+    /// What these are multiplied by: larger makes larger strokes.
+    #[serde(default = "full", skip_serializing_if = "is_full")]
+    pub style_scale: f64,
     /// Side of the square pieces of photos, pixels.
     pub image_size: u32,
     /// Photos a step.
@@ -238,6 +262,16 @@ const fn one() -> u32 {
     1
 }
 
+const fn full() -> f64 {
+    1.0
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_full(scale: &f64) -> bool {
+    *scale == 1.0
+}
+
 /// What recipes from before there was a choice mean.
 const fn zeros() -> Padding {
     Padding::Zero
@@ -252,6 +286,12 @@ impl Recipe {
         if self.decay > 0.0 { self.learning_rate * left } else { self.learning_rate }
     }
 
+    /// Shorter sides of the style pictures as they are used, pixels.
+    pub fn scaled_style_sizes(&self) -> Vec<u32> {
+        let scaled = |&size: &u32| (f64::from(size) * self.style_scale).round() as u32;
+        self.style_size.0.iter().map(scaled).collect()
+    }
+
     /// What is wrong with the numbers, if anything: the name of the option, its value, and what is
     /// expected.
     ///
@@ -262,6 +302,7 @@ impl Recipe {
             ("content-weight", self.content_weight),
             ("style-weight", self.style_weight),
             ("learning-rate", self.learning_rate),
+            ("style-scale", self.style_scale),
         ];
         for (name, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
@@ -291,7 +332,6 @@ impl Recipe {
             ("steps", self.steps, 1, 100_000_000),
             ("image-size", self.image_size.into(), 32, 4096),
             ("style-tiles", self.style_tiles.into(), 1, 16),
-            ("style-size", self.style_size.into(), 32, 8192),
             ("width", u64::try_from(self.width).unwrap_or(0), 1, 1024),
             ("residual-blocks", self.residual_blocks as u64, 0, Architecture::MAX_BLOCKS as u64),
         ];
@@ -299,6 +339,17 @@ impl Recipe {
             if !(least..=most).contains(&value) {
                 return Err(format!("--{name} {value}: expected {least} to {most}"));
             }
+        }
+        let scaled = self.scaled_style_sizes();
+        let outside = scaled.iter().find(|size| !(32..=8192).contains(*size));
+        if let (Some(size), false) = (outside, self.style_scale == 1.0) {
+            let scale = self.style_scale;
+            return Err(format!(
+                "--style-scale {scale}: the style would be {size} pixels, expected 32 to 8192"
+            ));
+        }
+        if outside.is_some() || scaled.is_empty() {
+            return Err(format!("--style-size {}: expected 32 to 8192", self.style_size));
         }
         if !self.image_size.is_multiple_of(4) {
             return Err(format!("--image-size {}: expected a multiple of 4", self.image_size));
@@ -325,6 +376,24 @@ impl Recipe {
             return Err("a style, a content layer and a style layer are needed".to_owned());
         }
         Ok(())
+    }
+
+    /// Whether the weights fit the features of a loss network: those of absolute forms are for one
+    /// release alone.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn check_release(&self, at_hand: Release) -> Result<(), String> {
+        let relative =
+            self.content_form == ContentForm::Relative && self.style_form == StyleForm::Relative;
+        if relative || at_hand == self.loss_network {
+            return Ok(());
+        }
+        Err(format!(
+            "the weights are for the features of {} VGG16, the loss network is {}: give the other \
+             with --vgg, or weights for this one (--content-weight and --style-weight)",
+            self.loss_network, at_hand
+        ))
     }
 
     /// The first number that differs from another recipe's: its name, ours, theirs.

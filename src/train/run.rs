@@ -251,7 +251,7 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
         return anyhow!(
             "not enough memory to train on {batch} pieces of {size}×{size} pixels with a style of \
              {} pixels: lower --image-size, --batch, --style-size or --width",
-            recipe.style_size
+            recipe.scaled_style_sizes().into_iter().max().unwrap_or_default()
         );
     }
     anyhow!("training failed: {}", words(torch))

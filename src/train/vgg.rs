@@ -209,6 +209,15 @@ impl Vgg {
         Ok(Vgg { convolutions, mean, release, kind, padding: Padding::Zero })
     }
 
+    /// The release that a file holds, or of the shipped one.
+    ///
+    /// # Errors
+    /// [`VggError`].
+    pub fn release_of(file: Option<&Path>) -> Result<Release, VggError> {
+        let open = |path| Self::open(path, Device::Cpu, Kind::Float);
+        Ok(file.map(open).transpose()?.map_or(Release::Caffe, |vgg| vgg.release()))
+    }
+
     /// With this beyond the borders of pictures and features; zeros, unless told otherwise.
     ///
     /// It was trained with zeros, and everybody measures with them. But zeros are a grey frame about

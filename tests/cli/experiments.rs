@@ -72,7 +72,10 @@ fn the_runner_prints_what_it_would_run_and_names_the_folder_it_lacks() {
     let (code, printed, _) = runner(&["hybrid", "--dry-run", "--program", "/bin/nst"]);
     assert_eq!(code, Some(0));
     let line = printed.lines().next().unwrap();
-    assert!(line.starts_with("/bin/nst train --style models/styles/mosaic.jpg"), "{line}");
+    assert!(
+        line.starts_with("/bin/nst train --recipe classic --style models/styles/mosaic-first.jpg"),
+        "{line}"
+    );
     assert!(line.contains(" /styles/starry_night.jpg") && line.contains(" --dataset "), "{line}");
 
     let (code, _, said) = runner(&["hybrid", "--program", "/bin/nst"]);

@@ -2,7 +2,7 @@
 
 use nst_stream::engine::model_file::Padding;
 use nst_stream::train::loss::{Losses, StyleTarget};
-use nst_stream::train::recipe::{LayerWeight, Preset, Recipe, StyleForm, TvForm};
+use nst_stream::train::recipe::{ContentForm, LayerWeight, Preset, Recipe, StyleForm, TvForm};
 use nst_stream::train::vgg::{Layer, Vgg};
 use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
@@ -58,6 +58,7 @@ fn losses(
         content_weight,
         style_weight,
         tv_weight,
+        content_form: ContentForm::Mean,
         style_form,
         tv_form,
         loss_padding: Padding::Zero,

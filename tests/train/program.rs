@@ -60,9 +60,11 @@ fn a_model_is_trained_measured_and_paints() {
     let output = nst(folder.path(), &evaluate).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    for key in ["content", "style", "tv", "style_relative", "gradient_correlation"] {
+    let keys = ["style_distance", "style_distance_relative", "patch_distance", "readability"];
+    for key in keys {
         assert!(figures[key].as_f64().is_some_and(f64::is_finite), "{key}: {figures}");
     }
+    assert!(figures["style_layers"]["relu4_1"].as_f64().is_some_and(|d| d > 0.0), "{figures}");
     assert!(figures["border"]["mean"].is_f64() && figures["border"]["contrast"].is_f64());
     assert_eq!(figures["photos"].as_object().unwrap().len(), 2);
     // Eight steps of training are worth little: noise is far worse still after two steps.

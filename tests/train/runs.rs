@@ -26,7 +26,7 @@ impl Watcher for StopAfter<'_> {
 fn recipe() -> Recipe {
     let styles = vec![StyleSource { picture: style(), weight: 1.0, region: None }];
     Recipe {
-        style_size: 64,
+        style_size: 64.into(),
         image_size: 32,
         batch: 2,
         steps: 30,

@@ -6,13 +6,14 @@ use crate::cli::losses::{Losses, set};
 
 use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::PrecisionChoice;
-use crate::train::recipe::{Optimizer, Preset, Recipe};
+use crate::train::recipe::{Optimizer, Preset, Recipe, StyleSizes};
 
 /// Numbers of the recipe; each takes the place of the preset's.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub struct Numbers {
-    /// Settings to start from: default, or those published by paper, pytorch or johnson.
+    /// Settings to start from: default, classic (Johnson's form of the losses, our weights), or those
+    /// published by paper, pytorch or johnson.
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<Preset>,
     /// Measure a share of the style in N × N parts of each picture, so that none stays empty.
@@ -21,9 +22,12 @@ pub struct Numbers {
     /// That share, 0–1.
     #[arg(long, value_name = "X")]
     tile_share: Option<f64>,
-    /// Shorter side of the style picture, pixels.
+    /// Shorter side of the style picture, pixels, or several (384,768), whose forms then come together.
     #[arg(long, value_name = "PX")]
-    style_size: Option<u32>,
+    style_size: Option<StyleSizes>,
+    /// Strokes so many times as large: the style picture is taken so many times as large.
+    #[arg(long, value_name = "X")]
+    style_scale: Option<f64>,
     /// Side of the pieces of photos, pixels.
     #[arg(long, value_name = "PX")]
     image_size: Option<u32>,
@@ -109,13 +113,21 @@ pub struct Numbers {
 }
 
 impl Numbers {
+    /// Whether both weights that depend on the loss network's features were given.
+    pub fn has_weights(&self) -> bool {
+        self.losses.has_weights()
+    }
+
     /// Puts what was given into the place of the recipe's own.
     pub fn apply(&self, recipe: &mut Recipe, photos: usize) {
         set(&mut recipe.preset, self.recipe);
         self.losses.apply(recipe);
         set(&mut recipe.style_tiles, self.style_tiles);
         set(&mut recipe.tile_share, self.tile_share);
-        set(&mut recipe.style_size, self.style_size);
+        if let Some(sizes) = &self.style_size {
+            recipe.style_size = sizes.clone();
+        }
+        set(&mut recipe.style_scale, self.style_scale);
         set(&mut recipe.image_size, self.image_size);
         set(&mut recipe.batch, self.batch);
         set(&mut recipe.steps, self.steps);

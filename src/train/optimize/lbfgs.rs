@@ -38,6 +38,8 @@ pub struct Lbfgs {
     gradient: Tensor,
     pairs: VecDeque<Pair>,
     history: usize,
+    /// What value and gradient are multiplied by inside.
+    scale: f64,
 }
 
 impl Lbfgs {
@@ -50,7 +52,14 @@ impl Lbfgs {
         let x = x.f_detach_copy()?;
         let (value, gradient) = function(&x)?;
         ensure!(value.is_finite(), "the loss at the start is no finite number");
-        Ok(Lbfgs { x, value, gradient, pairs: VecDeque::new(), history: history.max(1) })
+        // A loss of about 1 has a gradient of a millionth for each pixel: enlarged, so that the first
+        // step is not lost in the pixels' own precision. A power of two rounds nothing.
+        let steepest = largest(&gradient)?;
+        let small = steepest > 0.0 && steepest < 1.0;
+        let scale = if small { (-steepest.log2()).ceil().clamp(0.0, 100.0).exp2() } else { 1.0 };
+        let (value, gradient) = (value * scale, gradient.f_mul_scalar(scale)?);
+        let (pairs, history) = (VecDeque::new(), history.max(1));
+        Ok(Lbfgs { x, value, gradient, pairs, history, scale })
     }
 
     /// Where it is: never higher than where it began.
@@ -60,7 +69,7 @@ impl Lbfgs {
 
     /// The function's value there.
     pub fn value(&self) -> f64 {
-        self.value
+        self.value / self.scale
     }
 
     /// One step: a direction, and a search along it. `false` when there is nothing to gain any
@@ -95,9 +104,10 @@ impl Lbfgs {
         let length = if self.pairs.is_empty() { 1.0 / reach.max(1.0) } else { 1.0 };
         let gradient = self.gradient.shallow_clone();
         let start = Place { at: 0.0, value: self.value, slope, gradient };
-        let x = &self.x;
+        let (x, scale) = (&self.x, self.scale);
         let found = strong_wolfe(start, length, reach, |at| {
             let (value, gradient) = function(&moved(x, &direction, at)?)?;
+            let (value, gradient) = (value * scale, gradient.f_mul_scalar(scale)?);
             let slope = dot(&gradient, &direction)?;
             // Beyond what numbers can hold: too far.
             let value = if value.is_nan() { f64::INFINITY } else { value };
@@ -216,6 +226,22 @@ mod tests {
         let (_, forgetful) = minimize(&start, 1, &mut of(f));
         // torch.optim.LBFGS, as exact and with the same memory, takes 730, with one step 1867.
         assert!(steps < forgetful && steps < 730, "{steps} {forgetful}");
+    }
+
+    #[test]
+    fn the_scale_of_the_function_makes_no_difference() {
+        // In single precision about 100, as pixels are: steps of a millionth would be lost.
+        let start = Tensor::from_slice(&[90.0_f32, 110.0, 130.0]);
+        let bowl =
+            |scale: f64| of(move |x: &Tensor| ((x - 100.0).square() * scale).sum(Kind::Float));
+        let (large, steps) = minimize(&start, 5, &mut bowl(1.0));
+        for scale in [1e-4, 1e-8] {
+            let (small, taken) = minimize(&start, 5, &mut bowl(scale));
+            assert!(
+                small.allclose(&large, 0.0, 1e-2, false) && taken <= steps + 3,
+                "{small} {taken}"
+            );
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tch::{TchError, Tensor};
 use super::loss::LossTerms;
 use super::preview::{to_picture, to_tensor};
 use super::random::{generator, normal_pair};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, StyleSizes};
 use super::run::{Progress, Watcher};
 use crate::engine::device::{Device, set_threads};
 use crate::engine::precision::Precision;
@@ -87,15 +87,16 @@ pub struct Config {
     /// Where which style goes.
     pub mask: Option<PathBuf>,
     /// Weights, layers and forms of the losses, steps **at each size**, Adam's learning rate, seed;
-    /// `style_size` for the full size.
+    /// `style_scale`.
     pub recipe: Recipe,
     /// Another VGG16 than the shipped one.
     pub vgg: Option<PathBuf>,
     /// Shorter side of the result, pixels; none: the content's own, at most
     /// [`DEFAULT_SIZE`](Wanted::DEFAULT_SIZE).
     pub size: Option<u32>,
-    /// Shorter side of the style pictures, pixels, for the full size; none: as the result's.
-    pub style_size: Option<u32>,
+    /// Shorter sides of the style pictures, pixels, for the full size; none: 1.5 times the result's, by
+    /// the recipe's `style_scale`.
+    pub style_size: Option<StyleSizes>,
     /// From how many sizes, each half the next; none: as many as are worth it.
     pub levels: Option<u32>,
     /// How the loss is lowered.

@@ -64,7 +64,8 @@ impl Wanted {
             ))
             .into());
         }
-        if let Some(style) = config.style_size.filter(|&style| style < least) {
+        let style_sizes = config.style_size.iter().flat_map(|sizes| &sizes.0);
+        if let Some(style) = style_sizes.copied().find(|&style| style < least) {
             return Err(Refused(format!(
                 "--style-size {style}: too small; the loss network needs {least} for {}",
                 deepest(&config.recipe)
@@ -102,6 +103,7 @@ impl Wanted {
             Some(path) => Vgg::open(path, device, kind)?,
             None => Vgg::shipped(device, kind)?,
         };
+        config.recipe.check_release(vgg.release()).map_err(Refused)?;
         Ok(Losses::new(vgg, &config.recipe))
     }
 
@@ -114,17 +116,22 @@ impl Wanted {
     /// The styles at a size, each in its region.
     pub(super) fn styles(&self, config: &Config, size: u32, photo: &Tensor) -> Result<Styles> {
         let full = self.sizes.last().copied().unwrap_or(size);
-        let style_size = config.style_size.unwrap_or(full);
-        // Strokes grow with the picture: a style is as much smaller as the level is.
-        let scaled = (f64::from(style_size) * f64::from(size) / f64::from(full)).round() as u32;
-        let scaled = scaled.max(least_size(&config.recipe));
-        let open = |style: &StyleSource| -> Result<(Tensor, f64)> {
+        let style_sizes = style_sizes(config, full);
+        let open = |style: &StyleSource, style_size: u32| -> Result<(Tensor, f64)> {
+            // Strokes grow with the picture: a style is as much smaller as the level is.
+            let scaled = f64::from(style_size) * f64::from(size) / f64::from(full);
+            let scaled = (scaled.round() as u32).max(least_size(&config.recipe));
             let picture = to_tensor(&resized(&style.picture, scaled)?)?;
-            Ok((picture.f_to_device(config.device.torch())?, style.weight))
+            let weight = style.weight / style_sizes.len() as f64;
+            Ok((picture.f_to_device(config.device.torch())?, weight))
+        };
+        let open = |sources: Vec<&StyleSource>| -> Result<Vec<(Tensor, f64)>> {
+            let each = sources.iter().flat_map(|source| style_sizes.iter().map(|s| (*source, *s)));
+            each.map(|(source, style_size)| open(source, style_size)).collect()
         };
         let Some((regions, mask)) = &self.mask else {
             let sources = config.styles.iter().filter_map(|style| style.source.as_ref());
-            return Ok(Styles::Everywhere(sources.map(open).collect::<Result<_>>()?));
+            return Ok(Styles::Everywhere(open(sources.collect())?));
         };
         let (_, _, height, width) = photo.size4()?;
         let planes = mask.sized(width as usize, height as usize);
@@ -134,7 +141,7 @@ impl Wanted {
             let sources = here.filter_map(|style| style.source.as_ref());
             let plane = Tensor::f_from_slice(plane)?.f_reshape([1, 1, height, width])?;
             let plane = plane.f_to_device(config.device.torch())?;
-            all.push((sources.map(open).collect::<Result<_>>()?, plane));
+            all.push((open(sources.collect())?, plane));
         }
         Ok(Styles::Regions(all))
     }
@@ -152,6 +159,18 @@ fn sizes(size: u32, levels: Option<u32>) -> Vec<u32> {
     sizes
 }
 
+/// Shorter sides of the style pictures for a result of this size: those of the configuration, or half
+/// as large again as the result, as models are measured.
+fn style_sizes(config: &Config, size: u32) -> Vec<u32> {
+    match &config.style_size {
+        Some(sizes) => sizes.0.clone(),
+        None => {
+            let scaled = f64::from(size) * 1.5 * config.recipe.style_scale;
+            vec![(scaled.round() as u32).max(1)]
+        }
+    }
+}
+
 fn deepest(recipe: &Recipe) -> crate::train::vgg::Layer {
     let layers = recipe.content_layers.iter().chain(&recipe.style_layers).map(|l| l.layer);
     layers.max().unwrap_or(crate::train::vgg::Layer::Relu1_1)
@@ -167,7 +186,8 @@ fn enough_memory(config: &Config, size: u32, shape: f64) -> Result<()> {
     let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
     let content = f64::from(size).powi(2) * shape;
     // Styles go through the network without gradients, one by one.
-    let style = f64::from(config.style_size.unwrap_or(size)).powi(2) * 1.5 / 4.0;
+    let style = style_sizes(config, size).into_iter().max().unwrap_or(size);
+    let style = f64::from(style).powi(2) * 1.5 / 4.0;
     let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * content.max(style);
     ensure!(
         needed <= free,

@@ -9,7 +9,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::lbfgs::{HISTORY, Lbfgs};
 use super::noise;
-use super::painting::{Painting, Styles, TV_PIXELS};
+use super::painting::{Painting, Styles};
 use crate::engine::model::Model;
 use crate::engine::{guarded, words};
 use crate::train::dataset::{Dataset, resized};
@@ -35,28 +35,10 @@ pub struct Worth {
     pub evaluations: u64,
 }
 
-/// The recipe that a model's description holds: of a mean of models, that of the largest share.
-/// Without one, the default. Yes when it is the model's own.
-pub fn recipe_of(description: Option<&serde_json::Value>) -> (Recipe, bool) {
-    let default = || Recipe::preset(Preset::Default, Vec::new());
-    let Some(mut value) = description.cloned() else { return (default(), false) };
-    let share = |part: &serde_json::Value| part["share"].as_f64().unwrap_or(0.0);
-    while let Some(parts) = value["average"].as_array() {
-        let largest = parts.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
-        value = largest.map(|part| part["recipe"].clone()).unwrap_or_default();
-    }
-    // Where the style pictures lay is not part of a description.
-    value["styles"] = serde_json::json!([]);
-    match serde_json::from_value(value) {
-        Ok(recipe) => (recipe, true),
-        Err(_) => (default(), false),
-    }
-}
-
 /// Measures a model on each photo of a folder, photos at `size` pixels (shorter side), the style at
-/// the recipe's. The optimization starts from noise, as in the paper, and makes up to `steps` steps.
+/// half as much again, by the default recipe's loss, so that models can be compared whatever they
+/// were trained with. The optimization starts from noise, as in the paper, and makes up to `steps` steps.
 ///
-/// The weights are those of the recipe, the total variation's for each pixel as it was in training.
 /// The network's picture and the optimization's are both measured as they are seen, clamped to
 /// 0–255.
 ///
@@ -64,13 +46,12 @@ pub fn recipe_of(description: Option<&serde_json::Value>) -> (Recipe, bool) {
 /// One line for the user.
 pub fn worth(
     model: &Model,
-    recipe: &Recipe,
     style: &Path,
     images: &Path,
     (size, steps): (u32, u64),
     progress: impl FnMut(usize, u64),
 ) -> Result<Vec<Worth>> {
-    let measure = || measure(model, recipe, style, images, (size, steps), progress);
+    let measure = || measure(model, style, images, (size, steps), progress);
     guarded(measure, anyhow::Error::from).map_err(|error| match error.downcast_ref::<TchError>() {
         Some(torch) => anyhow!("cannot measure: {}", words(torch)),
         None => error,
@@ -79,7 +60,6 @@ pub fn worth(
 
 fn measure(
     model: &Model,
-    recipe: &Recipe,
     style: &Path,
     images: &Path,
     (size, steps): (u32, u64),
@@ -87,10 +67,9 @@ fn measure(
 ) -> Result<Vec<Worth>> {
     let photos = Dataset::open(images, 1)?;
     let device = model.device().torch();
-    let trained = f64::from(recipe.image_size).powi(2);
-    let recipe = Recipe { tv_weight: recipe.tv_weight * trained / TV_PIXELS, ..recipe.clone() };
+    let recipe = Recipe::preset(Preset::Default, Vec::new());
     let losses = Losses::new(Vgg::shipped(device, Kind::Float)?, &recipe);
-    let style = to_tensor(&resized(style, recipe.style_size)?)?.f_to_device(device)?;
+    let style = to_tensor(&resized(style, size * 3 / 2)?)?.f_to_device(device)?;
     let mut all = Vec::new();
     for (n, file) in photos.files().iter().enumerate() {
         let photo = to_tensor(&resized(file, size)?)?.f_to_device(device)?;
@@ -137,30 +116,6 @@ pub fn median(all: &[Worth]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::recipe::StyleForm;
-
-    #[test]
-    fn a_descriptions_recipe_is_found_that_of_the_largest_share_in_a_mean() {
-        let recipe = |weight: f64| {
-            let recipe = Recipe {
-                content_weight: weight,
-                style_form: StyleForm::Paper,
-                ..Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()])
-            };
-            let mut value = serde_json::to_value(recipe).unwrap();
-            value["styles"] = serde_json::json!([{ "name": "a", "weight": 1.0 }]);
-            value
-        };
-        let (found, own) = recipe_of(Some(&recipe(7.0)));
-        assert!(own && found.content_weight == 7.0 && found.style_form == StyleForm::Paper);
-        let mean = serde_json::json!({ "average": [
-            { "share": 0.3, "recipe": recipe(1.0) }, { "share": 0.7, "recipe": recipe(2.0) },
-        ] });
-        let (found, own) = recipe_of(Some(&mean));
-        assert!(own && found.content_weight == 2.0);
-        assert!(!recipe_of(None).1);
-        assert!(!recipe_of(Some(&serde_json::json!({ "steps": "many" }))).1);
-    }
 
     #[test]
     fn what_was_not_reached_is_worth_more_than_all_else() {

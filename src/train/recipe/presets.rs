@@ -1,6 +1,6 @@
 //! Published settings, and what measured best.
 
-use super::{LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
+use super::{ContentForm, LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
 use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::Precision;
 use crate::train::vgg::{Layer, Release};
@@ -10,6 +10,13 @@ fn johnson_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
     let of = |layer| LayerWeight { layer, weight: 1.0 };
     let style = [Layer::Relu1_2, Layer::Relu2_2, Layer::Relu3_3, Layer::Relu4_3];
     (vec![of(Layer::Relu2_2)], style.map(of).to_vec())
+}
+
+/// Content and style layers that show a painting's forms, as far as measured (docs/losses.md).
+fn default_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
+    let of = |layer| LayerWeight { layer, weight: 1.0 };
+    let style = [Layer::Relu1_1, Layer::Relu2_1, Layer::Relu3_1, Layer::Relu4_1];
+    (vec![of(Layer::Relu3_3)], style.map(of).to_vec())
 }
 
 impl Recipe {
@@ -22,25 +29,35 @@ impl Recipe {
         }
     }
 
+    /// The same for one picture without a network, which can follow photo and style both: a network
+    /// that weighs the photo as little loses it.
+    #[must_use]
+    pub fn of_one_picture(self) -> Self {
+        match self.preset {
+            Preset::Default => Recipe { content_weight: 0.03, ..self },
+            _ => self,
+        }
+    }
+
     /// A preset's own numbers, for these styles.
     pub fn preset(preset: Preset, styles: Vec<StyleSource>) -> Self {
-        let (content_layers, style_layers) = johnson_layers();
+        let (content_layers, style_layers) = default_layers();
         let start = Recipe {
             preset,
             content_layers,
             style_layers,
-            content_weight: 5.0,
-            style_weight: 10.0,
-            tv_weight: 1e-4,
-            content_factor: 1.0,
-            style_factor: 1.0,
-            style_form: StyleForm::Mean,
+            content_weight: 0.07,
+            style_weight: 1.0,
+            tv_weight: 0.0,
+            content_form: ContentForm::Relative,
+            style_form: StyleForm::Relative,
             tv_form: TvForm::Absolute,
             style_tiles: 3,
             tile_share: 0.0,
             loss_network: Release::Caffe,
             loss_padding: Padding::Reflect,
-            style_size: 384,
+            style_size: 480.into(),
+            style_scale: 1.0,
             image_size: 256,
             batch: 4,
             steps: 2000,
@@ -68,15 +85,29 @@ impl Recipe {
             teacher_weight: 0.5,
             init: None,
         };
+        let (content_layers, style_layers) = johnson_layers();
+        let classic = Recipe {
+            content_layers,
+            style_layers,
+            content_weight: 5.0,
+            style_weight: 10.0,
+            tv_weight: 1e-4,
+            content_form: ContentForm::Mean,
+            style_form: StyleForm::Mean,
+            style_size: 384.into(),
+            ..start.clone()
+        };
         let published = Recipe {
+            style_size: 256.into(),
             decay: 0.0,
             noise: 0.0,
             augment: false,
             loss_padding: Padding::Zero,
-            ..start.clone()
+            ..classic.clone()
         };
         match preset {
             Preset::Default => start,
+            Preset::Classic => classic,
             Preset::Paper => Recipe {
                 content_weight: 1e5,
                 style_weight: 1e5,
@@ -84,7 +115,6 @@ impl Recipe {
                 style_form: StyleForm::Paper,
                 tv_form: TvForm::Squared,
                 loss_network: Release::Torchvision,
-                style_size: 256,
                 steps: 10_000,
                 ..published
             },
@@ -93,7 +123,6 @@ impl Recipe {
                 style_weight: 1e10,
                 tv_weight: 0.0,
                 loss_network: Release::Torchvision,
-                style_size: 256,
                 steps: 41_000,
                 ..published
             },
@@ -105,7 +134,6 @@ impl Recipe {
                 // ours is of a mean.
                 tv_weight: 4e-6,
                 tv_form: TvForm::Squared,
-                style_size: 256,
                 steps: 40_000,
                 output_layer: OutputLayer::Tanh,
                 upsample: Upsampling::Transposed,

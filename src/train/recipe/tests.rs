@@ -6,7 +6,8 @@ fn recipe(preset: Preset) -> Recipe {
 
 #[test]
 fn a_recipe_survives_toml() {
-    for preset in [Preset::Default, Preset::Paper, Preset::Pytorch, Preset::Johnson] {
+    let all = [Preset::Default, Preset::Classic, Preset::Paper, Preset::Pytorch, Preset::Johnson];
+    for preset in all {
         let recipe = recipe(preset);
         recipe.check().unwrap();
         let text = toml::to_string(&recipe).unwrap();
@@ -38,9 +39,9 @@ fn layers_and_styles_take_weights() {
 fn what_differs_is_named() {
     let (a, mut b) = (recipe(Preset::Default), recipe(Preset::Default));
     assert_eq!(a.difference(&b), None);
-    b.style_weight = 5.0;
+    b.style_weight = a.style_weight * 2.0;
     let (name, ours, theirs) = a.difference(&b).unwrap();
-    assert_eq!((name.as_str(), ours.as_str(), theirs.as_str()), ("style-weight", "10.0", "5.0"));
+    assert_eq!((name.as_str(), ours.as_str(), theirs.as_str()), ("style-weight", "1.0", "2.0"));
 }
 
 #[test]
@@ -53,4 +54,50 @@ fn numbers_out_of_range_are_refused_by_their_option() {
     assert!(bad.check().unwrap_err().starts_with("--width 0"));
     let bad = Recipe { decay: 2.0, ..recipe(Preset::Default) };
     assert_eq!(bad.check().unwrap_err(), "--decay 2: expected 0 to 1");
+}
+
+#[test]
+fn style_sizes_are_one_or_several_and_scaled() {
+    let several = Recipe {
+        style_size: "384,768".parse().unwrap(),
+        style_scale: 1.5,
+        ..recipe(Preset::Default)
+    };
+    several.check().unwrap();
+    assert_eq!(several.scaled_style_sizes(), [576, 1152]);
+    let text = toml::to_string(&several).unwrap();
+    assert!(
+        text.contains("style_size = [384, 768]") && text.contains("style_scale = 1.5"),
+        "{text}"
+    );
+    assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), several);
+    // As recipes were written before there were several.
+    let text = toml::to_string(&recipe(Preset::Classic)).unwrap();
+    assert!(text.contains("style_size = 384\n") && !text.contains("style_scale"), "{text}");
+    let small = Recipe { style_scale: 0.01, ..recipe(Preset::Default) };
+    assert!(small.check().unwrap_err().starts_with("--style-scale 0.01: the style would be"));
+    let large = Recipe { style_size: 9000.into(), ..recipe(Preset::Default) };
+    assert_eq!(large.check().unwrap_err(), "--style-size 9000: expected 32 to 8192");
+    for bad in ["", "a", "0", "384,", "384,0"] {
+        assert!(bad.parse::<StyleSizes>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn recipes_from_before_relative_losses_mean_absolute_ones() {
+    let text = toml::to_string(&recipe(Preset::Classic)).unwrap();
+    let before = text.replace("content_form = \"mean\"\n", "content_factor = 1.0\n");
+    assert_ne!(before, text);
+    assert_eq!(toml::from_str::<Recipe>(&before).unwrap(), recipe(Preset::Classic));
+}
+
+#[test]
+fn weights_of_absolute_forms_are_for_one_loss_network_alone() {
+    for release in [Release::Caffe, Release::Torchvision] {
+        recipe(Preset::Default).check_release(release).unwrap();
+    }
+    recipe(Preset::Johnson).check_release(Release::Caffe).unwrap();
+    recipe(Preset::Paper).check_release(Release::Torchvision).unwrap();
+    let said = recipe(Preset::Paper).check_release(Release::Caffe).unwrap_err();
+    assert!(said.contains("--vgg") && said.contains("--content-weight"), "{said}");
 }
