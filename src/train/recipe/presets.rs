@@ -16,7 +16,7 @@ fn johnson_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
 fn default_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
     let of = |layer| LayerWeight { layer, weight: 1.0 };
     let style = [Layer::Relu1_1, Layer::Relu2_1, Layer::Relu3_1, Layer::Relu4_1];
-    (vec![of(Layer::Relu3_3)], style.map(of).to_vec())
+    ([Layer::Relu2_2, Layer::Relu3_3].map(of).to_vec(), style.map(of).to_vec())
 }
 
 impl Recipe {
@@ -34,7 +34,7 @@ impl Recipe {
     #[must_use]
     pub fn of_one_picture(self) -> Self {
         match self.preset {
-            Preset::Default => Recipe { content_weight: 0.03, ..self },
+            Preset::Default => Recipe { content_weight: 0.06, ..self },
             _ => self,
         }
     }
