@@ -34,6 +34,43 @@ fn names_may_begin_with_module() {
 }
 
 #[test]
+fn names_may_begin_with_what_a_wrapper_puts_there() {
+    for prefix in
+        ["_orig_mod.", "model.", "generator.net.", "module._orig_mod.", "ema_model.module."]
+    {
+        let mut entries = entries(&small());
+        entries.iter_mut().for_each(|entry| entry.name.insert_str(0, prefix));
+        assert_eq!(read(&zip_file(&pickled(&entries, false), &entries)), small(), "{prefix}");
+        if prefix == "_orig_mod." {
+            continue;
+        }
+        // What lies beside the network, such as the one that its loss is measured with.
+        entries.push(entry("loss.features.0.weight", &small().tensors["in1.weight"]));
+        assert_eq!(read(&zip_file(&pickled(&entries, false), &entries)), small(), "{prefix}");
+    }
+}
+
+#[test]
+fn a_state_dict_may_have_any_name_in_a_checkpoint() {
+    let entries = entries(&small());
+    for name in ["params_ema", "ema", "generator", "netG"] {
+        let pickle = Pickle::new().raw(b"}(").text("epoch").int(2).text(name);
+        let pickle = pickle.state_dict(&entries, false).raw(b"u").stop();
+        assert_eq!(read(&zip_file(&pickle, &entries)), small(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_exported_as_safetensors_can_be_read_again() {
+    use nst_stream::engine::export::{Format, to_bytes};
+    let bytes = to_bytes(&small(), Format::Safetensors).unwrap();
+    assert_eq!(read(&bytes), small());
+    for cut in [9, 100, bytes.len() - 1] {
+        assert!(ModelFile::from_bytes("x", &bytes[..cut]).is_err(), "of {cut} bytes");
+    }
+}
+
+#[test]
 fn running_statistics_of_old_files_are_dropped() {
     let mut entries = entries(&small());
     let nan = RawTensor::from_f32([2], &[f32::NAN, 1.0], DType::F32);

@@ -12,8 +12,9 @@
 //! some tens of megabytes. TorchScript archives are programs and are refused too.
 //!
 //! **Imports.** Published networks without a description load as well: zips, pickles from before
-//! PyTorch 1.6, state dicts inside a larger checkpoint (`state_dict`, `model_state_dict`,
-//! `model`), names with `module.` before them, running statistics of instance norms (dropped).
+//! PyTorch 1.6, safetensors, state dicts inside larger checkpoints (`state_dict`, `params_ema`,
+//! `generator`, whatever they are called), names with `module.`, `model.` or other words before them or
+//! `_orig_mod.` in them, running statistics of instance norms (dropped).
 //!
 //! Inside: `archive` (zip), `cursor` → `pickle` → `value`, `rebuild` (the unpickler) → `gather`
 //! (strides) → `read` (both formats); `write`; `average`.
@@ -104,7 +105,7 @@ impl ModelFile {
         let contents = read::read(bytes).map_err(|fault| fault.of(label))?;
         let tensors = contents.tensors;
         let description = match contents.description {
-            Some(json) => Description::from_json(label, json)?,
+            Some(json) => Description::from_json(label, &json)?,
             None => {
                 let architecture =
                     Architecture::from_tensors(&tensors).map_err(|tensor| ModelError::Missing {

@@ -1,6 +1,9 @@
 //! From the bytes of a PyTorch file to named tensors, in either of its two formats.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use safetensors::{Dtype, SafeTensors};
 
 use super::archive::{Archive, is_zip};
 use super::cursor::Cursor;
@@ -15,20 +18,32 @@ use super::{DType, RawTensor};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// Second object: version of the old format.
 const PROTOCOL: i64 = 1001;
-/// Names under which training scripts keep the state dict in a larger checkpoint.
-const NESTED: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+/// Names under which training scripts keep the state dict in a larger checkpoint, the one to be taken
+/// first of several; where there is none of them, any other will do.
+const NESTED: [&str; 6] =
+    ["params_ema", "state_dict", "model_state_dict", "model", "params", "generator"];
+/// How many checkpoints may lie in each other.
+const DEPTH: usize = 3;
+/// The first weight of every network, and so what stands before all names of one.
+const FIRST: &str = "conv1.conv2d.weight";
+/// The first weight of the third convolution.
+const THIRD: &str = "conv3.conv2d.weight";
+/// What torch.compile puts into names, wherever the compiled module is.
+const COMPILED: &str = "_orig_mod.";
 
 /// What a file holds.
 #[derive(Debug)]
 pub(super) struct Contents<'a> {
     pub(super) tensors: BTreeMap<String, RawTensor>,
     /// The description as it stands in the file, if there is one.
-    pub(super) description: Option<&'a [u8]>,
+    pub(super) description: Option<Cow<'a, [u8]>>,
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
     if is_zip(bytes) {
         read_zip(bytes)
+    } else if is_safetensors(bytes) {
+        read_safetensors(bytes)
     } else if is_pickle(bytes)? {
         let tensors = read_legacy(bytes)?;
         Ok(Contents { tensors, description: None })
@@ -54,7 +69,76 @@ fn read_zip(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
     let pickle = pickle::read(&mut Cursor::new(record("data.pkl").unwrap_or_default()))?;
     let fetch = |storage: &Storage<'_>| record(&format!("data/{}", storage.key));
     let tensors = tensors(&pickle, fetch, bytes.len())?;
-    Ok(Contents { tensors, description: record(DESCRIPTION) })
+    Ok(Contents { tensors, description: record(DESCRIPTION).map(Cow::Borrowed) })
+}
+
+/// Whether the bytes begin with the length of a JSON object, and that object.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    bytes.get(8) == Some(&b'{') && length.is_some_and(|length| length < bytes.len() as u64)
+}
+
+/// Weights as safetensors, those of `models export --to safetensors` with their description.
+fn read_safetensors(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
+    let damaged = |error: &dyn std::fmt::Display| Fault::damaged(error.to_string());
+    let (_, head) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+    let about = head.metadata().as_ref().and_then(|about| about.get("nst-stream.json"));
+    let description = about.map(|json| Cow::Owned(json.as_bytes().to_vec()));
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+    let all = file.tensors();
+    let mut names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let prefix = prefix(names.into_iter());
+    let mut tensors = BTreeMap::new();
+    for (name, view) in &all {
+        let Some(known) = plain(name, &prefix).filter(|name| !is_statistic(name)) else { continue };
+        let dtype = match view.dtype() {
+            Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
+            Dtype::I16 => DType::I16,
+            Dtype::I8 => DType::I8,
+            Dtype::U8 => DType::U8,
+            Dtype::BOOL => DType::Bool,
+            other => {
+                let name = printable(name);
+                return Err(Fault::not_a_model(format!("its '{name}' is of the type {other:?}")));
+            }
+        };
+        let shape = view.shape().iter().map(|length| i64::try_from(*length).unwrap_or(i64::MAX));
+        let tensor = RawTensor { shape: shape.collect(), dtype, data: view.data().to_vec() };
+        if tensors.insert(known.clone(), tensor).is_some() {
+            let name = printable(&known);
+            return Err(Fault::damaged(format!("it has two tensors called '{name}'")));
+        }
+    }
+    Ok(Contents { tensors, description })
+}
+
+/// What stands before the names of the network: all that comes before its first weight's name, where
+/// that is what DataParallel, Lightning and others put there.
+fn prefix<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: BTreeSet<String> = names.map(|name| name.replace(COMPILED, "")).collect();
+    let found = names.iter().filter_map(|name| {
+        let prefix = name.strip_suffix(FIRST)?;
+        // A residual block has a weight of this name, too, but not as many.
+        let whole = names.contains(&format!("{prefix}{THIRD}"));
+        (whole && (prefix.is_empty() || prefix.ends_with('.'))).then(|| prefix.to_owned())
+    });
+    let prefix = found.min_by_key(String::len).unwrap_or_default();
+    if !prefix.is_empty() {
+        tracing::warn!("the weights are those under '{}'", printable(&prefix));
+    }
+    prefix
+}
+
+/// The published name of a tensor; none of one that lies beside the network.
+fn plain(name: &str, prefix: &str) -> Option<String> {
+    let name = name.replace(COMPILED, "");
+    name.strip_prefix(prefix).map(str::to_owned)
 }
 
 /// Whether the bytes begin with the pickled magic number of the old format.
@@ -118,8 +202,7 @@ fn tensors<'a>(
     file_length: usize,
 ) -> Result<BTreeMap<String, RawTensor>, Fault> {
     let heap = &pickle.heap;
-    let mut nested = NESTED.iter().filter_map(|name| heap.lookup(pickle.root, name));
-    let dict = nested.find(|&value| heap.entries(value).is_some()).unwrap_or(pickle.root);
+    let dict = state_dict(pickle, pickle.root, DEPTH).unwrap_or(pickle.root);
     let Some(entries) = heap.entries(dict) else {
         let kind = heap.kind(dict);
         return Err(Fault::not_a_model(format!("it holds {kind}, not a state dict")));
@@ -127,9 +210,11 @@ fn tensors<'a>(
     if entries.is_empty() {
         return Err(Fault::not_a_model("its state dict is empty"));
     }
-    // torch.nn.DataParallel puts this before every name.
-    let parallel =
-        entries.iter().all(|(key, _)| matches!(key, Value::Str(k) if k.starts_with("module.")));
+    let names = entries.iter().filter_map(|(key, _)| match key {
+        Value::Str(name) => Some(*name),
+        _ => None,
+    });
+    let prefix = prefix(names);
     let mut gatherer = Gatherer::new(file_length);
     let mut tensors = BTreeMap::new();
     for &(key, value) in entries {
@@ -137,10 +222,8 @@ fn tensors<'a>(
             let kind = heap.kind(key);
             return Err(Fault::not_a_model(format!("its dict has {kind} for a name")));
         };
-        let name = name.strip_prefix("module.").filter(|_| parallel).unwrap_or(name);
-        if is_statistic(name) {
-            continue;
-        }
+        let Some(name) = plain(name, &prefix).filter(|name| !is_statistic(name)) else { continue };
+        let name = name.as_str();
         let Some(Node::Tensor(view)) = heap.get(value) else {
             let (name, kind) = (printable(name), heap.kind(value));
             return Err(Fault::not_a_model(format!("its '{name}' is {kind}, not a tensor")));
@@ -159,6 +242,19 @@ fn tensors<'a>(
         }
     }
     Ok(tensors)
+}
+
+/// The dict of a checkpoint that holds the network: the root, or one inside it.
+fn state_dict<'a>(pickle: &Pickle<'a>, root: Value<'a>, depth: usize) -> Option<Value<'a>> {
+    let heap = &pickle.heap;
+    let entries = heap.entries(root)?;
+    let is_tensor = |value: Value<'a>| matches!(heap.get(value), Some(Node::Tensor(_)));
+    if depth == 0 || entries.iter().any(|(_, value)| is_tensor(*value)) {
+        return entries.iter().any(|(_, value)| is_tensor(*value)).then_some(root);
+    }
+    let usual = NESTED.iter().filter_map(|name| heap.lookup(root, name));
+    let others = entries.iter().map(|(_, value)| *value);
+    usual.chain(others).find_map(|value| state_dict(pickle, value, depth - 1))
 }
 
 /// Whether the tensor is a running statistic of an instance norm: PyTorch before 0.4 saved them,
