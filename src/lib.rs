@@ -6,7 +6,8 @@
 //! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
 //!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
 //!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files), [`animation`] (animated ones),
-//!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`y4m`] (raw video in a pipe),
+//!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`unreadable`] (kinds of files
+//!   that are named and not read), [`y4m`] (raw video in a pipe),
 //!   [`flow`] (where each pixel of a picture lies in the next)
 //! - [`media`]: GStreamer: files → frames, frames → files
 //! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
@@ -38,5 +39,6 @@ pub mod stats;
 pub mod stream;
 pub mod stylizer;
 pub mod train;
+pub mod unreadable;
 pub mod worker;
 pub mod y4m;

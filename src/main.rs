@@ -2,6 +2,9 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use signal_hook::consts::SIGXFSZ;
 
 use nst_stream::cli::{Cli, Outcome, UsageError};
 
@@ -13,6 +16,15 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let cli = Cli::from_process();
     log(cli.verbose, cli.quiet);
+    // libtorch's threads end the process where there is none (oneMKL).
+    if let Err(error) = std::env::current_dir() {
+        let text =
+            format!("nst-stream: the working folder is gone ({error}): change to another one");
+        let _ = writeln!(std::io::stderr(), "{text}");
+        return ExitCode::from(FAILED);
+    }
+    // A file that grows beyond `ulimit -f` is then an error of whoever writes it, not the end of all.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     match nst_stream::cli::run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),

@@ -143,8 +143,8 @@ impl Picture {
             None => DynamicImage::from_decoder(decoder).map_err(decode)?,
         };
         picture.apply_orientation(orientation);
-        // A grey profile would not fit the RGB picture that comes out.
-        let icc = icc.filter(|_| picture.color().has_color());
+        // A profile of grey values or of inks would not fit the RGB picture that comes out.
+        let icc = icc.filter(|icc| icc.get(16..20) == Some(b"RGB "));
 
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         let alpha = picture.color().has_alpha().then(|| {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up; a room may use those of a lower floor, and itself.
-const ROOMS: [(&str, u8); 23] = [
+const ROOMS: [(&str, u8); 24] = [
     ("animation", 0),
     ("choice", 0),
     ("flow", 0),
@@ -27,6 +27,7 @@ const ROOMS: [(&str, u8); 23] = [
     ("sequence", 0),
     ("y4m", 0),
     ("picture", 0),
+    ("unreadable", 0),
     ("media", 1),
     ("engine", 1),
     ("train", 2),

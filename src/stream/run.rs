@@ -23,6 +23,7 @@ use crate::regions::Mask;
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
 use crate::stylizer::{StylizeError, Stylizer};
+use crate::unreadable::{is_cut_off_jpeg, what_it_is};
 
 /// What is to be made, of what, and how.
 #[derive(Debug, Clone)]
@@ -121,6 +122,10 @@ fn make(
         }
         Some(animation.frame_at(config.preview.unwrap_or_default())?)
     } else if is_picture && wants_picture {
+        if is_cut_off_jpeg(&config.input) {
+            let text = "is cut off: what is missing of the picture is grey, or repeated";
+            observer.note(&format!("'{}' {text}", config.input.display()));
+        }
         Some(Picture::open(&config.input)?)
     } else if wants_picture && config.preview.is_some() {
         Some(frame_of_video(config)?)
@@ -210,6 +215,9 @@ fn check_input(input: &Path, source: &Source) -> Result<()> {
     }
     if metadata.is_file() && metadata.len() == 0 {
         bail!("cannot decode '{}': the file is empty", input.display());
+    }
+    if let Some(what) = what_it_is(path) {
+        bail!("cannot decode '{}': {what}", input.display());
     }
     Ok(())
 }
