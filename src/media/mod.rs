@@ -21,6 +21,7 @@
 //! - [`probe`]: what this installation can do
 
 mod advice;
+mod avi;
 mod bitstream;
 pub mod clock;
 mod decoded;
@@ -42,6 +43,7 @@ pub mod matroska;
 pub mod mode;
 mod movie;
 pub mod packages;
+mod patch;
 pub mod pipeline;
 pub mod probe;
 mod rtsp_peer;

@@ -16,7 +16,9 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::avi;
 use super::edit_list::{number, timescale};
+use super::patch::patch;
 use super::workarounds::repair_transport_stream;
 use crate::cut_off::boxes;
 
@@ -72,6 +74,7 @@ fn find(file: &mut File, within: Range<u64>, wanted: &[u8; 4]) -> Option<Range<u
 pub(super) fn read(src: &gst::Element, path: &Path) -> Option<Duration> {
     src.set_property("location", path);
     repair_transport_stream(src, path);
+    patch(src, avi::patches(path));
     let (Some(Header { at, duration }), Some(pad)) = (Header::of(path), src.static_pad("src"))
     else {
         return None;
