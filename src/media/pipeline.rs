@@ -127,22 +127,6 @@ impl Pipeline {
         Err(PipelineError::new("parsebin", "cannot list the tracks"))
     }
 
-    /// The newest list of tracks that waits on the bus.
-    ///
-    /// # Errors
-    /// The error that waits there.
-    pub(super) fn newer_streams(&self) -> Result<Option<gst::StreamCollection>, PipelineError> {
-        let mut newest = None;
-        while let Some(message) = self.inner.bus().and_then(|bus| bus.pop()) {
-            match message.view() {
-                gst::MessageView::StreamCollection(list) => newest = Some(list.stream_collection()),
-                gst::MessageView::Error(e) => return Err(PipelineError::from_message(e)),
-                _ => {}
-            }
-        }
-        Ok(newest)
-    }
-
     /// Whether a demuxer of this name is at work.
     pub(super) fn has(&self, factory: &str) -> bool {
         let elements = self.inner.iterate_recurse().into_iter().flatten();

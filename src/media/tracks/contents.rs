@@ -99,7 +99,7 @@ impl Contents {
         let told = Arc::clone(&complete);
         parse.connect_no_more_pads(move |_| told.store(true, Ordering::Release));
         pipeline.set_state(gst::State::Paused)?;
-        let mut list = pipeline.streams(PATIENCE)?;
+        let mut list: Vec<gst::Stream> = pipeline.streams(PATIENCE)?.iter().collect();
         pipeline.wait_prerolled(PATIENCE)?;
         if pipeline.has("flvdemux") {
             // Its list grows as tracks begin: the sound often comes after the first frames.
@@ -109,7 +109,7 @@ impl Contents {
             {
                 let _ = first.try_pull_sample(gst::ClockTime::from_mseconds(20));
             }
-            list = pipeline.newer_streams()?.unwrap_or(list);
+            list = parse.src_pads().iter().filter_map(|pad| pad.stream()).collect();
         }
 
         let mut entries = matroska::track_entries(path);
