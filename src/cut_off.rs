@@ -9,7 +9,7 @@ use std::path::Path;
 /// True when the file is shorter than its container says. False when it is whole, when it does not
 /// say, or cannot be read.
 pub fn is_cut_off(path: &Path) -> bool {
-    let Ok(mut file) = File::open(path) else { return false };
+    let Some(mut file) = regular(path) else { return false };
     let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
     let mut head = [0; 64];
     let Ok(read) = file.read(&mut head) else { return false };
@@ -50,10 +50,16 @@ fn last_tag_end(file: &mut File, length: u64) -> Option<u64> {
     Some(at)
 }
 
+/// The file, if it is one: to open a named pipe is to wait for who writes into it.
+pub(crate) fn regular(path: &Path) -> Option<File> {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    File::open(path).ok()
+}
+
 /// True for an MP4 or MOV without an index: nothing in it can be found. Cameras and phones write it
 /// last, so what was broken off has none.
 pub fn has_no_index(path: &Path) -> bool {
-    let Ok(mut file) = File::open(path) else { return false };
+    let Some(mut file) = regular(path) else { return false };
     let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
     let mut names = Vec::new();
     let _ = boxes(&mut file, 0..length, &mut |name, _| names.push(name));

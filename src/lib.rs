@@ -5,10 +5,10 @@
 //!
 //! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
 //!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
-//!   frames), [`stats`], [`span`] and [`rate`] (times), [`picture`] (still picture files), [`animation`] (animated ones),
-//!   [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`unreadable`] (kinds of files
-//!   that are named and not read), [`y4m`] (raw video in a pipe),
-//!   [`flow`] (where each pixel of a picture lies in the next)
+//!   frames), [`stats`], [`stop`] (the request to end), [`timeouts`], [`span`] and [`rate`] (times),
+//!   [`picture`] (still picture files), [`animation`] (animated ones), [`sequence`] (numbered
+//!   pictures, folders), [`regions`] (masks), [`unreadable`] (kinds of files that are named and not
+//!   read), [`y4m`] (raw video in a pipe), [`flow`] (where each pixel of a picture lies in the next)
 //! - [`media`]: GStreamer: files → frames, frames → files
 //! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
 //! - [`train`]: libtorch in training: the loss network, losses, and what makes a model of them
@@ -36,8 +36,10 @@ pub mod regions;
 pub mod sequence;
 pub mod span;
 pub mod stats;
+pub mod stop;
 pub mod stream;
 pub mod stylizer;
+pub mod timeouts;
 pub mod train;
 pub mod unreadable;
 pub mod worker;

@@ -65,6 +65,10 @@ pub fn format_for_output(path: &Path) -> Option<ImageFormat> {
 
 /// True when the first bytes of the file are those of a picture format that can be read.
 pub fn is_picture(path: &Path) -> bool {
+    // What is read of a named pipe is gone, and there may be nobody who writes into it yet.
+    if !path.is_file() {
+        return false;
+    }
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
     // An extension alone is no proof, so a reader whose content was not recognised is asked again.
     reader.is_ok_and(|r| {

@@ -224,6 +224,16 @@ struct Slot<T> {
     abandoned: AtomicBool,
 }
 
+/// However the thread that fills a slot ends, no more will come.
+struct EndsSlot<T>(Arc<Slot<T>>);
+
+impl<T> Drop for EndsSlot<T> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = false;
+        self.0.filled.notify_one();
+    }
+}
+
 impl<T: Send + 'static> Newest<T> {
     /// Drains `queue` from now on.
     ///
@@ -238,6 +248,8 @@ impl<T: Send + 'static> Newest<T> {
         let stats = queue.stats();
         let to = Arc::clone(&slot);
         let drain = std::thread::Builder::new().name("newest".into()).spawn(move || {
+            let to = EndsSlot(to);
+            let to = &to.0;
             while let Some(item) = queue.pop() {
                 if to.abandoned.load(Ordering::Acquire) {
                     break;
@@ -250,8 +262,6 @@ impl<T: Send + 'static> Newest<T> {
                     queue.shared.stats.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            to.state.lock().unwrap_or_else(PoisonError::into_inner).1 = false;
-            to.filled.notify_one();
         })?;
         Ok(Newest { slot, drain: Some(drain), stats })
     }

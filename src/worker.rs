@@ -1,13 +1,13 @@
 //! The thread in the middle: takes batches, has them stylized, hands the frames on in order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::batch::Batcher;
 use crate::frame::Frame;
 use crate::queue::Producer;
 use crate::stats::Stats;
+use crate::stop::StopSignal;
 use crate::stylizer::{Begun, StylizeError, Stylizer};
 
 /// How a worker came to its end.
@@ -32,14 +32,14 @@ pub fn run(
     mut input: Batcher,
     stylizer: &mut dyn Stylizer,
     output: &mut Producer<Frame>,
-    stop: &AtomicBool,
+    stop: &StopSignal,
     stats: &Arc<Stats>,
 ) -> Result<Ended, StylizeError> {
     let mut hands = Hands { output, stats, under_way: None };
     let mut batch = Vec::new();
     let mut cold = input.is_live();
     let ended = loop {
-        if stop.load(Ordering::Acquire) {
+        if stop.is_set() {
             break Ended::Stopped;
         }
         // With nothing to begin meanwhile, what is under way comes first.
@@ -51,7 +51,7 @@ pub fn run(
         stats.rests(false);
         if !more {
             // A queue that was closed because of a stop is not the end of the stream.
-            let stopped = stop.load(Ordering::Acquire);
+            let stopped = stop.is_set();
             break if stopped { Ended::Stopped } else { Ended::EndOfQueue };
         }
         if std::mem::take(&mut cold) {
@@ -158,7 +158,7 @@ mod tests {
         let mut device = Device { seen: seen.clone(), begun: 0, fails };
         let (mut output, consumer) = bounded(8);
         let input = Batcher::every_frame(queue_of(3), 1);
-        let (stop, stats) = (AtomicBool::new(false), Arc::new(Stats::default()));
+        let (stop, stats) = (StopSignal::default(), Arc::new(Stats::default()));
         let ended = run(input, &mut device, &mut output, &stop, &stats);
         drop(output);
         let seen = seen.lock().unwrap().clone();
@@ -187,7 +187,7 @@ mod tests {
     fn a_source_that_pauses_within_a_batch_holds_up_none_before_it() {
         let (mut producer, consumer) = bounded(8);
         let (mut output, mut styled) = bounded(8);
-        let (seen, stop) = (Arc::default(), AtomicBool::new(false));
+        let (seen, stop) = (Arc::default(), StopSignal::default());
         let stats = Arc::new(Stats::default());
         std::thread::scope(|scope| {
             let (stop, stats) = (&stop, &stats);
@@ -218,7 +218,7 @@ mod tests {
         let (mut producer, consumer) = bounded(8);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (mut output, mut styled) = bounded(8);
-        let stop = AtomicBool::new(false);
+        let stop = StopSignal::default();
         std::thread::scope(|scope| {
             let (seen, stop) = (seen.clone(), &stop);
             let worker = scope.spawn(move || {

@@ -7,6 +7,8 @@ mod average;
 #[path = "cli/bench.rs"]
 mod bench;
 mod common;
+#[path = "cli/durable.rs"]
+mod durable;
 #[path = "cli/experiments.rs"]
 mod experiments;
 #[path = "cli/export.rs"]
@@ -26,6 +28,8 @@ mod outputs;
 mod pictures;
 #[path = "cli/says.rs"]
 mod says;
+#[path = "common/shim.rs"]
+mod shim;
 #[path = "cli/signals.rs"]
 mod signals;
 #[path = "cli/usage.rs"]

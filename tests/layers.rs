@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up; a room may use those of a lower floor, and itself.
-const ROOMS: [(&str, u8); 24] = [
+const ROOMS: [(&str, u8); 26] = [
     ("animation", 0),
     ("choice", 0),
     ("flow", 0),
@@ -20,6 +20,8 @@ const ROOMS: [(&str, u8); 24] = [
     ("batch", 0),
     ("worker", 0),
     ("stats", 0),
+    ("stop", 0),
+    ("timeouts", 0),
     ("stylizer", 0),
     ("span", 0),
     ("rate", 0),

@@ -29,6 +29,8 @@ mod push;
 mod secrets;
 #[path = "live/shapes.rs"]
 mod shapes;
+#[path = "common/shim.rs"]
+mod shim;
 #[path = "live/sound.rs"]
 mod sound;
 #[path = "live/stop.rs"]

@@ -14,6 +14,7 @@ use nst_stream::media::live_sink::LiveSink;
 use nst_stream::media::mode::Wish;
 use nst_stream::media::pipeline::Pipeline;
 use nst_stream::media::video::VideoStream;
+use nst_stream::stop::StopSignal;
 
 #[test]
 fn every_description_parses_and_has_its_ends() {
@@ -75,16 +76,18 @@ fn what_is_no_camera_is_told_what_it_is() {
         (&file, "it is not a device"),
         (Path::new("/tmp"), "it is not a device"),
     ] {
-        let refused = LiveSource::open(&Input::Device(path.into()), options, &clock, &|| false)
-            .err()
-            .unwrap();
+        let refused =
+            LiveSource::open(&Input::Device(path.into()), options, &clock, &StopSignal::default())
+                .err()
+                .unwrap();
         assert_eq!(refused.error, why, "{}", path.display());
         let output = Output::Device(path.into());
         let caps = "video/x-raw,format=I420,width=64,height=64,framerate=25/1";
         let stream = VideoStream::from_caps(&caps.parse::<gstreamer::Caps>().unwrap()).unwrap();
         let (events, _said) = std::sync::mpsc::channel();
         let on_delay = Box::new(|_| ());
-        let refused = LiveSink::open(&output, 0, &stream, None, &clock, &events, on_delay);
+        let stop = StopSignal::default();
+        let refused = LiveSink::open(&output, 0, &stream, None, &clock, &events, on_delay, &stop);
         assert_eq!(refused.err().unwrap().error, why, "{}", path.display());
     }
 }

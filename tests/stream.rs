@@ -5,8 +5,9 @@
 mod common;
 #[path = "common/route.rs"]
 mod route;
+#[path = "stream/threads.rs"]
+mod threads;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
@@ -14,6 +15,7 @@ use nst_stream::encoding::{Encoding, Preset, Rate};
 use nst_stream::frame::Frame;
 use nst_stream::span::Span;
 use nst_stream::stats::Summary;
+use nst_stream::stop::StopSignal;
 use nst_stream::stream::VideoJob;
 use nst_stream::stylizer::{Identity, StylizeError, Stylizer};
 
@@ -142,12 +144,14 @@ fn a_span_is_cut_exactly_and_the_sound_with_it() {
 }
 
 /// Asks for the end with its n-th frame.
-struct StopsAt<'a>(u64, &'a AtomicBool);
+struct StopsAt<'a>(u64, &'a StopSignal);
 
 impl Stylizer for StopsAt<'_> {
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         self.0 = self.0.saturating_sub(batch.len() as u64);
-        self.1.fetch_or(self.0 == 0, Ordering::AcqRel);
+        if self.0 == 0 && !self.1.is_set() {
+            self.1.interrupt();
+        }
         Ok(())
     }
 }
@@ -156,7 +160,7 @@ impl Stylizer for StopsAt<'_> {
 fn told_to_stop_it_finishes_what_is_made_and_the_sound_ends_with_the_picture() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["out.mp4", "out.mkv"] {
-        let (output, stop) = (folder.path().join(name), AtomicBool::new(false));
+        let (output, stop) = (folder.path().join(name), StopSignal::default());
         let input = bunny();
         let job = VideoJob { encoding: quick(), ..VideoJob::new(&input, &output) };
         let (made, _) = route::route_until(&job, &mut StopsAt(25, &stop), &stop);

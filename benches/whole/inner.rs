@@ -1,14 +1,13 @@
 //! What is measured as a process of its own, but is no command of the program.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use nst_stream::engine::device::{self, Device};
 use nst_stream::engine::model::Model;
 use nst_stream::engine::precision::PrecisionChoice;
-use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stop::StopSignal;
+use nst_stream::stream::{Observer, Progress, RunContext, VideoJob, stylize_video};
 use nst_stream::stylizer::Identity;
 use tch::{Kind, Tensor};
 
@@ -26,9 +25,9 @@ pub fn identity(input: &Path, output: &Path) {
     // As the program does: it also says how memory is kept.
     device::prepare();
     let job = VideoJob::new(input, output);
-    let stop = AtomicBool::new(false);
-    let stats = Arc::default();
-    let summary = stylize_video(&job, &mut Identity, &stop, &stats, &mut Silent).unwrap();
+    let mut silent = Silent;
+    let mut context = RunContext::new(&StopSignal::default(), &mut silent);
+    let summary = stylize_video(&job, &mut Identity, &mut context).unwrap();
     println!("{}", serde_json::to_string(&summary).unwrap());
 }
 

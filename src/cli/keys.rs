@@ -3,14 +3,14 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
-use crate::stream::{Command, Look, Wanted};
+use super::interrupts::Interrupts;
+use crate::stream::{Look, SnapshotRequest, Wanted};
 
 /// What the keys do, for the user; between so many models.
 pub fn help(models: usize) -> String {
@@ -21,7 +21,20 @@ pub fn help(models: usize) -> String {
 /// A step of the strength.
 const STEP: f32 = 0.1;
 
-/// Watches the keyboard; the terminal is as before once this is dropped.
+/// What keys act on.
+pub(super) struct Controls {
+    /// What is shown.
+    pub wanted: Wanted,
+    /// How many models there are to choose from.
+    pub models: usize,
+    /// A picture of the next frame.
+    pub snapshot: SnapshotRequest,
+    /// The end.
+    pub interrupts: Interrupts,
+}
+
+/// Watches the keyboard until the run is over, its end included: a terminal in raw mode sends no
+/// signal for Ctrl-C. The terminal is as before once this is dropped.
 pub struct Keys {
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +42,7 @@ pub struct Keys {
 
 impl Keys {
     /// Begins to watch, when there is a terminal to watch and to answer on.
-    pub fn watch(wanted: Wanted, models: usize, commands: Sender<Command>) -> Option<Self> {
+    pub fn watch(controls: Controls) -> Option<Self> {
         if !std::io::stdin().is_terminal() || enable_raw_mode().is_err() {
             return None;
         }
@@ -43,8 +56,12 @@ impl Keys {
                 }
                 let Ok(Event::Key(key)) = read() else { continue };
                 match action(key) {
-                    Some(Action::Command(command)) => drop(commands.send(command)),
-                    Some(Action::Change(change)) => drop(wanted.change(|l| change(l, models))),
+                    Some(Action::Interrupt) => controls.interrupts.request(),
+                    Some(Action::Quit) => controls.interrupts.stop().end(),
+                    Some(Action::Snapshot) => controls.snapshot.ask(),
+                    Some(Action::Change(change)) => {
+                        controls.wanted.change(|look| change(look, controls.models));
+                    }
                     None => {}
                 }
             }
@@ -67,7 +84,9 @@ pub fn restore() {
 }
 
 enum Action {
-    Command(Command),
+    Interrupt,
+    Quit,
+    Snapshot,
     Change(fn(&mut Look, usize)),
 }
 
@@ -75,14 +94,13 @@ fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
-    // A terminal in raw mode sends no signal for Ctrl-C.
     if key.modifiers.contains(KeyModifiers::CONTROL) {
-        let quits = matches!(key.code, KeyCode::Char('c' | 'd'));
-        return quits.then_some(Action::Command(Command::Interrupt));
+        let interrupts = matches!(key.code, KeyCode::Char('c' | 'd'));
+        return interrupts.then_some(Action::Interrupt);
     }
     Some(match key.code {
-        KeyCode::Char('q') | KeyCode::Esc => Action::Command(Command::Quit),
-        KeyCode::Char('s') => Action::Command(Command::Snapshot),
+        KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
+        KeyCode::Char('s') => Action::Snapshot,
         KeyCode::Char('n') | KeyCode::Right => {
             Action::Change(|look, models| look.model = (look.model + 1) % models.max(1))
         }
@@ -134,8 +152,8 @@ mod tests {
     #[test]
     fn control_c_interrupts_and_q_quits() {
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert!(matches!(action(interrupt), Some(Action::Command(Command::Interrupt))));
+        assert!(matches!(action(interrupt), Some(Action::Interrupt)));
         let quit = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
-        assert!(matches!(action(quit), Some(Action::Command(Command::Quit))));
+        assert!(matches!(action(quit), Some(Action::Quit)));
     }
 }

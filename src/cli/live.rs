@@ -1,16 +1,16 @@
 //! The main command with a live end: a camera, a network camera, a window, an RTSP server.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::keys::{self, Keys};
+use super::interrupts::Interrupts;
+use super::keys::{self, Controls, Keys};
 use super::progress::Reporter;
 use super::regions::Painters;
-use super::stream::{PARTIAL, StreamArgs, on_interrupt, report};
+use super::stream::{PARTIAL, StreamArgs, report};
 use super::{Outcome, UsageError};
 use crate::encoding::Container;
 use crate::endpoint::{Input, Output, RtspUrl, parse_size};
@@ -18,7 +18,8 @@ use crate::media::live::LiveOptions;
 use crate::media::mode::Wish;
 use crate::rate::Rate;
 use crate::stream::{
-    Choice, LiveConfig, LiveJob, Look, Observer, Source, Target, Wanted, run_live,
+    Choice, LiveConfig, LiveJob, Look, Observer, RunContext, SnapshotRequest, Source, Target,
+    Wanted, run_live,
 };
 
 /// Options that only live runs have.
@@ -117,14 +118,20 @@ pub(super) fn run(
             dump_dot: args.dump_dot.clone(),
         },
     };
-    let stop = on_interrupt(PARTIAL)?;
-    let (send, commands) = channel();
+    let interrupts = Interrupts::watch(PARTIAL)?;
+    let snapshot = SnapshotRequest::default();
     let mut reporter = Reporter::new(quiet, 1.0);
-    let keys = Keys::watch(wanted.clone(), shown, send);
+    let keys = Keys::watch(Controls {
+        wanted: wanted.clone(),
+        models: shown,
+        snapshot: snapshot.clone(),
+        interrupts: interrupts.clone(),
+    });
     if keys.is_some() {
         reporter.note(&keys::help(shown));
     }
-    let result = run_live(&config, &wanted, &commands, &stop, &mut reporter);
+    let mut context = RunContext::new(interrupts.stop(), &mut reporter);
+    let result = run_live(&config, &wanted, &snapshot, &mut context);
     drop(keys);
     report(args, result, &mut reporter)
 }

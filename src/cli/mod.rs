@@ -4,6 +4,7 @@ mod bench;
 mod encoding;
 mod evaluate;
 mod files;
+mod interrupts;
 #[cfg(feature = "media")]
 mod keys;
 #[cfg(feature = "media")]

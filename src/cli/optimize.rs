@@ -131,9 +131,10 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
     let mut bar = Bar::new(quiet);
     // Created now, so that a folder that cannot be written is told before the work.
     let file = partial(&args.output)?;
-    let stop = super::stream::on_interrupt("nothing was written")?;
+    let interrupts = super::interrupts::Interrupts::watch("nothing was written")?;
+    let stop = interrupts.stop().flag();
     let mut seen: Vec<(u64, RgbImage)> = Vec::new();
-    let made = optimize(&config, &stop, &mut bar, &mut |step, picture| {
+    let made = optimize(&config, stop, &mut bar, &mut |step, picture| {
         if step > 0 && args.preview_every.is_some_and(|every| step.is_multiple_of(every)) {
             save(&picture, &beside(&args.output, step))?;
         }

@@ -145,6 +145,23 @@ impl Observer for Reporter {
         }
     }
 
+    fn remuxing(&mut self, name: &str, share: f64) {
+        if self.quiet {
+            return;
+        }
+        let text =
+            format!("moving the index of '{name}' to its front: {:.0} %", (share * 100.0).floor());
+        if let Some(bar) = &self.bar {
+            bar.set_message(text);
+        } else if self.terminal {
+            write_out(&format!("\r\x1b[K{text}"));
+            self.line = true;
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            self.say(&text);
+        }
+    }
+
     #[cfg(feature = "media")]
     fn models(&mut self, names: &[String]) {
         self.models = names.to_vec();

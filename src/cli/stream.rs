@@ -1,14 +1,13 @@
 //! `nst-stream --model M --input IN --output OUT`, the command without a name.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::encoding::EncodingArgs;
+use super::interrupts::Interrupts;
 use super::progress::Reporter;
 use super::regions::{BlendAt, ModelAt};
 use super::{Outcome, UsageError};
@@ -21,7 +20,7 @@ use crate::engine::stylizer::StyleMix;
 use crate::rate::Rate;
 use crate::span::{about, parse_time};
 use crate::stats::Summary;
-use crate::stream::{EngineOptions, Observer};
+use crate::stream::{EngineOptions, Observer, RunContext};
 use crate::stylizer::StylizeError;
 
 /// Options of the main command.
@@ -231,9 +230,10 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
     match args.ends()? {
         Ends::Files(input, output) => {
             let config = args.file_config(input, output)?;
-            let stop = on_interrupt(PARTIAL)?;
+            let interrupts = Interrupts::watch(PARTIAL)?;
             let mut reporter = Reporter::new(quiet, config.engine.scale);
-            let result = crate::stream::run(&config, &stop, &mut reporter);
+            let mut context = RunContext::new(interrupts.stop(), &mut reporter);
+            let result = crate::stream::run(&config, &mut context);
             report(args, result, &mut reporter)
         }
         #[cfg(feature = "media")]
@@ -272,6 +272,9 @@ fn blamed(error: anyhow::Error) -> anyhow::Error {
 
 fn in_words(summary: &Summary) -> String {
     let took = about(Duration::from_secs_f64(summary.wall_s));
+    if summary.frames == 0 && summary.interrupted {
+        return format!("{}: nothing was made before it was interrupted", summary.output);
+    }
     if summary.frames == 0 && summary.speed.is_none() {
         return format!("nothing was made: '{}' gave no picture", summary.input);
     }
@@ -302,37 +305,3 @@ fn in_words(summary: &Summary) -> String {
 
 /// What a second Ctrl-C leaves of a video.
 pub(super) const PARTIAL: &str = "what was made lies in a partial file";
-
-/// Signals that come closer together are one request.
-const SAME_REQUEST: Duration = Duration::from_millis(300);
-
-/// The first Ctrl-C (or SIGTERM) asks for an orderly end, the second stops at once; `kept` says what
-/// there is then.
-pub(super) fn on_interrupt(kept: &'static str) -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    let mut first: Option<Instant> = None;
-    ctrlc::set_handler(move || {
-        // Some send one request twice: `timeout -s INT` to the program and to its process group.
-        if first.is_some_and(|first| first.elapsed() < SAME_REQUEST) {
-            return;
-        }
-        if asked.swap(true, Ordering::AcqRel) {
-            #[cfg(feature = "media")]
-            super::keys::restore();
-            say(&format!("\nnst-stream: stopped at once; {kept}"));
-            // Not std's exit: C++ destructors would run under the feet of working threads.
-            signal_hook::low_level::exit(130);
-        }
-        first = Some(Instant::now());
-        say("\nnst-stream: finishing what is made so far; once more stops at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
-    Ok(stop)
-}
-
-/// To stderr, whether or not anybody reads.
-fn say(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
-}

@@ -109,7 +109,8 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         (run.recipe.styles, run.recipe.unstyled) = styles(args);
     }
     run.check().map_err(UsageError)?;
-    let stop = super::stream::on_interrupt("its checkpoints are kept")?;
+    let interrupts = super::interrupts::Interrupts::watch("its checkpoints are kept")?;
+    let stop = interrupts.stop().flag();
     let config = Config {
         folder: folder.clone(),
         resume: args.resume.is_some(),
@@ -120,7 +121,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         checkpoint_every: args.checkpoint_every,
         run,
     };
-    let trained = train(&config, &stop, &mut bar);
+    let trained = train(&config, stop, &mut bar);
     bar.finish();
     let trained = trained.map_err(blamed)?;
     let shown = folder.display();

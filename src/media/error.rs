@@ -34,6 +34,8 @@ pub enum ErrorKind {
     NoVideo,
     /// The data is damaged or of no known format.
     Damaged,
+    /// The run was told to end meanwhile.
+    Stopped,
 }
 
 impl PipelineError {
@@ -45,6 +47,11 @@ impl PipelineError {
             debug: None,
             kind: ErrorKind::Other,
         }
+    }
+
+    /// The run was told to end before what was waited for.
+    pub fn stopped() -> Self {
+        PipelineError::new("stop", "it was stopped").of_kind(ErrorKind::Stopped)
     }
 
     /// The same error, of another kind.

@@ -2,7 +2,6 @@
 //!
 //! They go through the same conversion as a file's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::video::tight_buffer;
 use super::workarounds::one_frame_for_each;
 use crate::frame::{Bytes, FramePool, Range};
 use crate::rate::Rate;
+use crate::stop::StopSignal;
 use crate::y4m::{Header, Interlace, Sampling, Site};
 
 /// What the frames are like.
@@ -91,7 +91,7 @@ pub fn open(
     wanted: Wanted,
     mut next: Next,
     log: &Log,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> Result<Option<VideoSource>, PipelineError> {
     super::init()?;
     let raw = Raw::of(shape)?;
@@ -117,29 +117,28 @@ pub fn open(
     let length = count.map(|count| raw.begins(count));
     let pool = FramePool::new(4);
     let feeder = move || {
-        let mut number = 0;
+        let mut feeding = Feeding { source, said, number: 0 };
         loop {
             let mut bytes = pool.take(0);
             match next(bytes.vec_mut()) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    said.lock().failure = Some(error);
+                    feeding.said.lock().failure = Some(error);
                     break;
                 }
             }
-            match raw.buffer(bytes, number).map(|buffer| source.push_buffer(buffer)) {
-                Ok(Ok(_)) => number += 1,
+            let buffer = raw.buffer(bytes, feeding.number);
+            match buffer.map(|buffer| feeding.source.push_buffer(buffer)) {
+                Ok(Ok(_)) => feeding.number += 1,
                 // Nobody wants any more.
                 Ok(Err(_)) => break,
                 Err(error) => {
-                    said.lock().failure = Some(error.to_string());
+                    feeding.said.lock().failure = Some(error.to_string());
                     break;
                 }
             }
         }
-        said.lock().nothing = number == 0;
-        let _ = source.end_of_stream();
     };
     let started = thread::Builder::new().name("read".into()).spawn(feeder);
     started.map_err(|e| PipelineError::new("appsrc", e.to_string()))?;
@@ -155,7 +154,7 @@ pub fn open(
     };
     while !prerolled(&pipeline)? {
         nothing().map_or(Ok(()), Err)?;
-        if stop.load(Ordering::Acquire) {
+        if stop.is_set() {
             return Ok(None);
         }
     }
@@ -167,6 +166,26 @@ pub fn open(
     stream.duration = length;
     let (busy, log) = (Busy::default(), log.clone());
     Ok(Some(VideoSource { pipeline, frames, stream, plan, fit, busy, end: None, log }))
+}
+
+/// A stream of our own frames. However its thread ends, the stream ends with it.
+struct Feeding {
+    source: gst_app::AppSrc,
+    said: Log,
+    /// Frames so far.
+    number: u64,
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        let mut said = self.said.lock();
+        if thread::panicking() {
+            said.failure = Some("the thread that reads it panicked".to_owned());
+        }
+        said.nothing = self.number == 0;
+        drop(said);
+        let _ = self.source.end_of_stream();
+    }
 }
 
 /// Waits a moment for the first frame; true when it is there.

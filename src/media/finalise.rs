@@ -3,9 +3,9 @@
 //! mp4mux (GStreamer 1.22) writes either a file that is playable while it grows or one with its
 //! index in front, not both; so a finished file is muxed once more, without encoding.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::movie;
 use super::pipeline::{Event, Pipeline, Role};
 use super::sink::{muxer, timescale};
 use crate::encoding::Container;
+use crate::timeouts::{Patience, REMUX_STALLED, TICK};
 
 /// The tracks of a file beside its picture, in their order.
 pub type Layout = Vec<Track>;
@@ -42,7 +43,8 @@ impl Track {
     pub const SOUND: Self = Track { pad: "audio", lead: Duration::ZERO, end: None, empty: false };
 }
 
-/// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`.
+/// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`, and waits
+/// for that.
 ///
 /// # Errors
 /// When there is no room, or the file cannot be read; `to` is then removed and `from` still whole.
@@ -52,33 +54,130 @@ pub fn index_to_front(
     container: Container,
     layout: &[Track],
 ) -> Result<(), PipelineError> {
-    let scratch = to.with_extension("mdat");
-    let result = remux(from, to, &scratch, container, layout).and_then(|()| {
-        let leads = layout.iter().filter(|track| !track.empty).map(|track| track.lead);
-        hide(to, std::iter::once(Duration::ZERO).chain(leads).collect())
-    });
-    // mp4mux removes its scratch file itself when all goes well.
-    let _ = std::fs::remove_file(&scratch);
-    if result.is_err() {
-        let _ = std::fs::remove_file(to);
-        // What remains then begins as it should, too.
-        let leads = layout.iter().map(|track| track.lead);
-        let _ = hide(from, std::iter::once(Duration::ZERO).chain(leads).collect());
+    let (events, heard) = channel();
+    let remux = Remux::start(RemuxFiles::new(from, to, layout), container, events)?;
+    let (mut patience, mut written) = (Patience::new(), 0);
+    let result = loop {
+        match heard.recv_timeout(TICK) {
+            Ok(Event::End(_)) => break Ok(()),
+            Ok(Event::Failed(_, error)) => break Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        if written < remux.written() {
+            written = remux.written();
+            patience.renew();
+        }
+        if patience.is_over(REMUX_STALLED) {
+            break Err(Remux::stalled());
+        }
+    };
+    remux.finish(result)
+}
+
+/// The files of a remux.
+#[derive(Debug, Clone)]
+pub struct RemuxFiles {
+    from: PathBuf,
+    to: PathBuf,
+    /// Where the muxer collects what comes behind the index. Beside the output: the system's temporary
+    /// folder may be small or of memory.
+    scratch: PathBuf,
+    layout: Layout,
+}
+
+impl RemuxFiles {
+    /// For the finished `from`, which holds one video and the tracks of `layout`, to become `to`.
+    pub fn new(from: &Path, to: &Path, layout: &[Track]) -> Self {
+        let scratch = to.with_extension("mdat");
+        RemuxFiles { from: from.to_owned(), to: to.to_owned(), scratch, layout: layout.to_vec() }
     }
-    result
+
+    /// Removes what there is of the new file; the old one stays, and its tracks begin as they should.
+    pub fn give_up(&self) {
+        let _ = std::fs::remove_file(&self.scratch);
+        let _ = std::fs::remove_file(&self.to);
+        let _ = hide(&self.from, self.layout.iter());
+    }
+
+    fn complete(&self) -> Result<(), PipelineError> {
+        // mp4mux removes its scratch file itself when all goes well.
+        let _ = std::fs::remove_file(&self.scratch);
+        hide(&self.to, self.layout.iter().filter(|track| !track.empty))
+    }
 }
 
-fn hide(path: &Path, leads: Vec<Duration>) -> Result<(), PipelineError> {
-    hide_leads(path, &leads).map_err(|error| PipelineError::new("edit list", error.to_string()))
+fn hide<'a>(path: &Path, tracks: impl Iterator<Item = &'a Track>) -> Result<(), PipelineError> {
+    let leads = std::iter::once(Duration::ZERO).chain(tracks.map(|track| track.lead));
+    hide_leads(path, &leads.collect::<Vec<_>>())
+        .map_err(|error| PipelineError::new("edit list", error.to_string()))
 }
 
-fn remux(
-    from: &Path,
-    to: &Path,
-    scratch: &Path,
+/// A finished file that is being muxed once more.
+pub struct Remux {
+    pipeline: Pipeline,
+    files: RemuxFiles,
+    /// Bytes that are written in all, about: everything once into the scratch file and once behind the
+    /// index.
+    total: u64,
+}
+
+impl Remux {
+    /// Begins; the end and failures come to `events` as of [`Role::Remux`].
+    ///
+    /// # Errors
+    /// When it cannot begin; the new file is then removed.
+    pub fn start(
+        files: RemuxFiles,
+        container: Container,
+        events: Sender<Event>,
+    ) -> Result<Self, PipelineError> {
+        let started = start(&files, container, events);
+        let pipeline = started.inspect_err(|_| files.give_up())?;
+        let total = 2 * length(&files.from);
+        Ok(Remux { pipeline, files, total })
+    }
+
+    /// Bytes that are written so far.
+    pub fn written(&self) -> u64 {
+        length(&self.files.scratch) + length(&self.files.to)
+    }
+
+    /// How much of it is done, 0–1.
+    pub fn share(&self) -> f64 {
+        // The scratch file is complete once something comes behind the index.
+        let behind_index = length(&self.files.to);
+        let collected = length(&self.files.scratch);
+        let done = if behind_index > 0 { self.total / 2 + behind_index } else { collected };
+        (done as f64 / self.total.max(1) as f64).min(1.0)
+    }
+
+    /// Ends it with what was heard of it: the new file is complete, or removed.
+    ///
+    /// # Errors
+    /// `result`, or that the new file cannot be completed.
+    pub fn finish(self, result: Result<(), PipelineError>) -> Result<(), PipelineError> {
+        let Remux { pipeline, files, .. } = self;
+        drop(pipeline);
+        result.and_then(|()| files.complete()).inspect_err(|_| files.give_up())
+    }
+
+    /// The error of a remux that does not go on.
+    pub fn stalled() -> PipelineError {
+        let text = format!("nothing was written for {} s", REMUX_STALLED.as_secs());
+        PipelineError::new("mux", text)
+    }
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+fn start(
+    files: &RemuxFiles,
     container: Container,
-    layout: &[Track],
-) -> Result<(), PipelineError> {
+    events: Sender<Event>,
+) -> Result<Pipeline, PipelineError> {
+    let RemuxFiles { from, to, scratch, layout } = files;
     let mut description =
         format!("{} name=mux faststart=true ! filesink name=file\n", muxer(container));
     let tracks = layout.iter().enumerate().filter(|(_, track)| !track.empty);
@@ -92,7 +191,7 @@ fn remux(
             "filesrc name=src_{id} ! qtdemux name=demux_{id}\nqueue name=track_{id} ! mux.{pad}_%u\n"
         );
     }
-    let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
+    let pipeline = Pipeline::parse(Role::Remux, &description)?;
     for (id, pad, end) in &tracks {
         movie::read(&pipeline.element(&format!("src_{id}"))?, from);
         let track = pipeline.element(&format!("track_{id}"))?;
@@ -116,19 +215,10 @@ fn remux(
         });
     }
     pipeline.element("file")?.set_property("location", to);
-    // Beside the output: the system's temporary folder may be small or of memory.
     pipeline.element("mux")?.set_property("faststart-file", scratch);
-    let (events, said) = channel();
     pipeline.forward(events);
     pipeline.set_state(gst::State::Playing)?;
-    loop {
-        match said.recv_timeout(Duration::from_secs(600)) {
-            Ok(Event::End(_)) => return Ok(()),
-            Ok(Event::Failed(_, error)) => return Err(error),
-            Ok(Event::Warning(..)) => {}
-            Err(_) => return Err(PipelineError::new("mux", "moving the index took too long")),
-        }
-    }
+    Ok(pipeline)
 }
 
 /// Says of MPEG-1 sound which layer it is: qtdemux (1.22) does not, mp4mux asks, and an MP4 has one

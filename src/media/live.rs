@@ -25,9 +25,8 @@ use super::workarounds::Facts;
 use crate::endpoint::Input;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
-
-/// How long a source may take to its first picture.
-const FIRST_FRAME: Duration = Duration::from_secs(15);
+use crate::stop::StopSignal;
+use crate::timeouts::FIRST_LIVE_FRAME;
 
 /// How a live source is opened.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,7 +51,7 @@ pub struct LiveSource {
 }
 
 impl LiveSource {
-    /// Opens a source and waits for its first picture, unless that is `given_up`. Frames are I420 of even size; when the
+    /// Opens a source and waits for its first picture, unless `stop` is set before. Frames are I420 of even size; when the
     /// source changes its size later, they keep this one, with black borders where needed.
     ///
     /// # Errors
@@ -61,14 +60,14 @@ impl LiveSource {
         input: &Input,
         options: LiveOptions,
         clock: &LiveClock,
-        given_up: &dyn Fn() -> bool,
+        stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         if let Input::Rtsp(url) = input {
-            rtsp_peer::reach(url)?;
+            rtsp_peer::reach(url, stop)?;
         }
         let (pipeline, frames, plan, fit) = match input {
-            Input::File(path) => played(path, clock, given_up)?,
-            _ => captured(input, options, clock, given_up)?,
+            Input::File(path) => played(path, clock, stop)?,
+            _ => captured(input, options, clock, stop)?,
         };
         let stream = plan.stream(fit.caps())?;
         let audio = LiveAudio::of(&pipeline);
@@ -135,18 +134,14 @@ impl LiveSource {
 type Opened = (Pipeline, gst_app::AppSink, Plan, Fit);
 
 /// A file, at its own pace; decoded as one that is not live.
-fn played(
-    path: &Path,
-    clock: &LiveClock,
-    given_up: &dyn Fn() -> bool,
-) -> Result<Opened, PipelineError> {
-    let (decoder, caps) = FileDecoder::open(path, Wanted::Even, |decoder| {
+fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
+    let (decoder, caps) = FileDecoder::open(path, Wanted::Even, stop, |decoder| {
         let FileDecoder { pipeline, frames, .. } = decoder;
         clock.govern(pipeline.gst());
         frames.set_property("sync", true);
         newest_only(frames);
         pipeline.set_state(gst::State::Playing)?;
-        first_caps(pipeline, frames, given_up)
+        first_caps(pipeline, frames, stop)
     })?;
     let FileDecoder { pipeline, frames, seen, .. } = decoder;
     let plan = seen.plan(&caps, Wanted::Even);
@@ -159,13 +154,13 @@ fn captured(
     input: &Input,
     options: LiveOptions,
     clock: &LiveClock,
-    given_up: &dyn Fn() -> bool,
+    stop: &StopSignal,
 ) -> Result<Opened, PipelineError> {
     let head = match input {
         Input::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline"),
         Input::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
         Input::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
-        Input::Pipeline(path) | Input::File(path) => return described(path, clock, given_up),
+        Input::Pipeline(path) | Input::File(path) => return described(path, clock, stop),
     };
     let pipeline = Pipeline::parse(Role::Source, &format!("{head}\n{DECODED}"))?;
     clock.govern(pipeline.gst());
@@ -176,7 +171,7 @@ fn captured(
     let frames: gst_app::AppSink = pipeline.element_as("frames")?;
     newest_only(&frames);
     pipeline.set_state(gst::State::Playing)?;
-    let caps = first_caps(&pipeline, &frames, given_up)?;
+    let caps = first_caps(&pipeline, &frames, stop)?;
     let plan = seen.plan(&caps, Wanted::Even);
     let fit = plan.fit(&caps)?;
     Ok((pipeline, frames, plan, fit))
@@ -184,11 +179,7 @@ fn captured(
 
 /// What the user's own description delivers. Its author knows the rest; what is not I420 is converted
 /// behind it.
-fn described(
-    path: &Path,
-    clock: &LiveClock,
-    given_up: &dyn Fn() -> bool,
-) -> Result<Opened, PipelineError> {
+fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
     let description =
         std::fs::read_to_string(path).map_err(|e| PipelineError::new("pipeline", e.to_string()))?;
     let pipeline = Pipeline::parse(Role::Source, &description)?;
@@ -201,7 +192,7 @@ fn described(
     frames.set_caps(Some(&caps));
     newest_only(&frames);
     pipeline.set_state(gst::State::Playing)?;
-    let caps = first_caps(&pipeline, &frames, given_up)?;
+    let caps = first_caps(&pipeline, &frames, stop)?;
     let fit = Fit::to(&caps)?;
     let mut plan = Plan::new(fit.caps(), Wanted::Even);
     plan.notes.clear();
@@ -290,9 +281,9 @@ fn link_streams(pipeline: &Pipeline) -> Result<(), PipelineError> {
 fn first_caps(
     pipeline: &Pipeline,
     frames: &gst_app::AppSink,
-    given_up: &dyn Fn() -> bool,
+    stop: &StopSignal,
 ) -> Result<gst::Caps, PipelineError> {
-    let deadline = Instant::now() + FIRST_FRAME;
+    let deadline = Instant::now() + FIRST_LIVE_FRAME;
     while Instant::now() < deadline {
         if let Some(sample) = frames.try_pull_sample(gst::ClockTime::from_mseconds(50))
             && let Some(caps) = sample.caps_owned()
@@ -302,14 +293,14 @@ fn first_caps(
         if let Some(error) = pipeline.pending_error() {
             return Err(error);
         }
-        if given_up() {
-            return Err(PipelineError::new("src", "nobody waits for its first picture any more"));
+        if stop.is_set() {
+            return Err(PipelineError::stopped());
         }
         if frames.is_eos() {
             let text = "it ended before its first picture";
             return Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo));
         }
     }
-    let text = format!("no picture came within {} s", FIRST_FRAME.as_secs());
+    let text = format!("no picture came within {} s", FIRST_LIVE_FRAME.as_secs());
     Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo))
 }

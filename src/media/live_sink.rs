@@ -21,12 +21,8 @@ use super::rtsp_server::rtp_sound;
 use super::video::VideoStream;
 use super::window;
 use crate::endpoint::{Output, RtspUrl};
-
-/// How long a media server may take to hear the end.
-const PARTING: Duration = Duration::from_secs(3);
-/// How long what the user's own description makes may take to be finished. It may be a file, or an
-/// element that waits for somebody to connect and never comes to an end.
-const FINISH: Duration = Duration::from_secs(10);
+use crate::stop::StopSignal;
+use crate::timeouts::{FINISH_OWN_OUTPUT, PARTING};
 
 /// How many frames may wait for an output, where its description does not say.
 const FRAMES: u64 = 2;
@@ -52,6 +48,7 @@ impl LiveSink {
     ///
     /// # Errors
     /// [`PipelineError`]: no display, no such device, no such element.
+    #[allow(clippy::too_many_arguments)]
     pub fn open(
         output: &Output,
         number: usize,
@@ -60,9 +57,10 @@ impl LiveSink {
         clock: &LiveClock,
         events: &Sender<Event>,
         on_delay: OnDelay,
+        stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         if let Output::Push(url) = output {
-            rtsp_peer::reach(url)?;
+            rtsp_peer::reach(url, stop)?;
         }
         let mut notes = Vec::new();
         let description = match output {
@@ -122,7 +120,7 @@ impl LiveSink {
         pipeline.forward(events.clone());
         let patience = match output {
             Output::Push(_) => Some(PARTING),
-            Output::Pipeline(_) => Some(FINISH),
+            Output::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
             _ => None,
         };
         Ok(LiveSink { pipeline, frames, packets, patience, notes })

@@ -58,7 +58,7 @@ mod workarounds;
 pub use error::PipelineError;
 /// A frame on its way to outputs.
 pub use gstreamer::Buffer;
-pub use pipeline::{Event, Role};
+pub use pipeline::{Event, Role, RunThread, ThreadEnd};
 
 /// Starts GStreamer; may be called again.
 ///

@@ -20,7 +20,7 @@ use super::avi;
 use super::edit_list::{number, timescale};
 use super::patch::patch;
 use super::workarounds::repair_transport_stream;
-use crate::cut_off::boxes;
+use crate::cut_off::{boxes, regular};
 
 /// What the header of a movie says of its length.
 struct Header {
@@ -32,7 +32,7 @@ struct Header {
 impl Header {
     /// None of what is no MP4, says nothing, or says how long it is in another place, too.
     fn of(path: &Path) -> Option<Self> {
-        let mut file = File::open(path).ok()?;
+        let mut file = regular(path)?;
         let length = file.metadata().ok()?.len();
         let movie = find(&mut file, 0..length, b"moov")?;
         let movie = movie.start..movie.end.min(length);

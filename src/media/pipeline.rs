@@ -1,6 +1,6 @@
 //! What every pipeline shares: built from a description, watched, and brought to Null.
 
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,8 @@ use gstreamer as gst;
 
 use super::error::{ErrorKind, PipelineError};
 use super::packages;
-
-/// How long after the end of reading a first frame may take to be decoded.
-const GIVEN_UP: Duration = Duration::from_secs(5);
+use crate::stop::StopSignal;
+use crate::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, Patience};
 
 /// Which pipeline an [`Event`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +21,20 @@ pub enum Role {
     Track(usize),
     /// Encoder and muxer; of a live run the output of this number.
     Sink(usize),
+    /// What brings the index of a finished file to its front.
+    Remux,
 }
 
-/// What a pipeline has to say while it runs.
+/// A thread of a run whose end is an [`Event`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunThread {
+    /// Runs the network.
+    Worker,
+    /// Hands stylized frames to encoders and outputs.
+    Feeder,
+}
+
+/// What happens in a run: what its pipelines say, the end of its threads.
 #[derive(Debug)]
 pub enum Event {
     /// Everything went through to the last element.
@@ -33,12 +43,27 @@ pub enum Event {
     Failed(Role, PipelineError),
     /// Something was wrong, it goes on.
     Warning(Role, PipelineError),
+    /// A thread has ended; how, whoever joins it learns.
+    ThreadEnded(RunThread, ThreadEnd),
+    /// The level of the stop signal has risen.
+    StopRaised,
+}
+
+/// How a thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThreadEnd {
+    /// It returned.
+    Returned,
+    /// It panicked.
+    Panicked,
 }
 
 /// A GStreamer pipeline that is brought to Null when dropped.
 pub struct Pipeline {
     inner: gst::Pipeline,
     role: Role,
+    /// Ends its waits.
+    stop: Option<StopSignal>,
 }
 
 impl Pipeline {
@@ -70,7 +95,21 @@ impl Pipeline {
         let inner = element.downcast::<gst::Pipeline>().map_err(|_| {
             PipelineError::new("pipeline", "the description is one element, not a pipeline")
         })?;
-        Ok(Pipeline { inner, role })
+        Ok(Pipeline { inner, role, stop: None })
+    }
+
+    /// The same pipeline, whose waits end when `stop` is set: with an error of
+    /// [`ErrorKind::Stopped`].
+    pub fn until(mut self, stop: &StopSignal) -> Self {
+        self.stop = Some(stop.clone());
+        self
+    }
+
+    fn check_stop(&self) -> Result<(), PipelineError> {
+        match &self.stop {
+            Some(stop) if stop.is_set() => Err(PipelineError::stopped()),
+            _ => Ok(()),
+        }
     }
 
     /// The pipeline itself.
@@ -115,7 +154,8 @@ impl Pipeline {
         let deadline = Instant::now() + limit;
         let bus = self.inner.bus();
         while let Some(bus) = bus.as_ref().filter(|_| Instant::now() < deadline) {
-            let message = bus.timed_pop(gst::ClockTime::from_mseconds(100));
+            self.check_stop()?;
+            let message = bus.timed_pop(gst::ClockTime::from_mseconds(50));
             match message.as_ref().map(|m| m.view()) {
                 Some(gst::MessageView::StreamCollection(list)) => {
                     return Ok(list.stream_collection());
@@ -147,9 +187,10 @@ impl Pipeline {
     /// As above.
     pub fn wait(&self, limit: Duration, there: &dyn Fn() -> bool) -> Result<(), PipelineError> {
         let deadline = Instant::now() + limit;
-        let (mut missing, mut idle) = (None, Instant::now());
+        let (mut missing, mut idle) = (None, Patience::new());
         let Some(bus) = self.inner.bus() else { return Ok(()) };
         while Instant::now() < deadline {
+            self.check_stop()?;
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(5));
             match message.as_ref().map(|m| m.view()) {
                 Some(gst::MessageView::Error(error)) => {
@@ -170,8 +211,8 @@ impl Pipeline {
                 return Ok(());
             }
             if message.is_some() || !self.reading_ended() {
-                idle = Instant::now();
-            } else if idle.elapsed() > GIVEN_UP {
+                idle.renew();
+            } else if idle.is_over(FIRST_FRAME_AFTER_READING) {
                 let text = "it is damaged: nothing in it can be played";
                 return Err(missing.unwrap_or_else(|| {
                     PipelineError::new("demuxer", text).of_kind(ErrorKind::Damaged)
@@ -287,7 +328,7 @@ impl Pipeline {
     /// When the media cannot be sought.
     pub fn seek(&self, start: Option<Duration>) -> Result<(), PipelineError> {
         self.seek_at(self.inner.upcast_ref(), start)?;
-        self.wait_prerolled(Duration::from_secs(60))
+        self.wait_prerolled(PREROLL)
     }
 
     /// The same by an element of the pipeline, whose output alone is sought; not waited for.
@@ -432,6 +473,22 @@ impl Drop for Pipeline {
             bus.unset_sync_handler();
         }
         // Also unblocks whoever waits in an appsrc or for an appsink of this pipeline.
-        let _ = self.inner.set_state(gst::State::Null);
+        let pipeline = self.inner.clone();
+        let close = move || {
+            let _ = pipeline.set_state(gst::State::Null);
+        };
+        if self.check_stop().is_ok() {
+            return close();
+        }
+        // Nothing wakes who reads a pipe or a disk that does not answer: after a stop nobody waits for
+        // that for long.
+        let (closed, heard) = channel();
+        let close = move || {
+            close();
+            let _ = closed.send(());
+        };
+        if std::thread::Builder::new().name("close".into()).spawn(close).is_ok() {
+            let _ = heard.recv_timeout(CLOSE_STOPPED);
+        }
     }
 }

@@ -2,20 +2,38 @@
 
 use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use super::error::PipelineError;
 use crate::endpoint::RtspUrl;
-
-/// How long a server may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::stop::StopSignal;
+use crate::timeouts::{CONNECT, POLL};
 
 /// Tries whether the server can be reached: GStreamer's elements only say "could not open
 /// resource" when it cannot.
 ///
 /// # Errors
-/// Why not: no such host, nothing listens there, no answer.
-pub(super) fn reach(url: &RtspUrl) -> Result<(), PipelineError> {
+/// Why not: no such host, nothing listens there, no answer; or that `stop` was set meanwhile.
+pub(super) fn reach(url: &RtspUrl, stop: &StopSignal) -> Result<(), PipelineError> {
+    // On a thread of its own: nothing wakes who waits for a name to be looked up.
+    let (send, answer) = channel();
+    let url = url.clone();
+    let ask = move || send.send(connect(&url));
+    let thread = std::thread::Builder::new().name("reach".into()).spawn(ask);
+    thread.map_err(|error| PipelineError::new("rtsp", error.to_string()))?;
+    loop {
+        match answer.recv_timeout(POLL) {
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Timeout) if stop.is_set() => return Err(PipelineError::stopped()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PipelineError::new("rtsp", "the thread that connects panicked"));
+            }
+        }
+    }
+}
+
+fn connect(url: &RtspUrl) -> Result<(), PipelineError> {
     let (host, port) = url.peer();
     let failed = |text: String| Err(PipelineError::new("rtsp", text));
     let Ok(addresses) = (host, port).to_socket_addrs() else {
@@ -23,7 +41,7 @@ pub(super) fn reach(url: &RtspUrl) -> Result<(), PipelineError> {
     };
     let mut why = ErrorKind::NotFound;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, CONNECT) {
             Ok(_) => return Ok(()),
             Err(error) => why = error.kind(),
         }
@@ -48,11 +66,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_reached_is_told_why() {
-        let why = |url: &str| reach(&RtspUrl::parse(url).unwrap()).unwrap_err().error;
+        let why = |url: &str| {
+            reach(&RtspUrl::parse(url).unwrap(), &StopSignal::default()).unwrap_err().error
+        };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = format!("rtsp://127.0.0.1:{port}/cam");
-        assert!(reach(&RtspUrl::parse(&url).unwrap()).is_ok());
+        assert!(reach(&RtspUrl::parse(&url).unwrap(), &StopSignal::default()).is_ok());
         drop(listener);
         assert!(why(&url).contains("nothing listens at port"), "{}", why(&url));
         let unknown = why("rtsp://no-such-host.invalid/cam");

@@ -24,12 +24,12 @@ use crate::cut_off::has_no_index;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
 use crate::span::Span;
+use crate::stop::StopSignal;
+use crate::timeouts::PREROLL;
 
 /// From a decoded picture to planes, for every source.
 pub(super) const DECODED: &str = include_str!("../../pipelines/decoded.pipeline");
 const FILE: &str = include_str!("../../pipelines/source-file.pipeline");
-/// Longer than any file on a working disk needs for its first frame.
-const PREROLL: Duration = Duration::from_secs(60);
 
 /// Longer than it takes to decode hours of video that lie before the part that is wanted.
 const WHOLE: Duration = Duration::from_secs(3600);
@@ -66,12 +66,17 @@ pub struct VideoSource {
 }
 
 impl VideoSource {
-    /// Opens a file and decodes to its first frame (of `span`).
+    /// Opens a file and decodes to its first frame (of `span`), unless `stop` is set before.
     ///
     /// # Errors
     /// [`PipelineError`]: no such file, no video in it, no decoder, nothing that can be decoded.
-    pub fn open(path: &Path, span: Span, wanted: Wanted) -> Result<Self, PipelineError> {
-        let (decoder, ()) = FileDecoder::open(path, wanted, |decoder| {
+    pub fn open(
+        path: &Path,
+        span: Span,
+        wanted: Wanted,
+        stop: &StopSignal,
+    ) -> Result<Self, PipelineError> {
+        let (decoder, ()) = FileDecoder::open(path, wanted, stop, |decoder| {
             let pipeline = &decoder.pipeline;
             pipeline.set_state(gst::State::Paused)?;
             pipeline.wait_prerolled(PREROLL)?;
@@ -229,6 +234,7 @@ impl FileDecoder {
     pub fn open<T>(
         path: &Path,
         wanted: Wanted,
+        stop: &StopSignal,
         start: impl Fn(&FileDecoder) -> Result<T, PipelineError>,
     ) -> Result<(Self, T), PipelineError> {
         // decodebin (1.22) sometimes keeps qtdemux's word on this to itself, and waits for ever.
@@ -238,7 +244,7 @@ impl FileDecoder {
         }
         let mut trial = Trial::default();
         loop {
-            let decoder = Self::build(path, wanted, trial)?;
+            let decoder = Self::build(path, wanted, trial, stop)?;
             match start(&decoder) {
                 Ok(started) => return Ok((decoder, started)),
                 Err(error) => match trial.after(&error, &decoder.seen) {
@@ -249,8 +255,13 @@ impl FileDecoder {
         }
     }
 
-    fn build(path: &Path, wanted: Wanted, trial: Trial) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Source, &format!("{FILE}\n{DECODED}"))?;
+    fn build(
+        path: &Path,
+        wanted: Wanted,
+        trial: Trial,
+        stop: &StopSignal,
+    ) -> Result<Self, PipelineError> {
+        let pipeline = Pipeline::parse(Role::Source, &format!("{FILE}\n{DECODED}"))?.until(stop);
         let length = movie::read(&pipeline.element("src")?, path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;

@@ -25,6 +25,7 @@ pub(super) use way::{
 use super::error::PipelineError;
 use crate::encoding::Container;
 use crate::span::Span;
+use crate::stop::StopSignal;
 
 /// avenc_aac puts one frame of silence before the sound and does not say so.
 pub(super) const AAC_DELAY: u32 = 1024;
@@ -40,16 +41,22 @@ pub struct Tracks {
 
 impl Tracks {
     /// Whether a file has sound, as far as it can be read.
-    pub fn has_sound(path: &Path) -> bool {
-        let contents = Contents::of(path);
+    pub fn has_sound(path: &Path, stop: &StopSignal) -> bool {
+        let contents = Contents::of(path, stop);
         contents.is_ok_and(|c| c.streams.iter().any(|s| matches!(s.kind, Kind::Audio)))
     }
 
     /// Opens everything of a file that a container can hold; without sound where `audio` is false.
-    /// What cannot come along is told in the notes.
-    pub fn open(path: &Path, span: Span, container: Container, audio: bool) -> Self {
+    /// What cannot come along is told in the notes. `stop` ends the waiting for a track's beginning.
+    pub fn open(
+        path: &Path,
+        span: Span,
+        container: Container,
+        audio: bool,
+        stop: &StopSignal,
+    ) -> Self {
         let mut tracks = Tracks::default();
-        let contents = match Contents::of(path) {
+        let contents = match Contents::of(path, stop) {
             Ok(contents) => contents,
             Err(error) => {
                 tracks.notes.push(format!(
@@ -65,11 +72,11 @@ impl Tracks {
             match stream.kind {
                 Kind::Audio if audio => {
                     numbers[0] += 1;
-                    tracks.sound(path, stream, numbers[0], span, container);
+                    tracks.sound(path, stream, numbers[0], span, container, stop);
                 }
                 Kind::Text | Kind::Bitmap => {
                     numbers[1] += 1;
-                    tracks.subtitles(path, stream, numbers[1], span, container);
+                    tracks.subtitles(path, stream, numbers[1], span, container, stop);
                 }
                 _ => {}
             }
@@ -121,6 +128,7 @@ impl Tracks {
         number: usize,
         span: Span,
         container: Container,
+        stop: &StopSignal,
     ) {
         let what = format!("audio track {number} ({})", name_of(&stream.caps));
         let form = way::template(container, "audio_%u");
@@ -135,7 +143,7 @@ impl Tracks {
             let (form, words) = (form.clone(), Words::Same);
             let lengths = container.is_mp4();
             let encoded = matches!(way, Way::Encode(..));
-            let order = Order { number, span, through, form, words, encoded, delay, lengths };
+            let order = Order { number, span, through, form, words, encoded, delay, lengths, stop };
             Reader::open(path, stream, order)
         };
         let mut way = way::of_audio(&stream.caps, container);
@@ -165,6 +173,7 @@ impl Tracks {
         number: usize,
         span: Span,
         container: Container,
+        stop: &StopSignal,
     ) {
         let what = format!("subtitle track {number} ({})", name_of(&stream.caps));
         let format = stream.caps.structure(0).map_or("", |s| s.name().as_str());
@@ -214,6 +223,7 @@ impl Tracks {
             encoded: false,
             delay: 0,
             lengths: false,
+            stop,
         };
         match Reader::open(path, stream, order) {
             Ok(reader) => self.take(reader, &what, note),

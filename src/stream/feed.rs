@@ -22,6 +22,25 @@ impl Early {
     pub(super) fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
+
+    /// Sets it when dropped, unless by then the stream is known to be whole.
+    pub(super) fn unless_whole(&self) -> UnlessWhole<'_> {
+        UnlessWhole { early: self, whole: false }
+    }
+}
+
+/// See [`Early::unless_whole`].
+pub(super) struct UnlessWhole<'a> {
+    early: &'a Early,
+    pub(super) whole: bool,
+}
+
+impl Drop for UnlessWhole<'_> {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.early.set();
+        }
+    }
 }
 
 /// Moves frames from the second queue to the sink, and ends its stream.

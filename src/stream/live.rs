@@ -4,20 +4,22 @@
 //! network takes is never older than the frame that came last, whatever a step takes. After the
 //! network nothing waits either: each output drops what it cannot take.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::adapt::Adapter;
 use super::look::{Adjustable, Look, Looks, Wanted};
 use super::outputs::Outputs;
 use super::pace::Pace;
-use super::{LiveStatus, Observer};
+use super::snapshot::{SnapshotRequest, Snapshots};
+use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
+use super::{LiveStatus, RunContext};
 use crate::batch::Batcher;
 use crate::encoding::Encoding;
 use crate::endpoint::{Input, Output};
@@ -25,7 +27,7 @@ use crate::frame::{Frame, FramePool};
 use crate::media::clock::LiveClock;
 use crate::media::live::{LiveOptions, LiveSource};
 use crate::media::video::VideoStream;
-use crate::media::{Event, PipelineError, Role};
+use crate::media::{Event, PipelineError, Role, RunThread};
 use crate::queue::{Consumer, Newest, bounded};
 use crate::stats::{Delays, Stats, Summary};
 use crate::stylizer::{StylizeError, Stylizer};
@@ -50,23 +52,10 @@ pub struct LiveJob {
     pub dump_dot: Option<PathBuf>,
 }
 
-/// What the user asks for while it runs (the look is changed through [`Wanted`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Save the next stylized frame as a picture.
-    Snapshot,
-    /// End.
-    Quit,
-    /// End, as Ctrl-C does.
-    Interrupt,
-}
-
 /// Between two status lines.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// How long a file may take to be finished at the end.
-const FINISH: Duration = Duration::from_secs(60);
 
-/// Stylizes a live source until it ends, `stop` is set or the user quits.
+/// Stylizes a live source until it ends, the stop signal is set or an output fails.
 ///
 /// `models` says what paints, when it is known what the source gives.
 ///
@@ -74,126 +63,129 @@ const FINISH: Duration = Duration::from_secs(60);
 /// When the source or an output cannot be opened or fails; files are finished first.
 pub fn stylize_live<S: Adjustable>(
     job: &LiveJob,
-    models: impl FnOnce(Pace, &mut dyn Observer) -> Result<Vec<S>>,
+    models: impl FnOnce(Pace, &mut RunContext) -> Result<Vec<S>>,
     wanted: &Wanted,
-    commands: &Receiver<Command>,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    observer: &mut dyn Observer,
+    snapshot: &SnapshotRequest,
+    context: &mut RunContext,
 ) -> Result<Summary> {
     let clock = LiveClock::start()?;
-    let given_up = AtomicBool::new(false);
-    let gives_up = || {
-        match commands.try_recv() {
-            Ok(Command::Quit) => given_up.store(true, Ordering::Release),
-            Ok(Command::Interrupt) => stop.store(true, Ordering::Release),
-            Ok(Command::Snapshot) | Err(_) => {}
-        }
-        given_up.load(Ordering::Acquire) || stop.load(Ordering::Acquire)
-    };
-    let source = match LiveSource::open(&job.input, job.options, &clock, &gives_up) {
+    let stop = context.stop.clone();
+    let source = match LiveSource::open(&job.input, job.options, &clock, &stop) {
         // It may have failed since it was asked to end: that is no failure.
-        Err(_) if gives_up() => return Ok(nothing_made(job, stop, stats)),
+        Err(_) if stop.is_set() => return Ok(nothing_made(job, context)),
         opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
     };
-    source.notes().iter().for_each(|note| observer.note(&format!("'{}': {note}", job.input)));
+    for note in source.notes() {
+        context.observer.note(&format!("'{}': {note}", job.input));
+    }
     let stream = source.stream().clone();
     let (width, height) = (stream.frame.width, stream.frame.height);
-    let models = models(Pace { width, height, interval: interval_of(&stream) }, observer)?;
+    let models = models(Pace { width, height, interval: interval_of(&stream) }, context)?;
+    if stop.is_set() {
+        return Ok(nothing_made(job, context));
+    }
     let delays = Arc::new(Delays::default());
-    let (events, said) = channel();
-    let outputs = Outputs::open(job, &source, &clock, &events, &delays)?;
-    outputs.notes().iter().for_each(|note| observer.note(note));
+    let supervisor = Supervisor::new(&stop);
+    let outputs = match Outputs::open(job, &source, &clock, &supervisor, &delays) {
+        Err(_) if stop.is_set() => return Ok(nothing_made(job, context)),
+        opened => opened?,
+    };
+    outputs.notes().iter().for_each(|note| context.observer.note(note));
 
     let (captured_in, captured_out) = bounded::<Frame>(4);
     let (styled_in, styled_out) = bounded::<Frame>(2);
     let queue = captured_in.stats();
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher = Batcher::newest(Newest::of(captured_out).context("cannot start a thread")?);
-    let interval = Arc::new(AtomicU64::new(nanos(interval_of(&stream))));
     let mut stylizer = Adapting {
         looks: Looks::new(models, wanted.clone()),
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
-        interval: Arc::clone(&interval),
+        interval: interval_of(&stream),
     };
-    let snapshot = Snapshot::default();
+    let snapshots = Snapshots::start(snapshot, &stream, &stop).context("cannot start a thread")?;
     let sent = AtomicU64::new(0);
+    let stats = Arc::clone(&context.stats);
 
-    let (ended, worked) = thread::scope(|scope| {
-        let feeder = thread::Builder::new().name("outputs".into()).spawn_scoped(scope, || {
-            feed(styled_out, &outputs, &snapshot, &stream, stats, &sent);
+    let (ended, worked, fed) = thread::scope(|scope| {
+        let feeder = supervisor.spawn(scope, RunThread::Feeder, || {
+            feed(styled_out, &outputs, &snapshots, &stats, &sent);
         });
-        let worker = thread::Builder::new().name("network".into()).spawn_scoped(scope, || {
+        let worker = supervisor.spawn(scope, RunThread::Worker, || {
             let mut output = styled_in;
-            worker::run(batcher, &mut stylizer, &mut output, stop, stats)
+            worker::run(batcher, &mut stylizer, &mut output, &stop, &stats)
         });
-        source.start(captured_in, FramePool::new(12), events.clone());
-        let ended = watch(&said, commands, stop, &snapshot, &mut || {
-            observer.live(&LiveStatus {
-                captured: source.captured(),
-                sent: sent.load(Ordering::Relaxed),
-                dropped: queue.dropped.load(Ordering::Relaxed),
-                dropped_by_outputs: outputs.dropped(),
-                delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
-                clients: outputs.clients(),
-                look: wanted.get(),
-            });
+        source.start(captured_in, FramePool::new(12), supervisor.events());
+        let ended = supervisor.supervise(LiveStage {
+            shown: Instant::now(),
+            show: &mut || {
+                context.observer.live(&LiveStatus {
+                    captured: source.captured(),
+                    sent: sent.load(Ordering::Relaxed),
+                    dropped: queue.dropped.load(Ordering::Relaxed),
+                    dropped_by_outputs: outputs.dropped(),
+                    delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
+                    clients: outputs.clients(),
+                    look: wanted.get(),
+                });
+            },
         });
         close_captured.close();
         // The worker ends after its step; what it still hands over goes out.
-        let worked = worker.map(|w| w.join());
+        let worked = join(worker, "network");
         close_styled.close();
-        let _ = feeder.map(|f| f.join());
-        (ended, worked)
+        (ended, worked, join(feeder, "output"))
     });
 
     let dumped = job.dump_dot.as_deref().map(|folder| dump_dot(folder, &source, &outputs));
     drop(source);
     let failed = match &ended {
-        Some((Role::Sink(number), _)) => Some(*number),
+        LiveEnd::Failed(Role::Sink(number), _) => Some(*number),
         _ => None,
     };
     let dropped_by_outputs = outputs.dropped();
-    let finished = outputs.finish(&said, failed, FINISH);
-    let interrupted = stop.load(Ordering::Acquire);
-    let frames = sent.load(Ordering::Relaxed);
-    match worked.context("cannot start a thread")? {
-        Ok(result) => result.map(drop).context("cannot stylize")?,
-        Err(_) => bail!("the network thread broke down"),
-    }
-    for note in finished? {
-        observer.note(&note);
-    }
-    if let Some((role, error)) = ended {
-        let what = match role {
-            Role::Source | Role::Track(_) => format!("'{}' failed", job.input),
-            Role::Sink(number) => match job.outputs.get(number) {
-                Some(output) => format!("'{output}' failed"),
-                None => "an output failed".to_owned(),
-            },
-        };
-        return Err(anyhow::Error::from(error).context(what));
+    let finished = outputs.finish(failed, &supervisor, context.observer);
+    // The last snapshot is saved, too.
+    drop(snapshots);
+    worked?.context("cannot stylize")?;
+    fed?;
+    finished?;
+    match ended {
+        LiveEnd::Ended => {}
+        LiveEnd::AtOnce => return Err(stopped_at_once()),
+        LiveEnd::Failed(role, error) => {
+            return Err(anyhow::Error::from(error).context(job.failed(role)));
+        }
     }
     dumped.transpose()?;
     let wall = stats.elapsed().as_secs_f64();
+    let frames = sent.load(Ordering::Relaxed);
     Ok(Summary {
-        input: job.input.to_string(),
-        output: names(&job.outputs),
         frames,
         fps: frames as f64 / wall,
-        wall_s: wall,
         network_s: stats.network().as_secs_f64(),
         first_frame_s: stats.first_out().map(|t| t.as_secs_f64()),
         dropped: queue.dropped.load(Ordering::Relaxed),
         dropped_by_outputs,
         queue_full: queue.full.load(Ordering::Relaxed),
-        interrupted,
         scale: Some(wanted.get().scale),
         delay_p50_s: delays.percentile(0.5).map(|d| d.as_secs_f64()),
         delay_p99_s: delays.percentile(0.99).map(|d| d.as_secs_f64()),
-        ..Summary::default()
+        ..nothing_made(job, context)
     })
+}
+
+impl LiveJob {
+    /// Which part of the run failed, in words.
+    fn failed(&self, role: Role) -> String {
+        match role {
+            Role::Sink(number) => match self.outputs.get(number) {
+                Some(output) => format!("'{output}' failed"),
+                None => "an output failed".to_owned(),
+            },
+            Role::Source | Role::Track(_) | Role::Remux => format!("'{}' failed", self.input),
+        }
+    }
 }
 
 fn names(outputs: &[Output]) -> String {
@@ -201,19 +193,15 @@ fn names(outputs: &[Output]) -> String {
     names.join(" ")
 }
 
-/// The user ended it before the source's first picture.
-fn nothing_made(job: &LiveJob, stop: &AtomicBool, stats: &Stats) -> Summary {
+/// The user ended it before the first frame went out.
+fn nothing_made(job: &LiveJob, context: &RunContext) -> Summary {
     Summary {
         input: job.input.to_string(),
         output: names(&job.outputs),
-        wall_s: stats.elapsed().as_secs_f64(),
-        interrupted: stop.load(Ordering::Acquire),
+        wall_s: context.stats.elapsed().as_secs_f64(),
+        interrupted: context.stop.is_interrupted(),
         ..Summary::default()
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The time between two frames; 1/30 s where the source does not say.
@@ -227,7 +215,8 @@ struct Adapting<S> {
     looks: Looks<S>,
     wanted: Wanted,
     adapter: Option<Adapter>,
-    interval: Arc<AtomicU64>,
+    /// Between two frames of the source.
+    interval: Duration,
 }
 
 impl<S: Adjustable> Stylizer for Adapting<S> {
@@ -239,10 +228,9 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
         let since = Instant::now();
         let fading = self.looks.fading();
         self.looks.stylize(batch)?;
-        let interval = Duration::from_nanos(self.interval.load(Ordering::Relaxed));
         // While two looks are painted a step says nothing about either.
         if let Some(adapter) = self.adapter.as_mut().filter(|_| !fading)
-            && let Some(scale) = adapter.step(since.elapsed(), interval, Instant::now())
+            && let Some(scale) = adapter.step(since.elapsed(), self.interval, Instant::now())
         {
             self.wanted.change(|look: &mut Look| look.scale = scale);
         }
@@ -250,78 +238,75 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
     }
 }
 
-/// Asked for by a key, made by the feeder from the next frame.
-#[derive(Default)]
-pub(super) struct Snapshot(Mutex<bool>);
-
-impl Snapshot {
-    fn ask(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-    }
-
-    fn take(&self) -> bool {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
+/// Hands every stylized frame to all outputs.
 fn feed(
     mut frames: Consumer<Frame>,
     outputs: &Outputs,
-    snapshot: &Snapshot,
-    stream: &VideoStream,
+    snapshots: &Snapshots,
     stats: &Stats,
     sent: &AtomicU64,
 ) {
     while let Some(frame) = frames.pop() {
         let pts = frame.pts.unwrap_or_default();
         let Ok(buffer) = crate::media::video::buffer_from_frame(frame) else { continue };
-        if snapshot.take() {
-            super::recording::save_snapshot(&buffer, stream);
-        }
+        snapshots.offer(&buffer);
         outputs.push(&buffer, pts);
         stats.first_frame_out();
         sent.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Waits for the end; the failure that brought it, if it was one.
-fn watch(
-    said: &Receiver<Event>,
-    commands: &Receiver<Command>,
-    stop: &AtomicBool,
-    snapshot: &Snapshot,
-    tick: &mut dyn FnMut(),
-) -> Option<(Role, PipelineError)> {
-    let mut shown = Instant::now();
-    loop {
-        if stop.load(Ordering::Acquire) {
-            return None;
-        }
-        match commands.try_recv() {
-            Ok(Command::Quit) => return None,
-            Ok(Command::Interrupt) => stop.store(true, Ordering::Release),
-            Ok(Command::Snapshot) => snapshot.ask(),
-            Err(_) => {}
-        }
-        match said.recv_timeout(Duration::from_millis(20)) {
-            Ok(Event::End(Role::Source)) => return None,
+/// Frames go through until something ends the run.
+struct LiveStage<'a> {
+    /// When the status was last shown.
+    shown: Instant,
+    show: &'a mut dyn FnMut(),
+}
+
+/// What ended the frames of a live run.
+enum LiveEnd {
+    /// The source, the user, or a thread whose own result says more.
+    Ended,
+    /// The user, at level two.
+    AtOnce,
+    /// The source or an output failed.
+    Failed(Role, PipelineError),
+}
+
+impl Stage for LiveStage<'_> {
+    type End = LiveEnd;
+
+    fn hear(&mut self, event: Event) -> ControlFlow<LiveEnd> {
+        match event {
+            Event::End(Role::Source) | Event::ThreadEnded(..) => ControlFlow::Break(LiveEnd::Ended),
             // The window was closed: that is how one quits.
-            Ok(Event::Failed(Role::Sink(_), error))
-                if error.error.contains("window was closed") =>
-            {
-                return None;
+            Event::Failed(Role::Sink(_), error) if error.error.contains("window was closed") => {
+                ControlFlow::Break(LiveEnd::Ended)
             }
-            Ok(Event::Failed(role, error)) => return Some((role, error)),
-            Ok(Event::Warning(_, warning)) => {
+            // One failing output ends all; here is where it could be left to fail alone.
+            Event::Failed(role, error) => ControlFlow::Break(LiveEnd::Failed(role, error)),
+            Event::Warning(_, warning) => {
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
+                ControlFlow::Continue(())
             }
-            Ok(Event::End(_)) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return None,
+            Event::End(_) | Event::StopRaised => ControlFlow::Continue(()),
         }
-        if shown.elapsed() >= STATUS_EVERY {
-            shown = Instant::now();
-            tick();
+    }
+
+    fn stop(&mut self) -> ControlFlow<LiveEnd> {
+        ControlFlow::Break(LiveEnd::Ended)
+    }
+
+    fn abandon(&mut self) -> LiveEnd {
+        LiveEnd::AtOnce
+    }
+
+    fn tick(&mut self) -> ControlFlow<LiveEnd> {
+        if self.shown.elapsed() >= STATUS_EVERY {
+            self.shown = Instant::now();
+            (self.show)();
         }
+        ControlFlow::Continue(())
     }
 }
 
@@ -335,6 +320,3 @@ fn dump_dot(folder: &Path, source: &LiveSource, outputs: &Outputs) -> Result<()>
     let mut dots = outputs.dots().into_iter();
     dots.try_for_each(|(number, dot)| write(format!("output-{}.dot", number + 1), dot))
 }
-
-/// For outputs that are told of events.
-pub(super) type Events = Sender<Event>;

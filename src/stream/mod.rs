@@ -2,7 +2,8 @@
 //!
 //! - [`run`]: a configuration → what is made
 //! - `models` opens what paints; `pace` decides, live, between a model and its lite sibling
-//! - `video`: threads, queues and the order of shutting down
+//! - `video`, `live`: a run of either kind, from its opening to its end; [`RunContext`]: what all parts
+//!   of it share; `supervisor`: the loop that hears them, `finish`: how a file gets its name
 //! - `ends`: what an input or output is; `sources` and `sinks` open those of a video
 //! - [`Regions`]: models each in a region of a mask
 //! - `still`: one picture, `pictures`: many
@@ -10,9 +11,12 @@
 
 #[cfg(feature = "media")]
 mod adapt;
+mod context;
 mod ends;
 #[cfg(feature = "media")]
 mod feed;
+#[cfg(feature = "media")]
+mod finish;
 #[cfg(feature = "media")]
 mod live;
 #[cfg(feature = "media")]
@@ -31,16 +35,19 @@ mod run;
 #[cfg(feature = "media")]
 mod sinks;
 #[cfg(feature = "media")]
+mod snapshot;
+#[cfg(feature = "media")]
 mod sources;
 mod still;
 #[cfg(feature = "media")]
-mod video;
+mod supervisor;
 #[cfg(feature = "media")]
-mod watch;
+mod video;
 
+pub use context::RunContext;
 pub use ends::{Pictures, Source, Target};
 #[cfg(feature = "media")]
-pub use live::{Command, LiveJob, stylize_live};
+pub use live::{LiveJob, stylize_live};
 #[cfg(feature = "media")]
 pub use look::{Adjustable, Look, Looks, Wanted};
 pub use models::{Choice, EngineOptions};
@@ -52,6 +59,8 @@ pub use regions::Regions;
 pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};
+#[cfg(feature = "media")]
+pub use snapshot::SnapshotRequest;
 pub use still::stylize_picture;
 #[cfg(feature = "media")]
 pub use video::{VideoJob, stylize_video};
@@ -95,6 +104,9 @@ pub trait Observer {
     }
     /// Called about ten times a second.
     fn progress(&mut self, progress: &Progress);
+    /// Called about ten times a second while the index of the finished file `name` goes to its front;
+    /// how much of that is done, 0–1.
+    fn remuxing(&mut self, _name: &str, _share: f64) {}
     /// Names of the models of a live run, in their order, once they are known.
     #[cfg(feature = "media")]
     fn models(&mut self, _names: &[String]) {}

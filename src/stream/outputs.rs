@@ -1,15 +1,18 @@
 //! Where the frames of a live run go.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::live::{Events, LiveJob};
+use super::Observer;
+use super::live::LiveJob;
 use super::recording::Recording;
+use super::supervisor::{Stage, Supervisor};
 use crate::endpoint::{Output, RtspUrl};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
@@ -18,6 +21,7 @@ use crate::media::live_sink::{LiveSink, OnDelay};
 use crate::media::rtsp_server::{RtspServer, ServeAddress};
 use crate::media::{Buffer, Event, PipelineError, Role};
 use crate::stats::Delays;
+use crate::timeouts::{FINISH_LIVE_FILE, Patience};
 
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
@@ -40,10 +44,11 @@ impl Outputs {
         job: &LiveJob,
         source: &LiveSource,
         clock: &LiveClock,
-        events: &Events,
+        supervisor: &Supervisor,
         delays: &Arc<Delays>,
     ) -> Result<Self> {
         let mut outputs = Outputs { sinks: Vec::new(), notes: Vec::new() };
+        let (events, stop) = (&supervisor.events(), supervisor.signal());
         let ends = Ends { source, clock, events };
         for (number, output) in job.outputs.iter().enumerate() {
             let delays = Arc::clone(delays);
@@ -61,9 +66,10 @@ impl Outputs {
                 }
                 Output::Window | Output::Device(_) | Output::Push(_) | Output::Pipeline(_) => {
                     let (stream, audio) = (source.stream(), source.audio());
-                    let opened =
-                        LiveSink::open(output, number, stream, audio, clock, events, on_delay)
-                            .with_context(|| format!("cannot open '{output}'"))?;
+                    let opened = LiveSink::open(
+                        output, number, stream, audio, clock, events, on_delay, stop,
+                    )
+                    .with_context(|| format!("cannot open '{output}'"))?;
                     outputs.notes.extend_from_slice(opened.notes());
                     Sink::Shown(opened)
                 }
@@ -111,31 +117,30 @@ impl Outputs {
     }
 
     /// Ends everything: files are finished and get their names, clients and servers are told.
-    /// Returns what the user should know. `failed` is an output that is past finishing.
+    /// `failed` is an output that is past finishing.
     ///
     /// # Errors
-    /// When a file cannot be finished in time; the others are.
+    /// The first file that cannot be finished; what is wrong with others is noted.
     pub fn finish(
         self,
-        said: &Receiver<Event>,
         failed: Option<usize>,
-        limit: Duration,
-    ) -> Result<Vec<String>> {
-        let now = Instant::now();
-        let (mut ends, mut files, mut shown) = (Endings::default(), Vec::new(), Vec::new());
+        supervisor: &Supervisor,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let (mut ending, mut files, mut shown) = (Ending::default(), Vec::new(), Vec::new());
         let mut servers = Vec::new();
         for (number, sink) in self.sinks.into_iter().enumerate() {
             match sink {
                 Sink::File(file) => {
                     let file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
                     if file.end() && failed != Some(number) {
-                        ends.wait_for(number, now + limit);
+                        ending.wait_for(number, FINISH_LIVE_FILE);
                     }
                     files.push((number, file));
                 }
                 Sink::Shown(sink) => {
-                    if let Some(patience) = sink.end().filter(|_| failed != Some(number)) {
-                        ends.wait_for(number, now + patience);
+                    if let Some(limit) = sink.end().filter(|_| failed != Some(number)) {
+                        ending.wait_for(number, limit);
                     }
                     shown.push(sink);
                 }
@@ -144,17 +149,22 @@ impl Outputs {
         }
         // Clients need not wait until files are finished.
         drop(servers);
-        let mut said = ends.collect(said);
+        let mut ended = supervisor.supervise(ending);
         drop(shown);
-        let (mut notes, mut result) = (Vec::new(), Ok(()));
+        let mut result = Ok(());
         for (number, file) in files {
-            let ended = match said.remove(&number) {
-                _ if failed == Some(number) => None,
-                outcome => Some(outcome),
+            let end = match failed {
+                Some(failed) if failed == number => OutputEnd::FailedBefore,
+                _ => ended.remove(&number).unwrap_or(OutputEnd::OutOfTime),
             };
-            result = result.and(file.finish(ended, &mut notes));
+            let finished = file.finish(end, supervisor, observer);
+            match (&result, finished) {
+                (Ok(()), finished) => result = finished,
+                (Err(_), Err(error)) => observer.note(&format!("{error:#}")),
+                (Err(_), Ok(())) => {}
+            }
         }
-        result.map(|()| notes)
+        result
     }
 
     /// The pipelines as Graphviz graphs, by number of the output.
@@ -168,37 +178,68 @@ impl Outputs {
     }
 }
 
-/// Outputs that are to say that they have come to their end, and until when they may.
-#[derive(Default)]
-struct Endings(BTreeMap<usize, Instant>);
-
 /// How an output ended.
-pub(super) type Ending = Result<(), PipelineError>;
+pub(super) enum OutputEnd {
+    /// Everything went through.
+    Finished,
+    /// It failed while it ended.
+    Failed(PipelineError),
+    /// It did not end in time.
+    OutOfTime,
+    /// It failed during the run, which was said.
+    FailedBefore,
+}
 
-impl Endings {
-    fn wait_for(&mut self, number: usize, until: Instant) {
-        self.0.insert(number, until);
+/// Outputs come to their ends, each within its own time.
+#[derive(Default)]
+struct Ending {
+    waiting: BTreeMap<usize, (Duration, Patience)>,
+    ended: BTreeMap<usize, OutputEnd>,
+}
+
+impl Ending {
+    fn wait_for(&mut self, number: usize, limit: Duration) {
+        self.waiting.insert(number, (limit, Patience::new()));
     }
 
-    /// Waits for all of them; those that say nothing in time are left out.
-    fn collect(mut self, said: &Receiver<Event>) -> BTreeMap<usize, Ending> {
-        let mut ended = BTreeMap::new();
-        while let Some(until) = self.0.values().min().copied() {
-            let left = until.saturating_duration_since(Instant::now());
-            let (number, ending) = match said.recv_timeout(left) {
-                Ok(Event::End(Role::Sink(number))) => (number, Ok(())),
-                Ok(Event::Failed(Role::Sink(number), error)) => (number, Err(error)),
-                Ok(_) => continue,
-                Err(_) => {
-                    self.0.retain(|_, limit| *limit > until);
-                    continue;
-                }
-            };
-            if self.0.remove(&number).is_some() {
-                ended.insert(number, ending);
-            }
+    fn end(&mut self, number: usize, end: OutputEnd) {
+        if self.waiting.remove(&number).is_some() {
+            self.ended.insert(number, end);
         }
-        ended
+    }
+}
+
+impl Stage for Ending {
+    type End = BTreeMap<usize, OutputEnd>;
+
+    fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+        match event {
+            Event::End(Role::Sink(number)) => self.end(number, OutputEnd::Finished),
+            Event::Failed(Role::Sink(number), error) => {
+                self.end(number, OutputEnd::Failed(error));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn abandon(&mut self) -> Self::End {
+        std::mem::take(&mut self.ended)
+    }
+
+    fn tick(&mut self) -> ControlFlow<Self::End> {
+        let ended = &mut self.ended;
+        self.waiting.retain(|number, (limit, patience)| {
+            let over = patience.is_over(*limit);
+            if over {
+                ended.insert(*number, OutputEnd::OutOfTime);
+            }
+            !over
+        });
+        match self.waiting.is_empty() {
+            true => ControlFlow::Break(std::mem::take(&mut self.ended)),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -206,7 +247,7 @@ impl Endings {
 struct Ends<'a> {
     source: &'a LiveSource,
     clock: &'a LiveClock,
-    events: &'a Events,
+    events: &'a Sender<Event>,
 }
 
 impl Ends<'_> {
@@ -259,16 +300,15 @@ impl Ends<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
+    use crate::stop::StopSignal;
 
     #[test]
     fn each_output_ends_by_itself() {
-        let (send, said) = channel();
-        let now = Instant::now();
-        let mut ends = Endings::default();
-        ends.wait_for(0, now + Duration::from_secs(60));
-        ends.wait_for(1, now + Duration::from_millis(50));
-        ends.wait_for(3, now + Duration::from_secs(60));
+        let supervisor = Supervisor::new(&StopSignal::default());
+        let mut ending = Ending::default();
+        ending.wait_for(0, Duration::from_secs(60));
+        ending.wait_for(1, Duration::from_millis(50));
+        ending.wait_for(3, Duration::from_secs(60));
         for event in [
             Event::End(Role::Source),
             Event::End(Role::Sink(2)),
@@ -276,10 +316,12 @@ mod tests {
             Event::End(Role::Sink(3)),
             Event::Failed(Role::Sink(0), PipelineError::new("file", "the disk is full")),
         ] {
-            send.send(event).unwrap();
+            supervisor.events().send(event).unwrap();
         }
-        let ended = ends.collect(&said);
-        assert_eq!(ended.keys().copied().collect::<Vec<_>>(), [0, 3], "1 said nothing in time");
-        assert!(ended[&0].is_err() && ended[&3].is_ok());
+        let ended = supervisor.supervise(ending);
+        assert_eq!(ended.keys().copied().collect::<Vec<_>>(), [0, 1, 3]);
+        assert!(matches!(ended[&0], OutputEnd::Failed(_)));
+        assert!(matches!(ended[&1], OutputEnd::OutOfTime), "it said nothing in time");
+        assert!(matches!(ended[&3], OutputEnd::Finished));
     }
 }

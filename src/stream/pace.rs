@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Observer;
 use super::models::{Choice, EngineOptions};
+use super::{Observer, RunContext};
 use crate::engine::bench::{self, Job};
 use crate::engine::device::while_trying_algorithms;
 use crate::engine::shipped;
 use crate::engine::stylizer::NetworkStylizer;
+use crate::stop::StopSignal;
 use crate::stylizer::StylizeError;
 
 /// Share of the time between two frames that painting may take. The rest is for decoding and
@@ -79,20 +80,16 @@ impl Contenders {
     ///
     /// # Errors
     /// When the trial cannot be painted.
-    pub fn settle(
-        self,
-        pace: Pace,
-        together: bool,
-        observer: &mut dyn Observer,
-    ) -> Result<Settled> {
+    pub fn settle(self, pace: Pace, together: bool, context: &mut RunContext) -> Result<Settled> {
         let Contenders(mut all) = self;
-        let trial = while_trying_algorithms(|| trial(&mut all, pace, together));
+        let stop = context.stop.clone();
+        let trial = while_trying_algorithms(|| trial(&mut all, pace, together, &stop));
         let trial = trial.context("cannot stylize")?;
         let mut settled = Settled { models: Vec::new(), names: Vec::new() };
         for Contender { choice, named, lite } in all {
             let (choice, model) = match lite.zip(trial.as_ref()) {
                 Some(((lite, model), trial)) => {
-                    observer.note(&trial.in_words(&choice, &lite));
+                    context.observer.note(&trial.in_words(&choice, &lite));
                     if trial.keeps_pace() { (choice, named) } else { (lite, model) }
                 }
                 None => (choice, named),
@@ -104,14 +101,22 @@ impl Contenders {
     }
 }
 
-/// The trial; none where no model has a lite sibling.
-fn trial(all: &mut [Contender], pace: Pace, together: bool) -> Result<Option<Trial>, StylizeError> {
+/// The trial; none where no model has a lite sibling, or when the run is to end.
+fn trial(
+    all: &mut [Contender],
+    pace: Pace,
+    together: bool,
+    stop: &StopSignal,
+) -> Result<Option<Trial>, StylizeError> {
     let Some(first) = all.iter().position(|contender| contender.lite.is_some()) else {
         return Ok(None);
     };
     let tried = if together { all } else { &mut all[first..=first] };
     let mut trial = Trial { seconds: 0.0, models: tried.len(), pace };
     for contender in tried {
+        if stop.is_set() {
+            return Ok(None);
+        }
         trial.seconds += seconds(&mut contender.named, pace)?;
     }
     Ok(Some(trial))

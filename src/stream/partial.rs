@@ -1,6 +1,6 @@
 //! A file under a name of its own until it is complete.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -57,19 +57,42 @@ impl PartialFile {
         &self.path
     }
 
-    /// Gives it its final name; a file that has this name is replaced in one step.
+    /// What it will be called.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Gives it its final name; a file that has this name is replaced in one step. Its contents are
+    /// on the disk before that, and the name after it, so that no loss of power leaves less than one
+    /// of the two files.
     ///
     /// # Errors
-    /// When it cannot be renamed; it then stays where it is.
+    /// When it cannot be written to the disk or renamed; it then stays where it is.
     pub fn commit(mut self) -> Result<(), std::io::Error> {
         self.remove = false;
-        std::fs::rename(&self.path, &self.target)
+        write_back(&self.path)?;
+        std::fs::rename(&self.path, &self.target)?;
+        // It has its name: where a folder cannot be written back (some network shares), that is all.
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+        Ok(())
     }
 
     /// Leaves it under its partial name, if there is anything in it.
     pub fn keep(mut self) -> Option<PathBuf> {
         self.remove = std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0);
         (!self.remove).then(|| self.path.clone())
+    }
+}
+
+/// Waits until what is in a file is on the disk.
+fn write_back(path: &Path) -> Result<(), std::io::Error> {
+    match File::open(path)?.sync_all() {
+        // A file system that knows no such thing.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        result => result,
     }
 }
 

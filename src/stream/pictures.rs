@@ -3,15 +3,13 @@
 //! Reading, painting and writing go on at the same time, a few pictures apart.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::still::write_picture;
-use super::{Observer, Progress};
+use super::{Observer, Progress, RunContext};
 use crate::picture::{Picture, PictureError};
 use crate::sequence::Pattern;
 use crate::stats::{Stats, Summary};
@@ -29,16 +27,16 @@ pub fn stylize_pictures(
     (input, output): (&Path, &Path),
     pairs: &[(PathBuf, PathBuf)],
     stylizer: &mut dyn Stylizer,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    observer: &mut dyn Observer,
+    context: &mut RunContext,
 ) -> Result<Summary> {
+    let RunContext { stop, stats, observer } = context;
+    let (stop, stats, observer) = (&*stop, &**stats, &mut **observer);
     let (read, opened) = sync_channel(WAITING);
     let (painted, to_write) = sync_channel::<(Picture, &Path)>(WAITING);
     let total = Some(pairs.len() as u64);
     let mut unreadable = 0;
     let (failure, written) = thread::scope(|scope| {
-        scope.spawn(move || {
+        let reader = scope.spawn(move || {
             for (from, to) in pairs {
                 // Nobody takes any more pictures after a failure or Ctrl-C.
                 if read.send((from.as_path(), to.as_path(), Picture::open(from))).is_err() {
@@ -49,7 +47,7 @@ pub fn stylize_pictures(
         let writer = scope.spawn(move || write_all(&to_write, stats));
         let mut failure = None;
         for (from, to, picture) in &opened {
-            if stop.load(Ordering::Acquire) {
+            if stop.is_set() {
                 break;
             }
             let mut picture = match picture {
@@ -75,10 +73,12 @@ pub fn stylize_pictures(
             observer.progress(&Progress { stats, total });
         }
         drop((opened, painted));
-        (failure, writer.join())
+        (failure, reader.join().and(writer.join()))
     });
-    let Ok((frames, write_failure)) = written else { bail!("the writer of pictures broke down") };
-    let interrupted = stop.load(Ordering::Acquire);
+    let Ok((frames, write_failure)) = written else {
+        bail!("a thread that reads or writes pictures panicked")
+    };
+    let interrupted = stop.is_interrupted();
     if let Some(failure) = failure.or(write_failure) {
         return Err(match frames {
             0 => failure,

@@ -1,14 +1,16 @@
 //! A file that is written while live.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::PartialFile;
-use super::live::{Events, LiveJob};
-use super::outputs::Ending;
-use super::video::finish;
+use super::finish::finish;
+use super::live::LiveJob;
+use super::outputs::OutputEnd;
+use super::supervisor::Supervisor;
+use super::{Observer, PartialFile};
 use crate::encoding::{Container, Encoding};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
@@ -16,9 +18,8 @@ use crate::media::live_audio::LiveAudio;
 use crate::media::live_file::LiveFileSink;
 use crate::media::live_sink::{OnDelay, measure};
 use crate::media::sink::NewFile;
-use crate::media::video::{VideoStream, rgb_of};
+use crate::media::video::VideoStream;
 use crate::media::{Buffer, Event, Role};
-use crate::picture::Picture;
 
 /// A file that is written while live; it begins with the first frame.
 pub(super) struct Recording {
@@ -28,7 +29,7 @@ pub(super) struct Recording {
     stream: VideoStream,
     audio: Option<LiveAudio>,
     clock: LiveClock,
-    events: Events,
+    events: Sender<Event>,
     on_delay: Option<OnDelay>,
     sink: Option<LiveFileSink>,
     output: PathBuf,
@@ -45,7 +46,7 @@ impl Recording {
         job: &LiveJob,
         source: &LiveSource,
         clock: LiveClock,
-        events: Events,
+        events: Sender<Event>,
         on_delay: OnDelay,
     ) -> Result<Self> {
         let name = path.display();
@@ -118,33 +119,38 @@ impl Recording {
         self.sink.as_ref().map(LiveFileSink::end).is_some()
     }
 
-    /// Gives the file its name after it has `ended`: how, or nothing when it did not in time. None
-    /// when it failed before, and that was told.
-    pub fn finish(self, ended: Option<Option<Ending>>, notes: &mut Vec<String>) -> Result<()> {
+    /// Gives the file its name after it has `ended`, and says what the user should know.
+    ///
+    /// # Errors
+    /// When it could not be finished or cannot get its name; what there is stays under its partial name.
+    pub fn finish(
+        self,
+        ended: OutputEnd,
+        supervisor: &Supervisor,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         let name = self.output.display();
         let Some(sink) = self.sink else {
-            notes.push(format!("'{name}' was not made: no frame came"));
+            observer.note(&format!("'{name}' was not made: no frame came"));
             return Ok(());
         };
         let layout = sink.layout();
         drop(sink);
         match ended {
-            Some(Some(Ok(()))) => {
-                let mut note = |note: &str| notes.push(note.to_owned());
-                finish(self.partial, self.container, &layout, &mut note)
+            OutputEnd::Finished => {
+                finish(self.partial, self.container, &layout, supervisor, observer)
                     .with_context(|| format!("cannot write '{name}'"))
             }
-            Some(Some(Err(error))) => {
+            OutputEnd::Failed(error) => {
                 let kept = kept(self.partial);
                 Err(anyhow::Error::from(error).context(format!("cannot write '{name}' ({kept})")))
             }
-            Some(None) => {
+            OutputEnd::OutOfTime => {
                 let kept = kept(self.partial);
                 bail!("'{name}' could not be finished: {kept}")
             }
-            None => {
-                let kept = kept(self.partial);
-                notes.push(kept);
+            OutputEnd::FailedBefore => {
+                observer.note(&kept(self.partial));
                 Ok(())
             }
         }
@@ -154,25 +160,6 @@ impl Recording {
     pub fn dot(&self) -> Option<String> {
         self.sink.as_ref().map(LiveFileSink::dot)
     }
-}
-
-/// Saves a frame as `nst-stream-<seconds since 1970>.png` in the working folder, on a thread of its
-/// own: compressing takes longer than a frame.
-pub(super) fn save_snapshot(buffer: &Buffer, stream: &VideoStream) {
-    let (buffer, stream) = (buffer.clone(), stream.clone());
-    let save = move || -> Result<PathBuf> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let path = PathBuf::from(format!("nst-stream-{}.png", since.as_millis()));
-        let picture = Picture::from_frame(rgb_of(&buffer, &stream)?);
-        let file = PartialFile::beside(&path)?;
-        picture.save(file.path(), &path)?;
-        file.commit()?;
-        Ok(path)
-    };
-    let _ = std::thread::Builder::new().name("snapshot".into()).spawn(move || match save() {
-        Ok(path) => tracing::warn!("snapshot: {}", path.display()),
-        Err(error) => tracing::error!("no snapshot: {error:#}"),
-    });
 }
 
 /// What remains of a recording that was not finished, in words.

@@ -2,26 +2,26 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::ends::{Pictures, Source, Target, part_of};
 use super::pictures::{pairs, remove_rest, stylize_pictures};
-use super::{Choice, EngineOptions, Observer, Regions, still};
+use super::{Choice, EngineOptions, Observer, Regions, RunContext, still};
 use crate::animation::Animation;
 use crate::encoding::Encoding;
 #[cfg(feature = "media")]
 use crate::engine::device::try_algorithms;
+#[cfg(feature = "media")]
+use crate::media::error::ErrorKind;
 #[cfg(feature = "media")]
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::{self, Picture};
 use crate::rate::Rate;
 use crate::regions::Mask;
 use crate::span::Span;
-use crate::stats::{Stats, Summary};
+use crate::stats::Summary;
 use crate::stylizer::{StylizeError, Stylizer};
 use crate::unreadable::{is_cut_off_jpeg, what_it_is};
 
@@ -56,22 +56,21 @@ pub struct Config {
     pub dump_dot: Option<PathBuf>,
 }
 
-/// Does what `config` says. `stop` ends a video early, with what is made so far.
+/// Does what `config` says. The stop signal ends a video early, with what is made so far.
 ///
 /// # Errors
 /// One line for the user, with the file it is about.
-pub fn run(config: &Config, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Summary> {
-    let stats = Arc::new(Stats::default());
+pub fn run(config: &Config, context: &mut RunContext) -> Result<Summary> {
     let (source, target) = (Source::of(&config.input), Target::of(&config.output));
     check_input(&config.input, &source)?;
-    let pairs = pairs_of(config, &source, &target, observer)?;
+    let pairs = pairs_of(config, &source, &target, context.observer)?;
     check_output(config, &target, pairs.as_deref())?;
-    let summary = make(config, &source, &target, pairs.as_deref(), stop, &stats, observer)?;
+    let summary = make(config, &source, &target, pairs.as_deref(), context)?;
     if let Target::Pictures(pictures) = &target
         && config.overwrite
         && !summary.interrupted
     {
-        replace_all(config, &source, pictures, pairs.as_deref(), &summary, observer)?;
+        replace_all(config, &source, pictures, pairs.as_deref(), &summary, context.observer)?;
     }
     Ok(summary)
 }
@@ -104,9 +103,7 @@ fn make(
     source: &Source,
     target: &Target,
     pairs: Option<&[(PathBuf, PathBuf)]>,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    observer: &mut dyn Observer,
+    context: &mut RunContext,
 ) -> Result<Summary> {
     // The input is opened before the model: it is the likelier mistake, and soon found.
     let wants_picture = target.is_picture();
@@ -114,7 +111,7 @@ fn make(
     let still = if let (Source::Animation(path), true) = (source, wants_picture) {
         let animation = Animation::open(path)?;
         if config.preview.is_none() {
-            observer.note(&format!(
+            context.observer.note(&format!(
                 "'{}' is an animation: its first frame is painted; --preview TIME paints another one, and \
                  an output like .mp4 all of them",
                 path.display()
@@ -124,18 +121,21 @@ fn make(
     } else if is_picture && wants_picture {
         if is_cut_off_jpeg(&config.input) {
             let text = "is cut off: what is missing of the picture is grey, or repeated";
-            observer.note(&format!("'{}' {text}", config.input.display()));
+            context.observer.note(&format!("'{}' {text}", config.input.display()));
         }
         Some(Picture::open(&config.input)?)
     } else if wants_picture && config.preview.is_some() {
-        Some(frame_of_video(config)?)
+        match frame_of_video(config, context)? {
+            Some(picture) => Some(picture),
+            None => return Ok(stopped_before(config, context)),
+        }
     } else {
         None
     };
     if let (Some(mask), Some(pairs)) = (&config.mask, pairs) {
         fits_all(mask, pairs)?;
     }
-    let stylizers = config.engine.open(&config.models, observer)?;
+    let stylizers = config.engine.open(&config.models, context.observer)?;
     let mut stylizer: Box<dyn Stylizer> = match config.mask.clone() {
         Some(mask) => Box::new(Regions::new(mask, stylizers)),
         None => Box::new(stylizers.into_iter().next().context("no model")?),
@@ -143,11 +143,11 @@ fn make(
     let stylizer = stylizer.as_mut();
     match (still, pairs) {
         (Some(picture), _) => {
-            still::stylize_picture(picture, &config.input, &config.output, stylizer, stats)
+            still::stylize_picture(picture, &config.input, &config.output, stylizer, &context.stats)
         }
         (None, Some(pairs)) => {
             let names = (config.input.as_path(), config.output.as_path());
-            stylize_pictures(names, pairs, stylizer, stop, stats, observer)
+            stylize_pictures(names, pairs, stylizer, context)
         }
         (None, None) if wants_picture => bail!(
             "'{}' is not a picture; --preview TIME paints one frame of a video",
@@ -158,7 +158,18 @@ fn make(
             config.input.display(),
             config.output.display()
         ),
-        (None, None) => video(config, stylizer, stop, stats, observer),
+        (None, None) => video(config, stylizer, context),
+    }
+}
+
+/// The summary of a run that was ended before anything was made.
+fn stopped_before(config: &Config, context: &RunContext) -> Summary {
+    Summary {
+        input: config.input.display().to_string(),
+        output: config.output.display().to_string(),
+        wall_s: context.stats.elapsed().as_secs_f64(),
+        interrupted: context.stop.is_interrupted(),
+        ..Summary::default()
     }
 }
 
@@ -267,23 +278,25 @@ fn check_output(
 }
 
 #[cfg(feature = "media")]
-fn frame_of_video(config: &Config) -> Result<Picture> {
+fn frame_of_video(config: &Config, context: &RunContext) -> Result<Option<Picture>> {
     let span = Span { start: config.preview, duration: None };
-    let frame = VideoSource::open(&config.input, span, Wanted::Rgb)
-        .and_then(|source| source.first_frame())
-        .with_context(|| format!("cannot decode '{}'", config.input.display()))?;
+    let frame = VideoSource::open(&config.input, span, Wanted::Rgb, &context.stop)
+        .and_then(|source| source.first_frame());
+    let frame = match frame {
+        Err(error) if error.kind == ErrorKind::Stopped => return Ok(None),
+        frame => frame.with_context(|| format!("cannot decode '{}'", config.input.display()))?,
+    };
     // From here on it is a picture like any other, whatever the video's colours were.
     let bytes = frame.planes.bytes().to_vec();
-    Ok(Picture::from_frame(picture::rgb_frame(frame.info.width, frame.info.height, bytes)))
+    let picture = picture::rgb_frame(frame.info.width, frame.info.height, bytes);
+    Ok(Some(Picture::from_frame(picture)))
 }
 
 #[cfg(feature = "media")]
 fn video(
     config: &Config,
     stylizer: &mut dyn Stylizer,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    observer: &mut dyn Observer,
+    context: &mut RunContext,
 ) -> Result<Summary> {
     try_algorithms();
     let job = super::VideoJob {
@@ -296,11 +309,11 @@ fn video(
         encoding: config.encoding,
         dump_dot: config.dump_dot.as_deref(),
     };
-    super::stylize_video(&job, stylizer, stop, stats, observer)
+    super::stylize_video(&job, stylizer, context)
 }
 
 #[cfg(not(feature = "media"))]
-fn frame_of_video(_config: &Config) -> Result<Picture> {
+fn frame_of_video(_config: &Config, _context: &RunContext) -> Result<Option<Picture>> {
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
 }
 
@@ -308,9 +321,7 @@ fn frame_of_video(_config: &Config) -> Result<Picture> {
 fn video(
     config: &Config,
     _stylizer: &mut dyn Stylizer,
-    _stop: &AtomicBool,
-    _stats: &Arc<Stats>,
-    _observer: &mut dyn Observer,
+    _context: &mut RunContext,
 ) -> Result<Summary> {
     let _ = (config.span, config.audio, config.batch, config.encoding, &config.dump_dot);
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
@@ -338,28 +349,26 @@ pub struct LiveConfig {
 pub fn run_live(
     config: &LiveConfig,
     wanted: &super::Wanted,
-    commands: &std::sync::mpsc::Receiver<super::Command>,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
+    snapshot: &super::SnapshotRequest,
+    context: &mut RunContext,
 ) -> Result<Summary> {
-    let stats = Arc::new(Stats::default());
-    let contenders = config.engine.open_live(&config.models, observer)?;
-    let (job, stats) = (&config.job, &stats);
+    let contenders = config.engine.open_live(&config.models, context.observer)?;
+    let job = &config.job;
     let Some(mask) = config.mask.clone() else {
-        let settle = |pace: super::Pace, observer: &mut dyn Observer| {
-            let settled = contenders.settle(pace, false, observer)?;
-            observer.models(&settled.names);
+        let settle = |pace: super::Pace, context: &mut RunContext| {
+            let settled = contenders.settle(pace, false, context)?;
+            context.observer.models(&settled.names);
             Ok(settled.models)
         };
-        return super::stylize_live(job, settle, wanted, commands, stop, stats, observer);
+        return super::stylize_live(job, settle, wanted, snapshot, context);
     };
-    let settle = |pace: super::Pace, observer: &mut dyn Observer| {
+    let settle = |pace: super::Pace, context: &mut RunContext| {
         mask.check(pace.width, pace.height, "the picture")
             .map_err(StylizeError::from)
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
-        let settled = contenders.settle(pace, true, observer)?;
-        observer.models(&[settled.names.join(" + ")]);
+        let settled = contenders.settle(pace, true, context)?;
+        context.observer.models(&[settled.names.join(" + ")]);
         Ok(vec![Regions::new(mask, settled.models)])
     };
-    super::stylize_live(job, settle, wanted, commands, stop, stats, observer)
+    super::stylize_live(job, settle, wanted, snapshot, context)
 }

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,7 @@ use crate::media::{Event, Role};
 use crate::picture::Picture;
 use crate::rate::Rate;
 use crate::sequence::Pattern;
+use crate::stop::StopSignal;
 use crate::y4m::Writer;
 
 /// Takes frames one after another, on the feeder's thread.
@@ -55,15 +55,15 @@ pub(super) enum Sink {
 ///
 /// # Errors
 /// When it cannot be made, or cannot hold frames like those of `stream`.
-pub(super) fn open<'a>(
+pub(super) fn open(
     target: &Target,
     container: Option<(Container, &Encoding)>,
     file: Option<&PartialFile>,
     stream: &VideoStream,
     tracks: Tracks,
     events: &Sender<Event>,
-    stop: &'a AtomicBool,
-) -> Result<(Sink, Box<dyn Taker + 'a>)> {
+    stop: &StopSignal,
+) -> Result<(Sink, Box<dyn Taker>)> {
     let (busy, events) = (Busy::default(), events.clone());
     let output: Box<dyn Write + Send> = match (target, file, container) {
         (Target::File(_), Some(file), Some((container, encoding))) => {
@@ -98,7 +98,7 @@ pub(super) fn open<'a>(
         number: 0,
         busy: busy.clone(),
         events,
-        stop,
+        stop: stop.clone(),
     };
     Ok((Sink::Own(busy), Box::new(taker)))
 }
@@ -127,7 +127,7 @@ impl Sink {
 }
 
 /// Writes YUV4MPEG2.
-struct Y4mTaker<'a> {
+struct Y4mTaker {
     writer: Writer<Box<dyn Write + Send>>,
     rate: Rate,
     stream: VideoStream,
@@ -136,10 +136,10 @@ struct Y4mTaker<'a> {
     number: u64,
     busy: Busy,
     events: Sender<Event>,
-    stop: &'a AtomicBool,
+    stop: StopSignal,
 }
 
-impl Taker for Y4mTaker<'_> {
+impl Taker for Y4mTaker {
     fn take(&mut self, frame: Frame) -> Result<bool> {
         self.stream.check(&frame)?;
         let time = frame.pts.unwrap_or_default();
@@ -163,7 +163,7 @@ impl Taker for Y4mTaker<'_> {
         match written {
             Ok(()) => Ok(true),
             // Ctrl-C in a terminal reaches all programs of a pipeline.
-            Err(_) if self.stop.load(Ordering::Acquire) => Ok(false),
+            Err(_) if self.stop.is_set() => Ok(false),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 bail!("the program that reads the output has gone away")
             }

@@ -1,24 +1,25 @@
 //! Where frames of a video come from: a decoder, or what we read ourselves (a pipe, pictures).
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::VideoJob;
 use super::ends::{Pictures, Source, nothing_there, part_of};
+use super::{Observer, VideoJob};
 use crate::animation::Animation;
+use crate::media::error::ErrorKind;
 use crate::media::fed::{self, Log, Next, Shape};
 use crate::media::source::{VideoSource, Wanted};
 use crate::picture::Picture;
 use crate::rate::Rate;
 use crate::span::Span;
+use crate::stop::StopSignal;
+use crate::timeouts::POLL;
 use crate::y4m::{Reader, Y4mError};
 
 /// Opens the input up to its first frame, as it is `wanted`. What is to be said
@@ -31,23 +32,23 @@ pub(super) fn open(
     source: &Source,
     wanted: Wanted,
     log: &Log,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let input = job.input.display();
     let opened = match source {
-        Source::File(path) => {
-            let source = VideoSource::open(path, job.span, wanted);
-            source.map(|source| Some(source.telling(log))).map_err(Into::into)
-        }
+        Source::File(path) => match VideoSource::open(path, job.span, wanted, stop) {
+            Err(error) if error.kind == ErrorKind::Stopped => Ok(None),
+            opened => opened.map(|source| Some(source.telling(log))).map_err(Into::into),
+        },
         Source::Animation(path) => of_animation(path, job.span, wanted, log, stop),
         Source::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
         Source::Y4m(path) => {
-            let file = File::open(path).with_context(|| format!("cannot read '{input}'"))?;
-            of_y4m(file, job.span, wanted, log, stop)
+            let path = path.clone();
+            of_y4m(move || File::open(path), job.span, wanted, log, stop)
         }
         Source::Stdin => {
-            let stdin = std::io::stdin().as_fd().try_clone_to_owned().context("cannot read '-'")?;
-            of_y4m(File::from(stdin), job.span, wanted, log, stop)
+            let stdin = || std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
+            of_y4m(stdin, job.span, wanted, log, stop)
         }
     };
     opened.with_context(|| format!("cannot decode '{input}'"))
@@ -57,15 +58,13 @@ pub(super) fn open(
 const BUFFER: usize = 256 * 1024;
 
 fn of_y4m(
-    file: File,
+    file: impl FnOnce() -> std::io::Result<File> + Send + 'static,
     span: Span,
     wanted: Wanted,
     log: &Log,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
-    let Some(opened) = header(BufReader::with_capacity(BUFFER, file), stop)? else {
-        return Ok(None);
-    };
+    let Some(opened) = header(file, stop)? else { return Ok(None) };
     let mut reader = opened?;
     let header = *reader.header();
     let (first, count) = header.rate.frames_of(span);
@@ -87,19 +86,25 @@ fn of_y4m(
     Ok(fed::open(&Shape::Y4m(header), count, wanted, next, log, stop)?)
 }
 
-/// Reads the header on a thread of its own, so that Ctrl-C ends the waiting for it.
-fn header<R: BufRead + Send + 'static>(
-    input: R,
-    stop: &AtomicBool,
-) -> Result<Option<Result<Reader<R>, Y4mError>>> {
-    let (send, opened) = channel();
-    thread::Builder::new().name("header".into()).spawn(move || send.send(Reader::open(input)))?;
+type Opened = Result<Result<Reader<BufReader<File>>, Y4mError>, std::io::Error>;
+
+/// Opens a file and reads its header on a thread of its own, so that Ctrl-C ends the waiting for who
+/// writes into a pipe.
+fn header(
+    file: impl FnOnce() -> std::io::Result<File> + Send + 'static,
+    stop: &StopSignal,
+) -> Result<Option<Result<Reader<BufReader<File>>, Y4mError>>> {
+    let (send, opened) = channel::<Opened>();
+    let open = move || send.send(file().map(|f| Reader::open(BufReader::with_capacity(BUFFER, f))));
+    thread::Builder::new().name("header".into()).spawn(open)?;
     loop {
-        match opened.recv_timeout(Duration::from_millis(50)) {
-            Ok(opened) => return Ok(Some(opened)),
-            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(None),
+        match opened.recv_timeout(POLL) {
+            Ok(opened) => return opened.map(Some).context("it cannot be opened"),
+            Err(RecvTimeoutError::Timeout) if stop.is_set() => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("its reader broke down")),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(anyhow!("the thread that reads it panicked"));
+            }
         }
     }
 }
@@ -109,7 +114,7 @@ fn of_animation(
     span: Span,
     wanted: Wanted,
     log: &Log,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let animation = Animation::open(path)?;
     let Some(part) = animation.part(span) else {
@@ -142,7 +147,7 @@ fn of_pictures(
     job: &VideoJob,
     wanted: Wanted,
     log: &Log,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let rate = job.rate.unwrap_or(Rate::USUAL);
     let (files, note) = pictures.files()?;
@@ -199,9 +204,9 @@ fn skipped(log: &Log, text: &str) {
 }
 
 /// Says what the feeder had to say since the last time.
-pub(super) fn tell(log: &Log, note: &mut dyn FnMut(&str)) {
+pub(super) fn tell(log: &Log, observer: &mut dyn Observer) {
     let notes = std::mem::take(&mut log.lock().notes);
-    notes.iter().for_each(|text| note(text));
+    notes.iter().for_each(|text| observer.note(text));
 }
 
 /// The file that may hold other tracks than the picture.

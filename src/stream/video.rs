@@ -1,14 +1,15 @@
-//! A video → a stylized video: owns the threads, the queues and the order of shutting down.
+//! A video → a stylized video.
 //!
 //! Frames flow decoder → queue → worker → queue → encoder. The end travels the same way: the
 //! source closes the first queue, the worker ends and drops the second, the feeder ends the
 //! encoder's stream, the muxer finishes the file. Whatever stops a run early (Ctrl-C, a damaged
 //! file, a failing network) enters that chain at its place, so the file is always finished.
+//! [`FileStage`] says what enters where; the supervisor hears it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -16,28 +17,33 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::ends::{Source, Target};
 use super::feed::{Early, Written, feed};
+use super::finish::{commit, finish};
 use super::partial::PartialFile;
 use super::sinks::{self, Sink};
 use super::sources::{self, tell};
-use super::watch::{Queues, watch};
-use super::{Observer, Progress};
+use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
+use super::{Observer, Progress, RunContext};
 use crate::batch::Batcher;
 use crate::cut_off::is_cut_off;
 use crate::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::frame::{Frame, FramePool};
 use crate::media::encoder::without_hardware_decoders;
 use crate::media::fed::Log;
-use crate::media::finalise::{Layout, Track, index_to_front};
+use crate::media::finalise::Layout;
 use crate::media::sink::VideoSink;
 use crate::media::source::{VideoSource, Wanted};
 use crate::media::tracks::Tracks;
 use crate::media::video::VideoStream;
-use crate::media::{PipelineError, matroska};
-use crate::queue::bounded;
+use crate::media::{Event, PipelineError, Role, RunThread, ThreadEnd};
+use crate::queue::{Closer, QueueStats, bounded};
 use crate::rate::Rate;
 use crate::span::Span;
 use crate::stats::{Stats, Summary};
+use crate::stop::StopSignal;
 use crate::stylizer::Stylizer;
+use crate::timeouts::{
+    ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, Patience,
+};
 use crate::worker::{self, Ended};
 
 /// How a video is to be made.
@@ -79,8 +85,8 @@ impl<'a> VideoJob<'a> {
 
 /// Stylizes a video, every frame, in order, with its own time; its other tracks are copied.
 ///
-/// `stop` ends the run early: what is made so far is finished under the final name. `stats` counts,
-/// from when the run began.
+/// The stop signal ends the run early: at level one what is made so far is finished under the final
+/// name.
 ///
 /// # Errors
 /// When the input cannot be decoded, the network fails or the output cannot be written. What was
@@ -88,9 +94,7 @@ impl<'a> VideoJob<'a> {
 pub fn stylize_video(
     job: &VideoJob,
     stylizer: &mut dyn Stylizer,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    observer: &mut dyn Observer,
+    context: &mut RunContext,
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
     let (source_kind, target) = (Source::of(job.input), Target::of(job.output));
@@ -98,87 +102,73 @@ pub fn stylize_video(
     if matches!(target, Target::File(_)) && container.is_none() {
         bail!("cannot write '{output}': its name must end in {}", Container::ENDINGS);
     }
-    let codec = container.map(|container| job.encoding.codec_in(container)).transpose();
-    let codec = codec.map_err(anyhow::Error::msg)?;
+    let wanted = wanted(job, &target, container)?;
     if job.encoding.hwaccel == HwAccel::Off {
         without_hardware_decoders()?;
     }
-    let (log, rgb) = (Log::default(), matches!(target, Target::Pictures(_)));
-    let wanted = match codec {
-        _ if rgb => Wanted::Rgb,
-        _ if job.encoding.even => Wanted::Even,
-        Some(Codec::H264 | Codec::H265) => Wanted::Exact,
-        Some(Codec::Vp9 | Codec::Av1) => Wanted::Subsampled,
-        None => Wanted::Raw,
-    };
-    let source = sources::open(job, &source_kind, wanted, &log, stop)?;
-    tell(&log, &mut |note| observer.note(note));
+
+    let log = Log::default();
+    let source = sources::open(job, &source_kind, wanted, &log, &context.stop)?;
+    tell(&log, context.observer);
     let Some(source) = source else {
-        observer.note("stopped before the first frame came");
-        return Ok(Summary { interrupted: true, ..summary(job, &Totals::default(), stats, 0) });
+        context.observer.note("stopped before the first frame came");
+        return Ok(summary(job, &Totals::default(), context, 0));
     };
     let (width, height) = (source.stream().frame.width, source.stream().frame.height);
     stylizer.check(width, height).with_context(|| format!("cannot stylize '{input}'"))?;
     let job = &VideoJob {
-        batch: batch_in_memory(job.batch, source.stream(), stylizer, observer),
+        batch: batch_in_memory(job.batch, source.stream(), stylizer, context.observer),
         ..*job
     };
-    source.notes().iter().for_each(|note| observer.note(&format!("'{input}': {note}")));
-    let tracks = match (sources::tracks_of(&source_kind), container) {
-        (Some(path), Some(container)) => Tracks::open(path, job.span, container, job.audio),
-        (Some(path), None) => {
-            if job.audio && Tracks::has_sound(path) {
-                let holds =
-                    if rgb { "pictures have none" } else { "YUV4MPEG2 holds pictures only" };
-                observer.note(&format!("the sound of '{input}' is left out: {holds}"));
-            }
-            Tracks::default()
-        }
-        (None, _) => Tracks::default(),
-    };
-    tracks.notes().iter().for_each(|note| observer.note(note));
+    for note in source.notes() {
+        context.observer.note(&format!("'{input}': {note}"));
+    }
+    let tracks = open_tracks(job, &source_kind, &target, context);
+    if context.stop.is_set() {
+        context.observer.note("stopped before the first frame was made");
+        return Ok(summary(job, &Totals::default(), context, 0));
+    }
+    tracks.notes().iter().for_each(|note| context.observer.note(note));
+
     let partial = match target {
         Target::File(_) | Target::Y4m(_) => Some(PartialFile::beside(job.output)),
         Target::Stdout | Target::Pictures(_) => None,
     };
     let partial = partial.transpose().with_context(|| format!("cannot write '{output}'"))?;
-
-    let ends = Ends { source: &source, log: &log, target: &target, container };
-    let made = make(job, &ends, tracks, partial.as_ref(), stylizer, stop, stats, observer);
-    let made = match made {
-        Ok(made) if made.frames == 0 => {
-            let why = made.failure.unwrap_or_else(|| anyhow!("no frame came out of it"));
-            if stop.load(Ordering::Acquire) {
-                observer.note("stopped before the first frame was made");
-                return Ok(Summary { interrupted: true, ..summary(job, &made.totals, stats, 0) });
-            }
-            return Err(why.context(format!("cannot stylize '{input}'")));
-        }
-        Ok(Made { failure: Some(why), frames, .. }) => {
-            let kept = match partial {
-                Some(partial) => match partial.keep() {
-                    Some(kept) => format!(" frames, which are in '{}'", kept.display()),
-                    None => return Err(why.context(format!("cannot write '{output}'"))),
-                },
-                None if rgb => " pictures, which are kept".to_owned(),
-                None => " frames".to_owned(),
-            };
-            return Err(why.context(format!("stopped after {frames}{kept}")));
-        }
-        Ok(made) => made,
-        Err(why) => return Err(why.context(format!("cannot write '{output}'"))),
+    let supervisor = Supervisor::new(&context.stop);
+    let file = container.map(|container| (container, &job.encoding));
+    let ends = Ends {
+        source: &source,
+        is_file: matches!(source_kind, Source::File(_)),
+        log: &log,
+        target: &target,
+        file,
+        partial: partial.as_ref(),
     };
+    let made = run_frames(job, &ends, tracks, stylizer, &supervisor, context);
+    let made = made.with_context(|| format!("cannot write '{output}'"))?;
     drop(source);
+
+    if made.frames == 0 {
+        if context.stop.is_set() {
+            context.observer.note("stopped before the first frame was made");
+            return Ok(summary(job, &made.totals, context, 0));
+        }
+        let why = made.failure.unwrap_or_else(|| anyhow!("no frame came out of it"));
+        return Err(why.context(format!("cannot stylize '{input}'")));
+    }
+    if let Some(why) = made.failure {
+        return Err(stopped_after(made.frames, why, partial, job));
+    }
     let finished = match (partial, container) {
         (Some(partial), Some(container)) => {
-            finish(partial, container, &made.layout, &mut |note| observer.note(note))
+            finish(partial, container, &made.layout, &supervisor, context.observer)
         }
-        (Some(partial), None) => partial.commit().map_err(Into::into),
+        (Some(partial), None) => commit(partial, None, &context.stop),
         (None, _) => Ok(()),
     };
     finished.with_context(|| format!("cannot write '{output}'"))?;
-    let interrupted = stop.load(Ordering::Acquire);
-    Ok(Summary { interrupted, ..summary(job, &made.totals, stats, made.frames) })
+    Ok(summary(job, &made.totals, context, made.frames))
 }
 
 /// How many frames of those wanted in a batch there is memory for; says so where it is less.
@@ -202,13 +192,68 @@ fn batch_in_memory(
     }
 }
 
-/// Between what a run goes.
+/// As what the output takes frames.
+fn wanted(job: &VideoJob, target: &Target, container: Option<Container>) -> Result<Wanted> {
+    let codec = container.map(|container| job.encoding.codec_in(container)).transpose();
+    Ok(match codec.map_err(anyhow::Error::msg)? {
+        _ if matches!(target, Target::Pictures(_)) => Wanted::Rgb,
+        _ if job.encoding.even => Wanted::Even,
+        Some(Codec::H264 | Codec::H265) => Wanted::Exact,
+        Some(Codec::Vp9 | Codec::Av1) => Wanted::Subsampled,
+        None => Wanted::Raw,
+    })
+}
+
+/// The tracks beside the picture that come along.
+fn open_tracks(
+    job: &VideoJob,
+    source: &Source,
+    target: &Target,
+    context: &mut RunContext,
+) -> Tracks {
+    let Some(path) = sources::tracks_of(source) else { return Tracks::default() };
+    if let Some(container) = Container::from_path(job.output) {
+        return Tracks::open(path, job.span, container, job.audio, &context.stop);
+    }
+    if job.audio && Tracks::has_sound(path, &context.stop) {
+        let holds = match target {
+            Target::Pictures(_) => "pictures have none",
+            _ => "YUV4MPEG2 holds pictures only",
+        };
+        let input = job.input.display();
+        context.observer.note(&format!("the sound of '{input}' is left out: {holds}"));
+    }
+    Tracks::default()
+}
+
+/// The error of a run that failed on the way, and where its frames are.
+fn stopped_after(
+    frames: u64,
+    why: anyhow::Error,
+    partial: Option<PartialFile>,
+    job: &VideoJob,
+) -> anyhow::Error {
+    let kept = match (partial, Target::of(job.output)) {
+        (Some(partial), _) => match partial.keep() {
+            Some(kept) => format!(" frames, which are in '{}'", kept.display()),
+            None => return why.context(format!("cannot write '{}'", job.output.display())),
+        },
+        (None, Target::Pictures(_)) => " pictures, which are kept".to_owned(),
+        (None, _) => " frames".to_owned(),
+    };
+    why.context(format!("stopped after {frames}{kept}"))
+}
+
+/// Between what frames go.
 struct Ends<'a> {
     source: &'a VideoSource,
+    /// GStreamer reads a file; we do not read a pipe or pictures.
+    is_file: bool,
     /// What the source has to say, when we read it ourselves.
     log: &'a Log,
     target: &'a Target,
-    container: Option<Container>,
+    file: Option<(Container, &'a Encoding)>,
+    partial: Option<&'a PartialFile>,
 }
 
 /// What a run made, complete or not.
@@ -228,22 +273,24 @@ struct Totals {
     queue_full: u64,
 }
 
-#[allow(clippy::too_many_arguments)]
-fn make(
+/// Lets all frames through.
+///
+/// # Errors
+/// When nothing could begin; later failures are those of what was [`Made`].
+fn run_frames(
     job: &VideoJob,
     ends: &Ends,
     tracks: Tracks,
-    partial: Option<&PartialFile>,
     stylizer: &mut dyn Stylizer,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    observer: &mut dyn Observer,
+    supervisor: &Supervisor,
+    context: &mut RunContext,
 ) -> Result<Made> {
-    let (events, said) = channel();
-    let source = ends.source;
-    let file = ends.container.map(|container| (container, &job.encoding));
+    let RunContext { stop, stats, observer } = context;
+    let (stop, stats, observer) = (&*stop, &*stats, &mut **observer);
+    let (source, events) = (ends.source, supervisor.events());
+    let stream = source.stream();
     let (sink, mut taker) =
-        sinks::open(ends.target, file, partial, source.stream(), tracks, &events, stop)?;
+        sinks::open(ends.target, ends.file, ends.partial, stream, tracks, &events, stop)?;
     sink.file().iter().flat_map(|sink| sink.notes()).for_each(|note| observer.note(note));
 
     // Two batches in each ring: one being filled while one is worked on.
@@ -251,79 +298,66 @@ fn make(
     let (decoded_in, decoded_out) = bounded::<Frame>(depth);
     let (styled_in, styled_out) = bounded::<Frame>(depth);
     let pool = FramePool::new(3 * depth);
-    let decoded = decoded_in.stats();
-    let close_decoded = decoded_in.closer();
-    let close_styled = styled_in.closer();
+    let decoded = Queue { stats: decoded_in.stats(), closer: decoded_in.closer() };
+    let styled = Queue { stats: styled_in.stats(), closer: styled_in.closer() };
     let batcher = Batcher::every_frame(decoded_out, job.batch);
     let early = Early::default();
-    let out = Written::default();
-
-    let total = source.stream().frames();
+    let written = Written::default();
+    let total = stream.frames();
 
     let (watched, worked, fed) = thread::scope(|scope| {
-        let feeder = thread::Builder::new().name("encode".into()).spawn_scoped(scope, || {
-            feed(styled_out, taker.as_mut(), &sink.limits(), &early, &out, stats)
+        let feeder = supervisor.spawn(scope, RunThread::Feeder, || {
+            feed(styled_out, taker.as_mut(), &sink.limits(), &early, &written, stats)
         });
-        let worker = thread::Builder::new().name("network".into()).spawn_scoped(scope, || {
+        let worker = supervisor.spawn(scope, RunThread::Worker, || {
+            // Declared first, dropped last: when the feeder sees the end, it is known of what kind it is.
             let mut output = styled_in;
+            let mut end = early.unless_whole();
             let result = worker::run(batcher, stylizer, &mut output, stop, stats);
-            if !matches!(result, Ok(Ended::EndOfQueue)) {
-                early.set();
-            }
-            // Only now does the feeder see the end, and by then it knows what kind of end it is.
-            drop(output);
+            end.whole = matches!(result, Ok(Ended::EndOfQueue));
             result
         });
-        let watched =
-            source.start(decoded_in, pool, events).map_err(anyhow::Error::from).and_then(|()| {
-                dump_dot(job.dump_dot, source, &sink)?;
-                // Decoded and not yet painted, but for a part of a batch that waits for the rest.
-                let waiting = || {
-                    decoded.pushed.load(Ordering::Relaxed) > stats.frames() && !stats.is_resting()
-                };
-                let queues = Queues {
-                    decoded: &close_decoded,
-                    styled: &close_styled,
-                    waiting: &waiting,
-                    read: &|| source.reading_ended(),
-                };
-                watch(&said, &queues, sink.file(), &early, stop, &mut || {
-                    tell(ends.log, &mut |note| observer.note(note));
-                    if !stop.load(Ordering::Acquire) {
-                        observer.progress(&Progress { stats, total });
-                    }
-                })
-            });
+        let started = source.start(decoded_in, pool, events).map_err(anyhow::Error::from);
+        let started = started.and_then(|()| dump_dot(job.dump_dot, source, &sink));
+        let watched = started.and_then(|()| {
+            supervisor.supervise(FileStage {
+                ends,
+                sink: sink.file(),
+                decoded: &decoded,
+                styled: &styled,
+                early: &early,
+                written: &written,
+                stop,
+                stats,
+                observer: &mut *observer,
+                total,
+                end: SourceEnd::default(),
+                source_silent: (0, Patience::new()),
+                encoder_silent: (0, 0, Patience::new()),
+            })
+        });
         if watched.is_err() {
             // Nobody will take frames any more: let everyone go.
             early.set();
             sink.file().into_iter().for_each(VideoSink::abandon);
-            close_decoded.close();
-            close_styled.close();
+            decoded.closer.close();
+            styled.closer.close();
         }
-        (watched, worker.map(|w| w.join()), feeder.map(|f| f.join()))
+        (watched, join(worker, "network"), join(feeder, "encoder"))
     });
 
     let totals = Totals {
-        end: out.end(),
+        end: written.end(),
         decode: source.busy().time(),
         encode: sink.busy().time(),
-        queue_full: decoded.full.load(Ordering::Relaxed),
+        queue_full: decoded.stats.full.load(Ordering::Relaxed),
     };
-    let frames = out.frames();
-    let mut failure = match worked? {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(anyhow::Error::from(error)),
-        Err(_) => bail!("the network thread broke down"),
-    };
-    match fed? {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => failure = failure.or(Some(error)),
-        Err(_) => bail!("the encoder thread broke down"),
-    }
+    let frames = written.frames();
+    let worked = worked.and_then(|worked| worked.map_err(anyhow::Error::from));
+    let mut failure = worked.map(drop).and(fed.and_then(|fed| fed)).err();
     match watched {
         Ok(end) => {
-            failure = failure.or(source_failure(job, source, &out, end.failure, observer));
+            failure = failure.or(source_failure(job, source, &written, end.failure, observer));
             if end.warnings > 0 {
                 let of = total.map_or_else(String::new, |total| format!(" of about {total}"));
                 observer.note(&format!(
@@ -333,19 +367,167 @@ fn make(
                 ));
             }
         }
-        Err(error) => failure = Some(error),
+        Err(error) => failure = Some(failure.unwrap_or(error)),
     }
-    tell(ends.log, &mut |note| observer.note(note));
+    tell(ends.log, observer);
     let mut said = ends.log.lock();
     if said.damaged > 0 {
         let count = said.damaged;
         observer.note(&format!("{count} pictures of '{}' could not be read", job.input.display()));
     }
     // After Ctrl-C the program that writes into our pipe has been stopped, too.
-    let cut_off = said.failure.take().filter(|_| !stop.load(Ordering::Acquire));
+    let cut_off = said.failure.take().filter(|_| !stop.is_set());
     failure = failure.or(cut_off.map(|why| anyhow!("'{}': {why}", job.input.display())));
     let layout = sink.file().map(VideoSink::layout).unwrap_or_default();
     Ok(Made { frames, layout, totals, failure })
+}
+
+/// What is known of a queue from outside.
+struct Queue {
+    stats: Arc<QueueStats>,
+    closer: Closer,
+}
+
+impl Queue {
+    fn pushed(&self) -> u64 {
+        self.stats.pushed.load(Ordering::Relaxed)
+    }
+}
+
+/// How the source came through.
+#[derive(Default)]
+struct SourceEnd {
+    /// What ended it before its time.
+    failure: Option<PipelineError>,
+    /// How often the decoder complained and went on.
+    warnings: u64,
+}
+
+/// All frames of a file go through, until its muxer has finished.
+struct FileStage<'a> {
+    ends: &'a Ends<'a>,
+    sink: Option<&'a VideoSink>,
+    decoded: &'a Queue,
+    styled: &'a Queue,
+    early: &'a Early,
+    written: &'a Written,
+    stop: &'a StopSignal,
+    stats: &'a Stats,
+    observer: &'a mut dyn Observer,
+    total: Option<u64>,
+    end: SourceEnd,
+    /// Frames that had been decoded when the last one came, and since when none has come.
+    source_silent: (u64, Patience),
+    /// Frames and bytes that had been written at the last change, and since when there was none.
+    encoder_silent: (u64, u64, Patience),
+}
+
+impl Stage for FileStage<'_> {
+    type End = Result<SourceEnd>;
+
+    fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+        match event {
+            Event::End(Role::Sink(_)) => {
+                // Of a sink that had enough before its source had: nobody waits for more.
+                self.decoded.closer.close();
+                return ControlFlow::Break(Ok(std::mem::take(&mut self.end)));
+            }
+            Event::Failed(Role::Sink(_), error) => {
+                self.styled.closer.close();
+                return ControlFlow::Break(Err(error.into()));
+            }
+            Event::Failed(Role::Source, error) => {
+                // The demuxer failed far ahead of what is decoded: the frames before still come, and
+                // then, most often, the end.
+                self.end.failure.get_or_insert(error);
+                self.early.set();
+                self.source_silent.1.renew();
+            }
+            Event::Failed(Role::Track(number), error) => {
+                tracing::warn!("audio track {}: {error}", number + 1);
+                self.sink.into_iter().for_each(|sink| sink.end_track(number));
+            }
+            Event::Warning(role, warning) => {
+                self.end.warnings += u64::from(role == Role::Source);
+                tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
+            }
+            // Nobody ends the encoder's stream any more.
+            Event::ThreadEnded(RunThread::Feeder, ThreadEnd::Panicked) => {
+                return ControlFlow::Break(Err(anyhow!("the encoder thread panicked")));
+            }
+            // The end of the worker reaches the sink by way of the feeder.
+            Event::ThreadEnded(..) | Event::End(_) | Event::StopRaised => {}
+            Event::Failed(Role::Remux, _) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn stop(&mut self) -> ControlFlow<Self::End> {
+        self.early.set();
+        self.decoded.closer.close();
+        ControlFlow::Continue(())
+    }
+
+    fn abandon(&mut self) -> Self::End {
+        Err(stopped_at_once())
+    }
+
+    fn tick(&mut self) -> ControlFlow<Self::End> {
+        self.give_up_silent_source();
+        self.check_encoder().map_or(ControlFlow::Continue(()), |e| ControlFlow::Break(Err(e)))?;
+        tell(self.ends.log, self.observer);
+        if !self.stop.is_set() {
+            self.observer.progress(&Progress { stats: self.stats, total: self.total });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl FileStage<'_> {
+    /// Ends a source of which nothing comes any more. After a failure the frames before it still come,
+    /// and a demuxer may also stop without a word (see `Pipeline::wait`).
+    fn give_up_silent_source(&mut self) {
+        let decoded = self.decoded.pushed();
+        // Decoded and not yet painted, but for a part of a batch that waits for the rest.
+        let unpainted = decoded > self.stats.frames() && !self.stats.is_resting();
+        let source = self.ends.source;
+        let limit = match &self.end.failure {
+            Some(_) => Some(FRAME_AFTER_FAILURE),
+            None if source.reading_ended() => Some(FRAME_AFTER_READING),
+            // Who writes into a pipe may take any time.
+            None => self.ends.is_file.then_some(FRAME_OF_A_FILE),
+        };
+        let (seen, patience) = &mut self.source_silent;
+        let came = std::mem::replace(seen, decoded) != decoded;
+        match limit {
+            Some(limit) if !came && !unpainted && !self.decoded.closer.is_closed() => {
+                if patience.is_over(limit) {
+                    let text = "it is damaged: no more could be read";
+                    self.end.failure.get_or_insert_with(|| PipelineError::new("demuxer", text));
+                    self.early.set();
+                    self.decoded.closer.close();
+                }
+            }
+            _ => patience.renew(),
+        }
+    }
+
+    /// The error of an encoder that has frames, or all of them, and writes nothing.
+    fn check_encoder(&mut self) -> Option<anyhow::Error> {
+        // What reads a pipe may take any time.
+        let path = self.ends.partial.filter(|_| self.sink.is_some())?.path();
+        let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+        let frames = self.written.frames();
+        let waits = self.styled.pushed() > frames || self.styled.closer.is_closed();
+        let (seen_frames, seen_bytes, patience) = &mut self.encoder_silent;
+        if !waits || (*seen_frames, *seen_bytes) != (frames, bytes) {
+            (*seen_frames, *seen_bytes) = (frames, bytes);
+            patience.renew();
+        }
+        patience
+            .is_over(ENCODER_STALLED)
+            .then(|| anyhow!("the encoder has written nothing for {} s", ENCODER_STALLED.as_secs()))
+    }
 }
 
 /// What ended the source before its time, as an error; of a file that is cut off it is none, but said.
@@ -371,32 +553,6 @@ fn source_failure(
     None
 }
 
-/// Brings the index of an MP4 to the front and gives the file its name.
-pub(super) fn finish(
-    partial: PartialFile,
-    container: Container,
-    layout: &[Track],
-    note: &mut dyn FnMut(&str),
-) -> Result<()> {
-    if !container.is_mp4() {
-        if let Err(error) = matroska::put_right(partial.path()) {
-            tracing::warn!("the tags of the file stay as they are: {error}");
-        }
-        return Ok(partial.commit()?);
-    }
-    let front = partial.sibling()?;
-    match index_to_front(partial.path(), front.path(), container, layout) {
-        Ok(()) => {
-            front.commit()?;
-        }
-        Err(error) => {
-            note(&format!("the index stays at the end of the file: {error}"));
-            partial.commit()?;
-        }
-    }
-    Ok(())
-}
-
 fn dump_dot(folder: Option<&Path>, source: &VideoSource, sink: &Sink) -> Result<()> {
     let Some(folder) = folder else { return Ok(()) };
     let sink = sink.file().map(|sink| ("sink.dot", sink.dot()));
@@ -407,7 +563,8 @@ fn dump_dot(folder: Option<&Path>, source: &VideoSource, sink: &Sink) -> Result<
     Ok(())
 }
 
-fn summary(job: &VideoJob, totals: &Totals, stats: &Stats, frames: u64) -> Summary {
+fn summary(job: &VideoJob, totals: &Totals, context: &RunContext, frames: u64) -> Summary {
+    let stats = &context.stats;
     let wall = stats.elapsed().as_secs_f64();
     Summary {
         input: job.input.display().to_string(),
@@ -421,6 +578,7 @@ fn summary(job: &VideoJob, totals: &Totals, stats: &Stats, frames: u64) -> Summa
         encode_s: totals.encode.as_secs_f64(),
         first_frame_s: stats.first_out().map(|t| t.as_secs_f64()),
         queue_full: totals.queue_full,
+        interrupted: context.stop.is_interrupted(),
         ..Summary::default()
     }
 }

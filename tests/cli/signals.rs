@@ -3,14 +3,17 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::common::{bikes, bunny, ffmpeg, frame_times, nst, stream_field, succeed};
+use super::common::{
+    bikes, bunny, ffmpeg, frame_times, index_in_front, nst, stream_field, succeed,
+};
 use super::files;
+use super::shim::Hold;
 
 /// A folder with `film.mp4`: a clip four times over, so that no machine is done with it too soon.
 fn film_of(clip: PathBuf) -> TempDir {
@@ -22,9 +25,24 @@ fn film_of(clip: PathBuf) -> TempDir {
 }
 
 fn start(folder: &Path, output: &str, more: &[&str]) -> Child {
+    spawn(command(folder, output).args(more))
+}
+
+fn command(folder: &Path, output: &str) -> Command {
     let mut command = nst();
-    command.current_dir(folder).args(["-m", "mosaic", "-i", "film.mp4", "-o", output]).args(more);
+    command.current_dir(folder).args(["-m", "mosaic", "-i", "film.mp4", "-o", output]);
+    command
+}
+
+fn spawn(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Reads what is said until it holds `words`.
+fn until_said(stderr: &mut impl BufRead, said: &mut String, words: &str) {
+    while !said.contains(words) {
+        assert_ne!(stderr.read_line(said).unwrap(), 0, "no '{words}': {said}");
+    }
 }
 
 fn signal(child: &Child, name: &str) {
@@ -102,9 +120,7 @@ fn a_second_ctrl_c_stops_at_once() {
         signal(&child, "-INT");
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
-        while !said.contains("once more stops at once") {
-            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
-        }
+        until_said(&mut stderr, &mut said, "once more stops at once");
         // One that comes right behind it is the same request: `timeout` sends two.
         signal(&child, "-INT");
         thread::sleep(Duration::from_millis(400));
@@ -159,4 +175,88 @@ fn a_killed_run_leaves_a_playable_mp4_under_its_partial_name() {
 #[test]
 fn a_killed_run_leaves_a_playable_mkv_under_its_partial_name() {
     killed("out.mkv", "out.partial.mkv", |bytes| bytes.len() > 100_000);
+}
+
+/// A run of a short film that is held up where its index goes to the front.
+fn held_at_the_index(hold: &Hold, folder: &Path) -> (Child, BufReader<ChildStderr>) {
+    let (clip, film) = (bikes(), folder.join("film.mp4"));
+    let (clip, film) = (clip.to_str().unwrap(), film.to_str().unwrap());
+    ffmpeg(&["-i", clip, "-frames:v", "20", "-c", "copy", film]);
+    let mut command = command(folder, "out.mp4");
+    hold.holds(command.args(["--scale", "0.1"]));
+    let mut child = spawn(&mut command);
+    wait_for(&mut child, &folder.join("out.partial-2.mdat"), |_| true);
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    (child, stderr)
+}
+
+#[test]
+fn ctrl_c_while_the_index_is_moved_lets_that_be_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hold, mut said) = (Hold::at(".mdat"), String::new());
+    let (mut child, mut stderr) = held_at_the_index(&hold, folder.path());
+    // How far it is, is said every few seconds.
+    until_said(&mut stderr, &mut said, "moving the index of 'out.mp4' to its front: 0 %");
+    signal(&child, "-INT");
+    until_said(&mut stderr, &mut said, "once more stops at once");
+    hold.lets_go();
+    let status = child.wait().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    let left: Vec<String> = files(folder.path()).into_keys().collect();
+    assert_eq!(left, ["film.mp4", "out.mp4"], "{said}");
+    assert!(index_in_front(&folder.path().join("out.mp4")));
+}
+
+#[test]
+fn a_second_ctrl_c_while_the_index_is_moved_leaves_the_whole_file_under_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hold, mut said) = (Hold::at(".mdat"), String::new());
+    let (mut child, mut stderr) = held_at_the_index(&hold, folder.path());
+    signal(&child, "-INT");
+    until_said(&mut stderr, &mut said, "once more stops at once");
+    // Closer together they would be one request.
+    thread::sleep(Duration::from_millis(400));
+    signal(&child, "-INT");
+    let status = child.wait().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("'out.mp4' is whole; its index is at its end"), "{said}");
+    let left: Vec<String> = files(folder.path()).into_keys().collect();
+    assert_eq!(left, ["film.mp4", "out.mp4"], "{said}");
+    assert_eq!(frame_times(&folder.path().join("out.mp4")).len(), 20);
+}
+
+/// An input of which nothing comes: a named pipe that is open for writing.
+#[test]
+fn ctrl_c_ends_a_run_that_waits_for_its_first_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["film.mp4", "film.y4m"] {
+        let film = folder.path().join(name);
+        succeed(Command::new("mkfifo").arg(&film));
+        let _writer = fs::File::options().read(true).write(true).open(&film).unwrap();
+        let mut command = nst();
+        command.current_dir(folder.path()).args(["-m", "mosaic", "-i", name, "-o", "out.mkv"]);
+        let mut child = spawn(&mut command);
+        has_opened(&child, &film);
+        signal(&child, "-INT");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}: {said}");
+        assert!(said.contains("before the first frame"), "{name}: {said}");
+        fs::remove_file(film).unwrap();
+        assert!(files(folder.path()).is_empty(), "{name}: {said}");
+    }
+}
+
+/// Waits until a process has a file open.
+fn has_opened(child: &Child, path: &Path) {
+    let path = path.canonicalize().unwrap();
+    let opened = || {
+        let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().flatten();
+        open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|file| file == path)
+    };
+    while !opened() {
+        thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -1,11 +1,9 @@
 //! The frame path as a library, without the program around it.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use nst_stream::stats::Summary;
-use nst_stream::stream::{Observer, Progress, VideoJob, stylize_video};
+use nst_stream::stop::StopSignal;
+use nst_stream::stream::{Observer, Progress, RunContext, VideoJob, stylize_video};
 use nst_stream::stylizer::Stylizer;
 
 /// Keeps what is said.
@@ -28,16 +26,16 @@ impl Said {
 
 /// Runs a job to its end: the summary, or what is wrong, and what was said.
 pub fn route(job: &VideoJob, stylizer: &mut dyn Stylizer) -> (anyhow::Result<Summary>, Said) {
-    route_until(job, stylizer, &AtomicBool::new(false))
+    route_until(job, stylizer, &StopSignal::default())
 }
 
 /// The same; `stop` ends it early.
 pub fn route_until(
     job: &VideoJob,
     stylizer: &mut dyn Stylizer,
-    stop: &AtomicBool,
+    stop: &StopSignal,
 ) -> (anyhow::Result<Summary>, Said) {
     let mut said = Said::default();
-    let made = stylize_video(job, stylizer, stop, &Arc::default(), &mut said);
+    let made = stylize_video(job, stylizer, &mut RunContext::new(stop, &mut said));
     (made, said)
 }

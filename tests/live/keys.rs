@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::*;
 use crate::program;
+use crate::shim::Hold;
 
 /// A program on a terminal of its own.
 struct Terminal {
@@ -145,4 +146,62 @@ fn control_c_on_a_terminal_interrupts() {
     let (code, screen) = terminal.ends();
     assert_eq!(code, Some(130), "{screen}");
     assert!(frame_times(&folder.path().join("out.mkv")).len() > 5);
+}
+
+#[test]
+fn control_c_is_read_until_the_run_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    // A part of it never ends, so that the end of the run is waited for.
+    let own = "appsrc name=frames ! fakesink audiotestsrc is-live=true ! fakesink";
+    std::fs::write(folder.path().join("own.pipeline"), own).unwrap();
+    let command = format!(
+        "{} -m mosaic -i test:96x64@15 --pipeline-sink own.pipeline --strength 0",
+        env!("CARGO_BIN_EXE_nst-stream")
+    );
+    let mut terminal = Terminal::start(folder.path(), &command);
+    terminal.shows(0, "mosaic at 0 %");
+    terminal.press("\x03");
+    terminal.shows(0, "once more stops at once");
+    // Closer together they would be one request.
+    std::thread::sleep(Duration::from_millis(400));
+    terminal.press("\x03");
+    terminal.shows(0, "stopped at once");
+    let (code, screen) = terminal.ends();
+    assert_eq!(code, Some(130), "{screen}");
+}
+
+#[test]
+fn a_snapshot_is_saved_though_the_run_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let hold = Hold::at(".png");
+    let command = format!(
+        "env {} {} -m mosaic -i test:96x64@15 -o out.mkv --strength 0",
+        hold.in_words(),
+        env!("CARGO_BIN_EXE_nst-stream")
+    );
+    let mut terminal = Terminal::start(folder.path(), &command);
+    terminal.shows(0, "mosaic at 0 %");
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    let wait_for = |ending: &str| {
+        let started = Instant::now();
+        while !names().iter().any(|name| name.ends_with(ending)) {
+            assert!(started.elapsed() < Duration::from_secs(60), "no {ending}: {:?}", names());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    terminal.press("s");
+    wait_for(".partial.png");
+    terminal.press("q");
+    wait_for("out.mkv");
+    hold.lets_go();
+    let (code, screen) = terminal.ends();
+    assert_eq!(code, Some(0), "{screen}");
+    let left = names();
+    let pictures: Vec<_> = left.iter().filter(|name| name.ends_with(".png")).collect();
+    assert_eq!((left.len(), pictures.len()), (2, 1), "{left:?}: {screen}");
+    assert!(!pictures[0].contains("partial"), "{left:?}");
+    assert_eq!(size(&folder.path().join(pictures[0])), (96, 64));
 }

@@ -1,10 +1,10 @@
 //! Nothing waits for ever, however slow the network and however rare the subtitles.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nst_stream::encoding::{Encoding, HwAccel, Preset};
 use nst_stream::frame::Frame;
+use nst_stream::stop::StopSignal;
 use nst_stream::stylizer::{StylizeError, Stylizer};
 
 use super::common::carphone;
@@ -65,7 +65,7 @@ fn an_early_end_cuts_every_track_where_the_picture_ends() {
     let input = sparse(folder.path());
     for name in ["out.mp4", "out.mkv"] {
         let out = folder.path().join(name);
-        let stop = AtomicBool::new(false);
+        let stop = StopSignal::default();
         let (from, to) = (input.clone(), out.clone());
         std::thread::scope(|scope| {
             let stop = &stop;
@@ -74,7 +74,7 @@ fn an_early_end_cuts_every_track_where_the_picture_ends() {
                 route::route_until(&job, &mut Slow, stop).0.unwrap()
             });
             std::thread::sleep(Duration::from_millis(1500));
-            stop.store(true, Ordering::Release);
+            let _ = stop.interrupt();
             assert!(run.join().unwrap().interrupted, "{name}");
         });
         let end = frame_times(&out).last().unwrap() + 0.034;

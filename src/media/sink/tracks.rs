@@ -197,6 +197,7 @@ mod tests {
     use crate::media::sink::NewFile;
     use crate::media::video::VideoStream;
     use crate::span::Span;
+    use crate::stop::StopSignal;
 
     #[test]
     fn a_reader_that_fails_ends_its_own_track_though_one_before_it_was_refused() {
@@ -208,7 +209,8 @@ mod tests {
         ffmpeg.args(["-v", "error", "-nostdin", "-i"]).arg(bunny);
         ffmpeg.args(["-t", "1", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c", "copy"]);
         assert!(ffmpeg.arg(&input).status().unwrap().success());
-        let mut tracks = Tracks::open(&input, Span::default(), Container::Mkv, true);
+        let mut tracks =
+            Tracks::open(&input, Span::default(), Container::Mkv, true, &StopSignal::default());
         assert_eq!(tracks.readers.len(), 3);
         tracks.readers[0].caps = gst::Caps::new_empty_simple("audio/x-that-no-muxer-takes");
 

@@ -14,9 +14,10 @@ use super::super::matroska;
 use super::super::movie;
 use super::super::pipeline::{Pipeline, Role};
 use super::super::workarounds::{Facts, repair_demuxers};
+use crate::stop::StopSignal;
+use crate::timeouts::LIST_TRACKS;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a file holds.
 pub(super) struct Contents {
@@ -78,8 +79,8 @@ impl Contents {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of(path: &Path) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?;
+    pub fn of(path: &Path, stop: &StopSignal) -> Result<Self, PipelineError> {
+        let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?.until(stop);
         let length = movie::read(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
@@ -99,13 +100,16 @@ impl Contents {
         let told = Arc::clone(&complete);
         parse.connect_no_more_pads(move |_| told.store(true, Ordering::Release));
         pipeline.set_state(gst::State::Paused)?;
-        let mut list: Vec<gst::Stream> = pipeline.streams(PATIENCE)?.iter().collect();
-        pipeline.wait_prerolled(PATIENCE)?;
+        let mut list: Vec<gst::Stream> = pipeline.streams(LIST_TRACKS)?.iter().collect();
+        pipeline.wait_prerolled(LIST_TRACKS)?;
         if pipeline.has("flvdemux") {
             // Its list grows as tracks begin: the sound often comes after the first frames.
             pipeline.set_state(gst::State::Playing)?;
-            let deadline = Instant::now() + PATIENCE;
-            while !complete.load(Ordering::Acquire) && !first.is_eos() && Instant::now() < deadline
+            let deadline = Instant::now() + LIST_TRACKS;
+            while !complete.load(Ordering::Acquire)
+                && !first.is_eos()
+                && !stop.is_set()
+                && Instant::now() < deadline
             {
                 let _ = first.try_pull_sample(gst::ClockTime::from_mseconds(20));
             }

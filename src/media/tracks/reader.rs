@@ -23,9 +23,10 @@ use super::about;
 use super::contents::{Kind, Stream, leave_styled_text, tags_on};
 use super::place::{Counting, Place, Words};
 use crate::span::Span;
+use crate::stop::StopSignal;
+use crate::timeouts::PREROLL;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What containers round times by is no gap in the sound.
 const NO_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(2);
 
@@ -46,6 +47,8 @@ pub(super) struct Order<'a> {
     pub delay: u32,
     /// Whether the container asks how long each packet is.
     pub lengths: bool,
+    /// Ends the waiting for its beginning.
+    pub stop: &'a StopSignal,
 }
 
 /// One track of a file.
@@ -85,7 +88,7 @@ impl Reader {
         order: Order,
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
-        let pipeline = Pipeline::parse(Role::Track(order.number), &description)?;
+        let pipeline = Pipeline::parse(Role::Track(order.number), &description)?.until(order.stop);
         movie::read(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
@@ -113,13 +116,13 @@ impl Reader {
             Some(_) if order.encoded => seek_unheard(&pipeline, &track, start)?,
             _ => {
                 pipeline.set_state(gst::State::Paused)?;
-                pipeline.wait_prerolled(PATIENCE)?;
+                pipeline.wait_prerolled(PREROLL)?;
                 // Without a need none is sought: matroskademux (1.22) would leave out what comes
                 // before the first picture.
                 match start {
                     Some(start) if pipeline.guesses() => {
                         pipeline.read_up_to(&track, start)?;
-                        pipeline.wait_prerolled(PATIENCE)?;
+                        pipeline.wait_prerolled(PREROLL)?;
                     }
                     Some(start) => pipeline.seek(Some(start))?,
                     None => {}
@@ -141,7 +144,7 @@ impl Reader {
         if stream.kind == Kind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
             pipeline.set_state(gst::State::Playing)?;
-            first = beginning(&pipeline, &packets, &mut place)?;
+            first = beginning(&pipeline, &packets, &mut place, order.stop)?;
             if first.is_empty() {
                 return Ok(None);
             }
@@ -212,13 +215,23 @@ impl Reader {
         let (packets, target) = (self.packets.clone(), target.clone());
         let counts = Arc::clone(&self.counts);
         let send = move || {
+            // However the thread ends: the muxer waits for the end of every track.
+            let target = EndsStream(target);
             // It fails when the muxer is gone: then there is nobody to tell.
-            let _ = send(beginning, &packets, &target, &counts);
-            let _ = target.end_of_stream();
+            let _ = send(beginning, &packets, &target.0, &counts);
         };
         let thread = std::thread::Builder::new().name("track".to_owned()).spawn(send);
         self.sending = Some(thread.map_err(|e| PipelineError::new("track", e.to_string()))?);
         Ok(())
+    }
+}
+
+/// Ends the stream into an appsrc when dropped.
+struct EndsStream(gst_app::AppSrc);
+
+impl Drop for EndsStream {
+    fn drop(&mut self) {
+        let _ = self.0.end_of_stream();
     }
 }
 
@@ -300,7 +313,7 @@ fn seek_unheard(
             gst::PadProbeReturn::Ok
         });
     pipeline.set_state(gst::State::Paused)?;
-    pipeline.wait(PATIENCE, &|| come.load(Ordering::Acquire))?;
+    pipeline.wait(PREROLL, &|| come.load(Ordering::Acquire))?;
     let sought = match start {
         Some(start) if pipeline.guesses() => pipeline.read_up_to(track, start),
         start => pipeline.seek_at(track, start),
@@ -309,7 +322,7 @@ fn seek_unheard(
         pad.remove_probe(waiting);
     }
     sought?;
-    pipeline.wait_prerolled(PATIENCE)
+    pipeline.wait_prerolled(PREROLL)
 }
 
 /// The first packets of sound that are presented; none when there is none.
@@ -317,9 +330,13 @@ fn beginning(
     pipeline: &Pipeline,
     packets: &gst_app::AppSink,
     place: &mut Place,
+    stop: &StopSignal,
 ) -> Result<Vec<gst::Buffer>, PipelineError> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PREROLL;
     while Instant::now() < deadline {
+        if stop.is_set() {
+            return Err(PipelineError::stopped());
+        }
         let first = match packets.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
             Some(sample) => place.packets(&sample),
             None if packets.is_eos() => place.last().into_iter().collect(),

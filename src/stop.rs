@@ -1,0 +1,197 @@
+//! The request to end a run: in order, or at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Ends a run. Clones are the same signal.
+///
+/// Level one: what is made so far is finished. Level two: everything is left as it is. Every wait of a
+/// run either looks at the signal a few times a second or is woken by it ([`StopSignal::on_change`]).
+#[derive(Clone, Default)]
+pub struct StopSignal(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    ending: AtomicBool,
+    interrupted: AtomicBool,
+    at_once: AtomicBool,
+    last_id: AtomicU64,
+    listeners: Mutex<Vec<(u64, Listener)>>,
+    cleanups: Mutex<Vec<(u64, Cleanup)>>,
+}
+
+type Listener = Box<dyn Fn() + Send>;
+type Cleanup = Box<dyn FnOnce() -> Option<String> + Send>;
+
+/// What an interruption led to.
+pub enum Interruption<'a> {
+    /// The first one: the run ends in order.
+    InOrder,
+    /// A further one: the run ends at once.
+    AtOnce(Abandoned<'a>),
+}
+
+/// The clean-ups of a run that ends at once have been done. As long as this exists, whoever would undo
+/// one of them waits: the process can be ended meanwhile.
+pub struct Abandoned<'a> {
+    _cleanups: MutexGuard<'a, Vec<(u64, Cleanup)>>,
+    /// What they have to say.
+    pub notes: Vec<String>,
+}
+
+impl StopSignal {
+    /// Asks for an orderly end, which is no interruption.
+    pub fn end(&self) {
+        self.0.ending.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Raises the level: the first interruption ends the run in order, the second at once.
+    pub fn interrupt(&self) -> Interruption<'_> {
+        if !self.0.interrupted.swap(true, Ordering::AcqRel) {
+            self.end();
+            return Interruption::InOrder;
+        }
+        let mut cleanups = self.0.cleanups.lock().unwrap_or_else(PoisonError::into_inner);
+        // The newest first: it knows best how far the run has come.
+        let notes = cleanups.drain(..).rev().filter_map(|(_, clean_up)| clean_up()).collect();
+        self.0.at_once.store(true, Ordering::Release);
+        self.wake();
+        Interruption::AtOnce(Abandoned { _cleanups: cleanups, notes })
+    }
+
+    /// Whether the run is to end, in order or at once.
+    pub fn is_set(&self) -> bool {
+        self.0.ending.load(Ordering::Acquire)
+    }
+
+    /// Whether it is to end because it was interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.interrupted.load(Ordering::Acquire)
+    }
+
+    /// Whether it is to end at once.
+    pub fn is_at_once(&self) -> bool {
+        self.0.at_once.load(Ordering::Acquire)
+    }
+
+    /// [`StopSignal::is_set`] as a flag, for loops that need nothing else.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0.ending
+    }
+
+    /// Calls `listener` whenever the level rises, until the subscription is dropped.
+    pub fn on_change(&self, listener: impl Fn() + Send + 'static) -> Subscription {
+        let id = self.next_id();
+        self.listeners().push((id, Box::new(listener)));
+        Subscription { signal: self.clone(), id }
+    }
+
+    /// Does `clean_up` when the run is ended at once, unless the guard is dropped before. It may say
+    /// what it leaves. It runs on the thread that interrupts, so it must be quick.
+    pub fn clean_up(
+        &self,
+        clean_up: impl FnOnce() -> Option<String> + Send + 'static,
+    ) -> CleanUpGuard {
+        let id = self.next_id();
+        let mut cleanups = self.0.cleanups.lock().unwrap_or_else(PoisonError::into_inner);
+        cleanups.push((id, Box::new(clean_up)));
+        drop(cleanups);
+        CleanUpGuard { signal: self.clone(), id }
+    }
+
+    fn next_id(&self) -> u64 {
+        self.0.last_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<(u64, Listener)>> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        self.listeners().iter().for_each(|(_, listener)| listener());
+    }
+}
+
+/// Keeps a listener of a [`StopSignal`].
+pub struct Subscription {
+    signal: StopSignal,
+    id: u64,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.signal.listeners().retain(|(id, _)| *id != self.id);
+    }
+}
+
+/// Keeps a clean-up of a [`StopSignal`].
+pub struct CleanUpGuard {
+    signal: StopSignal,
+    id: u64,
+}
+
+impl CleanUpGuard {
+    /// Takes the clean-up back; false when it has been done.
+    pub fn cancel(self) -> bool {
+        self.take()
+    }
+
+    fn take(&self) -> bool {
+        let cleanups = &self.signal.0.cleanups;
+        let mut cleanups = cleanups.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = cleanups.len();
+        cleanups.retain(|(id, _)| *id != self.id);
+        cleanups.len() < before
+    }
+}
+
+impl Drop for CleanUpGuard {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn the_first_interruption_ends_in_order_and_the_second_at_once() {
+        let stop = StopSignal::default();
+        let (send, heard) = channel();
+        let subscription = stop.on_change(move || send.send(()).unwrap());
+        assert!(!stop.is_set() && !stop.is_interrupted());
+        assert!(matches!(stop.interrupt(), Interruption::InOrder));
+        assert!(stop.is_set() && stop.is_interrupted() && !stop.is_at_once());
+        assert!(matches!(stop.clone().interrupt(), Interruption::AtOnce(_)));
+        assert!(stop.is_at_once());
+        drop(subscription);
+        stop.end();
+        assert_eq!(heard.iter().count(), 2, "nobody is told after the subscription");
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_is_no_interruption() {
+        let stop = StopSignal::default();
+        stop.end();
+        assert!(stop.is_set() && !stop.is_interrupted());
+        assert!(matches!(stop.interrupt(), Interruption::InOrder), "it can still be interrupted");
+    }
+
+    #[test]
+    fn clean_ups_are_done_at_the_second_interruption_but_for_those_taken_back() {
+        let stop = StopSignal::default();
+        let first = stop.clean_up(|| Some("first".to_owned()));
+        let second = stop.clean_up(|| Some("second".to_owned()));
+        let taken = stop.clean_up(|| Some("taken back".to_owned()));
+        assert!(taken.cancel());
+        assert!(matches!(stop.interrupt(), Interruption::InOrder));
+        let Interruption::AtOnce(abandoned) = stop.interrupt() else { panic!("not at once") };
+        assert_eq!(abandoned.notes, ["second", "first"]);
+        drop(abandoned);
+        assert!(!first.cancel(), "it is done");
+        drop(second);
+    }
+}

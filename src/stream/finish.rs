@@ -1,0 +1,143 @@
+//! The last steps of a written file: its tags are put right or its index goes to the front, it is
+//! written back to the disk, and gets its name.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::Observer;
+use super::partial::PartialFile;
+use super::supervisor::{Stage, Supervisor};
+use crate::encoding::Container;
+use crate::media::finalise::{Remux, RemuxFiles, Track};
+use crate::media::{Event, PipelineError, Role, matroska};
+use crate::stop::StopSignal;
+use crate::timeouts::{Patience, REMUX_STALLED};
+
+/// Completes a file that is written to its end.
+///
+/// It is whole and playable before that: whatever goes wrong here, or when the run is ended at once, it
+/// gets its final name as it is.
+///
+/// # Errors
+/// When it cannot be renamed; it then stays where it is.
+pub(super) fn finish(
+    partial: PartialFile,
+    container: Container,
+    layout: &[Track],
+    supervisor: &Supervisor,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    if !container.is_mp4() {
+        if let Err(error) = matroska::put_right(partial.path()) {
+            tracing::warn!("the tags of the file stay as they are: {error}");
+        }
+        return commit(partial, None, supervisor.signal());
+    }
+    let front = partial.sibling()?;
+    let files = RemuxFiles::new(partial.path(), front.path(), layout);
+    let (given_up, whole) = (files.clone(), Names::of(&partial));
+    let at_once = supervisor.signal().clean_up(move || {
+        given_up.give_up();
+        whole.rename("; its index is at its end")
+    });
+    let name = partial.target().display().to_string();
+    let remuxed = Remux::start(files, container, supervisor.events()).and_then(|remux| {
+        let result = supervisor.supervise(Remuxing {
+            remux: &remux,
+            name: &name,
+            observer,
+            written: 0,
+            patience: Patience::new(),
+        });
+        remux.finish(result)
+    });
+    if !at_once.cancel() {
+        // It has its name already.
+        return Ok(());
+    }
+    match remuxed {
+        Ok(()) => commit(front, Some(partial), supervisor.signal()),
+        Err(error) => {
+            observer.note(&format!("the index stays at the end of '{name}': {error}"));
+            commit(partial, None, supervisor.signal())
+        }
+    }
+}
+
+/// Gives a whole file its name, also when the run is ended at once meanwhile; `other` is not needed any
+/// more after that.
+///
+/// # Errors
+/// When it cannot be renamed; it then stays where it is.
+pub(super) fn commit(
+    file: PartialFile,
+    other: Option<PartialFile>,
+    stop: &StopSignal,
+) -> Result<()> {
+    let (whole, unneeded) = (Names::of(&file), other.as_ref().map(|file| file.path().to_owned()));
+    let at_once = stop.clean_up(move || {
+        let renamed = whole.rename("");
+        if let (Some(_), Some(unneeded)) = (&renamed, unneeded) {
+            let _ = std::fs::remove_file(unneeded);
+        }
+        renamed
+    });
+    let result = file.commit();
+    if at_once.cancel() { Ok(result?) } else { Ok(()) }
+}
+
+/// What a whole file is called, and what it will be called.
+struct Names(PathBuf, PathBuf);
+
+impl Names {
+    fn of(file: &PartialFile) -> Self {
+        Names(file.path().to_owned(), file.target().to_owned())
+    }
+
+    /// Renames it at once; what to say of that.
+    fn rename(&self, more: &str) -> Option<String> {
+        let Names(from, to) = self;
+        std::fs::rename(from, to).ok()?;
+        Some(format!("'{}' is whole{more}", to.display()))
+    }
+}
+
+/// A finished file is muxed once more, as long as that goes on.
+struct Remuxing<'a> {
+    remux: &'a Remux,
+    name: &'a str,
+    observer: &'a mut dyn Observer,
+    written: u64,
+    patience: Patience,
+}
+
+impl Stage for Remuxing<'_> {
+    type End = Result<(), PipelineError>;
+
+    fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+        match event {
+            Event::End(Role::Remux) => ControlFlow::Break(Ok(())),
+            Event::Failed(Role::Remux, error) => ControlFlow::Break(Err(error)),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn abandon(&mut self) -> Self::End {
+        Err(PipelineError::stopped())
+    }
+
+    fn tick(&mut self) -> ControlFlow<Self::End> {
+        let written = self.remux.written();
+        if written != self.written {
+            self.written = written;
+            self.patience.renew();
+        }
+        if self.patience.is_over(REMUX_STALLED) {
+            return ControlFlow::Break(Err(Remux::stalled()));
+        }
+        self.observer.remuxing(self.name, self.remux.share());
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,212 @@
+//! The loop that hears everything that happens in a run, for files and live alike.
+//!
+//! Pipelines, threads, the remux and the stop signal report into one channel of [`Event`]s. A run is a
+//! sequence of [`Stage`]s (frames go through, outputs end, a file is muxed once more); a stage decides
+//! what an event means, the supervisor calls it, and sees to it that no wait is without an end.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, Scope, ScopedJoinHandle};
+
+use anyhow::{Error, anyhow};
+
+use crate::media::{Event, RunThread, ThreadEnd};
+use crate::stop::{StopSignal, Subscription};
+use crate::timeouts::TICK;
+
+/// A part of a run in which one thing is waited for.
+pub(super) trait Stage {
+    /// How it ended.
+    type End;
+
+    /// Something has happened.
+    fn hear(&mut self, event: Event) -> ControlFlow<Self::End>;
+
+    /// The run is to end in order; called once, also when that was known before the stage began.
+    fn stop(&mut self) -> ControlFlow<Self::End> {
+        ControlFlow::Continue(())
+    }
+
+    /// The run is to end at once.
+    fn abandon(&mut self) -> Self::End;
+
+    /// Called about every [`TICK`], to look at limits and to show progress.
+    fn tick(&mut self) -> ControlFlow<Self::End>;
+}
+
+/// Hears what happens in one run.
+pub(super) struct Supervisor {
+    events: Sender<Event>,
+    heard: Receiver<Event>,
+    stop: StopSignal,
+    _subscription: Subscription,
+}
+
+impl Supervisor {
+    /// Of a run that `stop` ends.
+    pub fn new(stop: &StopSignal) -> Self {
+        let (events, heard) = channel();
+        let raised = events.clone();
+        let subscription = stop.on_change(move || drop(raised.send(Event::StopRaised)));
+        Supervisor { events, heard, stop: stop.clone(), _subscription: subscription }
+    }
+
+    /// Where everything reports to.
+    pub fn events(&self) -> Sender<Event> {
+        self.events.clone()
+    }
+
+    /// What ends the run.
+    pub fn signal(&self) -> &StopSignal {
+        &self.stop
+    }
+
+    /// Runs `work` on a thread whose end, also by a panic, is an event.
+    ///
+    /// # Errors
+    /// When no thread can be started; what `work` owns is dropped then.
+    pub fn spawn<'scope, 'env, T: Send + 'scope>(
+        &self,
+        scope: &'scope Scope<'scope, 'env>,
+        thread: RunThread,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> std::io::Result<ScopedJoinHandle<'scope, T>> {
+        let name = match thread {
+            RunThread::Worker => "network",
+            RunThread::Feeder => "encode",
+        };
+        let report = ReportsEnd { thread, events: self.events() };
+        thread::Builder::new().name(name.into()).spawn_scoped(scope, move || {
+            let _report = report;
+            work()
+        })
+    }
+
+    /// Brings a stage to its end.
+    pub fn supervise<S: Stage>(&self, mut stage: S) -> S::End {
+        let mut told = false;
+        let mut step = || -> ControlFlow<S::End> {
+            if self.stop.is_at_once() {
+                return ControlFlow::Break(stage.abandon());
+            }
+            if self.stop.is_set() && !told {
+                told = true;
+                stage.stop()?;
+            }
+            if let Ok(event) = self.heard.recv_timeout(TICK) {
+                stage.hear(event)?;
+            }
+            stage.tick()
+        };
+        loop {
+            if let ControlFlow::Break(end) = step() {
+                return end;
+            }
+        }
+    }
+}
+
+/// Reports the end of the thread that owns it.
+struct ReportsEnd {
+    thread: RunThread,
+    events: Sender<Event>,
+}
+
+impl Drop for ReportsEnd {
+    fn drop(&mut self) {
+        let end = if thread::panicking() { ThreadEnd::Panicked } else { ThreadEnd::Returned };
+        let _ = self.events.send(Event::ThreadEnded(self.thread, end));
+    }
+}
+
+/// What a thread returned; its panic as an error.
+pub(super) fn join<T>(
+    handle: std::io::Result<ScopedJoinHandle<'_, T>>,
+    name: &str,
+) -> Result<T, Error> {
+    let handle = handle.map_err(|error| anyhow!("cannot start the {name} thread: {error}"))?;
+    handle.join().map_err(|panic: Box<dyn std::any::Any + Send>| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        let why = text.map_or_else(String::new, |text| format!(": {text}"));
+        anyhow!("the {name} thread panicked{why}")
+    })
+}
+
+/// The error of a run that was ended at once.
+pub(super) fn stopped_at_once() -> Error {
+    anyhow!("it was stopped at once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Role;
+
+    /// Notes what it is told, and ends with the source.
+    #[derive(Default)]
+    struct Notes {
+        stopped: usize,
+        threads: Vec<ThreadEnd>,
+    }
+
+    impl Stage for &mut Notes {
+        type End = &'static str;
+
+        fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+            match event {
+                Event::End(Role::Source) => return ControlFlow::Break("source"),
+                Event::ThreadEnded(_, end) => self.threads.push(end),
+                _ => {}
+            }
+            match self.threads.len() {
+                2 => ControlFlow::Break("threads"),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+
+        fn stop(&mut self) -> ControlFlow<Self::End> {
+            self.stopped += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn abandon(&mut self) -> Self::End {
+            "at once"
+        }
+
+        fn tick(&mut self) -> ControlFlow<Self::End> {
+            ControlFlow::Continue(())
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_thread_is_heard_whether_it_returns_or_panics() {
+        let supervisor = Supervisor::new(&StopSignal::default());
+        let mut notes = Notes::default();
+        let (ended, returned, panicked) = thread::scope(|scope| {
+            let returns = supervisor.spawn(scope, RunThread::Feeder, || 7);
+            let panics = supervisor.spawn(scope, RunThread::Worker, || -> u8 { panic!("no luck") });
+            (supervisor.supervise(&mut notes), join(returns, "feeder"), join(panics, "network"))
+        });
+        assert_eq!(ended, "threads");
+        assert!(notes.threads.contains(&ThreadEnd::Returned));
+        assert!(notes.threads.contains(&ThreadEnd::Panicked));
+        assert_eq!(returned.unwrap(), 7);
+        let text = panicked.unwrap_err().to_string();
+        assert_eq!(text, "the network thread panicked: no luck");
+    }
+
+    #[test]
+    fn a_stage_is_told_of_each_level_of_the_stop_signal() {
+        let stop = StopSignal::default();
+        let supervisor = Supervisor::new(&stop);
+        stop.interrupt();
+        let mut notes = Notes::default();
+        supervisor.events().send(Event::End(Role::Source)).unwrap();
+        // The signal has woken the channel first.
+        assert_eq!(supervisor.supervise(&mut notes), "source");
+        assert_eq!(notes.stopped, 1);
+        stop.interrupt();
+        assert_eq!(supervisor.supervise(&mut notes), "at once");
+    }
+}

@@ -1,0 +1,119 @@
+//! How long the program waits for what, and why so long.
+//!
+//! No wait is without an end: it has a limit here, or somebody else ends it (the user, the end of
+//! a file, a thread that is certain to end).
+
+use std::time::{Duration, Instant};
+
+/// Between two looks of the supervisor at limits and progress.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// How long a wait that nothing wakes goes on before it looks at the stop signal again.
+pub const POLL: Duration = Duration::from_millis(50);
+
+/// A file to its first frame, or a track to its first packet: longer than any on a working disk takes.
+pub const PREROLL: Duration = Duration::from_secs(60);
+
+/// A file until its tracks are listed: only its head is read, and decoders are found.
+pub const LIST_TRACKS: Duration = Duration::from_secs(30);
+
+/// A first frame after all of a file has been read: only decoding is left. Demuxers may stop without
+/// a word (see `Pipeline::wait`).
+pub const FIRST_FRAME_AFTER_READING: Duration = Duration::from_secs(5);
+
+/// A further frame after all of a file has been read: one picture of a slow decoder.
+pub const FRAME_AFTER_READING: Duration = Duration::from_secs(10);
+
+/// A further frame after the source has failed: what was decoded before that is on its way.
+pub const FRAME_AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// A further frame of a file while it is being read: a disk that wakes up or a network share that
+/// comes back, and a decoder that looks far ahead.
+pub const FRAME_OF_A_FILE: Duration = Duration::from_secs(120);
+
+/// A live source to its first picture: a camera that starts, a server that is asked over UDP in vain
+/// and then over TCP.
+pub const FIRST_LIVE_FRAME: Duration = Duration::from_secs(15);
+
+/// An encoder and a muxer to their next byte in the file, once there are no more frames: encoders
+/// look ahead by minutes of work on a slow machine.
+pub const ENCODER_STALLED: Duration = Duration::from_secs(600);
+
+/// The next byte while a finished file is muxed once more: nothing is computed, only copied.
+pub const REMUX_STALLED: Duration = Duration::from_secs(60);
+
+/// A file written while live, from the end of its frames to the end of the file: its encoder does
+/// not look ahead.
+pub const FINISH_LIVE_FILE: Duration = Duration::from_secs(60);
+
+/// A connection to an RTSP server: it is accepted within a second, or there is nobody.
+pub const CONNECT: Duration = Duration::from_secs(5);
+
+/// A media server that is told the end.
+pub const PARTING: Duration = Duration::from_secs(3);
+
+/// What the user's own description makes, to its end: it may be a file, or an element that waits for
+/// somebody to connect and never comes to an end.
+pub const FINISH_OWN_OUTPUT: Duration = Duration::from_secs(10);
+
+/// A pipeline of a run that was stopped, until its threads have ended; one of them may wait for who
+/// writes into a pipe.
+pub const CLOSE_STOPPED: Duration = Duration::from_secs(2);
+
+/// A message to a terminal or a pipe that is not read, before the process ends without it.
+pub const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How long something has been waited for, in time in which the program runs: while it is stopped
+/// (Ctrl-Z, a machine that sleeps) nothing can come, so that does not count.
+#[derive(Debug)]
+pub struct Patience {
+    waited: Duration,
+    seen: Instant,
+}
+
+impl Patience {
+    /// Begins to wait.
+    pub fn new() -> Self {
+        Patience { waited: Duration::ZERO, seen: Instant::now() }
+    }
+
+    /// It has come: begins anew.
+    pub fn renew(&mut self) {
+        *self = Patience::new();
+    }
+
+    /// Whether it has been waited for longer than `limit`; to be asked about every [`TICK`].
+    pub fn is_over(&mut self, limit: Duration) -> bool {
+        self.is_over_at(Instant::now(), limit)
+    }
+
+    fn is_over_at(&mut self, now: Instant, limit: Duration) -> bool {
+        // Between two looks lies a tick, and what a busy machine adds to it.
+        self.waited += now.saturating_duration_since(self.seen).min(20 * TICK);
+        self.seen = now;
+        self.waited > limit
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_time_in_which_the_program_runs_counts() {
+        let mut patience = Patience::new();
+        let start = patience.seen;
+        let limit = Duration::from_secs(60);
+        // It was stopped for an hour.
+        assert!(!patience.is_over_at(start + Duration::from_secs(3600), limit));
+        let woken = start + Duration::from_secs(3600);
+        assert!((1..500).all(|n| !patience.is_over_at(woken + n * TICK, limit)));
+        assert!((500..1000).any(|n| patience.is_over_at(woken + n * TICK, limit)));
+    }
+}

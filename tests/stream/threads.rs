@@ -1,0 +1,105 @@
+//! Threads of a run that end before the run does.
+
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use nst_stream::encoding::Encoding;
+use nst_stream::endpoint::{Input, Output};
+use nst_stream::engine::stylizer::StyleMix;
+use nst_stream::frame::Frame;
+use nst_stream::media::live::LiveOptions;
+use nst_stream::media::mode::Wish;
+use nst_stream::stats::Summary;
+use nst_stream::stop::StopSignal;
+use nst_stream::stream::{
+    Adjustable, LiveJob, Look, RunContext, SnapshotRequest, VideoJob, Wanted, stylize_live,
+};
+use nst_stream::stylizer::{StylizeError, Stylizer};
+
+use super::common::*;
+use super::route::{Said, route};
+
+/// Longer than any of these runs takes to begin and to end.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    Fails,
+    Panics,
+}
+
+/// Fails or panics after so many frames.
+struct Dies(usize, How);
+
+impl Stylizer for Dies {
+    fn stylize(&mut self, _batch: &mut [Frame]) -> Result<(), StylizeError> {
+        match (self.0.checked_sub(1), self.1) {
+            (Some(left), _) => self.0 = left,
+            (None, How::Fails) => return Err(StylizeError::Failed("no luck".into())),
+            (None, How::Panics) => panic!("no luck"),
+        }
+        Ok(())
+    }
+}
+
+impl Adjustable for Dies {
+    fn adjust(&mut self, _scale: f64, _mix: StyleMix) {}
+}
+
+/// A live run from a source with a picture and sound, which go on without each other, into two files.
+fn live(folder: &Path, how: How) -> Result<Summary, String> {
+    let own = folder.join("own.pipeline");
+    let source = "videotestsrc is-live=true ! video/x-raw,width=96,height=64,framerate=25/1 \
+                  ! appsink name=frames audiotestsrc is-live=true ! fakesink";
+    std::fs::write(&own, source).unwrap();
+    let job = LiveJob {
+        input: Input::Pipeline(own),
+        outputs: ["a.mkv", "b.mp4"].map(|name| Output::File(folder.join(name))).into(),
+        options: LiveOptions { wish: Wish::default(), latency: Duration::ZERO, tcp: None },
+        adapt: false,
+        overwrite: false,
+        encoding: Encoding::default(),
+        dump_dot: None,
+    };
+    let (send, ended) = channel();
+    std::thread::spawn(move || {
+        let wanted = Wanted::new(Look { model: 0, scale: 1.0, mix: StyleMix::default() });
+        let (mut said, stop) = (Said::default(), StopSignal::default());
+        let mut context = RunContext::new(&stop, &mut said);
+        let request = SnapshotRequest::default();
+        let models = |_, _: &mut RunContext| Ok(vec![Dies(10, how)]);
+        let ended = stylize_live(&job, models, &wanted, &request, &mut context);
+        let _ = send.send(ended.map_err(|error| format!("{error:#}")));
+    });
+    match ended.recv_timeout(LIMIT) {
+        Ok(ended) => ended,
+        Err(RecvTimeoutError::Timeout) => panic!("{how:?}: the run does not end"),
+        Err(RecvTimeoutError::Disconnected) => panic!("{how:?}: the run panicked"),
+    }
+}
+
+#[test]
+fn a_network_that_dies_ends_a_live_run_and_its_files_are_finished() {
+    for how in [How::Fails, How::Panics] {
+        let folder = tempfile::tempdir().unwrap();
+        let error = live(folder.path(), how).unwrap_err();
+        assert!(error.contains("no luck"), "{how:?}: {error}");
+        for name in ["a.mkv", "b.mp4"] {
+            assert_eq!(frame_times(&folder.path().join(name)).len(), 10, "{how:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_network_that_panics_leaves_what_was_made_of_a_file_and_the_sound_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (bunny(), folder.path().join("out.mkv"));
+    let (run, _) = route(&VideoJob::new(&input, &output), &mut Dies(20, How::Panics));
+    let error = format!("{:#}", run.unwrap_err());
+    assert!(error.contains("20 frames") && error.contains("panicked: no luck"), "{error}");
+    let kept = folder.path().join("out.partial.mkv");
+    assert_eq!(frame_times(&kept).len(), 20);
+    let sound = audio_packets(&kept, "a:0").1 as f64 * 1024.0 / 48000.0;
+    assert!((sound - 0.8).abs() < 0.05, "{sound} s");
+}
