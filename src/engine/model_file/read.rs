@@ -248,9 +248,16 @@ fn tensors<'a>(
 fn state_dict<'a>(pickle: &Pickle<'a>, root: Value<'a>, depth: usize) -> Option<Value<'a>> {
     let heap = &pickle.heap;
     let entries = heap.entries(root)?;
-    let is_tensor = |value: Value<'a>| matches!(heap.get(value), Some(Node::Tensor(_)));
-    if depth == 0 || entries.iter().any(|(_, value)| is_tensor(*value)) {
-        return entries.iter().any(|(_, value)| is_tensor(*value)).then_some(root);
+    // A checkpoint may hold a tensor beside its dicts, such as the best loss so far.
+    let is_weight = |key: Value<'a>, value: Value<'a>| {
+        matches!(key, Value::Str(name) if name.ends_with(".weight"))
+            && matches!(heap.get(value), Some(Node::Tensor(_)))
+    };
+    if entries.iter().any(|&(key, value)| is_weight(key, value)) {
+        return Some(root);
+    }
+    if depth == 0 {
+        return None;
     }
     let usual = NESTED.iter().filter_map(|name| heap.lookup(root, name));
     let others = entries.iter().map(|(_, value)| *value);
