@@ -228,15 +228,15 @@ fn a_sheet_shows_each_video_in_a_row() {
         ["sheet", "clip.mp4", "out.mp4", "-o", "sheet.png", "--columns", "3", "--width", "88"];
     assert_eq!(works(folder.path(), &args), "");
     let sheet = image::open(folder.path().join("sheet.png")).unwrap().into_rgb8();
-    // 88 × 72 each, with gaps of 6 around.
-    assert_eq!(sheet.dimensions(), (3 * 94 + 6, 2 * 78 + 6));
+    // 88 × 65 each, for the clip's pixels are wider than high (128:117); with gaps of 6 around.
+    assert_eq!(sheet.dimensions(), (3 * 94 + 6, 2 * 71 + 6));
     assert_eq!(sheet.get_pixel(2, 2).0, [255; 3]);
     let dark = |x: u32, y: u32| {
-        let part = image::imageops::crop_imm(&sheet, x, y, 88, 72).to_image();
+        let part = image::imageops::crop_imm(&sheet, x, y, 88, 65).to_image();
         part.iter().filter(|v| **v < 200).count() > part.len() / 4
     };
     for (column, row) in (0..3).flat_map(|x| [(x, 0), (x, 1)]) {
-        assert!(dark(6 + column * 94, 6 + row * 78), "nothing at {column}, {row}");
+        assert!(dark(6 + column * 94, 6 + row * 71), "nothing at {column}, {row}");
     }
     let out = run(folder.path(), &["sheet", "cat.png", "none.mp4", "-o", "sheet.png"]);
     assert_eq!(out.status.code(), Some(1));

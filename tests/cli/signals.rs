@@ -227,36 +227,48 @@ fn a_second_ctrl_c_while_the_index_is_moved_leaves_the_whole_file_under_its_name
     assert_eq!(frame_times(&folder.path().join("out.mp4")).len(), 20);
 }
 
-/// An input of which nothing comes: a named pipe that is open for writing.
+/// An input of which nothing comes: a pipe that stays open.
 #[test]
 fn ctrl_c_ends_a_run_that_waits_for_its_first_frame() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["film.mp4", "film.y4m"] {
-        let film = folder.path().join(name);
-        succeed(Command::new("mkfifo").arg(&film));
-        let _writer = fs::File::options().read(true).write(true).open(&film).unwrap();
-        let mut command = nst();
-        command.current_dir(folder.path()).args(["-m", "mosaic", "-i", name, "-o", "out.mkv"]);
-        let mut child = spawn(&mut command);
-        has_opened(&child, &film);
-        signal(&child, "-INT");
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}: {said}");
-        assert!(said.contains("before the first frame"), "{name}: {said}");
-        fs::remove_file(film).unwrap();
-        assert!(files(folder.path()).is_empty(), "{name}: {said}");
+    let mut command = nst();
+    command.current_dir(folder.path()).args(["-m", "mosaic", "-i", "-", "-o", "out.mkv"]);
+    let mut child = spawn(command.stdin(Stdio::piped()));
+    let _writer = child.stdin.take().unwrap();
+    waits_for_a_header(&mut child);
+    signal(&child, "-INT");
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("before the first frame"), "{said}");
+    assert!(files(folder.path()).is_empty(), "{said}");
+}
+
+/// Waits until the thread that reads the header of raw video runs.
+fn waits_for_a_header(child: &mut Child) {
+    let reads = |id: u32| {
+        let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+        let names =
+            threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+        names.into_iter().any(|name| name.trim() == "header")
+    };
+    while !reads(child.id()) {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it read anything");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Waits until a process has a file open.
-fn has_opened(child: &Child, path: &Path) {
-    let path = path.canonicalize().unwrap();
-    let opened = || {
-        let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().flatten();
-        open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|file| file == path)
-    };
-    while !opened() {
-        thread::sleep(Duration::from_millis(10));
+#[test]
+fn a_named_pipe_is_refused_in_words_and_nobody_waits_for_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["film.mp4", "film.y4m"] {
+        succeed(Command::new("mkfifo").arg(folder.path().join(name)));
+        let mut command = nst();
+        command.current_dir(folder.path()).args(["-m", "mosaic", "-i", name, "-o", "out.mkv"]);
+        let made = command.output().unwrap();
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert_eq!(made.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains("is a named pipe") && said.contains("--input -"), "{name}: {said}");
+        assert!(!folder.path().join("out.mkv").exists(), "{name}: {said}");
     }
 }

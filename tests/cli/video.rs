@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::common::{Yuv, frame_times, psnr, rgb_frames, size, yuv_frames};
+use super::common::{Yuv, ffmpeg, frame_times, psnr, rgb_frames, size, yuv_frames};
 use super::{assert_says, common, folder, works};
 
 /// The clip through the program; the planes of the frames that came out.
@@ -114,9 +114,13 @@ fn start_and_duration_take_the_frames_shown_in_that_time() {
 #[test]
 fn a_preview_is_the_frame_at_that_time_at_its_full_size() {
     let folder = folder();
-    let input = folder.path().join("clip.mp4");
+    let (wide, input) = (folder.path().join("clip.mp4"), folder.path().join("square.mp4"));
+    let (wide, square) = (wide.to_str().unwrap(), input.to_str().unwrap());
+    // The clip's pixels are wider than high, and a picture's are not: it would be another size.
+    let filter = "h264_metadata=sample_aspect_ratio=1/1";
+    ffmpeg(&["-i", wide, "-c", "copy", "-bsf:v", filter, "-aspect", "176:144", square]);
     let preview = |name: &str, more: &[&str]| {
-        let args = ["-m", "mosaic", "-i", "clip.mp4", "-o", name, "--preview", "1.0"];
+        let args = ["-m", "mosaic", "-i", "square.mp4", "-o", name, "--preview", "1.0"];
         works(folder.path(), &[&args[..], more].concat());
         let picture = image::open(folder.path().join(name)).unwrap().into_rgb8();
         assert_eq!(picture.dimensions(), (176, 144));

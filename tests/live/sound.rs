@@ -7,8 +7,11 @@ use crate::camera::Camera;
 use crate::common::*;
 use crate::program::Live;
 
+/// Endings of files, and the codec that their sound has.
+type Files = [(&'static str, &'static str)];
+
 /// The codecs that cameras send, by name, and what each becomes in files of these endings.
-const CODECS: [(&str, &str, &[(&str, &str)]); 7] = [
+const CODECS: [(&str, &str, &Files); 7] = [
     (
         "G.711 A-law",
         "audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay",
