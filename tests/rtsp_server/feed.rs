@@ -211,7 +211,8 @@ pub fn numbered(number: usize) -> Frame {
     for y in 0..HEIGHT {
         for x in 0..WIDTH {
             let bar = (x + 4 * number) % 80 < 20 || (y + 3 * number) % 60 < 15;
-            let light = if number / 8 % 2 == 0 { bar } else { (x * y / 64 + number) % 7 < 3 };
+            let light =
+                if (number / 8).is_multiple_of(2) { bar } else { (x * y / 64 + number) % 7 < 3 };
             luma[y * WIDTH + x] = if light { 180 } else { 60 };
         }
     }
