@@ -298,8 +298,13 @@ impl Sound {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.packet(pts.into(), duration.into()) {
             let mut packet = packet.clone();
-            if at != Duration::from(pts) {
-                packet.make_mut().set_pts(gst::ClockTime::try_from(at).ok());
+            if at != Duration::from(pts) || packet.dts().is_some() {
+                let at = gst::ClockTime::try_from(at).ok();
+                let writable = packet.make_mut();
+                // Sound is presented in the order in which it is decoded; a muxer that sees other times
+                // of decoding go back makes its own.
+                writable.set_pts(at);
+                writable.set_dts(at);
             }
             let _ = self.target.push_buffer(packet);
         }
