@@ -114,7 +114,7 @@ fn pictures_of_another_size_end_a_video_and_are_named() {
 fn a_video_becomes_pictures_and_they_the_same_frames_again() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    y4m(&at("in.y4m"), 3, &["-vf", "scale=35:27", "-pix_fmt", "yuv444p"]);
+    y4m(&at("in.y4m"), 3, &["-vf", "scale=35:27,setsar=1", "-pix_fmt", "yuv444p"]);
     let out = at("out/");
     assert_eq!(identity(&VideoJob::new(&at("in.y4m"), &out)).frames, 3);
     assert_eq!(names(&out), ["00001.png", "00002.png", "00003.png"]);
