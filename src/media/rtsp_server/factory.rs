@@ -260,8 +260,8 @@ impl SharedFactory {
 
     /// The media that all clients share, not locked.
     ///
-    /// `gst_rtsp_media_factory_construct` returns it locked from GStreamer 1.24 on, and unlocked
-    /// before. No function tells whether it is, and a media that stays locked answers nobody. This
+    /// `gst_rtsp_media_factory_construct` returns it locked in GStreamer 1.26 (1.26.2 seen), and
+    /// unlocked in 1.22. No function tells whether it is, and a media that stays locked answers nobody. This
     /// one never takes the lock.
     pub(super) fn media(&self, url: &gst_rtsp::RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
         self.imp().construct(url)
