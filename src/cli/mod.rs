@@ -26,11 +26,13 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Neural style transfer for video: repaints a video in the style of a picture.
+/// Repaint videos in the style of a picture, from files or live
 #[derive(Debug, Parser)]
 #[command(
     name = "nst-stream",
     version,
+    override_usage = "nst-stream --model <MODEL> --input <INPUT> [--output <OUTPUT>] [OPTIONS]\n       \
+        nst-stream <COMMAND>",
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
     after_help = "Examples:\n  \
@@ -44,10 +46,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
         nst-stream --model mosaic --input rtsp://cam/1 --output rtsp://0.0.0.0:8554/art"
 )]
 pub struct Cli {
-    /// Says more (-vv: even more).
+    /// Print more details (-vv for even more)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Says nothing but errors.
+    /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     #[command(subcommand)]
@@ -92,24 +94,24 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Trains a style model from a picture and a folder of photos.
+    /// Train a style model from one picture and a folder of photos
     Train(Box<train::TrainArgs>),
-    /// Paints one picture in the style of another by optimization, without a model: slow, and the best.
+    /// Paint one picture in the style of another by optimization: no model, slow, best quality
     Optimize(Box<optimize::OptimizeArgs>),
-    /// Measures how good a style model is.
+    /// Measure how well a model paints a style
     Evaluate(evaluate::EvaluateArgs),
-    /// Measures how fast a style model runs on this machine.
+    /// Measure how fast a model runs on this machine
     Bench(bench::BenchArgs),
-    /// Lists, shows, imports and exports style models.
+    /// List, show, import, average and export style models
     Models(models::ModelsArgs),
-    /// Says what this machine can do, and what is missing.
+    /// Show what this installation can read and write, and what is missing (-v lists all codecs)
     Probe(probe::ProbeArgs),
-    /// Draws frames of two videos above each other, as one picture.
+    /// Draw frames of several videos as one picture, a row for each video
     #[cfg(feature = "media")]
     Sheet(sheet::SheetArgs),
-    /// Prints a completion script for a shell.
+    /// Print a completion script for a shell
     Completions {
-        /// Which shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -142,7 +144,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Evaluate(args)) => evaluate::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Bench(args)) => bench::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),
-        Some(Command::Probe(args)) => probe::run(&args).map(|()| Outcome::Done),
+        Some(Command::Probe(args)) => probe::run(&args, cli.verbose > 0).map(|()| Outcome::Done),
         #[cfg(feature = "media")]
         Some(Command::Sheet(args)) => sheet::run(&args).map(|()| Outcome::Done),
         Some(Command::Completions { shell }) => {
@@ -166,9 +168,28 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Columns as wide as their widest cell, two spaces between.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["A", "B", "C"], ["long", "x", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "A     B  C\nlong  x\n");
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
+use super::table;
 use crate::engine::model_file::{Description, ModelFile};
 use crate::engine::shipped::{self, Role, Shipped};
 
 /// Arguments of `models`.
 #[derive(Args, Clone, Debug)]
 pub struct ModelsArgs {
-    /// What to do; without it, the shipped models are listed.
+    /// What to do [default: list]
     #[command(subcommand)]
     pub command: Option<ModelsCommand>,
 }
@@ -27,47 +28,47 @@ pub struct ModelsArgs {
 pub enum ModelsCommand {
     /// List the shipped models
     List,
-    /// Show what a model says about itself
+    /// Show the description of a model
     Show {
-        /// Name of a shipped model, or a model file
+        /// Style model: a file, or the name of a shipped model
         #[arg(value_name = "NAME|FILE")]
         model: String,
-        /// Print JSON, with the shape of every tensor
+        /// Print JSON, with the shapes of all tensors
         #[arg(long)]
         json: bool,
     },
-    /// Make a self-describing model file of a published PyTorch network
+    /// Convert a published PyTorch network into a model file
     Import(ImportArgs),
-    /// Make one model of several that were fine-tuned from one: the mean of their weights
+    /// Average the weights of models that were fine-tuned from the same one
     Average(average::AverageArgs),
-    /// Write a model for other programs: ONNX Runtime, OpenVINO, PyTorch
+    /// Write a model as ONNX, TorchScript or safetensors for other programs
     Export(export::ExportArgs),
 }
 
 /// Arguments of `models import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// The network: a state dict that PyTorch saved (.pt, .pth, .model)
+    /// Network: a state dict saved by PyTorch (.pt, .pth, .model), or safetensors
     pub file: PathBuf,
-    /// Where to write the model file (half precision)
+    /// Model file to write (half precision)
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Name of the model [default: the output's file name without its ending]
-    #[arg(long)]
+    /// Name of the model [default: the output's file name without its extension]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Name of the style it paints in [default: the model's name]
-    #[arg(long)]
+    /// Name of its style [default: the model's name]
+    #[arg(long, value_name = "NAME")]
     pub style: Option<String>,
-    /// Licence of the weights, as in MIT
+    /// Licence of the weights, preferably an SPDX expression
     #[arg(long)]
     pub licence: Option<String>,
-    /// Where it comes from, in words
+    /// Where the weights come from
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
-    /// Whom to name
+    /// Whom to credit
     #[arg(long, value_name = "TEXT")]
     pub credit: Option<String>,
-    /// Replace the output if it is there already
+    /// Replace the output if it exists
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -118,19 +119,6 @@ fn list() -> anyhow::Result<String> {
         }
     }
     Ok(table(&rows) + &loss)
-}
-
-/// Columns as wide as their widest cell, two spaces between.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }
 
 fn show(name: &str, json: bool) -> anyhow::Result<String> {
@@ -271,11 +259,5 @@ mod tests {
     fn a_description_cannot_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(printable("Große Welle"), "Große Welle");
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["A", "B", "C"], ["long", "x", ""]].map(|row| row.map(str::to_owned));
-        assert_eq!(table(&rows), "A     B  C\nlong  x\n");
     }
 }

@@ -95,6 +95,11 @@ fn elements(codec: Codec) -> (&'static str, &'static str, &'static str) {
     }
 }
 
+/// The software encoder of a codec.
+pub(super) fn software_encoder(codec: Codec) -> &'static str {
+    elements(codec).2
+}
+
 /// What the encoders in software are set to.
 fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
     let place = encoding.preset().place();
@@ -234,7 +239,7 @@ fn hardware(
 }
 
 /// The factories of a type that use the graphics processor.
-fn in_hardware(kind: gst::ElementFactoryType) -> Vec<gst::ElementFactory> {
+pub(super) fn in_hardware(kind: gst::ElementFactoryType) -> Vec<gst::ElementFactory> {
     let mut all: Vec<_> =
         gst::ElementFactory::factories_with_type(kind, gst::Rank::NONE).into_iter().collect();
     all.retain(|factory| factory.metadata("klass").is_some_and(|k| k.contains("Hardware")));

@@ -1,6 +1,7 @@
 //! Which Debian/Ubuntu package brings an element or a decoder.
 
-/// Elements that the program uses by name, and the package of each.
+/// Elements that the program uses by name: name, package, purpose. Decoders are not among them: they are
+/// found by what they decode ([`for_format`]).
 pub const ELEMENTS: &[(&str, &str, &str)] = &[
     ("decodebin", "gstreamer1.0-plugins-base", "opens files of any kind"),
     ("parsebin", "gstreamer1.0-plugins-base", "reads audio tracks to be copied"),
@@ -41,21 +42,20 @@ pub const ELEMENTS: &[(&str, &str, &str)] = &[
     ("videotestsrc", "gstreamer1.0-plugins-base", "makes the test picture"),
     ("ximagesink", "gstreamer1.0-x", "shows a window"),
     ("avenc_aac", "gstreamer1.0-libav", "encodes AAC where a track cannot be copied"),
-    ("avdec_h264", "gstreamer1.0-libav", "decodes H.264"),
-    ("avdec_h265", "gstreamer1.0-libav", "decodes H.265"),
-    ("avdec_mpeg4", "gstreamer1.0-libav", "decodes MPEG-4 Part 2"),
-    ("avdec_mpeg2video", "gstreamer1.0-libav", "decodes MPEG-2"),
-    ("avdec_mjpeg", "gstreamer1.0-libav", "decodes Motion JPEG"),
-    ("avdec_prores", "gstreamer1.0-libav", "decodes ProRes"),
-    ("vp9dec", "gstreamer1.0-plugins-good", "decodes VP9"),
-    ("vp8dec", "gstreamer1.0-plugins-good", "decodes VP8"),
-    ("dav1ddec", "gstreamer1.0-plugins-bad", "decodes AV1"),
-    ("av1dec", "gstreamer1.0-plugins-bad", "decodes AV1"),
 ];
 
 /// Elements that the program can do without, and others that descriptions of the user's own often
 /// name.
 const OTHERS: &[(&str, &str)] = &[
+    ("avdec_h264", "gstreamer1.0-libav"),
+    ("avdec_h265", "gstreamer1.0-libav"),
+    ("avdec_mpeg4", "gstreamer1.0-libav"),
+    ("avdec_mpeg2video", "gstreamer1.0-libav"),
+    ("avdec_mjpeg", "gstreamer1.0-libav"),
+    ("avdec_prores", "gstreamer1.0-libav"),
+    ("vp9dec", "gstreamer1.0-plugins-good"),
+    ("vp8dec", "gstreamer1.0-plugins-good"),
+    ("av1dec", "gstreamer1.0-plugins-bad"),
     ("waylandsink", "gstreamer1.0-plugins-bad"),
     ("glimagesink", "gstreamer1.0-gl"),
     ("xvimagesink", "gstreamer1.0-x"),

@@ -148,6 +148,12 @@ fn models_are_listed_and_shown() {
         let list = succeed(nst().current_dir(folder.path()).args(args));
         assert_says(&list, &["NAME", "johnson 32-64-128, 5 blocks", "MIT", "vgg16", "CC-BY-4.0"]);
         assert!(list.lines().any(|line| line.starts_with("mosaic ")), "{list}");
+        // A lite model paints the style of its large sibling, under the same name.
+        for line in list.lines().skip(1).take_while(|line| !line.is_empty()) {
+            let mut cells = line.split_whitespace();
+            let (name, style) = (cells.next().unwrap(), cells.next().unwrap());
+            assert_eq!(name.trim_end_matches("-lite"), style, "{line}");
+        }
     }
     let text = succeed(nst().args(["models", "show", "mosaic"]));
     assert_says(&text, &["1,679,235", "float16", "MIT", "\"style_weight\": 10.0"]);
