@@ -50,6 +50,9 @@ bench: $(BIN) ## all benches, in half an hour; the figures go into BENCHMARKS.md
 experiment: $(if $(NAME),$(BIN)) ## NAME=evolution PHOTOS=<folder>: make a picture of the docs anew; without NAME: list them
 	@python3 scripts/experiment.py $(if $(NAME),$(NAME) --program $(BIN) $(if $(FORCE),--force))
 
+docs: ## write docs/options.md anew from the options of the program
+	WRITE_DOCS=1 $(CARGO) test --release --test cli the_page_of_options
+
 install: setup ## nst-stream into cargo's bin folder
 	$(CARGO) install --path . --locked
 
@@ -69,6 +72,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test lint check-formats bench experiment install clean FORCE
+.PHONY: help setup build demo test lint check-formats bench experiment docs install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -22,6 +22,8 @@ mod make;
 mod masks;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/options.rs"]
+mod options;
 #[path = "cli/outputs.rs"]
 mod outputs;
 #[path = "cli/pictures.rs"]

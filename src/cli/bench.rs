@@ -25,31 +25,31 @@ const BUDGET: Duration = Duration::from_secs(4);
 /// Options of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Style model: a file, or the name of a shipped one.
-    #[arg(short, long)]
+    /// Style model: a file, or the name of a shipped model
+    #[arg(short, long, value_name = "MODEL")]
     model: String,
-    /// Size of the pictures, as 1280x720.
+    /// Frame size: 1280x720
     #[arg(short, long, value_name = "WxH", value_parser = parse_size)]
     size: (u32, u32),
-    /// Pictures in one network pass.
+    /// Frames per pass of the network
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
-    /// Where the network runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
+    /// Device to run the network on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// Arithmetic: auto, fp32, bf16 or fp16.
-    #[arg(long, default_value = "auto")]
+    /// Precision of the network's arithmetic: auto, fp32, bf16 or fp16
+    #[arg(long, value_name = "PRECISION", default_value = "auto")]
     precision: PrecisionChoice,
-    /// On a GPU, paint with nst-stream's own kernels (on), or with libtorch's alone (off).
+    /// On a GPU, use the program's own kernels between cuDNN's convolutions: on or off
     #[arg(long, value_name = "on|off", default_value = "off", action = clap::ArgAction::Set, value_parser = switch)]
     gpu_kernels: bool,
-    /// CPU threads of the network [default: all cores].
+    /// CPU threads for the network [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Run a TorchScript model. It is a program: do this only if you trust its author.
+    /// Run a TorchScript model. It can do anything on this machine: only if you trust its author
     #[arg(long)]
     trust: bool,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

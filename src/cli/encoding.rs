@@ -8,24 +8,24 @@ use crate::encoding::{Codec, Encoding, HwAccel, Preset, Rate, parse_bitrate, par
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Video files")]
 pub struct EncodingArgs {
-    /// How the picture is compressed: h264, h265, vp9 or av1 [default: h264; vp9 in .webm].
+    /// Video codec: h264, h265, vp9 or av1 [default: h264; vp9 in .webm]
     #[arg(long, value_name = "CODEC")]
     codec: Option<Codec>,
-    /// How much of the picture is kept, from 0 (smallest file) to 100 [default: 60].
+    /// Picture quality, from 0 (smallest file) to 100 [default: 60]
     #[arg(long, value_name = "0…100", value_parser = parse_quality, conflicts_with = "bitrate")]
     quality: Option<u32>,
-    /// Bits a second instead of a quality: 4M, 800k.
+    /// Bit rate of the picture instead of a quality, in bits per second: 4M, 800k
     #[arg(long, value_name = "BITS", value_parser = parse_bitrate)]
     bitrate: Option<u32>,
-    /// How long the encoder may take for a smaller file: ultrafast, superfast, veryfast, faster,
-    /// fast, medium, slow, slower or veryslow [default: medium; live, veryfast].
+    /// Encoder speed against file size: ultrafast, superfast, veryfast, faster, fast, medium, slow,
+    /// slower or veryslow [default: medium; live, veryfast]
     #[arg(long, value_name = "PRESET")]
     preset: Option<Preset>,
-    /// Decoders and encoders of the graphics processor: auto (when there is one that works) or off.
+    /// Hardware decoders and encoders: auto (use those that work) or off
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     hwaccel: HwAccel,
-    /// Drop the last line or column of an odd size, which H.264 and H.265 only keep as 4:4:4: not
-    /// every player takes that.
+    /// Crop an odd width or height by one pixel. H.264 and H.265 keep odd sizes as 4:4:4 only, which
+    /// not every player shows
     #[arg(long)]
     even: bool,
 }

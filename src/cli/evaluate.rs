@@ -20,41 +20,47 @@ use crate::train::optimize::worth::{Worth, median, worth};
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// Style model: a file, or the name of a shipped one.
-    #[arg(short, long, required_unless_present = "painted", requires = "images")]
+    /// Style model: a file, or the name of a shipped model
+    #[arg(
+        short,
+        long,
+        value_name = "MODEL",
+        required_unless_present = "painted",
+        requires = "images"
+    )]
     model: Option<String>,
-    /// Measure this painted picture instead of a model.
-    #[arg(long, value_name = "PICTURE", requires = "photo", conflicts_with_all = ["model", "images", "sheet", "against_optimize"])]
-    painted: Option<PathBuf>,
-    /// The photo that it was painted from.
-    #[arg(long, value_name = "PICTURE", requires = "painted")]
-    photo: Option<PathBuf>,
-    /// The picture whose style it paints.
+    /// Style picture to compare with
     #[arg(short, long, value_name = "PICTURE")]
     style: PathBuf,
-    /// Folder of photos to measure a model on.
+    /// Folder of photos to paint and measure
     #[arg(short, long, value_name = "FOLDER", required_unless_present = "painted")]
     images: Option<PathBuf>,
-    /// Print everything as JSON, each photo's own figures among it.
-    #[arg(long)]
-    json: bool,
-    /// Write each photo beside what the model makes of it (.png or .jpg).
+    /// Measure this painted picture instead of a model
+    #[arg(long, value_name = "PICTURE", requires = "photo", conflicts_with_all = ["model", "images", "sheet", "against_optimize"])]
+    painted: Option<PathBuf>,
+    /// Photo that --painted was made from
+    #[arg(long, value_name = "PICTURE", requires = "painted")]
+    photo: Option<PathBuf>,
+    /// Write each photo beside its painted version, as one picture (.png or .jpg)
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
-    /// Also find out how many steps of the optimization of Gatys et al., up to N, the model is worth
-    /// on each photo (Johnson et al., Fig. 5: 50 to 100).
+    /// Also find how many steps of `optimize`, up to N, reach the model's loss on each photo (Johnson et
+    /// al., Fig. 5: 50 to 100)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     against_optimize: Option<u64>,
-    /// Shorter side of the photos for that, pixels.
+    /// Shorter side of the photos for --against-optimize, in pixels
     #[arg(long, value_name = "PX", default_value_t = 256, requires = "against_optimize",
         value_parser = clap::value_parser!(u32).range(32..=4096))]
     optimize_size: u32,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
+    /// Device to compute on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// CPU threads of libtorch [default: all cores].
+    /// CPU threads for libtorch [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Print JSON, with the figures of each photo
+    #[arg(long)]
+    json: bool,
 }
 
 /// Measures and prints.

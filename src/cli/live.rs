@@ -26,33 +26,34 @@ use crate::stream::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Live")]
 pub struct LiveArgs {
-    /// Size that a camera should deliver.
+    /// Frame size to ask of a camera [default: the mode nearest to 640x480]
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     size: Option<(u32, u32)>,
-    /// How long packets of an RTSP source are held back to put them into order, in milliseconds.
+    /// Paint at a smaller scale while the network cannot keep up with the source
+    #[arg(long)]
+    adapt: bool,
+    /// Buffer an RTSP source this long, in milliseconds, to reorder late packets
     #[arg(long, value_name = "MS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(0..=60_000))]
     latency: u64,
-    /// Transport of an RTSP source.
-    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    /// Transport of an RTSP source: auto (UDP, then TCP), tcp or udp
+    #[arg(long, value_name = "TRANSPORT", value_enum, hide_possible_values = true, default_value_t = Transport::Auto)]
     rtsp_transport: Transport,
-    /// Send to this address of a media server (RTSP RECORD); may be given several times.
+    /// Send the result to a media server (RTSP RECORD), with the sound; repeatable
     #[arg(long = "rtsp-push", value_name = "URL")]
     pub push: Vec<String>,
-    /// A GStreamer description of your own as source: it ends in an appsink named `frames`.
+    /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub pipeline_source: Option<PathBuf>,
-    /// A GStreamer description of your own as output: it begins with an appsrc named `frames`.
+    /// Write frames to your own GStreamer description, which begins with an appsrc named `frames`;
+    /// repeatable
     #[arg(long, value_name = "FILE")]
     pub pipeline_sink: Vec<PathBuf>,
-    /// Paint at a smaller scale when the network cannot keep up, larger again when it can.
-    #[arg(long)]
-    adapt: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Transport {
-    /// UDP, and TCP when nothing comes.
+    /// UDP, and TCP when no packets arrive.
     Auto,
     Tcp,
     Udp,

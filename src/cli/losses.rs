@@ -1,35 +1,36 @@
-//! The losses' numbers on the command line, for whoever minimizes them.
+//! Options of the losses, shared by `train` and `optimize`.
 
 use clap::Args;
 
 use crate::train::recipe::{ContentForm, LayerWeight, Recipe, StyleForm, TvForm};
 
-/// Numbers of the losses; each takes the place of the recipe's.
+/// Options of the losses; each replaces the value of the recipe.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Losses")]
 pub struct Losses {
-    /// Weight of the content loss.
+    /// Weight of the content loss [default: the recipe's]
     #[arg(long, value_name = "X")]
     content_weight: Option<f64>,
-    /// Weight of the style loss.
+    /// Weight of the style loss [default: the recipe's]
     #[arg(long, value_name = "X")]
     style_weight: Option<f64>,
-    /// Weight of the total variation (optimize: for a picture of 256 × 256 pixels).
+    /// Weight of the total variation; for `optimize`, at 256×256 pixels [default: the recipe's]
     #[arg(long, value_name = "X")]
     tv_weight: Option<f64>,
-    /// Layers of the content loss: relu2_2, or relu2_2:0.5,relu3_3:1.
+    /// VGG layers of the content loss: relu2_2, or weighted, relu2_2:0.5,relu3_3:1 [default: the
+    /// recipe's]
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     content_layers: Vec<LayerWeight>,
-    /// Layers of the style loss.
+    /// VGG layers of the style loss [default: the recipe's]
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     style_layers: Vec<LayerWeight>,
-    /// How features are compared: relative (to the photo's own) or mean.
+    /// Content loss: relative (over the photo's own features) or mean [default: the recipe's]
     #[arg(long, value_name = "FORM")]
     content_form: Option<ContentForm>,
-    /// How Gram matrices are compared: relative (to the style's own), mean or paper.
+    /// Style loss: relative (over the style's own Gram matrices), mean or paper [default: the recipe's]
     #[arg(long, value_name = "FORM")]
     style_form: Option<StyleForm>,
-    /// How neighbouring pixels are compared: absolute or squared.
+    /// Total variation: absolute or squared differences of neighbours [default: the recipe's]
     #[arg(long, value_name = "FORM")]
     tv_form: Option<TvForm>,
 }
@@ -40,7 +41,7 @@ impl Losses {
         self.content_weight.is_some() && self.style_weight.is_some()
     }
 
-    /// Puts what was given into the place of the recipe's own.
+    /// Replaces values of the recipe by those given.
     pub fn apply(&self, recipe: &mut Recipe) {
         set(&mut recipe.content_weight, self.content_weight);
         set(&mut recipe.style_weight, self.style_weight);
@@ -57,7 +58,7 @@ impl Losses {
     }
 }
 
-/// What was given takes the place of what was there.
+/// Replaces `place` by the given value, if there is one.
 pub(super) fn set<T: Copy>(place: &mut T, given: Option<T>) {
     *place = given.unwrap_or(*place);
 }

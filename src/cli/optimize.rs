@@ -30,79 +30,85 @@ use crate::train::vgg::Vgg;
     nst-stream optimize --content photo.jpg --mask sky.png --style a.jpg@white --style b.jpg@black \
     --output c.png")]
 pub struct OptimizeArgs {
-    /// The photo.
-    #[arg(short, long, value_name = "PICTURE")]
+    /// Photo to paint
+    #[arg(short, long, value_name = "PICTURE", help_heading = IO)]
     content: PathBuf,
-    /// Style picture; several mix by their weights (a.jpg:0.7). With --mask each names its region:
-    /// a.jpg@white, a.jpg:0.7@#ff0000, none@0.
-    #[arg(short, long = "style", value_name = "PICTURE", required = true)]
+    /// Style picture. Several are mixed by weight: a.jpg:0.7. With --mask each names its region:
+    /// a.jpg@white, a.jpg:0.7@#ff0000, none@black
+    #[arg(short, long = "style", value_name = "PICTURE", required = true, help_heading = IO)]
     styles: Vec<StyleAt>,
-    /// The picture to write (.png or .jpg).
-    #[arg(short, long, value_name = "PICTURE")]
+    /// Picture to write (.png or .jpg)
+    #[arg(short, long, value_name = "PICTURE", help_heading = IO)]
     output: PathBuf,
-    /// Replace the output if it is there.
-    #[arg(long)]
+    /// Replace the output if it exists
+    #[arg(long, help_heading = IO)]
     overwrite: bool,
-    /// Shorter side of the result, pixels [default: the photo's own, at most 512].
-    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384))]
-    size: Option<u32>,
-    /// Shorter side of the style pictures, pixels, or several (256,512), whose forms then come
-    /// together [default: 1.5 times --size].
-    #[arg(long, value_name = "PX")]
-    style_size: Option<StyleSizes>,
-    /// Strokes so many times as large.
-    #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with = "style_size")]
-    style_scale: f64,
-    /// Begin small: so many sizes, each half the next [default: 1, 2 from 512 pixels, 3 from 1024 …].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10))]
-    levels: Option<u32>,
-    /// Steps, at each of these sizes.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    steps: u64,
-    /// lbfgs or adam.
-    #[arg(long, value_name = "NAME", default_value = "lbfgs")]
-    optimizer: Method,
-    /// Length of Adam's first steps, levels of 255.
-    #[arg(long, value_name = "X", default_value_t = 8.0)]
-    learning_rate: f64,
-    /// Where to start: content, noise, or a picture.
-    #[arg(long, value_name = "START", default_value = "content")]
-    init: Init,
-    /// Seed of the noise.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Keep the photo's colours: luminance (paint brightness alone), or histogram (give the style
-    /// the photo's colours first).
-    #[arg(long, value_name = "WAY")]
-    preserve_color: Option<Preserve>,
-    /// Picture whose colours name regions (black, white, a grey value, #rrggbb), each with a style.
-    #[arg(long, value_name = "PICTURE")]
+    /// Picture whose colours mark regions, each named by a --style with @COLOUR (black, white, a grey
+    /// value or #rrggbb)
+    #[arg(long, value_name = "PICTURE", help_heading = IO)]
     mask: Option<PathBuf>,
-    /// Also write the picture after every N steps, beside the output (painted.step-00050.png).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Keep the photo's colours: luminance (paint brightness only) or histogram (recolour the style
+    /// first) [default: the style's colours]
+    #[arg(long, value_name = "METHOD", help_heading = IO)]
+    preserve_color: Option<Preserve>,
+    /// Also write the picture every N steps, beside the output: painted.step-00050.png
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = IO)]
     preview_every: Option<u64>,
-    /// Write pictures of growing step numbers side by side (.png or .jpg).
-    #[arg(long, value_name = "FILE")]
+    /// Also write one picture of several stages side by side (.png or .jpg)
+    #[arg(long, value_name = "FILE", help_heading = IO)]
     evolution: Option<PathBuf>,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
+    /// Shorter side of the result, in pixels [default: the photo's, at most 512]
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384), help_heading = METHOD)]
+    size: Option<u32>,
+    /// Shorter side of the style picture, in pixels; several sizes (256,512) are combined [default: 1.5
+    /// times --size]
+    #[arg(long, value_name = "PX", help_heading = METHOD)]
+    style_size: Option<StyleSizes>,
+    /// Factor for the size of the strokes: enlarges the style picture
+    #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with = "style_size", help_heading = METHOD)]
+    style_scale: f64,
+    /// Sizes to work through, each twice the one before [default: 1; 2 from 512 pixels, 3 from 1024 …]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10), help_heading = METHOD)]
+    levels: Option<u32>,
+    /// Steps at each size
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = METHOD)]
+    steps: u64,
+    /// Optimizer: lbfgs or adam
+    #[arg(long, value_name = "NAME", default_value = "lbfgs", help_heading = METHOD)]
+    optimizer: Method,
+    /// Learning rate of Adam, in levels of 255 per step
+    #[arg(long, value_name = "X", default_value_t = 8.0, help_heading = METHOD)]
+    learning_rate: f64,
+    /// Picture to start from: content, noise or a file
+    #[arg(long, value_name = "START", default_value = "content", help_heading = METHOD)]
+    init: Init,
+    /// Seed of the noise
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = METHOD)]
+    seed: u64,
+    /// Device to compute on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = METHOD)]
     device: DeviceChoice,
-    /// Arithmetic of the loss network: fp32 or bf16; auto is fp32.
-    #[arg(long, value_name = "NAME", default_value = "auto")]
+    /// Precision of the loss network: auto (fp32), fp32 or bf16
+    #[arg(long, value_name = "PRECISION", default_value = "auto", help_heading = METHOD)]
     precision: PrecisionChoice,
-    /// CPU threads of libtorch [default: all cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// CPU threads for libtorch [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = METHOD)]
     threads: Option<u16>,
-    /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
-    #[arg(long, value_name = "FILE")]
+    /// Loss network: VGG16 weights as Caffe's safetensors or torchvision's state dict [default: the
+    /// shipped vgg16]
+    #[arg(long, value_name = "FILE", help_heading = METHOD)]
     vgg: Option<PathBuf>,
-    /// Losses to start from: default, or as train has them.
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    /// Losses to start from: default, classic, paper, pytorch or johnson, as in `train`
+    #[arg(long, value_name = "NAME", default_value = "default", help_heading = METHOD)]
     recipe: Preset,
     // The last: its heading holds for what follows.
     #[command(flatten)]
     losses: Losses,
 }
+
+// Headings of the help.
+const IO: &str = "Input and output";
+const METHOD: &str = "Optimization";
 
 /// Columns of the evolution grid.
 const COLUMNS: u64 = 6;

@@ -1,4 +1,4 @@
-//! `nst-stream sheet`: a contact sheet of two videos, one above the other.
+//! `nst-stream sheet`: a contact sheet of videos, a row for each.
 
 use std::path::PathBuf;
 
@@ -16,23 +16,23 @@ use crate::stream::PartialFile;
 /// Options of `sheet`.
 #[derive(Debug, Args)]
 pub struct SheetArgs {
-    /// Videos of the same length; each becomes a row.
-    #[arg(required = true, num_args = 1..)]
+    /// Videos of the same length; each becomes a row
+    #[arg(value_name = "VIDEO", required = true, num_args = 1..)]
     videos: Vec<PathBuf>,
-    /// The picture to write (.png or .jpg).
-    #[arg(short, long)]
+    /// Picture to write (.png or .jpg); an existing one is replaced
+    #[arg(short, long, value_name = "PICTURE")]
     output: PathBuf,
-    /// Frames in a row, evenly spread.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=20))]
+    /// Frames per row, evenly spread over the video
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=20))]
     columns: u32,
-    /// Width of each frame in pixels.
-    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(16..=4096))]
+    /// Width of each frame, in pixels
+    #[arg(long, value_name = "PX", default_value_t = 480, value_parser = clap::value_parser!(u32).range(16..=4096))]
     width: u32,
 }
 
 const GAP: u32 = 6;
 
-/// Draws the sheet; an earlier one is replaced.
+/// Draws the sheet; replaces an existing one.
 ///
 /// # Errors
 /// When a video cannot be decoded or the picture not written.

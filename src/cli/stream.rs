@@ -23,95 +23,102 @@ use crate::stats::Summary;
 use crate::stream::{EngineOptions, Observer, RunContext};
 use crate::stylizer::StylizeError;
 
-/// Options of the main command.
+/// Options of the main command, in the groups of its help.
 #[derive(Debug, Args)]
 pub struct StreamArgs {
-    /// Style model: a file, or the name of a shipped one (see `nst-stream models`). Live, several
-    /// may be given: keys change between them. With --mask each names its region: mosaic@white,
-    /// starry-night@#ff0000, none@0.
-    #[arg(short, long = "model", value_name = "MODEL", required = true)]
+    /// Style model: a file, or the name of a shipped model (see `nst-stream models`). Repeat it for
+    /// live runs, where keys switch models, and with --mask: mosaic@white, none@black
+    #[arg(short, long = "model", value_name = "MODEL", required = true, help_heading = STYLE)]
     pub(super) models: Vec<ModelAt>,
-    /// What to repaint: a video or picture file, a folder of pictures or numbered ones
-    /// (frames/%04d.png), - for YUV4MPEG2 from stdin, a camera (/dev/video0), rtsp://…, or test:
-    #[arg(short, long, value_name = "INPUT")]
+    /// Styles of a multi-style model: wave, or a mixture such as mosaic:0.6,wave:0.4. Repeat it with
+    /// --mask: wave@white [default: the first style; live, keys step through all]
+    #[arg(long, value_name = "STYLE[:SHARE],…", help_heading = STYLE)]
+    pub(super) blend: Vec<BlendAt>,
+    /// Picture whose colours mark regions, each with its own @COLOUR (black, white, a grey value or
+    /// #rrggbb) in --model or --blend; `none` leaves a region unpainted
+    #[arg(long, value_name = "PICTURE", help_heading = STYLE)]
+    pub(super) mask: Option<PathBuf>,
+    /// How much of the style to apply, from 0 (none) to 1
+    #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = fraction, help_heading = STYLE)]
+    strength: f64,
+    /// Keep the colours of the input and paint its brightness only
+    #[arg(long, help_heading = STYLE)]
+    preserve_color: bool,
+    /// Paint at this fraction of the frame size: faster, with larger strokes; the output keeps its size
+    #[arg(long, value_name = "0.01…1", default_value_t = 1.0, value_parser = scale, help_heading = STYLE)]
+    scale: f64,
+    /// Size of the brush strokes: 2 doubles it; 0.5 halves it and takes four times as long
+    #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke, help_heading = STYLE)]
+    stroke: f64,
+    /// Run a TorchScript model. It can do anything on this machine: only if you trust its author
+    #[arg(long, help_heading = STYLE)]
+    trust: bool,
+    /// What to paint: a video, an animation, a picture, a folder of pictures or numbered pictures
+    /// (frames/%04d.png), - for YUV4MPEG2 on stdin, /dev/videoN, rtsp://…, rtsps://… or test:
+    #[arg(short, long, value_name = "INPUT", help_heading = IO)]
     #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
     #[cfg_attr(not(feature = "media"), arg(required = true))]
     input: Option<String>,
-    /// What to make: a file (.mp4, .mov, .mkv or .webm, .png or .jpg for a picture), pictures (out/ or
-    /// out/%05d.png), - for YUV4MPEG2 to stdout, rtsp://ADDRESS:PORT/PATH to serve, /dev/videoN (v4l2loopback), or window: [default: a window; without a display,
-    /// rtsp://127.0.0.1:8554/art]. Live, it may be given several times.
-    #[arg(short, long = "output", value_name = "OUTPUT")]
+    /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or
+    /// out/%05d.png), - for YUV4MPEG2 on stdout; live, one or more of a video, window:, /dev/videoN
+    /// (v4l2loopback) or rtsp://ADDRESS:PORT/PATH to serve [default: window:; without a display,
+    /// rtsp://127.0.0.1:8554/art]
+    #[arg(short, long = "output", value_name = "OUTPUT", help_heading = IO)]
     outputs: Vec<String>,
+    /// Replace the output if it exists
+    #[arg(long, help_heading = IO)]
+    pub(super) overwrite: bool,
+    /// Start at this time of the video: seconds or [HH:]MM:SS [default: its beginning]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
+    pub(super) start: Option<Duration>,
+    /// Stop after this much of the video: seconds or [HH:]MM:SS [default: all of it]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
+    pub(super) duration: Option<Duration>,
+    /// Paint only the frame at this time, as a picture
+    #[arg(long, value_name = "TIME", value_parser = parse_time,
+          conflicts_with_all = ["start", "duration"], help_heading = IO)]
+    pub(super) preview: Option<Duration>,
+    /// Frame rate of pictures that become a video, or to ask of a camera: 25, 30000/1001 [default: 25;
+    /// of a camera 30]
+    #[arg(long, value_name = "N[/D]", value_parser = Rate::parse, help_heading = IO)]
+    pub(super) fps: Option<Rate>,
+    /// Leave out the sound; subtitles stay
+    #[arg(long, help_heading = IO)]
+    pub(super) no_audio: bool,
+    #[command(flatten)]
+    pub(super) encoding: EncodingArgs,
     #[cfg(feature = "media")]
     #[command(flatten)]
     live: super::live::LiveArgs,
-    /// Frames a second of pictures that become a video (25, 30000/1001) [default: 25], or that a
-    /// camera should deliver.
-    #[arg(long, value_name = "N[/D]", value_parser = Rate::parse)]
-    pub(super) fps: Option<Rate>,
-    /// Replace the output if it is there already.
-    #[arg(long)]
-    pub(super) overwrite: bool,
-    #[command(flatten)]
-    pub(super) encoding: EncodingArgs,
-    /// Keep the colours of the input: only its brightness is painted.
-    #[arg(long)]
-    preserve_color: bool,
-    /// How much of the style, from 0 (none) to 1.
-    #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = fraction)]
-    strength: f64,
-    /// Paint at this fraction of the size (faster, larger strokes); the output keeps its size.
-    #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = scale)]
-    scale: f64,
-    /// Size of the strokes: 2 is twice as large, 0.5 half as large and four times the work.
-    #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke)]
-    stroke: f64,
-    /// Picture whose colours name regions (black, white, a grey value, #rrggbb), each with a model,
-    /// or with a --blend of one model of several styles; none leaves a region as it is.
-    #[arg(long, value_name = "PICTURE")]
-    pub(super) mask: Option<PathBuf>,
-    /// Styles of a model with several: wave, or mosaic:0.6,wave:0.4 for a mixture [default: the
-    /// first; live, keys step through all]. With --mask one for each region: wave@white.
-    #[arg(long, value_name = "STYLE[:SHARE],…")]
-    pub(super) blend: Vec<BlendAt>,
-    /// Frames in one network pass: a number, or auto.
-    #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
-    pub(super) batch: Batch,
-    /// Where the network runs: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
+    /// Device to run the network on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = PERFORMANCE)]
     device: DeviceChoice,
-    /// Arithmetic: auto, fp32, bf16 or fp16.
-    #[arg(long, default_value = "auto")]
+    /// Precision of the network's arithmetic: auto, fp32, bf16 or fp16
+    #[arg(long, value_name = "PRECISION", default_value = "auto", help_heading = PERFORMANCE)]
     precision: PrecisionChoice,
-    /// On a GPU, paint with nst-stream's own kernels (on), or with libtorch's alone (off).
-    #[arg(long, value_name = "on|off", default_value = "off", action = clap::ArgAction::Set, value_parser = switch)]
-    gpu_kernels: bool,
-    /// CPU threads of the network [default: all cores].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    /// Frames per pass of the network: a number, or auto
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = batch, help_heading = PERFORMANCE)]
+    pub(super) batch: Batch,
+    /// CPU threads for the network [default: all cores]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = PERFORMANCE)]
     threads: Option<usize>,
-    /// Begin at this time: seconds or [HH:]MM:SS.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub(super) start: Option<Duration>,
-    /// Stop after this much of the video.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub(super) duration: Option<Duration>,
-    /// Leave out the sound of a video file; subtitles stay.
-    #[arg(long)]
-    pub(super) no_audio: bool,
-    /// Paint only the frame at this time, as a picture.
-    #[arg(long, value_name = "TIME", value_parser = parse_time,
-          conflicts_with_all = ["start", "duration"])]
-    pub(super) preview: Option<Duration>,
-    /// Print a summary as JSON: frames, fps, speed, seconds in decoder, network and encoder.
-    #[arg(long)]
+    /// On a GPU, use the program's own kernels between cuDNN's convolutions: on or off
+    #[arg(long, value_name = "on|off", default_value = "off", action = clap::ArgAction::Set,
+          value_parser = switch, help_heading = PERFORMANCE)]
+    gpu_kernels: bool,
+    /// Print a summary as JSON: frames, fps, speed, seconds in decoder, network and encoder
+    #[arg(long, help_heading = DIAGNOSTICS)]
     pub(super) json: bool,
-    /// Run a TorchScript model. It is a program: do this only if you trust its author.
-    #[arg(long)]
-    trust: bool,
-    /// Write the GStreamer pipelines as Graphviz graphs into this folder.
-    #[arg(long, value_name = "FOLDER")]
+    /// Write the GStreamer pipelines into this folder as Graphviz graphs
+    #[arg(long, value_name = "FOLDER", help_heading = DIAGNOSTICS)]
     pub(super) dump_dot: Option<PathBuf>,
 }
+
+// Headings of the help.
+const STYLE: &str = "Model and style";
+const IO: &str = "Input and output";
+const PERFORMANCE: &str = "Performance";
+const DIAGNOSTICS: &str = "Diagnostics";
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Batch {

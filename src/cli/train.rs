@@ -31,57 +31,62 @@ use crate::train::vgg::Vgg;
     --output both.pt\n  \
     nst-stream train --resume mosaic.run")]
 pub struct TrainArgs {
-    /// Style picture. Several, each with a weight if wanted (a.jpg:0.7), make one hybrid style; with
-    /// --masks each names its region: a.jpg@white, a.jpg:0.7@#ff0000, none@0.
-    #[arg(long = "style", value_name = "PICTURE", required_unless_present = "resume")]
+    /// Style picture. Several are mixed into one hybrid style, by weight: a.jpg:0.7. With --masks each
+    /// names its region: a.jpg@white, a.jpg:0.7@#ff0000, none@black
+    #[arg(long = "style", value_name = "PICTURE", required_unless_present = "resume", help_heading = IO)]
     styles: Vec<StyleAt>,
-    /// Folder of photos (.jpg, .png, .webp), searched with all folders in it.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    /// Folder of photos (.jpg, .png, .webp), searched with its subfolders
+    #[arg(long, value_name = "FOLDER", required_unless_present = "resume", help_heading = IO)]
     dataset: Option<PathBuf>,
-    /// Folder of a mask for each photo (a/cat.jpg: a/cat.png), whose colours name regions: the network
-    /// learns to paint each in its style, and paints without masks what looks like it.
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder with a mask for each photo (a/cat.png for a/cat.jpg) whose colours mark regions: the
+    /// network learns to recognize them and paints each in its style, later without masks
+    #[arg(long, value_name = "FOLDER", help_heading = IO)]
     masks: Option<PathBuf>,
-    /// The model to make.
-    #[arg(short, long, value_name = "FILE.pt", required_unless_present = "resume")]
+    /// Model file to write
+    #[arg(short, long, value_name = "FILE.pt", required_unless_present = "resume", help_heading = IO)]
     output: Option<PathBuf>,
-    /// Go on with a run that was stopped, from its newest checkpoint.
-    #[arg(long, value_name = "RUN")]
-    resume: Option<PathBuf>,
-    /// Folder for checkpoints, losses and previews [default: OUTPUT with .run for its ending].
-    #[arg(long, value_name = "FOLDER", conflicts_with = "resume")]
-    run: Option<PathBuf>,
-    /// Replace the run and the model if they are there already.
-    #[arg(long)]
+    /// Replace the model and the folder of its run if they exist
+    #[arg(long, help_heading = IO)]
     overwrite: bool,
-    /// Another VGG16: the Caffe release as safetensors, or torchvision's state dict.
-    #[arg(long, value_name = "FILE")]
-    vgg: Option<PathBuf>,
-    /// Photos to paint as previews [default: four of the dataset].
-    #[arg(long = "preview", value_name = "PHOTO")]
-    previews: Vec<PathBuf>,
-    /// Steps between two previews.
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..))]
-    preview_every: u64,
-    /// Steps between two checkpoints.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
-    checkpoint_every: u64,
-    /// Licence that the model is to carry, best as an SPDX expression.
-    #[arg(long)]
+    /// Licence to record in the model, preferably an SPDX expression
+    #[arg(long, value_name = "LICENCE", help_heading = IO)]
     licence: Option<String>,
-    /// Whom the model is to name: the artist, the photographers.
-    #[arg(long)]
+    /// Credit to record in the model: the artist, the photographers
+    #[arg(long, value_name = "TEXT", help_heading = IO)]
     credit: Option<String>,
-    /// Where to train: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
+    /// Folder for checkpoints, losses and previews [default: the output's name with .run]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "resume", help_heading = RUN)]
+    run: Option<PathBuf>,
+    /// Resume a stopped run from its newest checkpoint
+    #[arg(long, value_name = "RUN", help_heading = RUN)]
+    resume: Option<PathBuf>,
+    /// Photo to paint as a preview; repeatable [default: four of the dataset]
+    #[arg(long = "preview", value_name = "PHOTO", help_heading = RUN)]
+    previews: Vec<PathBuf>,
+    /// Steps between previews
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..), help_heading = RUN)]
+    preview_every: u64,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..), help_heading = RUN)]
+    checkpoint_every: u64,
+    /// Device to train on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = RUN)]
     device: DeviceChoice,
-    /// CPU threads of libtorch [default: all cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// CPU threads for libtorch [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = RUN)]
     threads: Option<u16>,
+    /// Loss network: VGG16 weights as Caffe's safetensors or torchvision's state dict [default: the
+    /// shipped vgg16]
+    #[arg(long, value_name = "FILE", help_heading = RUN)]
+    vgg: Option<PathBuf>,
     // The last, as in `Numbers`.
     #[command(flatten)]
     numbers: Numbers,
 }
+
+// Headings of the help.
+const IO: &str = "Input and output";
+const RUN: &str = "Run";
 
 /// Trains, or goes on training.
 ///
@@ -274,6 +279,46 @@ mod tests {
             before.keys().filter(|k| before.get(*k) == after.get(*k)).collect();
         let fixed = ["preset", "loss_network", "styles"];
         assert!(same.iter().all(|name| fixed.contains(&name.as_str())), "{same:?}");
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_those_of_the_default_recipe() {
+        use clap::CommandFactory;
+        let recipe = toml::Table::try_from(Recipe::preset(Preset::Default, Vec::new())).unwrap();
+        let lite = recipe_of_lite();
+        let mut compared = 0;
+        for argument in Only::command().get_arguments() {
+            let (name, help) = (argument.get_id().as_str(), argument.get_help());
+            let text = help.map(ToString::to_string).unwrap_or_default();
+            let Some((_, said)) = text.rsplit_once("[default: ") else { continue };
+            let said = said.trim_end_matches(']').replace('\n', " ");
+            if argument.get_help_heading() != Some("Recipe")
+                || ["recipe", "precision"].contains(&name)
+            {
+                continue;
+            }
+            let shown = |table: &toml::Table| match &table[name] {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Float(number) => number.to_string(),
+                toml::Value::Array(one) if one.len() == 1 => one[0].to_string(),
+                other => other.to_string(),
+            };
+            let expected = match (shown(&recipe), shown(&lite)) {
+                (usual, small) if usual == small => usual,
+                (usual, small) => format!("{usual}; lite: {small}"),
+            };
+            assert_eq!(said, expected, "--{name}");
+            compared += 1;
+        }
+        assert!(compared > 15, "{compared}");
+    }
+
+    /// The default recipe of a lite network, but for the name of its architecture.
+    fn recipe_of_lite() -> toml::Table {
+        let recipe = Recipe::preset(Preset::Default, Vec::new());
+        let arch = recipe.arch;
+        toml::Table::try_from(Recipe { arch, ..recipe.of(crate::engine::model_file::Kind::Lite) })
+            .unwrap()
     }
 
     #[test]

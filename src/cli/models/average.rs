@@ -15,19 +15,19 @@ use crate::engine::shipped;
 /// Arguments of `models average`.
 #[derive(Args, Clone, Debug)]
 pub struct AverageArgs {
-    /// Names of shipped models or model files, fine-tuned from one, each with its share
+    /// Models to average, shipped or files, each with its share: a.pt:0.3
     #[arg(value_name = "NAME|FILE[:SHARE]", required = true)]
     pub models: Vec<Part>,
-    /// Where to write the model file (half precision)
+    /// Model file to write (half precision)
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Licence of the result, as in MIT [default: the models' own, if they have the same]
+    /// Licence of the result, preferably an SPDX expression [default: that of the models, if they agree]
     #[arg(long)]
     pub licence: Option<String>,
-    /// Whom to name [default: whom the models name]
+    /// Whom to credit [default: whom the models credit]
     #[arg(long, value_name = "TEXT")]
     pub credit: Option<String>,
-    /// Replace the output if it is there already
+    /// Replace the output if it exists
     #[arg(long)]
     pub overwrite: bool,
 }

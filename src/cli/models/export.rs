@@ -14,20 +14,20 @@ use crate::engine::shipped;
 /// Arguments of `models export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportArgs {
-    /// Name of a shipped model, or a model file
+    /// Style model: a file, or the name of a shipped model
     #[arg(value_name = "NAME|FILE")]
     pub model: String,
-    /// What to write: onnx, torchscript, or safetensors (the weights alone)
+    /// Format: onnx, torchscript or safetensors (weights only)
     #[arg(long, value_name = "FORMAT")]
     pub to: Format,
-    /// Where to write it
+    /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Of a model with several styles, this one or this mixture for good (wave, or
-    /// mosaic:0.6,wave:0.4) [default: all, with their shares as second input `style`]
+    /// Style or mixture (wave, or mosaic:0.6,wave:0.4) to fix in a multi-style model [default: all styles,
+    /// with their shares as a second input `style`]
     #[arg(long, value_name = "STYLE[:SHARE],…")]
     pub blend: Option<Blend>,
-    /// Replace the output if it is there already
+    /// Replace the output if it exists
     #[arg(long)]
     pub overwrite: bool,
 }

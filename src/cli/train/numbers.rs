@@ -1,4 +1,4 @@
-//! The recipe's numbers on the command line.
+//! Options of `train` that replace values of its recipe.
 
 use clap::Args;
 
@@ -8,104 +8,108 @@ use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsam
 use crate::engine::precision::PrecisionChoice;
 use crate::train::recipe::{Optimizer, Preset, Recipe, StyleSizes};
 
-/// Numbers of the recipe; each takes the place of the preset's.
+/// Options of the recipe; each replaces the value of the preset.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub struct Numbers {
-    /// Settings to start from: default, classic (Johnson's form of the losses, our weights), or those
-    /// published by paper, pytorch or johnson.
+    /// Settings to start from: default (whose values are given below), classic (those of the first
+    /// shipped models), or published ones: paper, pytorch, johnson [default: default]
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<Preset>,
-    /// Measure a share of the style in N × N parts of each picture, so that none stays empty.
-    #[arg(long, value_name = "N")]
-    style_tiles: Option<u32>,
-    /// That share, 0–1.
-    #[arg(long, value_name = "X")]
-    tile_share: Option<f64>,
-    /// Shorter side of the style picture, pixels, or several (384,768), whose forms then come together.
-    #[arg(long, value_name = "PX")]
-    style_size: Option<StyleSizes>,
-    /// Strokes so many times as large: the style picture is taken so many times as large.
-    #[arg(long, value_name = "X")]
-    style_scale: Option<f64>,
-    /// Side of the pieces of photos, pixels.
-    #[arg(long, value_name = "PX")]
-    image_size: Option<u32>,
-    /// Photos a step.
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Steps.
+    /// Training steps [default: 2000]
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<u64>,
-    /// Steps, as times that every photo is seen.
+    /// Training steps, as passes over the dataset, instead of --steps
     #[arg(long, value_name = "N")]
     epochs: Option<f64>,
-    /// adam, adamw, sgd or rmsprop.
+    /// Photos per step [default: 4]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Side of the square crops of photos, in pixels [default: 256]
+    #[arg(long, value_name = "PX")]
+    image_size: Option<u32>,
+    /// Shorter side of the style picture, in pixels; several sizes (384,768) are combined
+    /// [default: 480]
+    #[arg(long, value_name = "PX")]
+    style_size: Option<StyleSizes>,
+    /// Factor for the size of the strokes: enlarges the style picture [default: 1]
+    #[arg(long, value_name = "X")]
+    style_scale: Option<f64>,
+    /// Measure a share of the style loss in N × N tiles, so that no part stays empty
+    /// [default: 3]
+    #[arg(long, value_name = "N")]
+    style_tiles: Option<u32>,
+    /// That share, from 0 to 1 [default: 0]
+    #[arg(long, value_name = "X")]
+    tile_share: Option<f64>,
+    /// Optimizer: adam, adamw, sgd or rmsprop [default: adam]
     #[arg(long, value_name = "NAME")]
     optimizer: Option<Optimizer>,
-    /// Length of a step.
+    /// Learning rate [default: 0.001]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
-    /// Last part of the steps, 0–1, over which the learning rate falls to a tenth.
+    /// Share of the steps, at the end, over which the learning rate falls to a tenth, from 0 to 1
+    /// [default: 0.3]
     #[arg(long, value_name = "X")]
     decay: Option<f64>,
-    /// How much of its weights' running average a model keeps at each step, 0–1; 0: the last
-    /// step's weights.
+    /// Decay of the running average of the weights, from 0 (no average) to 1 [default: 0]
     #[arg(long, value_name = "X")]
     averaging: Option<f64>,
-    /// Seed of all that is random.
+    /// Seed of the random numbers [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Largest deviation of noise on the network's input, levels of 255.
+    /// Amplitude of noise on the network's input, in levels of 255 [default: 6]
     #[arg(long, value_name = "X")]
     noise: Option<f64>,
-    /// Half of the photos are over- or underexposed, by up to so many stops.
+    /// Over- or underexpose half of the photos by up to this many stops [default: 0]
     #[arg(long, value_name = "STOPS")]
     exposure: Option<f64>,
-    /// Random pieces of photos, mirrored at random (true), or the middle of each (false).
-    #[arg(long, value_name = "BOOL")]
+    /// Take random, randomly mirrored crops (true) or the centre of each photo (false)
+    /// [default: true]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
     augment: Option<bool>,
-    /// Network: johnson, the paper's, or lite, a small one that is live on a plain CPU.
+    /// Network: johnson (as published) or lite (a tenth of the work: live on a CPU)
+    /// [default: johnson]
     #[arg(long, value_name = "NAME")]
     pub arch: Option<Kind>,
-    /// Channels of the network's first layer.
+    /// Channels of the first layer [default: 32; lite: 16]
     #[arg(long, value_name = "N")]
     width: Option<i64>,
-    /// Residual blocks of the network.
+    /// Number of residual blocks [default: 5; lite: 4]
     #[arg(long, value_name = "N")]
     residual_blocks: Option<usize>,
-    /// Normalization: instance or batch.
+    /// Normalization: instance or batch [default: instance]
     #[arg(long, value_name = "NAME")]
     norm: Option<Normalization>,
-    /// Output: direct or tanh.
+    /// Output layer: direct or tanh [default: direct]
     #[arg(long, value_name = "NAME")]
     output_layer: Option<OutputLayer>,
-    /// Enlarging: nearest or transposed.
+    /// Upsampling: nearest or transposed [default: nearest]
     #[arg(long, value_name = "NAME")]
     upsample: Option<Upsampling>,
-    /// Beyond the border: reflect or zero.
+    /// Padding: reflect or zero [default: reflect]
     #[arg(long, value_name = "NAME")]
     padding: Option<Padding>,
-    /// Beyond the border in the loss network: reflect or zero.
+    /// Padding of the loss network: reflect or zero [default: reflect]
     #[arg(long, value_name = "NAME")]
     loss_padding: Option<Padding>,
-    /// Train on brightness alone; the stream adds the colours of the input.
+    /// Train on brightness only; the stream then adds the colours of its input
     #[arg(long)]
     luminance: bool,
-    /// One network with a style for each picture (conditional instance norm), not a hybrid.
+    /// Make one network with a style for each picture (conditional instance norm), not a hybrid
     #[arg(long)]
     styles_separate: bool,
-    /// Start from this model, or from a run's newest checkpoint, instead of random weights.
+    /// Start from a model, or from the newest checkpoint of a run [default: random weights]
     #[arg(long, value_name = "MODEL|RUN")]
     init: Option<String>,
-    /// Learn from this model's pictures too: a lite network from a large one of the same style.
+    /// Learn from the pictures of this model too: a lite network from a large one of the same style
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,
-    /// Weight of the features' distance from those of the teacher's pictures.
+    /// Weight of the distance to the teacher's pictures [default: 0.5]
     #[arg(long, value_name = "X", requires = "teacher")]
     teacher_weight: Option<f64>,
-    /// Arithmetic: auto, fp32 or bf16.
-    #[arg(long, value_name = "NAME")]
+    /// Precision of training: auto, fp32 or bf16 [default: auto]
+    #[arg(long, value_name = "PRECISION")]
     pub precision: Option<PrecisionChoice>,
     // The last: its heading holds for what follows.
     #[command(flatten)]
@@ -118,7 +122,7 @@ impl Numbers {
         self.losses.has_weights()
     }
 
-    /// Puts what was given into the place of the recipe's own.
+    /// Replaces values of the recipe by those given.
     pub fn apply(&self, recipe: &mut Recipe, photos: usize) {
         set(&mut recipe.preset, self.recipe);
         self.losses.apply(recipe);
