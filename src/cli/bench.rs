@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::progress::Reporter;
-use super::stream::switch;
+use super::stream_args::switch;
 use crate::endpoint::parse_size;
 use crate::engine::bench::{self, Job, Timing};
 use crate::engine::device::{self, DeviceChoice};
@@ -169,7 +169,7 @@ impl Figures<'_> {
             "{}, {width}×{height}, batch {}, {}, {}, {} threads\n",
             self.args.model,
             self.args.batch,
-            self.precision.as_deref().unwrap_or("a program's own precision"),
+            self.precision.as_deref().unwrap_or("the program's own precision"),
             self.device,
             self.threads
         );
@@ -185,7 +185,7 @@ impl Figures<'_> {
         timing("network alone", self.network);
         match self.frames {
             Some(frames) => timing("I420 to I420", frames),
-            None => text += "I420 to I420  not to be had: I420 needs even sides\n",
+            None => text += "I420 to I420  not measured: I420 needs even sides\n",
         }
         if let Some((pass, peak)) = self.arithmetic {
             let rate = pass / self.network.seconds;

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::UsageError;
-use super::regions::Painters;
-use super::stream::{Batch, StreamArgs};
+use super::regions::{self, ModelSelection};
+use super::stream_args::{Batch, StreamArgs};
 use crate::encoding::Container;
 use crate::picture;
 use crate::span::Span;
 use crate::stream::{Config, Pictures, Source, Target};
 
 impl StreamArgs {
-    /// What does not go with pipes and with many pictures.
-    fn check_ends(&self, source: &Source, target: &Target) -> Result<(), UsageError> {
+    /// Refuses combinations of input, output and options that do not fit.
+    fn check_input_and_output(&self, source: &Source, target: &Target) -> Result<(), UsageError> {
         let usage = |text: &str| Err(UsageError(text.to_owned()));
         let is_file = matches!(source, Source::File(_) | Source::Animation(_));
         match (source, target) {
@@ -30,10 +30,12 @@ impl StreamArgs {
                  (ffmpeg -i FILE -f yuv4mpegpipe - | …)",
             ),
             _ if self.preview.is_some() && !is_file => {
-                usage("--preview takes its frame from a video file")
+                usage("--preview needs a video file as input")
             }
             (Source::Pictures(_) | Source::Stdin | Source::Y4m(_), _) if target.is_picture() => {
-                usage("that makes many pictures: give a folder (out/) or numbers (out/%05d.png)")
+                usage(
+                    "the input gives many pictures: write to a folder (out/) or to numbered pictures (out/%05d.png)",
+                )
             }
             (Source::File(_) | Source::Animation(_) | Source::Stdin | Source::Y4m(_), _)
                 if self.fps.is_some() =>
@@ -49,10 +51,14 @@ impl StreamArgs {
         }
     }
 
-    /// The configuration for a file, when the arguments do not contradict each other.
+    /// The configuration of a run between files, pictures and pipes.
+    ///
+    /// # Errors
+    /// [`UsageError`] when options contradict each other or the files they name.
     pub(super) fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
         let usage = |text: String| Err(UsageError(text).into());
-        let Painters { models, mask } = self.painters()?;
+        let ModelSelection { models, mask } =
+            regions::select(&self.models, &self.blend, self.mask.as_deref())?;
         if mask.is_none() && models.len() > 1 {
             return usage(
                 "several models are for live sources or for the regions of a --mask: give one --model"
@@ -60,8 +66,8 @@ impl StreamArgs {
             );
         }
         let (source, target) = (Source::of(&input), Target::of(&output));
-        self.check_ends(&source, &target)?;
-        if let Some(said) = wrong_name(&output, &target) {
+        self.check_input_and_output(&source, &target)?;
+        if let Some(said) = name_fault(&output, &target) {
             return usage(format!("cannot write '{}': {said}", output.display()));
         }
         let encoding = self.encoding.encoding();
@@ -118,8 +124,8 @@ impl StreamArgs {
     }
 }
 
-/// What is wrong with the name of what is to be made.
-fn wrong_name(output: &Path, target: &Target) -> Option<&'static str> {
+/// What is wrong with the name of an output.
+fn name_fault(output: &Path, target: &Target) -> Option<&'static str> {
     match target {
         Target::Stdout | Target::Y4m(_) | Target::Pictures(Pictures::Folder(_)) => None,
         Target::Pictures(Pictures::Numbered(_)) => {
@@ -135,7 +141,7 @@ fn wrong_name(output: &Path, target: &Target) -> Option<&'static str> {
     }
 }
 
-/// Also through links: what counts is the file, not its name.
+/// Whether both paths name the same file, also through links.
 fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     match (std::fs::metadata(a), std::fs::metadata(b)) {

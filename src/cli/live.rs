@@ -1,86 +1,22 @@
 //! The main command with a live end: a camera, a network camera, a window, an RTSP server.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
 
 use super::interrupts::Interrupts;
 use super::keys::{self, Controls, Keys};
+use super::outcome::{PARTIAL, report};
 use super::progress::Reporter;
-use super::regions::Painters;
-use super::stream::{PARTIAL, StreamArgs, report};
+use super::regions::{self, ModelSelection};
+use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
 use crate::encoding::Container;
-use crate::endpoint::{Input, Output, RtspUrl, parse_size};
-use crate::media::live::LiveOptions;
-use crate::media::mode::Wish;
-use crate::rate::Rate;
+use crate::endpoint::{Input, Output, RtspUrl};
 use crate::stream::{
     Choice, LiveConfig, LiveJob, Look, Observer, RunContext, SnapshotRequest, Source, Target,
     Wanted, run_live,
 };
-
-/// Options that only live runs have.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Live")]
-pub struct LiveArgs {
-    /// Frame size to ask of a camera [default: the mode nearest to 640x480]
-    #[arg(long, value_name = "WxH", value_parser = parse_size)]
-    size: Option<(u32, u32)>,
-    /// Paint at a smaller scale while the network cannot keep up with the source
-    #[arg(long)]
-    adapt: bool,
-    /// Buffer an RTSP source this long, in milliseconds, to reorder late packets
-    #[arg(long, value_name = "MS", default_value_t = 100,
-          value_parser = clap::value_parser!(u64).range(0..=60_000))]
-    latency: u64,
-    /// Transport of an RTSP source: auto (UDP, then TCP), tcp or udp
-    #[arg(long, value_name = "TRANSPORT", value_enum, hide_possible_values = true, default_value_t = Transport::Auto)]
-    rtsp_transport: Transport,
-    /// Send the result to a media server (RTSP RECORD), with the sound; repeatable
-    #[arg(long = "rtsp-push", value_name = "URL")]
-    pub push: Vec<String>,
-    /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
-    #[arg(long, value_name = "FILE", conflicts_with = "input")]
-    pub pipeline_source: Option<PathBuf>,
-    /// Write frames to your own GStreamer description, which begins with an appsrc named `frames`;
-    /// repeatable
-    #[arg(long, value_name = "FILE")]
-    pub pipeline_sink: Vec<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Transport {
-    /// UDP, and TCP when no packets arrive.
-    Auto,
-    Tcp,
-    Udp,
-}
-
-impl LiveArgs {
-    /// True when outputs are given besides `--output`.
-    pub fn has_outputs(&self) -> bool {
-        !self.push.is_empty() || !self.pipeline_sink.is_empty()
-    }
-
-    fn options(&self, rate: Option<Rate>) -> Result<LiveOptions, UsageError> {
-        let fps = rate.map(|rate| rate.per_second().round() as u32);
-        if fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
-            return Err(UsageError("--fps: a camera gives 1 to 240 frames a second".to_owned()));
-        }
-        Ok(LiveOptions {
-            wish: Wish { size: self.size, fps },
-            latency: Duration::from_millis(self.latency),
-            tcp: match self.rtsp_transport {
-                Transport::Auto => None,
-                Transport::Tcp => Some(true),
-                Transport::Udp => Some(false),
-            },
-        })
-    }
-}
 
 /// Runs live.
 ///
@@ -88,7 +24,6 @@ impl LiveArgs {
 /// One line for the user.
 pub(super) fn run(
     args: &StreamArgs,
-    live: &LiveArgs,
     input: Input,
     mut outputs: Vec<Output>,
     quiet: bool,
@@ -99,9 +34,10 @@ pub(super) fn run(
     check(args, &input, &outputs)?;
     let engine = args.engine();
     let wanted = Wanted::new(Look { model: 0, scale: engine.scale, mix: engine.mix });
-    let Painters { mut models, mask } = args.painters()?;
+    let ModelSelection { mut models, mask } =
+        regions::select(&args.models, &args.blend, args.mask.as_deref())?;
     // Keys step through the styles of each.
-    if mask.is_none() && !args.has_blend() {
+    if mask.is_none() && args.blend.is_empty() {
         models = Choice::every_style(models.into_iter().map(|choice| choice.model))?;
     }
     let shown = if mask.is_some() { 1 } else { models.len() };
@@ -112,8 +48,8 @@ pub(super) fn run(
         job: LiveJob {
             input,
             outputs,
-            options: live.options(args.fps)?,
-            adapt: live.adapt,
+            options: args.live.options(args.fps)?,
+            adapt: args.live.adapt,
             overwrite: args.overwrite,
             encoding: args.encoding.encoding(),
             dump_dot: args.dump_dot.clone(),
@@ -224,6 +160,6 @@ fn cameras() -> String {
     match names.is_empty() {
         true if Path::new("/dev").exists() => "; no camera is connected".to_owned(),
         true => String::new(),
-        false => format!("; there is {}", names.join(" ")),
+        false => format!("; cameras here: {}", names.join(" ")),
     }
 }

@@ -12,12 +12,14 @@ mod live;
 mod losses;
 pub mod models;
 mod optimize;
+mod outcome;
 mod probe;
 mod progress;
 mod regions;
 #[cfg(feature = "media")]
 mod sheet;
 mod stream;
+mod stream_args;
 mod train;
 
 use std::ffi::OsString;
@@ -55,7 +57,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    stream: stream::StreamArgs,
+    stream: stream_args::StreamArgs,
 }
 
 impl Cli {

@@ -1,12 +1,12 @@
-//! What paints, and where: `--model`, `--blend` and `--mask` together.
+//! Which models paint, and where: `--model`, `--blend` and `--mask` together.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Result;
 
 use super::UsageError;
-use super::stream::StreamArgs;
 use crate::engine::blend::Blend;
 use crate::regions::{self, Color, Mask, MaskError};
 use crate::stream::Choice;
@@ -50,97 +50,90 @@ impl FromStr for BlendAt {
     }
 }
 
-/// What paints.
-pub(super) struct Painters {
-    /// Models and their styles, each of them once.
+/// The models of a run, and where each of them paints.
+pub(super) struct ModelSelection {
+    /// Models and their styles, each once.
     pub models: Vec<Choice>,
-    /// Where which of them paints: a plane for each, and one for what stays as it is.
+    /// A plane for each model, and a last one for what stays unpainted; none without `--mask`.
     pub mask: Option<Mask>,
 }
 
-impl StreamArgs {
-    /// The models and their styles, and where they paint.
-    pub(super) fn painters(&self) -> Result<Painters> {
-        let at_model = self.models.iter().any(|model| model.region.is_some());
-        let at_blend = self.blend.iter().any(|blend| blend.region.is_some());
-        let option = if at_blend { "--blend" } else { "--model" };
-        let usage = |text: String| Err(UsageError(text).into());
-        let (mask, models, blends) = (self.mask.as_ref(), &self.models, &self.blend);
-        if mask.is_none() && (at_model || at_blend) {
-            return usage(format!("{option} …@REGION needs a --mask"));
+/// The models and their styles, and where they paint, of `--model`, `--blend` and `--mask`.
+///
+/// # Errors
+/// [`UsageError`] where the options do not fit together or the mask has not their regions; when the
+/// mask cannot be read.
+pub(super) fn select(
+    models: &[ModelAt],
+    blends: &[BlendAt],
+    mask: Option<&Path>,
+) -> Result<ModelSelection> {
+    let at_model = models.iter().any(|model| model.region.is_some());
+    let at_blend = blends.iter().any(|blend| blend.region.is_some());
+    let option = if at_blend { "--blend" } else { "--model" };
+    let usage = |text: String| Err(UsageError(text).into());
+    if mask.is_none() && (at_model || at_blend) {
+        return usage(format!("{option} …@REGION needs a --mask"));
+    }
+    if at_model && at_blend {
+        return usage("--model and --blend both name regions: use only one of them".to_owned());
+    }
+    if blends.len() > 1 && !at_blend {
+        return usage("several --blend need a --mask".to_owned());
+    }
+    // Without a region it is that of all models.
+    let blend = blends.first().and_then(|blend| blend.blend.clone());
+    let names = models.iter().filter_map(|model| model.model.clone());
+    let Some(path) = mask else {
+        let of = |model| Choice { model, blend: blend.clone() };
+        return Ok(ModelSelection { models: names.map(of).collect(), mask: None });
+    };
+    let regions: Vec<(Option<Color>, Option<Choice>)> = match (at_blend, models) {
+        (true, [ModelAt { model: Some(model), .. }]) => {
+            let of = |blend| Choice { model: model.clone(), blend: Some(blend) };
+            blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
         }
-        if at_model && at_blend {
-            return usage(
-                "--model and --blend both name regions: one of them is enough".to_owned(),
-            );
+        (true, _) => {
+            return usage("--blend …@REGION needs one --model, with several styles".to_owned());
         }
-        if blends.len() > 1 && !at_blend {
-            return usage("several --blend are for the regions of a --mask".to_owned());
-        }
-        // Without a region it is that of all models.
-        let blend = blends.first().and_then(|blend| blend.blend.clone());
-        let names = models.iter().filter_map(|model| model.model.clone());
-        let Some(path) = mask else {
+        (false, _) => {
             let of = |model| Choice { model, blend: blend.clone() };
-            return Ok(Painters { models: names.map(of).collect(), mask: None });
-        };
-        let regions: Vec<(Option<Color>, Option<Choice>)> = match (at_blend, &models[..]) {
-            (true, [ModelAt { model: Some(model), .. }]) => {
-                let of = |blend| Choice { model: model.clone(), blend: Some(blend) };
-                blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
-            }
-            (true, _) => {
-                return usage(
-                    "regions of --blend are for one --model of several styles".to_owned(),
-                );
-            }
-            (false, _) => {
-                let of = |model| Choice { model, blend: blend.clone() };
-                models.iter().map(|at| (at.region, at.model.clone().map(of))).collect()
-            }
-        };
-        let colors: Vec<Color> = regions.iter().filter_map(|(region, _)| *region).collect();
-        if colors.len() < regions.len() {
-            let one = if at_blend { "wave" } else { "mosaic" };
-            let example = format!("{one}@white {option} none@black");
-            return usage(format!(
-                "with --mask each {option} names its region: {option} {example}"
-            ));
+            models.iter().map(|at| (at.region, at.model.clone().map(of))).collect()
         }
-        if let Some(color) = twice(&colors) {
-            return usage(format!("{option} …@{color}: the region {color} is given twice"));
-        }
-        let mut models: Vec<Choice> = Vec::new();
-        for choice in regions.iter().filter_map(|(_, choice)| choice.as_ref()) {
-            if !models.contains(choice) {
-                models.push(choice.clone());
-            }
-        }
-        if models.is_empty() {
-            let what = option.trim_start_matches('-');
-            return usage(format!("there is no {what}: every region is 'none'"));
-        }
-        // What stays as it is comes last.
-        let place = |choice: &Option<Choice>| {
-            models.iter().position(|model| Some(model) == choice.as_ref()).unwrap_or(models.len())
-        };
-        let groups: Vec<usize> = regions.iter().map(|(_, choice)| place(choice)).collect();
-        match Mask::open(path, &colors, option) {
-            Ok(mask) => Ok(Painters { models, mask: Some(mask.grouped(&groups)) }),
-            Err(MaskError::Refused(text)) => usage(text),
-            Err(error) => Err(error.into()),
+    };
+    let colors: Vec<Color> = regions.iter().filter_map(|(region, _)| *region).collect();
+    if colors.len() < regions.len() {
+        let one = if at_blend { "wave" } else { "mosaic" };
+        let example = format!("{one}@white {option} none@black");
+        return usage(format!("with --mask each {option} names its region: {option} {example}"));
+    }
+    if let Some(color) = first_duplicate(&colors) {
+        return usage(format!("{option} …@{color}: the region {color} is given twice"));
+    }
+    let mut models: Vec<Choice> = Vec::new();
+    for choice in regions.iter().filter_map(|(_, choice)| choice.as_ref()) {
+        if !models.contains(choice) {
+            models.push(choice.clone());
         }
     }
-
-    /// Whether `--blend` was given.
-    #[cfg(feature = "media")]
-    pub(super) fn has_blend(&self) -> bool {
-        !self.blend.is_empty()
+    if models.is_empty() {
+        let what = option.trim_start_matches('-');
+        return usage(format!("no region has a {what}: all are 'none'"));
+    }
+    // What stays as it is comes last.
+    let place = |choice: &Option<Choice>| {
+        models.iter().position(|model| Some(model) == choice.as_ref()).unwrap_or(models.len())
+    };
+    let groups: Vec<usize> = regions.iter().map(|(_, choice)| place(choice)).collect();
+    match Mask::open(path, &colors, option) {
+        Ok(mask) => Ok(ModelSelection { models, mask: Some(mask.grouped(&groups)) }),
+        Err(MaskError::Refused(text)) => usage(text),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// One that is there twice.
-fn twice<T: PartialEq + Display>(all: &[T]) -> Option<&T> {
+/// The first that is there twice.
+fn first_duplicate<T: PartialEq + Display>(all: &[T]) -> Option<&T> {
     all.iter().enumerate().find(|(n, one)| all[..*n].contains(one)).map(|(_, one)| one)
 }
 

@@ -1,0 +1,255 @@
+//! Options of the main command: `nst-stream --model M --input IN --output OUT`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+#[cfg(feature = "media")]
+use clap::ValueEnum;
+
+#[cfg(feature = "media")]
+use super::UsageError;
+use super::encoding::EncodingArgs;
+use super::regions::{BlendAt, ModelAt};
+#[cfg(feature = "media")]
+use crate::endpoint::parse_size;
+use crate::engine::device::DeviceChoice;
+use crate::engine::precision::PrecisionChoice;
+use crate::engine::stylizer::StyleMix;
+#[cfg(feature = "media")]
+use crate::media::live::LiveOptions;
+#[cfg(feature = "media")]
+use crate::media::mode::Wish;
+use crate::rate::Rate;
+use crate::span::parse_time;
+use crate::stream::EngineOptions;
+
+/// Options of the main command, in the groups of its help.
+#[derive(Debug, Args)]
+pub struct StreamArgs {
+    /// Style model: a file, or the name of a shipped model (see `nst-stream models`). Repeat it for
+    /// live runs, where keys switch models, and with --mask: mosaic@white, none@black
+    #[arg(short, long = "model", value_name = "MODEL", required = true, help_heading = STYLE)]
+    pub(super) models: Vec<ModelAt>,
+    /// Styles of a multi-style model: wave, or a mixture such as mosaic:0.6,wave:0.4. Repeat it with
+    /// --mask: wave@white [default: the first style; live, keys step through all]
+    #[arg(long, value_name = "STYLE[:SHARE],…", help_heading = STYLE)]
+    pub(super) blend: Vec<BlendAt>,
+    /// Picture whose colours mark regions, each with its own @COLOUR (black, white, a grey value or
+    /// #rrggbb) in --model or --blend; `none` leaves a region unpainted
+    #[arg(long, value_name = "PICTURE", help_heading = STYLE)]
+    pub(super) mask: Option<PathBuf>,
+    /// How much of the style to apply, from 0 (none) to 1
+    #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = fraction, help_heading = STYLE)]
+    strength: f64,
+    /// Keep the colours of the input and paint its brightness only
+    #[arg(long, help_heading = STYLE)]
+    preserve_color: bool,
+    /// Paint at this fraction of the frame size: faster, with larger strokes; the output keeps its size
+    #[arg(long, value_name = "0.01…1", default_value_t = 1.0, value_parser = scale, help_heading = STYLE)]
+    scale: f64,
+    /// Size of the brush strokes: 2 doubles it; 0.5 halves it and takes four times as long
+    #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke, help_heading = STYLE)]
+    stroke: f64,
+    /// Run a TorchScript model. It can do anything on this machine: only if you trust its author
+    #[arg(long, help_heading = STYLE)]
+    trust: bool,
+    /// What to paint: a video, an animation, a picture, a folder of pictures or numbered pictures
+    /// (frames/%04d.png), - for YUV4MPEG2 on stdin, /dev/videoN, rtsp://…, rtsps://… or test:
+    #[arg(short, long, value_name = "INPUT", help_heading = IO)]
+    #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
+    #[cfg_attr(not(feature = "media"), arg(required = true))]
+    pub(super) input: Option<String>,
+    /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or
+    /// out/%05d.png), - for YUV4MPEG2 on stdout; live, one or more of a video, window:, /dev/videoN
+    /// (v4l2loopback) or rtsp://ADDRESS:PORT/PATH to serve [default: window:; without a display,
+    /// rtsp://127.0.0.1:8554/art]
+    #[arg(short, long = "output", value_name = "OUTPUT", help_heading = IO)]
+    pub(super) outputs: Vec<String>,
+    /// Replace the output if it exists
+    #[arg(long, help_heading = IO)]
+    pub(super) overwrite: bool,
+    /// Start at this time of the video: seconds or [HH:]MM:SS [default: its beginning]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
+    pub(super) start: Option<Duration>,
+    /// Stop after this much of the video: seconds or [HH:]MM:SS [default: all of it]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
+    pub(super) duration: Option<Duration>,
+    /// Paint only the frame at this time, as a picture
+    #[arg(long, value_name = "TIME", value_parser = parse_time,
+          conflicts_with_all = ["start", "duration"], help_heading = IO)]
+    pub(super) preview: Option<Duration>,
+    /// Frame rate of pictures that become a video, or to ask of a camera: 25, 30000/1001 [default: 25;
+    /// of a camera 30]
+    #[arg(long, value_name = "N[/D]", value_parser = Rate::parse, help_heading = IO)]
+    pub(super) fps: Option<Rate>,
+    /// Leave out the sound; subtitles stay
+    #[arg(long, help_heading = IO)]
+    pub(super) no_audio: bool,
+    #[command(flatten)]
+    pub(super) encoding: EncodingArgs,
+    #[cfg(feature = "media")]
+    #[command(flatten)]
+    pub(super) live: LiveArgs,
+    /// Device to run the network on: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = PERFORMANCE)]
+    device: DeviceChoice,
+    /// Precision of the network's arithmetic: auto, fp32, bf16 or fp16
+    #[arg(long, value_name = "PRECISION", default_value = "auto", help_heading = PERFORMANCE)]
+    precision: PrecisionChoice,
+    /// Frames per pass of the network: a number, or auto
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = batch, help_heading = PERFORMANCE)]
+    pub(super) batch: Batch,
+    /// CPU threads for the network [default: all cores]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = PERFORMANCE)]
+    threads: Option<usize>,
+    /// On a GPU, use the program's own kernels between cuDNN's convolutions: on or off
+    #[arg(long, value_name = "on|off", default_value = "off", action = clap::ArgAction::Set,
+          value_parser = switch, help_heading = PERFORMANCE)]
+    gpu_kernels: bool,
+    /// Print a summary as JSON: frames, fps, speed, seconds in decoder, network and encoder
+    #[arg(long, help_heading = DIAGNOSTICS)]
+    pub(super) json: bool,
+    /// Write the GStreamer pipelines into this folder as Graphviz graphs
+    #[arg(long, value_name = "FOLDER", help_heading = DIAGNOSTICS)]
+    pub(super) dump_dot: Option<PathBuf>,
+}
+
+// Headings of the help.
+const STYLE: &str = "Model and style";
+const IO: &str = "Input and output";
+const PERFORMANCE: &str = "Performance";
+const DIAGNOSTICS: &str = "Diagnostics";
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Batch {
+    Auto,
+    Of(usize),
+}
+
+fn batch(text: &str) -> Result<Batch, String> {
+    if text == "auto" { Ok(Batch::Auto) } else { positive(text).map(Batch::Of) }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok().filter(|n| (1..=1024).contains(n));
+    number.ok_or_else(|| "expected a number from 1 to 1024".to_owned())
+}
+
+/// `on` or `off`.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
+    }
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok().filter(|f| (0.0..=1.0).contains(f));
+    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let number = fraction(text).ok().filter(|f| *f >= 0.01);
+    number.ok_or_else(|| "expected a number from 0.01 to 1".to_owned())
+}
+
+fn stroke(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok().filter(|f| (0.25..=4.0).contains(f));
+    number.ok_or_else(|| "expected a number from 0.25 to 4".to_owned())
+}
+
+impl StreamArgs {
+    #[cfg(feature = "media")]
+    pub(super) fn own_source(&self) -> Option<PathBuf> {
+        self.live.pipeline_source.clone()
+    }
+
+    #[cfg(not(feature = "media"))]
+    pub(super) fn own_source(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// How models run.
+    pub(super) fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            trust: self.trust,
+            device: self.device,
+            precision: self.precision,
+            gpu_kernels: self.gpu_kernels,
+            threads: self.threads,
+            scale: self.scale,
+            stroke: self.stroke,
+            mix: StyleMix { strength: self.strength as f32, preserve_color: self.preserve_color },
+        }
+    }
+}
+
+/// Options that only live runs have.
+#[cfg(feature = "media")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Live")]
+pub struct LiveArgs {
+    /// Frame size to ask of a camera [default: the mode nearest to 640x480]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    size: Option<(u32, u32)>,
+    /// Paint at a smaller scale while the network cannot keep up with the source
+    #[arg(long)]
+    pub(super) adapt: bool,
+    /// Buffer an RTSP source this long, in milliseconds, to reorder late packets
+    #[arg(long, value_name = "MS", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    latency: u64,
+    /// Transport of an RTSP source: auto (UDP, then TCP), tcp or udp
+    #[arg(long, value_name = "TRANSPORT", value_enum, hide_possible_values = true, default_value_t = Transport::Auto)]
+    rtsp_transport: Transport,
+    /// Send the result to a media server (RTSP RECORD), with the sound; repeatable
+    #[arg(long = "rtsp-push", value_name = "URL")]
+    pub push: Vec<String>,
+    /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    pub pipeline_source: Option<PathBuf>,
+    /// Write frames to your own GStreamer description, which begins with an appsrc named `frames`;
+    /// repeatable
+    #[arg(long, value_name = "FILE")]
+    pub pipeline_sink: Vec<PathBuf>,
+}
+
+#[cfg(feature = "media")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    /// UDP, and TCP when no packets arrive.
+    Auto,
+    Tcp,
+    Udp,
+}
+
+#[cfg(feature = "media")]
+impl LiveArgs {
+    /// True when outputs are given besides `--output`.
+    pub fn has_outputs(&self) -> bool {
+        !self.push.is_empty() || !self.pipeline_sink.is_empty()
+    }
+
+    /// The options of a live source, at this rate.
+    ///
+    /// # Errors
+    /// When no camera has such a rate.
+    pub(super) fn options(&self, rate: Option<Rate>) -> Result<LiveOptions, UsageError> {
+        let fps = rate.map(|rate| rate.per_second().round() as u32);
+        if fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
+            return Err(UsageError("--fps: a camera gives 1 to 240 frames per second".to_owned()));
+        }
+        Ok(LiveOptions {
+            wish: Wish { size: self.size, fps },
+            latency: Duration::from_millis(self.latency),
+            tcp: match self.rtsp_transport {
+                Transport::Auto => None,
+                Transport::Tcp => Some(true),
+                Transport::Udp => Some(false),
+            },
+        })
+    }
+}
