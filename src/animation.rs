@@ -128,7 +128,7 @@ impl Animation {
     pub fn open(path: &Path) -> Result<Self, PictureError> {
         let nothing = || PictureError::Read {
             path: path.to_owned(),
-            error: std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no animation"),
+            error: std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not an animation"),
         };
         let decode = |error| PictureError::Decode { path: path.to_owned(), error };
         let mut frames = open(path)?.ok_or_else(nothing)?;

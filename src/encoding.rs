@@ -94,7 +94,7 @@ pub fn parse_bitrate(text: &str) -> Result<u32, String> {
     bits.filter(|bits| (1e4..=1e9).contains(bits))
         // Lossless: within the range just checked.
         .map(|bits| bits as u32)
-        .ok_or_else(|| "expected bits a second from 10k to 1000M, such as 4M or 2500k".to_owned())
+        .ok_or_else(|| "expected bits per second from 10k to 1000M, such as 4M or 2500k".to_owned())
 }
 
 /// The containers that can be written.

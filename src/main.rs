@@ -18,8 +18,9 @@ fn main() -> ExitCode {
     log(cli.verbose, cli.quiet);
     // libtorch's threads end the process where there is none (oneMKL).
     if let Err(error) = std::env::current_dir() {
-        let text =
-            format!("nst-stream: the working folder is gone ({error}): change to another one");
+        let text = format!(
+            "nst-stream: the working folder no longer exists ({error}): change to another one"
+        );
         let _ = writeln!(std::io::stderr(), "{text}");
         return ExitCode::from(FAILED);
     }

@@ -31,7 +31,9 @@ impl FromStr for Color {
             },
         };
         color.map(Color).ok_or_else(|| {
-            format!("'{text}' is no region: expected black, white, a grey value 0–255 or #rrggbb")
+            format!(
+                "'{text}' is not a region: expected black, white, a grey value 0–255 or #rrggbb"
+            )
         })
     }
 }
@@ -88,7 +90,7 @@ const SHAPE_TOLERANCE: f64 = 0.01;
 /// a pixel add up to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
-    /// As messages call it: `--mask sky.png`.
+    /// As messages call it: `--mask 'sky.png'`.
     name: String,
     width: usize,
     height: usize,
@@ -126,7 +128,7 @@ impl Mask {
         let (width, height) = (frame.info.width, frame.info.height);
         let picture =
             RgbImage::from_raw(width as u32, height as u32, frame.planes.bytes().to_vec());
-        let name = format!("{kind} {}", path.display());
+        let name = format!("{kind} '{}'", path.display());
         let planes = read(&picture.unwrap_or_default(), regions, option)
             .map_err(|text| MaskError::Refused(format!("{name}: {text}")))?;
         Ok(Mask { name, width, height, planes })
@@ -285,7 +287,7 @@ mod tests {
     }
 
     fn mask(width: usize, height: usize, planes: Vec<Vec<f32>>) -> Mask {
-        Mask { name: "--mask mask.png".to_owned(), width, height, planes }
+        Mask { name: "--mask 'mask.png'".to_owned(), width, height, planes }
     }
 
     fn near(a: &[f32], b: &[f32]) {
@@ -347,7 +349,7 @@ mod tests {
         let of_many = Mask::open_of_many(&path, &regions).unwrap();
         assert!(of_many.sized(4, 4)[2].iter().all(|part| *part == 0.0));
         let said = Mask::open_of_many(&path, &regions[..1]).unwrap_err().to_string();
-        assert!(said.contains("mask.png: no --style is for its region #ff0000"), "{said}");
+        assert!(said.contains("mask.png': no --style is for its region #ff0000"), "{said}");
     }
 
     #[test]
@@ -386,8 +388,7 @@ mod tests {
         let mask = mask(320, 180, vec![vec![1.0; 320 * 180]]);
         assert!(mask.check(1280, 720, "it").is_ok() && mask.check(427, 240, "it").is_ok());
         let said = mask.check(180, 320, "the photo").unwrap_err().to_string();
-        let words =
-            "--mask mask.png: it is 320×180 pixels, which is not the shape of the photo (180×320)";
+        let words = "--mask 'mask.png': it is 320×180 pixels, which is not the shape of the photo (180×320)";
         assert_eq!(said, words);
     }
 }

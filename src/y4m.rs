@@ -16,7 +16,7 @@ use header::MAGIC;
 #[derive(Debug, thiserror::Error)]
 pub enum Y4mError {
     /// Nothing came.
-    #[error("nothing came: it ended before its first byte")]
+    #[error("it is empty: it ended before its first byte")]
     Empty,
     /// The first bytes are those of something else.
     #[error("it is not YUV4MPEG2; `ffmpeg -i FILE -f yuv4mpegpipe -` makes it of a video")]
@@ -25,7 +25,7 @@ pub enum Y4mError {
     #[error("its header is not understood: {0}")]
     Header(String),
     /// Between two frames stands something else.
-    #[error("it is damaged: something else than a frame stands after frame {0}")]
+    #[error("it is damaged: what follows frame {0} is not a frame")]
     NoFrame(u64),
     /// It ends inside a frame.
     #[error("it is cut off: it ends in the middle of frame {0}")]
@@ -235,8 +235,8 @@ mod tests {
         says(b"YUV4MPEG2 W2 H2", 0, "no end");
         says(&[b"YUV4MPEG2 ".to_vec(), vec![b'x'; 9000]].concat(), 0, "no end");
         says(b"YUV4MPEG2 W2\n", 0, "2\u{d7}0 pixels");
-        says(b"YUV4MPEG2 W99999999 H99999999\n", 0, "not to be handled");
-        says(b"YUV4MPEG2 W32768 H32768\n", 0, "not to be handled");
+        says(b"YUV4MPEG2 W99999999 H99999999\n", 0, "are not supported");
+        says(b"YUV4MPEG2 W32768 H32768\n", 0, "are not supported");
         says(b"YUV4MPEG2 W99999999999999999999999 H2\n", 0, "'W9999");
         says(b"YUV4MPEG2 W-2 H2\n", 0, "'W-2'");
         says(b"YUV4MPEG2 W2 H2 F25\n", 0, "'F25'");

@@ -131,6 +131,6 @@ fn hardware_without_a_bit_rate_is_given_a_quality_and_what_has_no_effect_is_said
     let (good, _) = made(Rate::Quality(80), None);
     assert!(good > 3 * poor, "{good} and {poor} bytes");
     let (_, said) = made(Rate::Bitrate(100_000), Some(Preset::Slow));
-    assert!(said.has("stands for --bitrate"), "{:?}", said.0);
+    assert!(said.has("is used instead of --bitrate"), "{:?}", said.0);
     assert!(said.has("--preset has no effect"), "{:?}", said.0);
 }

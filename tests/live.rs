@@ -220,7 +220,7 @@ fn what_cannot_be_opened_gives_one_line_and_exit_code_1() {
         ),
         (&["-i", &other, to[0], to[1]], &other, "does not answer as an RTSP server"),
         (&["-i", &camera.url(), to[0], to[1]], &camera.url(), "password is missing or wrong"),
-        (&["-i", &elsewhere, to[0], to[1]], &elsewhere, "the server has nothing of this name"),
+        (&["-i", &elsewhere, to[0], to[1]], &elsewhere, "the server has no stream at this path"),
         (&["-i", "test:", "-o", &serve], &serve, "is taken"),
         (
             &["-i", "test:", "-o", "rtsp://192.0.2.1:8554/art"],

@@ -146,7 +146,7 @@ def check(arguments, weights, folder):
             command = [arguments.program, "--model", arguments.model, "--input", f"{folder}/{stem}.png", "--output", painted,
                        "--precision", precision, "--device", arguments.device, "--gpu-kernels", "on", "--overwrite"]
             done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode != 0 or "without our kernels" in done.stderr:
+            if done.returncode != 0 or "without nst-stream's own kernels" in done.stderr:
                 sys.exit(f"{' '.join(map(str, command))}:\n{done.stderr.strip()}")
             ours = psnr(painted, f"{folder}/{stem}.exact.png")
             theirs = psnr(f"{folder}/{stem}.{precision}.png", f"{folder}/{stem}.exact.png") if precision in halves else None
@@ -164,7 +164,7 @@ def measure(arguments, weights, engine, size, batch):
     command = [arguments.program, "bench", "--model", arguments.model, "--size", "{}x{}".format(*size), "--json",
                "--batch", str(batch), "--device", arguments.device, "--gpu-kernels", "off" if engine == PLAIN else "on"]
     done = subprocess.run(command, capture_output=True, text=True)
-    if "without our kernels" in done.stderr:
+    if "without nst-stream's own kernels" in done.stderr:
         sys.exit(done.stderr.strip())
     if done.returncode != 0 and "not enough memory" in done.stderr:
         return None, None

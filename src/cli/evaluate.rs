@@ -189,8 +189,12 @@ fn figures_in_words(figures: &Figures) -> Result<String> {
         ("  relu2_1", layers.relu2_1, "fine texture"),
         ("  relu3_1", layers.relu3_1, "strokes"),
         ("  relu4_1", layers.relu4_1, "large forms"),
-        ("  relative", figures.style_distance_relative, "over the untouched photo's"),
-        ("patch distance", figures.patch_distance, "small patches, over the untouched photo's"),
+        ("  relative", figures.style_distance_relative, "divided by the untouched photo's"),
+        (
+            "patch distance",
+            figures.patch_distance,
+            "small patches, divided by the untouched photo's",
+        ),
         ("readability", figures.readability, "1 is the photo's own"),
     ] {
         writeln!(text, "{name:22} {value:>12.4}  {meaning}")?;
@@ -203,8 +207,8 @@ fn in_words(measured: &Evaluation) -> Result<String> {
     let mut text = figures_in_words(mean)?;
     let count = photos.len();
     for (name, value, meaning) in [
-        ("border mean", border.mean, "brightness of borders less the rest, levels"),
-        ("border contrast", border.contrast, "texture of borders over the rest's, less 1"),
+        ("border mean", border.mean, "brightness of borders minus the rest, in levels of 255"),
+        ("border contrast", border.contrast, "texture of borders divided by the rest's, minus 1"),
     ] {
         writeln!(text, "{name:22} {value:>12.4}  {meaning}")?;
     }

@@ -50,7 +50,8 @@ impl Interrupts {
         match self.stop.interrupt() {
             Interruption::InOrder => {
                 *first = Some(Instant::now());
-                say("finishing what is made so far; once more stops at once".to_owned());
+                say("finishing what has been made so far; interrupt again to stop at once"
+                    .to_owned());
             }
             Interruption::AtOnce(abandoned) => {
                 #[cfg(feature = "media")]

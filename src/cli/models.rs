@@ -189,7 +189,7 @@ fn show_json(model: &ModelFile, size: u64) -> anyhow::Result<String> {
 fn import(args: ImportArgs) -> anyhow::Result<String> {
     let ImportArgs { file, output, name, style, licence, source, credit, overwrite } = args;
     if output.exists() && !overwrite {
-        bail!("'{}' is there already; --overwrite replaces it", output.display());
+        bail!("'{}' already exists; use --overwrite to replace it", output.display());
     }
     let mut model = ModelFile::open(&file)?;
     let description = &mut model.description;

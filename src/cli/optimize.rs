@@ -126,11 +126,11 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
         if format_for_output(path).is_none() {
             let shown = path.display();
             return Err(
-                usage(format!("{option} {shown}: its name must end in .png or .jpg")).into()
+                usage(format!("{option} '{shown}': its name must end in .png or .jpg")).into()
             );
         }
         if path.exists() && !args.overwrite {
-            anyhow::bail!("'{}' is there already; --overwrite replaces it", path.display());
+            anyhow::bail!("'{}' already exists; use --overwrite to replace it", path.display());
         }
     }
     let (config, grid) = config(args)?;

@@ -150,7 +150,7 @@ impl Observer for Reporter {
             return;
         }
         let text =
-            format!("moving the index of '{name}' to its front: {:.0} %", (share * 100.0).floor());
+            format!("moving the index of '{name}' to the front: {:.0} %", (share * 100.0).floor());
         if let Some(bar) = &self.bar {
             bar.set_message(text);
         } else if self.terminal {

@@ -105,7 +105,9 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     let photos = Dataset::open(&run.dataset, 1)?;
     if args.resume.is_some() && photos.len() != run.photos {
         let (was, is) = (run.photos, photos.len());
-        bar.note(&format!("the dataset held {was} photos, now {is}: the run will not be the same"));
+        bar.note(&format!(
+            "the dataset held {was} photos and now holds {is}: the results will differ"
+        ));
     }
     args.numbers.apply(&mut run.recipe, photos.len());
     if args.resume.is_none() {
@@ -133,13 +135,13 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     if trained.interrupted {
         let step = trained.step;
         bar.note(&format!(
-            "stopped after step {step}; `nst-stream train --resume {shown}` goes on"
+            "stopped after step {step}; continue with `nst-stream train --resume {shown}`"
         ));
         return Ok(Outcome::Interrupted);
     }
     let output = args.output.as_ref().unwrap_or(&config.run.output).display();
     bar.note(&format!(
-        "{output}: {} steps; losses, previews and evolution.jpg in {shown}",
+        "{output}: {} steps; losses, previews and evolution.jpg in '{shown}'",
         trained.step
     ));
     Ok(Outcome::Done)
@@ -193,7 +195,9 @@ fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
     let output = args.output.clone().unwrap_or_default();
     if output.extension().is_none_or(|ending| ending != "pt") {
         let shown = output.display();
-        return Err(UsageError(format!("--output {shown}: a model's name ends in .pt")).into());
+        return Err(
+            UsageError(format!("cannot write '{shown}': the name of a model ends in .pt")).into()
+        );
     }
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
     let preset = args.numbers.recipe.unwrap_or(Preset::Default);
@@ -297,11 +301,13 @@ mod tests {
             {
                 continue;
             }
-            let shown = |table: &toml::Table| match &table[name] {
-                toml::Value::String(text) => text.clone(),
-                toml::Value::Float(number) => number.to_string(),
-                toml::Value::Array(one) if one.len() == 1 => one[0].to_string(),
-                other => other.to_string(),
+            let shown = |table: &toml::Table| match table.get(name) {
+                // The style's scale is left out of recipes where it is 1.
+                None => "1".to_owned(),
+                Some(toml::Value::String(text)) => text.clone(),
+                Some(toml::Value::Float(number)) => number.to_string(),
+                Some(toml::Value::Array(one)) if one.len() == 1 => one[0].to_string(),
+                Some(other) => other.to_string(),
             };
             let expected = match (shown(&recipe), shown(&lite)) {
                 (usual, small) if usual == small => usual,

@@ -22,10 +22,10 @@ pub const LIBTORCH_VERSION: &str = "2.11.0";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// Not the name of a device.
-    #[error("'{0}' is no device: expected auto, cpu, cuda or cuda:N")]
+    #[error("'{0}' is not a device: expected auto, cpu, cuda or cuda:N")]
     UnknownDevice(String),
     /// Not the name of a precision.
-    #[error("'{0}' is no precision: expected auto, fp32, bf16 or fp16")]
+    #[error("'{0}' is not a precision: expected auto, fp32, bf16 or fp16")]
     UnknownPrecision(String),
     /// CUDA was asked for and is not there.
     #[error("no CUDA device: {0}; `--device cpu` or `auto` runs on the CPU")]
@@ -78,7 +78,9 @@ fn cuda_library() -> &'static Result<(), String> {
         let cuda = cpu.with_file_name("libtorch_cuda.so");
         if !cuda.exists() {
             let folder = cpu.parent().unwrap_or(Path::new(".")).display();
-            return Err(format!("no libtorch_cuda.so in {folder} (`CUDA=1 make setup` brings it)"));
+            return Err(format!(
+                "no libtorch_cuda.so in '{folder}' (`CUDA=1 make setup` brings it)"
+            ));
         }
         open_for_good(&cuda).map_err(|error| format!("cannot open {}: {error}", cuda.display()))
     })

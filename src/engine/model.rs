@@ -192,7 +192,9 @@ impl Model {
         let left = network.leave_gpu_kernels();
         if left {
             let name = network.name();
-            tracing::warn!("'{name}' is painted without our kernels from now on: {why}");
+            tracing::warn!(
+                "'{name}' is painted without nst-stream's own kernels from now on: {why}"
+            );
         }
         left
     }

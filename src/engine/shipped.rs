@@ -147,7 +147,7 @@ pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
         Some(Shipped { role: Role::Style, file, bytes, .. }) => ModelFile::from_bytes(file, bytes),
         Some(Shipped { role: Role::Loss, file, .. }) => Err(ModelError::NotAModel {
             file: (*file).to_owned(),
-            reason: "it is the network training measures with, it paints nothing".to_owned(),
+            reason: "it is the loss network of training, not a style model".to_owned(),
         }),
         // A folder, or a file that cannot be reached: the system's word says more than ours.
         None if path.exists() => ModelFile::open(path),

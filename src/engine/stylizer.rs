@@ -243,7 +243,7 @@ impl NetworkStylizer {
         let finite = painted.f_isfinite().and_then(|t| t.f_all()?.f_int64_value(&[]));
         match finite {
             Ok(0) => Err(StylizeError::Failed(
-                "it makes values that are no numbers; try --precision fp32".to_owned(),
+                "it produces NaN or infinite values; try --precision fp32".to_owned(),
             )),
             Ok(_) => {
                 self.looked_at = true;

@@ -13,17 +13,17 @@ const WORDS: &[(&str, &str, &str)] = &[
     (
         "is not a capture device",
         "",
-        "it gives no pictures; a camera often has several /dev/videoN, of which one does",
+        "it captures no video; a camera often has several /dev/videoN, and only one of them does",
     ),
     (
         "is not a output device",
         "",
-        "it takes no pictures; a virtual camera comes with `sudo modprobe v4l2loopback`",
+        "it accepts no video; `sudo modprobe v4l2loopback` creates a virtual camera",
     ),
     (
         "Could not open device",
         "Permission denied",
-        "no permission; `sudo usermod -aG video $USER` and a new login give it",
+        "no permission; run `sudo usermod -aG video $USER` and log in again",
     ),
     ("Could not open device", "busy", "it is in use by another program"),
     ("Could not open device", "No such", "there is no such device"),
@@ -31,13 +31,17 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("", "Device or resource busy", "it is in use by another program"),
     ("cannot capture at", "", "it has no such mode; choose another --size or --fps"),
     ("cannot capture in the specified format", "", "it has no such mode; choose another --size"),
-    ("has no supported format", "", "it delivers nothing that can be decoded"),
+    ("has no supported format", "", "it delivers no format that can be decoded"),
     ("", "No such device", "it was unplugged"),
     // rtspsrc and rtspclientsink
     ("Unauthorized", "", REFUSED),
     ("Not authorized", "", REFUSED),
-    ("Not found", "", "the server has nothing of this name; is the path right?"),
-    ("", "Method Not Allowed", "the server does not allow it; does it take streams (RECORD)?"),
+    ("Not found", "", "the server has no stream at this path"),
+    (
+        "",
+        "Method Not Allowed",
+        "the server does not allow it; does it accept published streams (RECORD)?",
+    ),
     ("", "Failed to connect", "the server does not answer as an RTSP server does"),
     ("", "Could not receive message", "the server does not answer as an RTSP server does"),
     ("", "Could not connect", "the connection to the server was lost"),
@@ -50,9 +54,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     (
         "installation is missing a plug-in",
         "",
-        "there is no decoder for what is in it; `nst-stream probe` lists what is missing",
+        "there is no decoder for its contents; `nst-stream probe` lists what is missing",
     ),
-    ("Internal data stream error", "not-negotiated", "its elements agree on no format"),
+    ("Internal data stream error", "not-negotiated", "its elements cannot agree on a format"),
 ];
 
 /// What to tell the user of an error: `text` in the element's words, `details` of GStreamer.

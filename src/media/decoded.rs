@@ -60,7 +60,7 @@ impl Plan {
                 _ => gst_video::VideoFormat::Ayuv,
             };
             plan.site = None;
-            plan.notes.push("it is transparent in places: shown on black".to_owned());
+            plan.notes.push("it is partly transparent: painted on black".to_owned());
         }
         if wanted == Wanted::Rgb {
             return plan;
@@ -68,8 +68,7 @@ impl Plan {
         plan.notes.extend(lost(&info, layout));
         if odd && wanted == Wanted::Exact {
             plan.notes.push(
-                "its size is odd: written as 4:4:4, which not every player takes (--even drops a \
-                 line, --codec vp9 keeps it)"
+                "its size is odd: written as 4:4:4, which not every player shows (--even crops a line, --codec vp9 keeps the size)"
                     .to_owned(),
             );
         }
@@ -77,7 +76,7 @@ impl Plan {
             plan.notes.push("its size is odd: the last line or column is left out".to_owned());
         }
         if info.interlace_mode() != gst_video::VideoInterlaceMode::Progressive {
-            plan.notes.push("it is interlaced: made progressive, one frame of two fields".into());
+            plan.notes.push("it is interlaced: deinterlaced, two fields to a frame".into());
         }
         plan
     }

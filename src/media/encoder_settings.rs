@@ -55,11 +55,11 @@ pub fn configure(element: &gst::Element, encoding: &Encoding, stream: &VideoStre
             (true, Rate::Quality(_)) => {}
             (true, Rate::Bitrate(_)) => {
                 notes.push(format!(
-                    "it knows no bit rate: --quality {quality} stands for --bitrate"
+                    "it has no setting for the bit rate: --quality {quality} is used instead of --bitrate"
                 ));
             }
             (false, _) => notes.push(
-                "it knows neither bit rate nor quality: --bitrate and --quality have no effect"
+                "it has no settings for bit rate or quality: --bitrate and --quality have no effect"
                     .to_owned(),
             ),
         }
@@ -67,7 +67,7 @@ pub fn configure(element: &gst::Element, encoding: &Encoding, stream: &VideoStre
     if let Some(preset) = encoding.preset
         && !set_preset(element, preset)
     {
-        notes.push("it knows no presets: --preset has no effect".to_owned());
+        notes.push("it has no presets: --preset has no effect".to_owned());
     }
     notes
 }
@@ -274,15 +274,17 @@ mod tests {
         }
         let (element, notes) = configured("jpegenc", Rate::Bitrate(576_000), None);
         assert_eq!(element.property::<i32>("quality"), 60);
-        assert!(notes.contains("--quality 60 stands for --bitrate"), "{notes}");
+        assert!(notes.contains("--quality 60 is used instead of --bitrate"), "{notes}");
     }
 
     #[test]
     fn what_an_encoder_has_no_property_for_is_said() {
         let (_, notes) = configured("pngenc", Rate::DEFAULT, Some(Preset::Slow));
-        assert!(notes.contains("neither bit rate nor quality") && notes.contains("--preset"));
+        assert!(
+            notes.contains("no settings for bit rate or quality") && notes.contains("--preset")
+        );
         let (_, notes) = configured("jpegenc", Rate::DEFAULT, Some(Preset::Slow));
-        assert_eq!(notes, "it knows no presets: --preset has no effect");
+        assert_eq!(notes, "it has no presets: --preset has no effect");
         let (_, notes) = configured("jpegenc", Rate::DEFAULT, None);
         assert_eq!(notes, "");
     }

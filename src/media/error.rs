@@ -75,7 +75,7 @@ impl PipelineError {
             ErrorKind::Other
         };
         let text = if error.matches(gst::StreamError::TypeNotFound) {
-            "it is of no known video format".to_owned()
+            "its video format is unknown".to_owned()
         } else {
             let details = message.debug();
             advice::in_words(error.message(), details.as_deref().unwrap_or_default())
@@ -103,8 +103,7 @@ impl PipelineError {
         // decodebin says the same of a decoder that is there and refuses.
         if caps.as_ref().is_some_and(is_decoded) {
             let error = format!(
-                "the {what} that is installed refuses it: its size or profile may be too much for \
-                 it, or the file damaged"
+                "the installed {what} refuses it: it may not support this size or profile, or the file is damaged"
             );
             return Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin));
         }
@@ -116,7 +115,7 @@ impl PipelineError {
             return Some(PipelineError::new("decodebin", error).of_kind(ErrorKind::MissingPlugin));
         }
         let remedy = package.map_or_else(
-            || "find the GStreamer plugin that brings it".to_owned(),
+            || "find the GStreamer plugin for it".to_owned(),
             |package| format!("install {package}"),
         );
         let error = format!("no {what}; {remedy}");

@@ -148,7 +148,7 @@ pub fn open(
         let mut said = log.lock();
         let why = said.nothing.then(|| said.failure.take());
         why.map(|why| {
-            let text = why.unwrap_or_else(|| "there is no frame in it".to_owned());
+            let text = why.unwrap_or_else(|| "it contains no frame".to_owned());
             PipelineError::new("appsrc", text).of_kind(ErrorKind::Damaged)
         })
     };

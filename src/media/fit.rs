@@ -202,7 +202,7 @@ fn change(
     });
     let size = |info: &gst_video::VideoInfo| format!("{}×{}", info.width(), info.height());
     if size(first) == size(now) {
-        return format!("its picture changes its format{at}: it keeps the first one");
+        return format!("its picture changes its format{at}: the output keeps the first one");
     }
     format!(
         "its picture changes from {} to {}{at}: fitted into {}",

@@ -301,6 +301,6 @@ fn first_caps(
             return Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo));
         }
     }
-    let text = format!("no picture came within {} s", FIRST_LIVE_FRAME.as_secs());
+    let text = format!("no picture arrived within {} s", FIRST_LIVE_FRAME.as_secs());
     Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo))
 }

@@ -139,5 +139,5 @@ fn format_of(encode: &str) -> Result<gst::Caps, PipelineError> {
             return Err(error);
         }
     }
-    Err(PipelineError::new("encode", "the sound's encoder makes nothing"))
+    Err(PipelineError::new("encode", "the sound encoder produces nothing"))
 }

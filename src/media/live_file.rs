@@ -186,7 +186,7 @@ fn add_sound(
             }
         }
         Way::None(why) => why,
-        Way::Copy(_) => "the container takes no such track".to_owned(),
+        Way::Copy(_) => "the container does not support this track".to_owned(),
     };
     sink.notes.push(format!("the sound ({name}) is left out: {why}"));
     None
@@ -313,7 +313,7 @@ impl Sound {
     /// No more sound comes; why, where it is a failure.
     fn end(&self, why: Option<PipelineError>) {
         if let Some(error) = why {
-            tracing::warn!("the sound cannot be encoded, the file goes on without: {error}");
+            tracing::warn!("the sound cannot be encoded; the file continues without it: {error}");
         }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         let _ = self.target.end_of_stream();
@@ -335,7 +335,7 @@ impl Sound {
             }
             Tell::End => {
                 tracing::warn!(
-                    "the sound has stopped: the MP4 goes on without (an .mkv takes it up again)"
+                    "the sound has stopped: the MP4 continues without it (an .mkv would resume it)"
                 );
                 let _ = self.target.end_of_stream();
             }

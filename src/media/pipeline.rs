@@ -219,7 +219,7 @@ impl Pipeline {
                 }));
             }
         }
-        Err(PipelineError::new("pipeline", format!("nothing came within {} s", limit.as_secs())))
+        Err(PipelineError::new("pipeline", format!("nothing arrived within {} s", limit.as_secs())))
     }
 
     /// Whether there are demuxers that read a file, and all of them have stopped. decodebin (1.22)
@@ -461,7 +461,7 @@ fn without_stop(_: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeRetu
 /// What GStreamer's parser says, in words for who wrote the description.
 fn understood(message: &str) -> String {
     match message.trim_end_matches('.') {
-        "syntax error" => "it is no GStreamer description (as for gst-launch-1.0)".to_owned(),
+        "syntax error" => "it is not a GStreamer description (as for gst-launch-1.0)".to_owned(),
         "empty pipeline not allowed" => "the description is empty".to_owned(),
         other => other.to_owned(),
     }

@@ -160,7 +160,7 @@ impl RtspServer {
         // Only to have a missing element named: the factory builds its own.
         drop(Pipeline::parse(role, &description)?);
         let video = first.caps_owned().zip(first.buffer_owned());
-        let (caps, unit) = video.ok_or_else(|| failed("the encoder made nothing"))?;
+        let (caps, unit) = video.ok_or_else(|| failed("the encoder produced nothing"))?;
         let video = Primer::new(caps, unit);
         let (clock, kept) = (clock.clone(), Arc::clone(&outlet));
         let factory = SharedFactory::new(Recipe { description, clock, outlet: kept, video, audio });

@@ -406,7 +406,7 @@ pub(super) fn link_video(
         complete_on(pad, &facts, centred);
         let mut plan = Plan::new(&caps, wanted);
         if trial.opaque {
-            let note = "it says that it is transparent, and is not: decoded as opaque";
+            let note = "it is marked as transparent but is not: decoded as opaque";
             plan.notes.push(note.to_owned());
         }
         format.set_property("caps", plan.caps());

@@ -60,7 +60,7 @@ impl Tracks {
             Ok(contents) => contents,
             Err(error) => {
                 tracks.notes.push(format!(
-                    "'{}': only the picture is taken, its other tracks cannot be read: {error}",
+                    "'{}': only the picture is kept; its other tracks cannot be read: {error}",
                     path.display()
                 ));
                 return tracks;
@@ -208,10 +208,11 @@ impl Tracks {
             return;
         }
         let note = match words {
-            Words::Ass => {
-                Some(format!("{what} becomes plain text: {} holds no other", container.name()))
-            }
-            Words::Vtt { .. } => Some(format!("{what} becomes plain text")),
+            Words::Ass => Some(format!(
+                "{what} is converted to plain text: {} holds no other",
+                container.name()
+            )),
+            Words::Vtt { .. } => Some(format!("{what} is converted to plain text")),
             _ => None,
         };
         let order = Order {

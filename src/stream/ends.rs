@@ -140,8 +140,7 @@ impl Pictures {
                     let (missing, next) = (pattern.path(last + 1), pattern.path(next));
                     let (missing, next) = (missing.display(), next.display());
                     format!(
-                        "there is no '{missing}': the sequence ends before it, '{next}' and what \
-                         follows are left out"
+                        "'{missing}' is missing: the sequence ends before it; '{next}' and later pictures are left out"
                     )
                 });
                 Ok((files, note))

@@ -100,7 +100,7 @@ impl Names {
     fn rename(&self, more: &str) -> Option<String> {
         let Names(from, to) = self;
         std::fs::rename(from, to).ok()?;
-        Some(format!("'{}' is whole{more}", to.display()))
+        Some(format!("'{}' is complete{more}", to.display()))
     }
 }
 

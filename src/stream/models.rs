@@ -103,7 +103,7 @@ impl EngineOptions {
             let place = format!("{} in {}", model.device(), precision_of(model));
             observer.note(&what_paints(&place, self.gpu_kernels, model.in_gpu_kernels()));
         } else if self.gpu_kernels {
-            observer.note("--gpu-kernels on does nothing: the CPU paints");
+            observer.note("--gpu-kernels on has no effect on a CPU");
         }
     }
 
@@ -144,7 +144,7 @@ impl EngineOptions {
 }
 
 fn precision_of(model: &Model) -> String {
-    let unknown = || "a program's own precision".to_owned();
+    let unknown = || "the program's own precision".to_owned();
     model.precision().map_or_else(unknown, |precision| precision.to_string())
 }
 

@@ -146,7 +146,7 @@ impl Trial {
             1 => format!("{named} takes"),
             n => format!("{n} models together take"),
         };
-        let fact = format!("{who} {takes} ms a frame at {width}×{height} here");
+        let fact = format!("{who} {takes} ms per frame at {width}×{height} here");
         match kept {
             true => {
                 format!("painting with {named}: {fact}, and the source gives one in {comes} ms")

@@ -41,7 +41,7 @@ impl PartialFile {
                 Err(error) => return Err(error),
             }
         }
-        Err(std::io::Error::new(ErrorKind::AlreadyExists, "too many partial files lie there"))
+        Err(std::io::Error::new(ErrorKind::AlreadyExists, "too many partial files exist"))
     }
 
     /// A second file for the same target, to be made from this one.

@@ -107,7 +107,7 @@ pub fn stylize_pictures(
 }
 
 fn left_out(error: &PictureError, observer: &mut dyn Observer) {
-    observer.note(&format!("{error}; it is left out"));
+    observer.note(&format!("{error}; skipped"));
 }
 
 /// Writes what comes; how many pictures that were, and what ended it before the last.
@@ -181,9 +181,9 @@ pub(super) fn remove_rest(
     if let [first, ..] = rest.as_slice() {
         let (count, first) = (rest.len(), first.display());
         observer.note(&match count {
-            1 => format!("'{first}', of an earlier sequence that was longer, is removed"),
+            1 => format!("removed '{first}', left over from a longer sequence"),
             _ => format!(
-                "{count} pictures from '{first}' on, of an earlier sequence that was longer, are removed"
+                "removed {count} pictures from '{first}' on, left over from a longer sequence"
             ),
         });
     }

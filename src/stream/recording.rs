@@ -54,7 +54,7 @@ impl Recording {
             bail!("cannot write '{name}': its name must end in {}", Container::ENDINGS);
         };
         if path.exists() && !job.overwrite {
-            bail!("'{name}' is there already; --overwrite replaces it");
+            bail!("'{name}' already exists; use --overwrite to replace it");
         }
         if let Err(why) = job.encoding.codec_in(container) {
             bail!("cannot write '{name}': {why}");
@@ -131,7 +131,7 @@ impl Recording {
     ) -> Result<()> {
         let name = self.output.display();
         let Some(sink) = self.sink else {
-            observer.note(&format!("'{name}' was not made: no frame came"));
+            observer.note(&format!("'{name}' was not written: no frame arrived"));
             return Ok(());
         };
         let layout = sink.layout();

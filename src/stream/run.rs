@@ -241,7 +241,7 @@ fn check_output(
 ) -> Result<()> {
     let output = &config.output;
     let there_already = |path: &Path| match config.overwrite {
-        false => bail!("'{}' is there already; --overwrite replaces it", path.display()),
+        false => bail!("'{}' already exists; use --overwrite to replace it", path.display()),
         true => Ok(()),
     };
     let folder = match target {

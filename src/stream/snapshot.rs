@@ -72,7 +72,7 @@ impl Snapshots {
         }
         let taken = self.frames.as_ref().is_some_and(|to| to.try_send(frame.clone()).is_ok());
         if !taken {
-            tracing::warn!("no snapshot: the ones before are still being saved");
+            tracing::warn!("no snapshot: earlier ones are still being saved");
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::y4m::{Reader, Y4mError};
 /// of it later comes into `log`. None when `stop` was set before there was a frame.
 ///
 /// # Errors
-/// When there is no frame in it.
+/// When it contains no frame.
 pub(super) fn open(
     job: &VideoJob,
     source: &Source,
@@ -159,7 +159,7 @@ fn of_pictures(
         };
         match Picture::open(&file) {
             Ok(picture) => break (file, picture.on_white()),
-            Err(error) => skipped(log, &format!("{error}; it is left out")),
+            Err(error) => skipped(log, &format!("{error}; skipped")),
         }
     };
     let (width, height) = (first.frame.info.width, first.frame.info.height);
@@ -175,8 +175,7 @@ fn of_pictures(
                     let info = picture.frame.info;
                     if (info.width, info.height) != (width, height) {
                         return Err(format!(
-                            "'{}' is {}×{} and '{}' {width}×{height}: pictures of a video have \
-                             one size",
+                            "'{}' is {}×{} and '{}' {width}×{height}: pictures of a video must have the same size",
                             file.display(),
                             info.width,
                             info.height,

@@ -111,7 +111,7 @@ pub fn stylize_video(
     let source = sources::open(job, &source_kind, wanted, &log, &context.stop)?;
     tell(&log, context.observer);
     let Some(source) = source else {
-        context.observer.note("stopped before the first frame came");
+        context.observer.note("stopped before the first frame arrived");
         return Ok(summary(job, &Totals::default(), context, 0));
     };
     let (width, height) = (source.stream().frame.width, source.stream().frame.height);
@@ -125,7 +125,7 @@ pub fn stylize_video(
     }
     let tracks = open_tracks(job, &source_kind, &target, context);
     if context.stop.is_set() {
-        context.observer.note("stopped before the first frame was made");
+        context.observer.note("stopped before the first frame was painted");
         return Ok(summary(job, &Totals::default(), context, 0));
     }
     tracks.notes().iter().for_each(|note| context.observer.note(note));
@@ -151,10 +151,10 @@ pub fn stylize_video(
 
     if made.frames == 0 {
         if context.stop.is_set() {
-            context.observer.note("stopped before the first frame was made");
+            context.observer.note("stopped before the first frame was painted");
             return Ok(summary(job, &made.totals, context, 0));
         }
-        let why = made.failure.unwrap_or_else(|| anyhow!("no frame came out of it"));
+        let why = made.failure.unwrap_or_else(|| anyhow!("it gave no frames"));
         return Err(why.context(format!("cannot stylize '{input}'")));
     }
     if let Some(why) = made.failure {
@@ -183,7 +183,7 @@ fn batch_in_memory(
     match most.filter(|most| *most < wanted) {
         Some(most) => {
             observer.note(&format!(
-                "there is not enough memory for batches of {wanted} frames of {width}×{height}: they are \
+                "not enough memory for batches of {wanted} frames of {width}×{height}: they are \
                  of {most}"
             ));
             most
@@ -217,8 +217,8 @@ fn open_tracks(
     }
     if job.audio && Tracks::has_sound(path, &context.stop) {
         let holds = match target {
-            Target::Pictures(_) => "pictures have none",
-            _ => "YUV4MPEG2 holds pictures only",
+            Target::Pictures(_) => "pictures have no sound",
+            _ => "YUV4MPEG2 has no sound",
         };
         let input = job.input.display();
         context.observer.note(&format!("the sound of '{input}' is left out: {holds}"));
@@ -361,7 +361,7 @@ fn run_frames(
             if end.warnings > 0 {
                 let of = total.map_or_else(String::new, |total| format!(" of about {total}"));
                 observer.note(&format!(
-                    "'{}' is damaged: {} errors while decoding, {frames}{of} frames came out",
+                    "'{}' is damaged: {} errors while decoding, {frames}{of} frames were decoded",
                     job.input.display(),
                     end.warnings
                 ));

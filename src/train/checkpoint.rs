@@ -156,17 +156,17 @@ impl Checkpoint {
             path: path.to_owned(),
             reason: reason.to_owned(),
         };
-        let cut = |_| damaged("it is cut off or no checkpoint");
+        let cut = |_| damaged("it is cut off or not a checkpoint");
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(cut)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(cut)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let get = |key: &str| metadata.get(key).map_or("", String::as_str);
         if get("format") != FORMAT {
-            return Err(damaged("it is no checkpoint of this release"));
+            return Err(damaged("it is not a checkpoint of this release"));
         }
         let recipe =
             toml::from_str(get("recipe")).map_err(|_| damaged("its recipe cannot be read"))?;
-        let step = get("step").parse().map_err(|_| damaged("it names no step"))?;
+        let step = get("step").parse().map_err(|_| damaged("it does not name its step"))?;
         let values = tensors
             .tensors()
             .into_iter()

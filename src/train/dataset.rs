@@ -204,7 +204,7 @@ impl Loader {
     pub fn piece(&mut self) -> Result<Piece, DatasetError> {
         let thread = (self.next % self.pieces.len() as u64) as usize;
         self.next += 1;
-        let gone = || Err(DatasetError::NoneReadable("the thread that decodes is gone".to_owned()));
+        let gone = || Err(DatasetError::NoneReadable("the decoding thread has ended".to_owned()));
         self.pieces[thread].recv().unwrap_or_else(|_| gone())
     }
 

@@ -63,7 +63,7 @@ pub fn evaluate(
     if let Some(sheet) = sheet {
         let shown = sheet.display();
         let known = format_for_output(sheet);
-        known.with_context(|| format!("--sheet {shown}: its name must end in .png or .jpg"))?;
+        known.with_context(|| format!("--sheet '{shown}': its name must end in .png or .jpg"))?;
     }
     in_words(guarded(|| measure(model, style, images, sheet, progress), anyhow::Error::from))
 }

@@ -97,7 +97,7 @@ impl Masks {
             let length = wanted.len().div_ceil(threads.max(1)).max(1);
             let parts = wanted.chunks(length).map(|part| scope.spawn(move || check(part)));
             let parts: Vec<_> = parts.collect();
-            let gone = || Err(DatasetError::NoneReadable("a thread is gone".to_owned()));
+            let gone = || Err(DatasetError::NoneReadable("a thread has ended".to_owned()));
             parts.into_iter().try_for_each(|part| part.join().unwrap_or_else(|_| gone()))
         })
     }
@@ -161,7 +161,7 @@ mod tests {
         let dataset = masked(folder.path()).unwrap();
         let said = check(&dataset, 0..3).unwrap_err().to_string();
         assert!(
-            said.starts_with("--masks ") && said.contains("a/1.png: no --style is for"),
+            said.starts_with("--masks ") && said.contains("a/1.png': no --style is for"),
             "{said}"
         );
         assert!(said.contains("region #c80000"), "{said}");

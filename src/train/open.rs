@@ -48,7 +48,7 @@ pub(super) fn enough_memory(config: &Config) -> Result<()> {
 pub(super) fn writable(output: &Path, overwrite: bool) -> Result<()> {
     let shown = output.display();
     if output.exists() && !overwrite {
-        bail!("'{shown}' is there already; --overwrite replaces it");
+        bail!("'{shown}' already exists; use --overwrite to replace it");
     }
     let folder = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let probe = tempfile_in(folder);
@@ -85,7 +85,7 @@ pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
         let (found, wanted) = (&init.description.architecture, architecture(recipe));
         ensure!(
             *found == wanted,
-            "--init {}: its network is {found}, the recipe asks for {wanted}",
+            "--init '{}': its network is {found}, the recipe asks for {wanted}",
             recipe.init.as_deref().unwrap_or_default()
         );
     }
@@ -94,7 +94,7 @@ pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
         let (has, wanted) = (teacher.description.architecture.styles, architecture(recipe).styles);
         ensure!(
             has == wanted,
-            "--teacher {}: it paints {has} styles, the recipe asks for {wanted}",
+            "--teacher '{}': it paints {has} styles, the recipe asks for {wanted}",
             recipe.teacher.as_deref().unwrap_or_default()
         );
     }

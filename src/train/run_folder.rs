@@ -96,7 +96,7 @@ impl RunFolder {
         if path.join("recipe.toml").exists() {
             if !overwrite {
                 bail!(
-                    "there is a run in '{shown}': --resume {shown} goes on with it, --overwrite replaces it"
+                    "'{shown}' holds a run already: use --resume '{shown}' to continue it, or --overwrite to replace it"
                 );
             }
             // Only what a run makes; anything else in there is not ours.
@@ -125,7 +125,7 @@ impl RunFolder {
     pub fn read(path: &Path) -> Result<RunFile> {
         let file = path.join("recipe.toml");
         let text = fs::read_to_string(&file).with_context(|| {
-            format!("'{}' is no run: cannot read its recipe.toml", path.display())
+            format!("'{}' is not a run: cannot read its recipe.toml", path.display())
         })?;
         toml::from_str(&text).with_context(|| format!("'{}' is damaged", file.display()))
     }

@@ -78,7 +78,7 @@ impl FromStr for Layer {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::all().find(|layer| layer.to_string() == text);
-        found.ok_or_else(|| format!("'{text}' is no layer: expected relu1_1 to relu4_3"))
+        found.ok_or_else(|| format!("'{text}' is not a layer: expected relu1_1 to relu4_3"))
     }
 }
 
@@ -115,7 +115,7 @@ pub enum VggError {
     File(#[from] ModelError),
     /// It is not a VGG16.
     #[error(
-        "'{file}' is no VGG16: {reason}; expected the Caffe release as safetensors, or torchvision's state dict (vgg16-397923af.pth)"
+        "'{file}' is not a VGG16: {reason}; expected the Caffe release as safetensors, or torchvision's state dict (vgg16-397923af.pth)"
     )]
     NotVgg {
         /// The file.
@@ -182,7 +182,7 @@ impl Vgg {
                 return Err(not(format!("'{name}' is {found:?}, expected {shape:?}")));
             }
             if !raw.dtype.is_float() || !raw.is_finite() {
-                return Err(not(format!("'{name}' has values that are no numbers")));
+                return Err(not(format!("'{name}' has NaN or infinite values")));
             }
             Ok(Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape)?)
         };
@@ -367,6 +367,6 @@ mod tests {
         let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &data).unwrap();
         std::fs::write(&path, safetensors::serialize([("a", view)], &None).unwrap()).unwrap();
         let error = Vgg::open(&path, Device::Cpu, Kind::Float).unwrap_err().to_string();
-        assert!(error.contains("vgg.safetensors' is no VGG16: it has no 'conv1_1"), "{error}");
+        assert!(error.contains("vgg.safetensors' is not a VGG16: it has no 'conv1_1"), "{error}");
     }
 }

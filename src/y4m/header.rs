@@ -133,13 +133,13 @@ impl Header {
             (header.sampling, header.site, header.depth) = parse_kind(&kind.to_ascii_lowercase())
                 .ok_or_else(|| {
                 let kind = shortened(kind);
-                Y4mError::Header(format!("no pictures of kind '{kind}' are known"))
+                Y4mError::Header(format!("chroma format '{kind}' is not supported"))
             })?;
         }
         let (width, height) = (header.width, header.height);
         let sides = 1..=LONGEST_SIDE;
         if !sides.contains(&width) || !sides.contains(&height) || width * height > MOST_PIXELS {
-            let text = format!("pictures of {width}×{height} pixels are not to be handled");
+            let text = format!("frames of {width}×{height} pixels are not supported");
             return Err(Y4mError::Header(text));
         }
         Ok(header)

@@ -27,10 +27,10 @@ fn what_cannot_be_averaged_is_refused_with_words() {
         [&["models", "average"], models, &["-o", output]].concat()
     }
     let there = refusal(folder.path(), 1, &average(&["mosaic", "mosaic"], "cat.png"));
-    assert_says(&there, &["'cat.png' is there already", "--overwrite"]);
+    assert_says(&there, &["'cat.png' already exists", "--overwrite"]);
     assert_says(
         &refusal(folder.path(), 2, &average(&["mosaic"], "a.pt")),
-        &["two models at least"],
+        &["at least two models"],
     );
     let bad = run(folder.path(), &average(&["mosaic:0", "mosaic"], "a.pt"));
     assert_eq!(bad.status.code(), Some(2));

@@ -30,7 +30,7 @@ fn a_shipped_model_becomes_a_file_of_each_format() {
 fn what_is_there_is_kept_unless_it_may_be_replaced() {
     let folder = folder();
     let args = ["models", "export", "mosaic", "--to", "onnx", "-o", "cat.png"];
-    assert_says(&refusal(folder.path(), 1, &args), &["'cat.png' is there already", "--overwrite"]);
+    assert_says(&refusal(folder.path(), 1, &args), &["'cat.png' already exists", "--overwrite"]);
     let out = run(folder.path(), &[&args[..], &["--overwrite"]].concat());
     assert_eq!(out.status.code(), Some(0));
     assert!(fs::read(folder.path().join("cat.png")).unwrap().starts_with(b"\x08\x08"));
@@ -45,7 +45,7 @@ fn what_cannot_be_exported_is_refused_with_words() {
     };
     assert_says(&refused(&["mozaic", "--to", "onnx"]), &["'mozaic'", "shipped models are mosaic"]);
     assert_says(&refused(&["cat.png", "--to", "onnx"]), &["'cat.png' is not a model"]);
-    assert_says(&refused(&["vgg16", "--to", "onnx"]), &["it paints nothing"]);
+    assert_says(&refused(&["vgg16", "--to", "onnx"]), &["not a style model"]);
     let style = refused(&["mosaic", "--to", "onnx", "--blend", "wave"]);
     assert_says(&style, &["'mosaic' has no style 'wave'", "mosaic"]);
     let program = super::data("reference-negative.ts");

@@ -140,7 +140,7 @@ fn pictures_of_a_folder_may_have_any_size_of_the_masks_shape_and_no_other() {
     }
     image::imageops::rotate90(&cat).save(folder.join("in/4.png")).unwrap();
     let line = refusal(folder, 2, &[&args[..], &["new/"]].concat());
-    assert_says(&line, &["'in/4.png'", "mask.png: it is 91×61 pixels", "the picture (61×91)"]);
+    assert_says(&line, &["'in/4.png'", "mask.png': it is 91×61 pixels", "the picture (61×91)"]);
 }
 
 #[test]
@@ -183,10 +183,10 @@ fn what_does_not_go_together_is_refused_before_the_work() {
         (&both, "", 2, "--model …@REGION needs a --mask"),
         (&["-m", "two.pt", "--blend", "a@0"], "", 2, "--blend …@REGION needs a --mask"),
         (&["-m", "mosaic@0", "-m", "none@black"], "mask.png", 2, "the region 0 is given twice"),
-        (&["-m", "none@0", "-m", "none@255"], "mask.png", 2, "every region is 'none'"),
+        (&["-m", "none@0", "-m", "none@255"], "mask.png", 2, "all are 'none'"),
         (&["-m", "mosaic@0"], "mask.png", 2, "no --model is for its region 255"),
         (&both, "white.png", 2, "the mask has no region 0"),
-        (&both, "square.png", 2, "'cat.png': --mask square.png: it is 50×50 pixels"),
+        (&both, "square.png", 2, "'cat.png': --mask 'square.png': it is 50×50 pixels"),
         (&both, "none.png", 1, "'none.png': No such file"),
         (&both, "text.png", 1, "'text.png'"),
         // A file goes first, so this one names no region.
@@ -194,7 +194,7 @@ fn what_does_not_go_together_is_refused_before_the_work() {
         (&["-m", "two.pt@0", "--blend", "b@255"], "mask.png", 2, "both name regions"),
         (&["-m", "two.pt", "--blend", "a", "--blend", "b"], "mask.png", 2, "several --blend"),
         (&["-m", "two.pt", "--blend", "a@0", "--blend", "b"], "mask.png", 2, "wave@white"),
-        (&["-m", "two.pt", "-m", "mosaic", "--blend", "a@0"], "mask.png", 2, "for one --model"),
+        (&["-m", "two.pt", "-m", "mosaic", "--blend", "a@0"], "mask.png", 2, "needs one --model"),
         (&["-m", "two.pt", "--blend", "a@0", "--blend", "c@255"], "mask.png", 1, "no style 'c'"),
     ];
     for (models, mask, code, words) in cases {
@@ -207,7 +207,7 @@ fn what_does_not_go_together_is_refused_before_the_work() {
     ];
     assert_says(&refusal(folder, 2, &args), &["'clip.mp4'", "91×61", "the picture (176×144)"]);
     // Clap's words are more than a line.
-    for (model, words) in [("none", "needs a region"), ("mosaic@sky", "'sky' is no region")] {
+    for (model, words) in [("none", "needs a region"), ("mosaic@sky", "'sky' is not a region")] {
         let before = files(folder);
         let out = super::run(folder, &["-m", model, "-i", "cat.png", "-o", "out.png"]);
         assert_eq!(out.status.code(), Some(2), "{model}");

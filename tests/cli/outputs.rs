@@ -96,7 +96,7 @@ fn an_existing_output_is_replaced_only_when_asked() {
     for (input, output, part) in ends {
         fs::write(work.join(output), "earlier").unwrap();
         let line = refused(work, 1, input, output, &[]);
-        assert_says(&line, &["there already", "--overwrite"]);
+        assert_says(&line, &["already exists", "--overwrite"]);
         let short = ["--overwrite", "--strength", "0"];
         works(work, &[&["-m", "mosaic", "-i", input, "-o", output][..], &short, part].concat());
         let after = files(work);

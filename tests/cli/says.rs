@@ -54,7 +54,7 @@ fn quiet_says_nothing_of_a_success_and_still_names_what_fails() {
     assert_eq!(works(folder.path(), &[&SHORT[..], &["-q"]].concat()), "");
     let out = run(folder.path(), &[&SHORT[..], &["-q"]].concat());
     assert_eq!(out.status.code(), Some(1));
-    assert_says(&String::from_utf8(out.stderr).unwrap(), &["nst-stream: 'out.mp4' is there"]);
+    assert_says(&String::from_utf8(out.stderr).unwrap(), &["nst-stream: 'out.mp4' already exists"]);
 }
 
 #[test]

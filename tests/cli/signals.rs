@@ -120,7 +120,7 @@ fn a_second_ctrl_c_stops_at_once() {
         signal(&child, "-INT");
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
-        until_said(&mut stderr, &mut said, "once more stops at once");
+        until_said(&mut stderr, &mut said, "interrupt again to stop at once");
         // One that comes right behind it is the same request: `timeout` sends two.
         signal(&child, "-INT");
         thread::sleep(Duration::from_millis(400));
@@ -196,9 +196,9 @@ fn ctrl_c_while_the_index_is_moved_lets_that_be_finished() {
     let (hold, mut said) = (Hold::at(".mdat"), String::new());
     let (mut child, mut stderr) = held_at_the_index(&hold, folder.path());
     // How far it is, is said every few seconds.
-    until_said(&mut stderr, &mut said, "moving the index of 'out.mp4' to its front: 0 %");
+    until_said(&mut stderr, &mut said, "moving the index of 'out.mp4' to the front: 0 %");
     signal(&child, "-INT");
-    until_said(&mut stderr, &mut said, "once more stops at once");
+    until_said(&mut stderr, &mut said, "interrupt again to stop at once");
     hold.lets_go();
     let status = child.wait().unwrap();
     stderr.read_to_string(&mut said).unwrap();
@@ -214,14 +214,14 @@ fn a_second_ctrl_c_while_the_index_is_moved_leaves_the_whole_file_under_its_name
     let (hold, mut said) = (Hold::at(".mdat"), String::new());
     let (mut child, mut stderr) = held_at_the_index(&hold, folder.path());
     signal(&child, "-INT");
-    until_said(&mut stderr, &mut said, "once more stops at once");
+    until_said(&mut stderr, &mut said, "interrupt again to stop at once");
     // Closer together they would be one request.
     thread::sleep(Duration::from_millis(400));
     signal(&child, "-INT");
     let status = child.wait().unwrap();
     stderr.read_to_string(&mut said).unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
-    assert!(said.contains("'out.mp4' is whole; its index is at its end"), "{said}");
+    assert!(said.contains("'out.mp4' is complete; its index is at its end"), "{said}");
     let left: Vec<String> = files(folder.path()).into_keys().collect();
     assert_eq!(left, ["film.mp4", "out.mp4"], "{said}");
     assert_eq!(frame_times(&folder.path().join("out.mp4")).len(), 20);

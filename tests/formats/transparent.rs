@@ -15,7 +15,7 @@ fn a_webm_that_says_it_is_transparent_and_is_not_is_decoded_as_opaque() {
         let (done, said) = converted(&input, &output, QUICK);
         assert_eq!(done.frames, 12, "{encoder}");
         assert!(said.has("decoded as opaque"), "{encoder}: {:?}", said.0);
-        assert!(!said.has("shown on black"), "{encoder}: {:?}", said.0);
+        assert!(!said.has("painted on black"), "{encoder}: {:?}", said.0);
         let alike = likeness(&input, &output);
         assert!(alike > 33.0, "{encoder}: {alike} dB");
     }

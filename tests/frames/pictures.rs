@@ -134,7 +134,10 @@ fn a_video_becomes_pictures_and_they_the_same_frames_again() {
     let (bunny, numbered) = (common::bunny(), at("out/b%d.jpg"));
     let (made, notes) = route(&VideoJob { span, ..VideoJob::new(&bunny, &numbered) });
     assert_eq!(made.unwrap().frames, 2);
-    assert!(notes.iter().any(|note| note.contains("left out: pictures have none")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("left out: pictures have no sound")),
+        "{notes:?}"
+    );
     assert_eq!(opened(&at("out/b2.jpg")).dimensions(), (1280, 720));
 }
 
@@ -157,11 +160,11 @@ fn existing_pictures_are_replaced_only_when_asked() {
     fs::create_dir(at("out")).unwrap();
     fs::write(at("out/2.png"), "earlier").unwrap();
     let line = refusal(folder.path(), 1, &["-i", "frames", "-o", "out"]);
-    assert!(line.contains("'out/2.png' is there already"), "{line}");
+    assert!(line.contains("'out/2.png' already exists"), "{line}");
     fs::write(at("out/00007.png"), "earlier").unwrap();
     y4m(&at("in.y4m"), 2, &[]);
     let line = refusal(folder.path(), 1, &["-i", "in.y4m", "-o", "out/"]);
-    assert!(line.contains("'out/00007.png' is there already"), "{line}");
+    assert!(line.contains("'out/00007.png' already exists"), "{line}");
     works(folder.path(), &["-i", "frames", "-o", "out", "--overwrite"]);
     assert!(opened(&at("out/2.png")) == opened(&at("frames/2.png")));
 }
@@ -216,7 +219,7 @@ fn a_run_that_fails_or_replaces_a_part_removes_nothing() {
     // Fewer pictures that keep their numbers: the end is theirs.
     fs::remove_file(at("frames/4.png")).unwrap();
     let said = works(folder.path(), &["-i", "frames/%d.png", "-o", "out/%d.png", "--overwrite"]);
-    assert!(said.contains("'out/4.png', of an earlier sequence"), "{said}");
+    assert!(said.contains("removed 'out/4.png', left over"), "{said}");
     assert_eq!(names(&at("out")), all[..3]);
     let said = works(folder.path(), &["-i", "frames/%d.png", "-o", "named/"]);
     assert!(!said.contains("removed"), "{said}");

@@ -148,7 +148,7 @@ fn what_is_cut_off_or_no_video_is_said_in_one_line() {
     for (bytes, words, left) in [
         (&b""[..], "nothing came", 0),
         (b"this is no video", "not YUV4MPEG2", 0),
-        (b"YUV4MPEG2 W999999999 H999999999 F25:1\nFRAME\n", "not to be handled", 0),
+        (b"YUV4MPEG2 W999999999 H999999999 F25:1\nFRAME\n", "are not supported", 0),
         (size, "in the middle of frame 1", 0),
         (b"YUV4MPEG2 W16 H16\n", "no frame", 0),
         (&whole[..100_000], "in the middle of frame 3", 2),

@@ -161,7 +161,7 @@ fn control_c_is_read_until_the_run_is_over() {
     let mut terminal = Terminal::start(folder.path(), &command);
     terminal.shows(0, "mosaic at 0 %");
     terminal.press("\x03");
-    terminal.shows(0, "once more stops at once");
+    terminal.shows(0, "interrupt again to stop at once");
     // Closer together they would be one request.
     std::thread::sleep(Duration::from_millis(400));
     terminal.press("\x03");

@@ -83,7 +83,7 @@ fn an_output_of_ones_own_that_is_too_slow_loses_frames_which_are_counted() {
 #[test]
 fn a_broken_description_gives_one_line_and_exit_code_1() {
     let source: [(&str, &str); 8] = [
-        ("videotestsrc ! ! appsink name=frames", "no GStreamer description"),
+        ("videotestsrc ! ! appsink name=frames", "not a GStreamer description"),
         ("", "empty"),
         ("videotestsrc ! appsink name=other", "no element named 'frames'"),
         ("videotestsrc ! fakesink name=frames", "'frames' is a GstFakeSink, not a GstAppSink"),
@@ -96,10 +96,10 @@ fn a_broken_description_gives_one_line_and_exit_code_1() {
         ("filesrc location=/no/such/file ! decodebin ! appsink name=frames", "/no/such/file"),
     ];
     let sink: [(&str, &str); 5] = [
-        ("appsrc name=frames ! ! fakesink", "no GStreamer description"),
+        ("appsrc name=frames ! ! fakesink", "not a GStreamer description"),
         ("appsrc name=other ! fakesink", "no element named 'frames'"),
         ("fakesrc name=frames ! fakesink", "'frames' is a GstFakeSrc, not a GstAppSrc"),
-        ("appsrc name=frames ! video/x-raw,format=RGB ! fakesink", "agree on no format"),
+        ("appsrc name=frames ! video/x-raw,format=RGB ! fakesink", "cannot agree on a format"),
         ("appsrc name=frames ! filesink location=/no/such/file", "/no/such/file"),
     ];
     let refused = |text: &str, why: &str, args: &dyn Fn(&str) -> Vec<String>| {

@@ -65,7 +65,7 @@ fn what_is_transparent_is_shown_on_black(folder: &Path) {
          geq=lum=235:cb=128:cr=128:a='255*gte(X,W/2)'";
     let input = made(folder, "clear.webm", half, &["-c:v", "libvpx", "-auto-alt-ref", "0"]);
     let (output, said) = played(&input);
-    assert!(said.contains("shown on black"), "{said}");
+    assert!(said.contains("painted on black"), "{said}");
     let frame = &yuv_frames(&output)[5];
     let row = &frame.y[160 * 60..][..160];
     assert!(row[20] < 40 && row[140] > 200, "{} and {}", row[20], row[140]);

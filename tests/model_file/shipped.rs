@@ -89,8 +89,7 @@ fn the_loss_network_is_there_but_is_no_model_to_paint_with() {
     assert_eq!(&vgg.bytes[8..24], br#"{"__metadata__":"#);
     assert_eq!(
         shipped::open("vgg16").unwrap_err().to_string(),
-        "'vgg16.safetensors' is not a model: it is the network training measures with, it paints \
-         nothing"
+        "'vgg16.safetensors' is not a model: it is the loss network of training, not a style model"
     );
 }
 

@@ -98,7 +98,7 @@ fn ctrl_c_writes_a_checkpoint_and_resume_goes_on() {
     let output = child.wait_with_output().unwrap();
     let said = stderr(&output);
     assert_eq!(code(&output), 130, "{said}");
-    assert!(said.contains("--resume a.run` goes on"), "{said}");
+    assert!(said.contains("--resume a.run`"), "{said}");
     assert!(!folder.path().join("a.pt").exists());
     let other = nst(folder.path(), "train --resume a.run --style-weight 3").output().unwrap();
     let said = stderr(&other);
@@ -151,12 +151,12 @@ fn what_cannot_work_is_told_before_the_work() {
         (
             format!("train --style {style} --dataset photos --output there.pt"),
             1,
-            "there.pt' is there already; --overwrite",
+            "there.pt' already exists; use --overwrite",
         ),
         (
             format!("train --style {style} --dataset photos --output a.txt"),
             2,
-            "a model's name ends in .pt",
+            "the name of a model ends in .pt",
         ),
         (short("--vgg vgg.pth"), 1, "vgg.pth"),
         (short("--norm none"), 2, "--norm"),
@@ -170,7 +170,7 @@ fn what_cannot_work_is_told_before_the_work() {
             "lower --image-size",
         ),
         (short("--init mosaic"), 1, "--init mosaic: its network is johnson 32-64-128"),
-        ("train --resume photos".to_owned(), 1, "'photos' is no run"),
+        ("train --resume photos".to_owned(), 1, "'photos' is not a run"),
         (format!("train --style {style} --dataset photos"), 2, "--output"),
     ];
     for (args, expected, words) in cases {
@@ -190,7 +190,11 @@ fn a_run_that_is_there_is_not_replaced_unasked() {
     assert_eq!(code(&nst(folder.path(), &arguments("--steps 1")).output().unwrap()), 0);
     std::fs::remove_file(folder.path().join("a.pt")).unwrap();
     let again = nst(folder.path(), &arguments("--steps 2")).output().unwrap();
-    assert!(stderr(&again).contains("there is a run in 'a.run': --resume"), "{}", stderr(&again));
+    assert!(
+        stderr(&again).contains("'a.run' holds a run already: use --resume"),
+        "{}",
+        stderr(&again)
+    );
     let replaced = nst(folder.path(), &arguments("--steps 2 --overwrite")).output().unwrap();
     assert_eq!(code(&replaced), 0, "{}", stderr(&replaced));
     let model = ModelFile::open(&folder.path().join("a.pt")).unwrap();
@@ -320,8 +324,8 @@ fn what_cannot_work_with_masks_is_told_before_the_first_step() {
         (at(&all, ""), 2, "--style …@REGION needs --masks"),
         (at(&[""], "--masks masks"), 2, "with --masks each --style names its region"),
         (at(&["@white", ""], "--masks masks"), 2, "with --masks each --style names its region"),
-        (at(&["none@0", "none@255"], "--masks masks"), 2, "every region is 'none'"),
-        (at(&["@sky"], "--masks masks"), 2, "'sky' is no region"),
+        (at(&["none@0", "none@255"], "--masks masks"), 2, "all are 'none'"),
+        (at(&["@sky"], "--masks masks"), 2, "'sky' is not a region"),
         (at(&["none"], "--masks masks"), 2, "'none' needs a region"),
         (at(&all, "--masks masks --styles-separate"), 2, "--styles-separate does not go with"),
         (at(&all, "--masks masks --tile-share 0.2"), 2, "--tile-share 0 only"),
@@ -329,8 +333,12 @@ fn what_cannot_work_with_masks_is_told_before_the_first_step() {
         (at(&all, "--masks none"), 1, "cannot read the masks '"),
         (at(&all, "--masks few"), 1, "photos/1.png': expected '"),
         (at(&all, "--masks few"), 1, "2 of 6 photos have none"),
-        (at(&["@white", "@#ff0000"], "--masks masks"), 2, "0.png: no --style is for its region 0;"),
-        (at(&all, "--masks wide"), 2, "wide/3.png: it is 90×30 pixels"),
+        (
+            at(&["@white", "@#ff0000"], "--masks masks"),
+            2,
+            "0.png': no --style is for its region 0;",
+        ),
+        (at(&all, "--masks wide"), 2, "wide/3.png': it is 90×30 pixels"),
         (at(&all, "--masks damaged"), 1, "damaged/2.png'"),
     ] {
         let output = nst(folder.path(), &args).output().unwrap();

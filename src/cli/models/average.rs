@@ -59,11 +59,11 @@ impl FromStr for Part {
 pub fn run(args: &AverageArgs) -> anyhow::Result<String> {
     let AverageArgs { models, output, licence, credit, overwrite } = args;
     if models.len() < 2 {
-        bail!(UsageError("models average: of two models at least".to_owned()));
+        bail!(UsageError("models average needs at least two models".to_owned()));
     }
     let file = output.display();
     if output.exists() && !overwrite {
-        bail!("'{file}' is there already; --overwrite replaces it");
+        bail!("'{file}' already exists; use --overwrite to replace it");
     }
     let open = |part: &Part| anyhow::Ok((shipped::open(&part.model)?, part.share));
     let opened = models.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;

@@ -40,7 +40,7 @@ pub struct ExportArgs {
 pub fn run(args: &ExportArgs) -> anyhow::Result<String> {
     let ExportArgs { model: name, to, output, blend, overwrite } = args;
     if output.exists() && !overwrite {
-        bail!("'{}' is there already; --overwrite replaces it", output.display());
+        bail!("'{}' already exists; use --overwrite to replace it", output.display());
     }
     let mut model = match shipped::open(name) {
         Err(ModelError::TorchScript { file }) => {

@@ -172,7 +172,10 @@ pub(super) fn network(
     Ok(match in_kernels() {
         Ok(ours) => ours.backed_by(torchs),
         Err(why) => {
-            tracing::warn!("'{}' is painted without our kernels: {why}", torchs.name());
+            tracing::warn!(
+                "'{}' is painted without nst-stream's own kernels: {why}",
+                torchs.name()
+            );
             torchs
         }
     })

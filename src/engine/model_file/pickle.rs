@@ -144,7 +144,9 @@ impl<'a> Machine<'a> {
         };
         if matches!(opcode, b'h' | b'j') {
             let value = self.memo.get(&index).copied();
-            self.stack.push(value.ok_or_else(|| Fault::damaged("it recalls what is not there"))?);
+            self.stack.push(
+                value.ok_or_else(|| Fault::damaged("it recalls an object that it never stored"))?,
+            );
         } else {
             let value = self.top()?;
             self.memo.insert(index, value);
@@ -203,7 +205,7 @@ impl<'a> Machine<'a> {
         let list = self.top()?;
         match self.heap.get_mut(list) {
             Some(Node::List(list)) => list.extend(items),
-            _ => return Err(Fault::damaged("it adds an item to what is no list")),
+            _ => return Err(Fault::damaged("it adds an item to something that is not a list")),
         }
         Ok(())
     }
@@ -212,7 +214,7 @@ impl<'a> Machine<'a> {
         let dict = self.top()?;
         match self.heap.get_mut(dict) {
             Some(Node::Dict(dict)) => dict.extend(pairs(flat)?),
-            _ => return Err(Fault::damaged("it adds an entry to what is no dict")),
+            _ => return Err(Fault::damaged("it adds an entry to something that is not a dict")),
         }
         Ok(())
     }
@@ -224,7 +226,7 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let [module, name] = self.pop_several()?;
                 let (Value::Str(module), Value::Str(name)) = (module, name) else {
-                    return Err(Fault::damaged("it names a class by what is no text"));
+                    return Err(Fault::damaged("it names a class by something that is not text"));
                 };
                 Value::Global(Global::find(module, name)?)
             }
@@ -258,7 +260,9 @@ impl<'a> Machine<'a> {
                 self.pop()?;
                 let object = self.top()?;
                 if self.heap.entries(object).is_none() {
-                    return Err(Fault::damaged("it sets the state of what is no dict"));
+                    return Err(Fault::damaged(
+                        "it sets the state of something that is not a dict",
+                    ));
                 }
                 return Ok(());
             }

@@ -14,7 +14,7 @@ pub(super) fn call<'a>(
     arguments: &[Value<'a>],
 ) -> Result<Value<'a>, Fault> {
     let Value::Global(callee) = callee else {
-        return Err(Fault::damaged("it calls what is no function"));
+        return Err(Fault::damaged("it calls something that is not a function"));
     };
     match (callee, arguments) {
         (Global::OrderedDict, []) => Ok(heap.add(Node::Dict(Vec::new()))),

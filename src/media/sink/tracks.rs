@@ -120,7 +120,7 @@ impl VideoSink {
         let linked = match (bin.static_pad("src"), &pad) {
             // A format that is refused only when it comes would end the whole file.
             (Some(_), Some(to)) if through == "identity" && !to.query_accept_caps(caps) => {
-                Err(PipelineError::new("mux", "the container takes no such format"))
+                Err(PipelineError::new("mux", "the container does not support this format"))
             }
             (Some(from), Some(to)) => {
                 if let Some(tags) = tags {
@@ -128,7 +128,7 @@ impl VideoSink {
                 }
                 from.link(to).map(drop).map_err(|e| PipelineError::new("mux", e.to_string()))
             }
-            _ => Err(PipelineError::new("mux", "the container takes no such track")),
+            _ => Err(PipelineError::new("mux", "the container does not support this track")),
         };
         if linked.is_err() {
             let _ = self.pipeline.gst().remove(&bin);

@@ -349,7 +349,7 @@ fn beginning(
             return Ok(first);
         }
     }
-    Err(PipelineError::new("track", "nothing of it came"))
+    Err(PipelineError::new("track", "no packets arrived"))
 }
 
 /// Sends what the track begins with, and then what comes.

@@ -51,7 +51,7 @@ impl Lbfgs {
     pub fn new(x: &Tensor, history: usize, function: &mut Function<'_>) -> Result<Self> {
         let x = x.f_detach_copy()?;
         let (value, gradient) = function(&x)?;
-        ensure!(value.is_finite(), "the loss at the start is no finite number");
+        ensure!(value.is_finite(), "the loss at the start is not finite");
         // A loss of about 1 has a gradient of a millionth for each pixel: enlarged, so that the first
         // step is not lost in the pixels' own precision. A power of two rounds nothing.
         let steepest = largest(&gradient)?;

@@ -42,7 +42,7 @@ impl<'a> Minimizer<'a> {
             })?),
             Method::Adam => {
                 terms = painting.measure(&x)?;
-                ensure!(terms.is_finite(), "the loss at the start is no finite number");
+                ensure!(terms.is_finite(), "the loss at the start is not finite");
                 let x = x.f_detach_copy()?;
                 let memory = OptimizerState::new(Optimizer::Adam, std::slice::from_ref(&x))?;
                 State::Adam { best: x.f_detach_copy()?, x, memory }

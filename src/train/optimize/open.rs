@@ -220,7 +220,7 @@ fn read_mask(config: &Config, photo: &RgbImage) -> Result<Option<(Vec<Color>, Ma
         );
     }
     if config.styles.iter().all(|style| style.source.is_none()) {
-        return refused("there is no style: every region is 'none'");
+        return refused("no region has a style: all are 'none'");
     }
     let (width, height) = (photo.width() as usize, photo.height() as usize);
     let mask = Mask::open(path, &named, "--style").and_then(|mask| {

@@ -41,7 +41,7 @@ impl Recipe {
         }
         let refused = |text: &str| Err(text.to_owned());
         if self.styles.is_empty() {
-            return refused("there is no style: every region is 'none'");
+            return refused("no region has a style: all are 'none'");
         }
         if self.styles.iter().any(|style| style.region.is_none()) {
             return refused(Self::EACH_ITS_REGION);
@@ -110,7 +110,7 @@ mod tests {
             (Recipe { tile_share: 0.1, ..recipe() }, "--tile-share 0"),
             (Recipe { styles_separate: true, ..recipe() }, "--styles-separate"),
             (Recipe { norm: Normalization::Batch, ..recipe() }, "--norm instance"),
-            (Recipe { styles: Vec::new(), ..recipe() }, "every region is 'none'"),
+            (Recipe { styles: Vec::new(), ..recipe() }, "all are 'none'"),
             (Recipe { styles: vec!["a.jpg".parse().unwrap()], ..recipe() }, "names its region"),
         ] {
             let said = bad.check().unwrap_err();

@@ -84,7 +84,7 @@ impl Gpu {
         let mut from = [0; 4];
         for (n, from) in from.iter_mut().enumerate().take(phases as usize) {
             let tensor = made.tensors.get(n).or(made.tensors.first());
-            let tensor = tensor.ok_or_else(|| TchError::Shape("a layer of nothing".to_owned()))?;
+            let tensor = tensor.ok_or_else(|| TchError::Shape("an empty layer".to_owned()))?;
             let _ = self.place(tensor, self.kind)?;
             let first = made.first[n];
             let even = [first, made.picture, made.line, made.pixel].map(|step| step % self.wide());
