@@ -7,6 +7,8 @@ mod average;
 #[path = "cli/bench.rs"]
 mod bench;
 mod common;
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/durable.rs"]
 mod durable;
 #[path = "cli/experiments.rs"]
