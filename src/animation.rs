@@ -1,4 +1,4 @@
-//! Animated pictures (GIF, WebP, APNG) as what they are, videos: frames, each with its own time.
+//! Animated pictures (GIF, WebP, APNG), read as videos: frames, each with its own duration.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,12 +16,12 @@ use crate::picture::{Picture, PictureError, rgb_frame};
 use crate::rate::Rate;
 use crate::span::Span;
 
-/// What browsers take a frame to last that says it lasts no longer than [`SHORTEST`].
+/// Duration of a frame whose stated one is at most [`SHORTEST`], as browsers have it.
 const USUAL: Duration = Duration::from_millis(100);
 const SHORTEST: Duration = Duration::from_millis(10);
-/// Frames that are decoded ahead.
+/// Frames decoded ahead of the consumer.
 const AHEAD: usize = 2;
-/// Bytes that a frame may take.
+/// Largest size of a decoded frame, in bytes.
 const MOST: u64 = 4 << 30;
 
 /// An animated picture file, played once.
@@ -32,21 +32,21 @@ pub struct Animation {
     pub width: usize,
     /// Height in lines.
     pub height: usize,
-    /// When each of its frames ends.
+    /// End time of each frame, from the start of the animation.
     ends: Vec<Duration>,
 }
 
-/// Frames of an animation that follow one another.
+/// A range of successive frames of an animation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Number of the first, from 0.
+    /// Index of the first frame, from 0.
     pub first: usize,
-    /// When each ends, from when the first begins.
+    /// End time of each frame, from the start of the first one.
     pub ends: Vec<Duration>,
 }
 
 impl Part {
-    /// The frames' rate, where all last equally long.
+    /// The frame rate, if all frames last equally long.
     pub fn rate(&self) -> Option<Rate> {
         let one = *self.ends.first()?;
         let (mut before, mut constant) = (Duration::ZERO, true);
@@ -65,14 +65,14 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Whether a file is an animated picture, of two frames at least, by its contents. What cannot be read twice
-/// (a named pipe) is not looked into.
+/// Whether a file is an animated picture of at least two frames, judged by its contents. A named pipe, which
+/// cannot be read twice, is not opened.
 pub fn is_animated(path: &Path) -> bool {
     let two = |frames: Frames<'_>| frames.take(2).filter(Result::is_ok).count() == 2;
     path.is_file() && open(path).is_ok_and(|found| found.is_some_and(two))
 }
 
-/// The frames of a file; none where it is no animation. GIFs of one frame are one.
+/// The decoded frames of a file; none if it is not an animation. A GIF of one frame counts as an animation.
 fn open(path: &Path) -> Result<Option<Frames<'static>>, PictureError> {
     let read = |error| PictureError::Read { path: path.to_owned(), error };
     let decode = |error| PictureError::Decode { path: path.to_owned(), error };
@@ -121,10 +121,10 @@ fn lasts(delay: Delay) -> Duration {
 }
 
 impl Animation {
-    /// Reads the times of all frames; those behind a damaged one are not there.
+    /// Reads the durations of all frames up to the first damaged one.
     ///
     /// # Errors
-    /// When it cannot be read, or has no frame.
+    /// When the file cannot be read, or has no frame.
     pub fn open(path: &Path) -> Result<Self, PictureError> {
         let nothing = || PictureError::Read {
             path: path.to_owned(),
@@ -148,12 +148,12 @@ impl Animation {
         })
     }
 
-    /// When its last frame ends.
+    /// Duration of the whole animation.
     pub fn duration(&self) -> Duration {
         self.ends.last().copied().unwrap_or_default()
     }
 
-    /// The frames that are shown in `span`; none when there is nothing.
+    /// The frames shown within `span`; none if it lies beyond the end.
     pub fn part(&self, span: Span) -> Option<Part> {
         let start = span.start.unwrap_or_default();
         let stop = span.duration.map_or(Duration::MAX, |length| start.saturating_add(length));
@@ -165,8 +165,8 @@ impl Animation {
         (!ends.is_empty()).then_some(Part { first, ends })
     }
 
-    /// Decodes frames from one on, on a thread of its own, which ends with who takes them. What is transparent
-    /// shows white.
+    /// Decodes the frames of `part` on a thread of its own, which ends when the receiver is dropped.
+    /// Transparent pixels become white.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -194,7 +194,7 @@ impl Animation {
         Ok(frames)
     }
 
-    /// The frame that is shown at a time.
+    /// The frame shown at a time.
     ///
     /// # Errors
     /// When there is none, or it cannot be decoded.

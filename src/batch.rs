@@ -1,4 +1,4 @@
-//! Gathers frames into batches that one network pass can take.
+//! Groups frames of a queue into batches for one pass of the network.
 
 use crate::frame::Frame;
 use crate::queue::{Consumer, Newest};
@@ -6,7 +6,7 @@ use crate::queue::{Consumer, Newest};
 /// Takes batches from a queue.
 pub struct Batcher {
     feed: Feed,
-    /// The first frame of the next batch, when it did not fit the one before.
+    /// First frame of the next batch, if it did not match the previous batch.
     held: Option<Frame>,
 }
 
@@ -22,13 +22,13 @@ impl Batcher {
         Batcher { feed: Feed::EveryFrame { queue, batch: batch.max(1) }, held: None }
     }
 
-    /// For a live source: the newest frame, alone.
+    /// For a live source: the newest frame, in batches of one.
     pub fn newest(queue: Newest<Frame>) -> Self {
         Batcher { feed: Feed::Newest(queue), held: None }
     }
 
-    /// Whether the next batch, or the end, can be taken without waiting. Of a live source never: what is newest shows
-    /// only when it is wanted.
+    /// Whether [`next`](Self::next) would return without waiting. Never for a live source, whose newest frame is
+    /// only known when it is taken.
     pub fn is_ready(&self) -> bool {
         match &self.feed {
             Feed::EveryFrame { queue, batch } => {
@@ -38,12 +38,12 @@ impl Batcher {
         }
     }
 
-    /// Whether frames come live.
+    /// Whether the frames come from a live source.
     pub fn is_live(&self) -> bool {
         matches!(self.feed, Feed::Newest(_))
     }
 
-    /// Of a live source: what was taken, as new as it can be had now.
+    /// For a live source: replaces the frame of `batch` by a newer one, if there is one.
     pub fn renew(&mut self, batch: &mut [Frame]) {
         if let (Feed::Newest(queue), [frame]) = (&mut self.feed, batch) {
             queue.renew(frame);

@@ -1,7 +1,7 @@
-//! Values of the command line: enums whose values have one name each, in files and messages too, and
+//! Values of the command line: enums whose values have one name each, used in files and messages too, and
 //! names with weights.
 
-/// Defines such an enum, with `Display`, `FromStr` and serde by the names given.
+/// Defines such an enum, with `Display`, `FromStr` and serde implementations that use the given names.
 macro_rules! choice {
     ($(#[$about:meta])* $name:ident {
         $($(#[$what:meta])* $value:ident = $text:literal),+ $(,)?
@@ -29,7 +29,7 @@ macro_rules! choice {
     };
 }
 
-/// `a.jpg` (with the weight 1) or `a.jpg:0.7`. A name may hold colons: only a number behind the last
+/// Parses `a.jpg` (weight 1) or `a.jpg:0.7`. A name may contain colons: only a number after the last
 /// one is a weight.
 ///
 /// # Errors

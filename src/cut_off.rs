@@ -1,13 +1,13 @@
-//! Whether a video file ends before it should: what its container says of its own length. What reads
-//! MP4 boxes and Matroska elements for that serves others, too.
+//! Detects truncated video files by the length that their container states; readers of MP4 boxes and Matroska
+//! elements for this and other modules.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-/// True when the file is shorter than its container says. False when it is whole, when it does not
-/// say, or cannot be read.
+/// Whether the file is shorter than its container states. False when it is complete, states no length, or
+/// cannot be read.
 pub fn is_cut_off(path: &Path) -> bool {
     let Some(mut file) = regular(path) else { return false };
     let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
@@ -27,7 +27,7 @@ pub fn is_cut_off(path: &Path) -> bool {
     wanted.is_some_and(|wanted| wanted > length)
 }
 
-/// Where the last tag of an FLV ends, and the size that stands behind it.
+/// Where the last tag of an FLV ends, and the size stated after it.
 fn last_tag_end(file: &mut File, length: u64) -> Option<u64> {
     let mut file = std::io::BufReader::new(file);
     // The head, which says how long it is, and the size of the tag before the first.
@@ -50,14 +50,14 @@ fn last_tag_end(file: &mut File, length: u64) -> Option<u64> {
     Some(at)
 }
 
-/// The file, if it is one: to open a named pipe is to wait for who writes into it.
+/// Opens a regular file; none for anything else, since opening a named pipe waits for its writer.
 pub(crate) fn regular(path: &Path) -> Option<File> {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     File::open(path).ok()
 }
 
-/// True for an MP4 or MOV without an index: nothing in it can be found. Cameras and phones write it
-/// last, so what was broken off has none.
+/// Whether an MP4 or MOV has no index (moov), without which it cannot be played. Cameras and phones write it
+/// last, so an interrupted recording has none.
 pub fn has_no_index(path: &Path) -> bool {
     let Some(mut file) = regular(path) else { return false };
     let Ok(length) = file.metadata().map(|m| m.len()) else { return false };
@@ -68,8 +68,8 @@ pub fn has_no_index(path: &Path) -> bool {
     names.first() == Some(b"ftyp") && !names.iter().any(index)
 }
 
-/// Where the last box of an MP4 that begins within this part of the file ends; none where something
-/// is no box. `see` is told the name of each box, and where its contents lie.
+/// Walks the boxes of an MP4 within a range of the file, calling `see` with each name and the range of its
+/// contents. Returns where the last box ends; none if something in the range is not a box.
 pub(crate) fn boxes(
     file: &mut File,
     within: Range<u64>,
@@ -97,7 +97,7 @@ pub(crate) fn boxes(
     Some(at)
 }
 
-/// Where the segment of a Matroska file ends; none when it does not say.
+/// Where the segment of a Matroska file ends; none if its size is unknown.
 fn segment_end(file: &mut File) -> Option<u64> {
     file.seek(SeekFrom::Start(0)).ok()?;
     let mut head = [0; 256];
@@ -111,20 +111,20 @@ fn segment_end(file: &mut File) -> Option<u64> {
     at.checked_add(segment.length)?.checked_add(segment.size?)
 }
 
-/// What holds all else in a Matroska file.
+/// Id of the segment, the root element of a Matroska file.
 pub(crate) const SEGMENT: u32 = 0x1853_8067;
 
-/// How an element of a Matroska file begins (RFC 8794).
+/// The header of an EBML element (RFC 8794).
 pub(crate) struct Element {
-    /// What it is.
+    /// Element id, with its marker bits.
     pub id: u32,
-    /// Bytes of its contents; none: as far as its parent.
+    /// Size of the contents in bytes; none if unknown (up to the end of the parent).
     pub size: Option<u64>,
-    /// Bytes before its contents.
+    /// Size of the header in bytes.
     pub length: u64,
 }
 
-/// The id and the size that an element begins with.
+/// Reads the header of an element.
 pub(crate) fn element(bytes: &[u8]) -> Option<Element> {
     let of_id = bytes.first()?.leading_zeros() as usize + 1;
     let id = (of_id <= 4).then(|| bytes.get(..of_id))??;

@@ -1,40 +1,40 @@
-//! How a video file is encoded: what a user may choose, and what goes together.
+//! Encoding options of video files: codecs, containers, presets, and which of them fit together.
 
 use std::fmt;
 use std::path::Path;
 
 choice! {
-    /// How the picture is compressed.
+    /// A video codec.
     Codec {
-        /// H.264, MPEG-4 AVC: plays everywhere.
+        /// H.264 (MPEG-4 AVC): plays everywhere.
         H264 = "h264",
-        /// H.265, HEVC.
+        /// H.265 (HEVC).
         H265 = "h265",
         /// VP9.
         Vp9 = "vp9",
-        /// AV1: the smallest files, the slowest to make.
+        /// AV1: smallest files, slowest encoder.
         Av1 = "av1",
     }
 }
 
 choice! {
-    /// How much work the encoder puts into small files.
+    /// Encoder speed against file size, from the fastest to the slowest.
     Preset {
         /// Fastest, largest files.
         Ultrafast = "ultrafast",
-        /// One slower.
+        /// One step slower.
         Superfast = "superfast",
-        /// One slower.
+        /// One step slower.
         Veryfast = "veryfast",
-        /// One slower.
+        /// One step slower.
         Faster = "faster",
-        /// One slower.
+        /// One step slower.
         Fast = "fast",
-        /// The usual one.
+        /// The default for files.
         Medium = "medium",
-        /// One slower.
+        /// One step slower.
         Slow = "slow",
-        /// One slower.
+        /// One step slower.
         Slower = "slower",
         /// Slowest, smallest files.
         Veryslow = "veryslow",
@@ -42,36 +42,36 @@ choice! {
 }
 
 impl Preset {
-    /// Its place from the fastest, 0, to the slowest, 8.
+    /// Index from 0 (fastest) to 8 (slowest).
     pub fn place(self) -> usize {
         self as usize
     }
 }
 
 choice! {
-    /// Whether the graphics processor's own decoders and encoders are used.
+    /// Whether hardware decoders and encoders are used.
     HwAccel {
-        /// When there is one that works.
+        /// Those that work.
         Auto = "auto",
-        /// Never.
+        /// None.
         Off = "off",
     }
 }
 
-/// How many bits the picture gets.
+/// Rate control of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// As many as this quality needs, from 0 (poor) to 100.
+    /// Constant quality, from 0 (poor) to 100.
     Quality(u32),
-    /// About so many a second.
+    /// Average bit rate, in bits per second.
     Bitrate(u32),
 }
 
 impl Rate {
-    /// Hard to tell from the original.
+    /// Hard to distinguish from the original.
     pub const DEFAULT: Rate = Rate::Quality(60);
 
-    /// The quantizer of this quality on a codec's scale from 0 (no loss) to `worst`.
+    /// The quantizer for this quality on a codec's scale from 0 (lossless) to `worst`; none for a bit rate.
     pub fn quantizer(self, worst: u32) -> Option<u32> {
         match self {
             Rate::Quality(quality) => Some(((100 - quality.min(100)) * worst + 50) / 100),
@@ -80,7 +80,7 @@ impl Rate {
     }
 }
 
-/// Bits a second: `4M`, `2500k` or `2500000`.
+/// Parses a bit rate in bits per second: `4M`, `2500k` or `2500000`, from 10 kbit/s to 1 Gbit/s.
 ///
 /// # Errors
 /// A line that says what is expected.
@@ -111,10 +111,10 @@ pub enum Container {
 }
 
 impl Container {
-    /// What names of video files end in, for messages.
+    /// File name extensions of all containers, for messages.
     pub const ENDINGS: &str = ".mp4, .mov, .mkv or .webm";
 
-    /// By the file name's ending, in any case.
+    /// The container of a file name, by its extension in any case.
     pub fn from_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "mp4" | "m4v" => Some(Container::Mp4),
@@ -125,7 +125,7 @@ impl Container {
         }
     }
 
-    /// What it may hold, the usual one first.
+    /// Codecs that it may hold, the default first.
     pub fn codecs(self) -> &'static [Codec] {
         match self {
             Container::Mp4 | Container::Mkv => &[Codec::H264, Codec::H265, Codec::Vp9, Codec::Av1],
@@ -134,7 +134,7 @@ impl Container {
         }
     }
 
-    /// What users call it.
+    /// Its common name.
     pub fn name(self) -> &'static str {
         match self {
             Container::Mp4 => "MP4",
@@ -144,8 +144,8 @@ impl Container {
         }
     }
 
-    /// Whether it is written playable and then finished with its index in front, as MP4 is; such a
-    /// file has edit lists, which say that a track begins within a packet.
+    /// Whether it is of the MP4 family: written in fragments, finished with its index in front, and with edit
+    /// lists, which can begin a track within a packet.
     pub fn is_mp4(self) -> bool {
         matches!(self, Container::Mp4 | Container::Mov)
     }
@@ -165,17 +165,17 @@ impl fmt::Display for Container {
 /// How a video file is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
-    /// How the picture is compressed; none: as is usual in the container.
+    /// Codec; none for the default of the container.
     pub codec: Option<Codec>,
-    /// How many bits it gets.
+    /// Rate control.
     pub rate: Rate,
-    /// How much work goes into it; none: as is usual.
+    /// Preset; none for the default.
     pub preset: Option<Preset>,
-    /// Encoders of the graphics processor.
+    /// Use of hardware encoders.
     pub hwaccel: HwAccel,
-    /// One line or column less where a side is odd, instead of 4:4:4.
+    /// Crop odd sizes by one line or column, instead of encoding 4:4:4.
     pub even: bool,
-    /// Made while it happens: the encoder may not look ahead.
+    /// Live: the encoder must not look ahead.
     pub live: bool,
 }
 
@@ -193,15 +193,15 @@ impl Default for Encoding {
 }
 
 impl Encoding {
-    /// How much work goes into it.
+    /// The chosen preset, or the default: medium for files, veryfast live.
     pub fn preset(&self) -> Preset {
         self.preset.unwrap_or(if self.live { Preset::Veryfast } else { Preset::Medium })
     }
 
-    /// The codec in this container.
+    /// The codec for this container.
     ///
     /// # Errors
-    /// When the container cannot hold the one that was asked for.
+    /// When the container cannot hold the chosen codec; the message lists those it can.
     pub fn codec_in(&self, container: Container) -> Result<Codec, String> {
         let may = container.codecs();
         match self.codec {
@@ -215,7 +215,7 @@ impl Encoding {
     }
 }
 
-/// A quality, 0 to 100.
+/// Parses a quality from 0 to 100.
 ///
 /// # Errors
 /// A line that says what is expected.

@@ -1,4 +1,4 @@
-//! Where video comes from and goes to: what a user writes after `--input` and `--output`.
+//! What a user may name after `--input` and `--output`, parsed once.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-/// A source of video.
+/// An input, as named on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A video or picture file.
@@ -15,19 +15,19 @@ pub enum Input {
     Device(PathBuf),
     /// A network camera or server.
     Rtsp(RtspUrl),
-    /// The user's own GStreamer description, which ends in an appsink named `frames`.
+    /// File with the user's own GStreamer description, which ends in an appsink named `frames`.
     Pipeline(PathBuf),
     /// A moving test picture with a live clock: `test:`, `test:640x360`, `test:640x360@30`.
     Test {
         /// Width and height, when given.
         size: Option<(u32, u32)>,
-        /// Frames a second, when given.
+        /// Frames per second, when given.
         fps: Option<u32>,
     },
 }
 
 impl Input {
-    /// Reads what the user wrote.
+    /// Parses the value of `--input`.
     ///
     /// # Errors
     /// A line that says what is expected.
@@ -48,7 +48,7 @@ impl Input {
         Ok(Input::File(text.into()))
     }
 
-    /// True when frames come whether or not anybody is ready for them.
+    /// Whether the source is live: it delivers frames whether or not they are taken.
     pub fn is_live(&self) -> bool {
         !matches!(self, Input::File(_))
     }
@@ -67,25 +67,25 @@ impl fmt::Display for Input {
     }
 }
 
-/// Where video goes.
+/// An output, as named on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// A file; its ending says what kind.
+    /// A file; its extension says what kind.
     File(PathBuf),
     /// A virtual camera (v4l2loopback).
     Device(PathBuf),
-    /// Served to any number of clients, on an address of this machine.
+    /// An RTSP server on an address of this machine, for any number of clients.
     Serve(RtspUrl),
-    /// Sent to a media server.
+    /// A media server that the stream is sent to (RTSP RECORD).
     Push(RtspUrl),
     /// A window on the screen.
     Window,
-    /// The user's own GStreamer description, which begins with an appsrc named `frames`.
+    /// File with the user's own GStreamer description, which begins with an appsrc named `frames`.
     Pipeline(PathBuf),
 }
 
 impl Output {
-    /// Reads what the user wrote after `--output`.
+    /// Parses a value of `--output`.
     ///
     /// # Errors
     /// A line that says what is expected.
@@ -130,7 +130,7 @@ pub struct RtspUrl {
 }
 
 impl RtspUrl {
-    /// Reads `rtsp://[user:password@]host[:port]/path`, or `rtsps://…`.
+    /// Parses `rtsp://[user:password@]host[:port]/path` or `rtsps://…`.
     ///
     /// # Errors
     /// A line that says what is wrong; it never repeats the password.
@@ -160,7 +160,7 @@ impl RtspUrl {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
 
-    /// The path a server offers, `/` at least.
+    /// The path, at least `/`.
     pub fn path(&self) -> &str {
         self.url.path()
     }
@@ -206,7 +206,7 @@ impl fmt::Debug for RtspUrl {
     }
 }
 
-/// The file that a `file://` address names, as file managers write it.
+/// The path of a `file://` URL, as file managers pass it.
 fn file_of(text: &str) -> Option<PathBuf> {
     text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("file://"))?;
     Url::parse(text).ok()?.to_file_path().ok()
@@ -249,7 +249,7 @@ fn no_other_scheme(text: &str) -> Result<(), String> {
     }
 }
 
-/// `1280x720`.
+/// Parses a frame size, `1280x720`; sides from 16 to 8192.
 ///
 /// # Errors
 /// A line that says what is expected.

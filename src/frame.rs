@@ -1,8 +1,8 @@
 //! Video frames as they travel from the decoder to the encoder.
 //!
-//! A frame is a set of 8-bit planes with its size, its colorimetry and its place in time. Frames of
-//! video stay YUV all the way (half the bytes of RGB, and colour preservation is then exact);
-//! still pictures are RGB, since subsampled chroma costs them visible quality.
+//! A frame is a set of 8-bit planes with its size, colorimetry and timestamp. Frames of video stay YUV all the
+//! way (half the bytes of RGB, and preserved colours are exact); still pictures are RGB, since subsampled chroma
+//! costs them visible quality.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ impl Matrix {
     }
 }
 
-/// Which codes of a byte carry picture.
+/// Range of the sample values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Range {
     /// Luma 16–235, chroma 16–240 ("video", "TV" range).
@@ -50,11 +50,11 @@ pub enum Range {
 pub struct Colorimetry {
     /// The matrix.
     pub matrix: Matrix,
-    /// The range of codes.
+    /// The range of sample values.
     pub range: Range,
 }
 
-/// What does not change between frames that may share a batch.
+/// Size and colorimetry: what frames of one batch have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameInfo {
     /// Width in pixels.
@@ -78,7 +78,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Width and height of each plane in samples; an RGB "plane" is three samples wide a pixel.
+    /// Width and height of each plane in samples; the RGB "plane" has three samples per pixel.
     pub fn planes(self, width: usize, height: usize) -> Vec<(usize, usize)> {
         match self {
             Layout::I420 => {
@@ -90,7 +90,7 @@ impl Layout {
         }
     }
 
-    /// Bytes of a whole frame.
+    /// Size of a whole frame, in bytes.
     pub fn bytes(self, width: usize, height: usize) -> usize {
         self.planes(width, height).iter().map(|(w, h)| w * h).sum()
     }
@@ -99,7 +99,7 @@ impl Layout {
 /// The samples of a frame, in one of the layouts of [`Layout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Planes {
-    /// 4:2:0, nearly always what a decoder gives.
+    /// 4:2:0, the usual output of decoders.
     I420(Bytes),
     /// 4:4:4, for video with an odd width or height.
     Y444(Bytes),
@@ -108,7 +108,7 @@ pub enum Planes {
 }
 
 impl Planes {
-    /// Bytes in a given layout.
+    /// Samples in a given layout, from a block of bytes.
     pub fn new(layout: Layout, bytes: Bytes) -> Self {
         match layout {
             Layout::I420 => Planes::I420(bytes),
@@ -117,7 +117,7 @@ impl Planes {
         }
     }
 
-    /// Which layout the bytes are in.
+    /// The layout of the samples.
     pub fn layout(&self) -> Layout {
         match self {
             Planes::I420(_) => Layout::I420,
@@ -133,14 +133,14 @@ impl Planes {
         }
     }
 
-    /// All samples, to be changed.
+    /// All samples, mutable.
     pub fn bytes_mut(&mut self) -> &mut Bytes {
         match self {
             Planes::I420(b) | Planes::Y444(b) | Planes::Rgb(b) => b,
         }
     }
 
-    /// The samples themselves, leaving the frame.
+    /// The block of samples, taken out of the frame.
     pub fn into_bytes(self) -> Bytes {
         match self {
             Planes::I420(b) | Planes::Y444(b) | Planes::Rgb(b) => b,
@@ -157,18 +157,18 @@ pub struct Frame {
     pub planes: Planes,
     /// Presentation time from the start of the stream (running time); none for a still picture.
     pub pts: Option<Duration>,
-    /// How long the frame is shown, where the container says.
+    /// Duration, if the container states one.
     pub duration: Option<Duration>,
 }
 
 impl Frame {
-    /// True when the two frames can be one tensor: same size, layout and colorimetry.
+    /// Whether two frames can share a batch: same size, layout and colorimetry.
     pub fn batches_with(&self, other: &Frame) -> bool {
         self.info == other.info && self.planes.layout() == other.planes.layout()
     }
 }
 
-/// A block of bytes that goes back to its [`FramePool`] when dropped, so that no frame allocates.
+/// A block of bytes that returns to its [`FramePool`] when dropped, so that frames do not allocate.
 #[derive(Debug)]
 pub struct Bytes {
     data: Vec<u8>,
@@ -182,7 +182,7 @@ impl From<Vec<u8>> for Bytes {
 }
 
 impl Bytes {
-    /// The block itself, to be filled by what finds its size while it reads.
+    /// The block as a `Vec`, for readers that find its size while they read.
     pub fn vec_mut(&mut self) -> &mut Vec<u8> {
         &mut self.data
     }
@@ -236,7 +236,7 @@ impl Drop for Bytes {
     }
 }
 
-/// Blocks that are not in use, at most `keep` of them.
+/// Unused blocks, at most `keep` of them.
 #[derive(Debug)]
 struct Shelf {
     blocks: Mutex<Vec<Vec<u8>>>,
@@ -253,7 +253,7 @@ impl Shelf {
     }
 }
 
-/// Hands out blocks of bytes and takes them back: the frame path allocates only until it is warm.
+/// Provides blocks of bytes and takes them back for reuse.
 #[derive(Clone, Debug)]
 pub struct FramePool(Arc<Shelf>);
 
@@ -263,7 +263,7 @@ impl FramePool {
         FramePool(Arc::new(Shelf { blocks: Mutex::new(Vec::new()), keep }))
     }
 
-    /// A block of exactly `size` bytes with arbitrary contents.
+    /// A block of exactly `size` bytes, with arbitrary contents.
     pub fn take(&self, size: usize) -> Bytes {
         let block = self.0.blocks.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut data = block.unwrap_or_default();
@@ -271,7 +271,7 @@ impl FramePool {
         Bytes { data, pool: Some(Arc::clone(&self.0)) }
     }
 
-    /// How many unused blocks lie in the pool.
+    /// Number of unused blocks in the pool.
     pub fn idle(&self) -> usize {
         self.0.blocks.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

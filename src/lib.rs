@@ -1,19 +1,20 @@
 //! nst-stream: live neural style transfer for video.
 //!
-//! The map of the house, from the ground up. A room may use what lies below it, never above;
-//! `media` and `engine` do not know each other. `tests/layers.rs` keeps it so.
+//! The layers, lowest first. A module may use those of lower layers, never of higher ones; `media` and `engine`
+//! never use each other. `tests/layers.rs` enforces this; `ARCHITECTURE.md` describes it.
 //!
-//! - pure, without GStreamer or torch: [`frame`] (planes, colorimetry, memory that is used again),
-//!   [`queue`] (the ring between threads), [`batch`], [`worker`], [`stylizer`] (what is done to
-//!   frames), [`stats`], [`stop`] (the request to end), [`timeouts`], [`span`] and [`rate`] (times),
-//!   [`picture`] (still picture files), [`animation`] (animated ones), [`sequence`] (numbered
-//!   pictures, folders), [`regions`] (masks), [`unreadable`] (kinds of files that are named and not
-//!   read), [`y4m`] (raw video in a pipe), [`flow`] (where each pixel of a picture lies in the next)
-//! - [`media`]: GStreamer: files → frames, frames → files
-//! - [`engine`]: libtorch: models, the network, YUV ↔ RGB on the device
-//! - [`train`]: libtorch in training: the loss network, losses, and what makes a model of them
-//! - [`stream`]: joins the two
-//! - [`cli`]: arguments → a configuration
+//! - core, without GStreamer and libtorch: [`frame`] (planes, colorimetry, memory pool), [`queue`] (the ring
+//!   between threads), [`batch`], [`worker`] (the loop around the network), [`stylizer`] (the trait of what repaints
+//!   frames), [`stats`], [`stop`] (the stop signal), [`timeouts`], [`span`] and [`rate`] (times), [`endpoint`] (what
+//!   `--input` and `--output` name), [`encoding`] (codecs and containers), [`picture`] and [`animation`] (picture
+//!   files), [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`cut_off`] (truncated files),
+//!   [`unreadable`] (kinds of files that are recognized but not read), [`y4m`] (raw video in a pipe), [`flow`]
+//!   (optical flow)
+//! - [`media`]: GStreamer: decoding, encoding, live sources and outputs
+//! - [`engine`]: the network at inference: libtorch, own kernels, model files, exports
+//! - [`train`]: training, evaluation and optimization of single pictures
+//! - [`stream`]: runs that join media and engine
+//! - [`cli`]: the command line
 
 #[macro_use]
 mod choice;

@@ -8,7 +8,7 @@ use signal_hook::consts::SIGXFSZ;
 
 use nst_stream::cli::{Cli, Outcome, UsageError};
 
-/// Done, failed, wrong usage, interrupted: what scripts rely on.
+/// Exit codes beside 0; scripts rely on them.
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;

@@ -43,18 +43,18 @@ pub enum PictureError {
     },
 }
 
-/// A still picture: its colours as a frame, and what else it carried.
+/// A still picture: its colours as an RGB frame, its opacity and its colour profile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     /// Width × height, RGB, 8 bits.
     pub frame: Frame,
-    /// Opacity of each pixel, 8 bits, when the file had any.
+    /// Alpha of each pixel, 8 bits, row by row, when the file had any.
     pub alpha: Option<Vec<u8>>,
-    /// The ICC profile that says what the colours mean.
+    /// ICC profile, when the file had one.
     pub icc: Option<Vec<u8>>,
 }
 
-/// The picture format that a file name asks for, when it can be written.
+/// The picture format of a file name, if it can be written.
 pub fn format_for_output(path: &Path) -> Option<ImageFormat> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "png" => Some(ImageFormat::Png),
@@ -63,7 +63,7 @@ pub fn format_for_output(path: &Path) -> Option<ImageFormat> {
     }
 }
 
-/// True when the first bytes of the file are those of a picture format that can be read.
+/// Whether a file begins like a picture format that can be read.
 pub fn is_picture(path: &Path) -> bool {
     // What is read of a named pipe is gone, and there may be nobody who writes into it yet.
     if !path.is_file() {
@@ -79,10 +79,10 @@ pub fn is_picture(path: &Path) -> bool {
     })
 }
 
-/// Width and height of a picture file as it is shown, from its first bytes alone.
+/// Width and height of a picture file as shown (EXIF orientation applied), from its header alone.
 ///
 /// # Errors
-/// As [`Picture::open`]'s, as far as the first bytes tell.
+/// As [`Picture::open`], as far as the header tells.
 pub fn size(path: &Path) -> Result<(usize, usize), PictureError> {
     let decode = |error| PictureError::Decode { path: path.to_owned(), error };
     let mut decoder = reader(path)?.into_decoder().map_err(decode)?;
@@ -102,10 +102,9 @@ fn reader(path: &Path) -> Result<ImageReader<BufReader<File>>, PictureError> {
     Ok(reader)
 }
 
-/// The pixels of a JPEG as libjpeg-turbo decodes them, which is what PyTorch, Pillow, OpenCV and
-/// browsers see; the `image` crate's decoder differs by up to 4 levels, which networks amplify. None
-/// for what libjpeg-turbo does not turn into grey or RGB without a complaint (CMYK, damage): the
-/// `image` crate then decodes it, or says what is wrong.
+/// Decodes a JPEG with libjpeg-turbo, as PyTorch, Pillow, OpenCV and browsers do; the `image` crate's decoder
+/// differs by up to 4 levels, which networks amplify. None for what libjpeg-turbo cannot decode to grey or RGB
+/// without a warning (CMYK, damage): the `image` crate then decodes it, or reports the error.
 fn jpeg_pixels(path: &Path) -> Option<DynamicImage> {
     let data = std::fs::read(path).ok()?;
     let header = turbojpeg::read_header(&data).ok()?;
@@ -124,13 +123,12 @@ fn jpeg_pixels(path: &Path) -> Option<DynamicImage> {
 }
 
 impl Picture {
-    /// A picture of an RGB frame.
+    /// A picture from an RGB frame, opaque and without a profile.
     pub fn from_frame(frame: Frame) -> Self {
         Picture { frame, alpha: None, icc: None }
     }
 
-    /// Reads a picture file; EXIF orientation is applied, so that width and height are those of
-    /// the picture as shown.
+    /// Reads a picture file and applies its EXIF orientation.
     ///
     /// # Errors
     /// [`PictureError`].
@@ -159,7 +157,7 @@ impl Picture {
         Ok(Picture { frame: rgb_frame(width, height, rgb), alpha, icc })
     }
 
-    /// The picture without alpha: what is transparent shows white.
+    /// The picture on white, without alpha.
     #[must_use]
     pub fn on_white(mut self) -> Self {
         if let Some(alpha) = self.alpha.take() {
@@ -169,9 +167,8 @@ impl Picture {
         self
     }
 
-    /// Writes the picture in the format that `name` (the file's final name) asks for.
-    ///
-    /// PNG keeps alpha; JPEG cannot, so the picture is laid on white.
+    /// Writes the picture to `path`, in the format of `name` (the file's final name). PNG keeps alpha; in a JPEG
+    /// the picture is on white.
     ///
     /// # Errors
     /// [`PictureError::Write`].
@@ -213,7 +210,7 @@ impl Picture {
     }
 }
 
-/// A frame of RGB bytes, row by row.
+/// A frame from RGB bytes, row by row.
 pub fn rgb_frame(width: usize, height: usize, rgb: Vec<u8>) -> Frame {
     // Luma of an RGB picture (for colour preservation) is that of JPEG: BT.601, full range.
     let colorimetry = Colorimetry { matrix: Matrix::Bt601, range: Range::Full };

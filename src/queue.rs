@@ -1,10 +1,9 @@
-//! The frame queue: ringbuf's lock-free SPSC ring, with blocking and waking around it.
+//! The frame queue: ringbuf's lock-free SPSC ring, with blocking and waking.
 //!
-//! Frames move through the ring without a lock; the mutex is only held to go to sleep and to wake
-//! the other side. Two policies share the queue. A file wants every frame: the producer waits while
-//! the ring is full ([`Producer::push`]). A live source wants the newest: the producer never waits
-//! ([`Producer::offer`], a full ring is counted) and the consumer drains the ring all the time
-//! ([`Newest`], every frame passed over is counted).
+//! Frames move through the ring without a lock; the mutex is held only to sleep and to wake the other side. There
+//! are two policies. For files, the producer waits while the ring is full ([`Producer::push`]), and no frame is
+//! lost. For live sources, the producer never waits ([`Producer::offer`], a full ring is counted) and a thread drains
+//! the ring into a slot for the newest frame ([`Newest`], every replaced frame is counted).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 use ringbuf::traits::{Consumer as _, Observer as _, Producer as _, Split as _};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
-/// Why an item could not be handed over; the item comes back.
+/// Why an item could not be pushed; contains the item.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PushError<T> {
     /// The consumer is gone, or the queue was closed.
@@ -23,32 +22,32 @@ pub enum PushError<T> {
     Full(T),
 }
 
-/// What a queue has seen; readable from any thread.
+/// Counters of a queue, readable from any thread.
 #[derive(Debug, Default)]
 pub struct QueueStats {
-    /// Items handed over.
+    /// Items pushed.
     pub pushed: AtomicU64,
     /// How often the producer found the ring full.
     pub full: AtomicU64,
-    /// Items dropped: refused by a full ring, or passed over for a newer one.
+    /// Items dropped: refused by a full ring, or replaced by a newer one.
     pub dropped: AtomicU64,
     /// Nanoseconds the producer waited for room.
     pub waited_for_room_ns: AtomicU64,
 }
 
 impl QueueStats {
-    /// How long the producer has waited for room so far.
+    /// Total time the producer has waited for room.
     pub fn waited_for_room(&self) -> Duration {
         Duration::from_nanos(self.waited_for_room_ns.load(Ordering::Relaxed))
     }
 }
 
 struct Shared {
-    /// Guards going to sleep only: whoever changes the ring takes it before notifying, so a
-    /// sleeper that saw the old state is already waiting when the news comes.
+    /// Taken to sleep, and before notifying: so a sleeper that saw the old state is waiting when the notification
+    /// comes.
     sleep: Mutex<()>,
     changed: Condvar,
-    /// No more items will come, or none will be taken.
+    /// One of the ends is gone, or the queue was closed.
     closed: AtomicBool,
     stats: Arc<QueueStats>,
 }
@@ -76,29 +75,29 @@ impl Shared {
     }
 }
 
-/// The end that hands frames over. Dropping it ends the queue: the consumer still gets what is in.
+/// The sending end. Dropping it closes the queue; the consumer still gets the items in the ring.
 pub struct Producer<T> {
     ring: HeapProd<T>,
     shared: Arc<Shared>,
 }
 
-/// The end that takes frames. Dropping it closes the queue: the producer's next push fails.
+/// The receiving end. Dropping it closes the queue; the producer's next push fails.
 pub struct Consumer<T> {
     ring: HeapCons<T>,
     shared: Arc<Shared>,
 }
 
-/// Closes a queue from outside, to unblock both ends at once when a run is stopped.
+/// Closes a queue from another thread, which unblocks both ends.
 #[derive(Clone)]
 pub struct Closer(Arc<Shared>);
 
 impl Closer {
-    /// Whether the queue was closed, by whomever.
+    /// Whether the queue is closed, by any of its ends or closers.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    /// No push succeeds any more, and a blocked one returns; what is in the ring can still be taken.
+    /// Closes the queue: every push fails from now on, a blocked one returns; items in the ring can still be taken.
     pub fn close(&self) {
         self.0.close();
     }
@@ -117,10 +116,10 @@ pub fn bounded<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
 }
 
 impl<T> Producer<T> {
-    /// Hands over an item, waiting while the ring is full.
+    /// Adds an item; waits while the ring is full.
     ///
     /// # Errors
-    /// [`PushError::Closed`] when nobody will take it.
+    /// [`PushError::Closed`] when the queue is closed.
     pub fn push(&mut self, item: T) -> Result<(), PushError<T>> {
         if self.ring.is_full() && !self.shared.is_closed() {
             self.shared.stats.full.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +131,7 @@ impl<T> Producer<T> {
         self.hand_over(item)
     }
 
-    /// Hands over an item if there is room, never waiting.
+    /// Adds an item if there is room; never waits.
     ///
     /// # Errors
     /// [`PushError::Full`] (counted as a drop) or [`PushError::Closed`].
@@ -155,7 +154,7 @@ impl<T> Producer<T> {
         Ok(())
     }
 
-    /// What the queue has seen.
+    /// The counters of the queue.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.shared.stats)
     }
@@ -188,12 +187,12 @@ impl<T> Consumer<T> {
         item
     }
 
-    /// Whether so many items are there, or no more will come.
+    /// Whether at least `count` items are in the ring, or the queue is closed.
     pub fn has(&self, count: usize) -> bool {
         self.ring.occupied_len() >= count || self.shared.is_closed()
     }
 
-    /// What the queue has seen.
+    /// The counters of the queue.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.shared.stats)
     }
@@ -205,11 +204,10 @@ impl<T> Drop for Consumer<T> {
     }
 }
 
-/// The consumer of a live source: only the newest item waits, whoever takes it gets nothing older.
+/// The consumer of a live source: holds only the newest item.
 ///
-/// A thread of its own drains the ring. Draining it only when the next item is wanted would not do:
-/// while a slow step runs the ring would fill up and refuse the frames that come after, and the
-/// newest frame in it would be an old one.
+/// A thread drains the ring all the time. Draining it only when an item is taken would not do: during a slow step
+/// the ring would fill up and refuse later frames, and the newest frame in it would be an old one.
 pub struct Newest<T> {
     slot: Arc<Slot<T>>,
     drain: Option<JoinHandle<()>>,
@@ -220,11 +218,11 @@ struct Slot<T> {
     /// The newest item, and whether more may come.
     state: Mutex<(Option<T>, bool)>,
     filled: Condvar,
-    /// The taker is gone.
+    /// The consumer is gone.
     abandoned: AtomicBool,
 }
 
-/// However the thread that fills a slot ends, no more will come.
+/// Closes the slot when the thread that fills it ends, for whatever reason.
 struct EndsSlot<T>(Arc<Slot<T>>);
 
 impl<T> Drop for EndsSlot<T> {
@@ -235,7 +233,7 @@ impl<T> Drop for EndsSlot<T> {
 }
 
 impl<T: Send + 'static> Newest<T> {
-    /// Drains `queue` from now on.
+    /// Starts a thread that drains `queue`.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -278,8 +276,7 @@ impl<T> Newest<T> {
 }
 
 impl<T> Newest<T> {
-    /// The newest item where there is one, in place of an older one that was taken before, which counts as
-    /// passed over.
+    /// A newer item than one taken before, if there is one; the older one then counts as dropped.
     pub fn renew(&mut self, taken: &mut T) {
         let mut state = self.slot.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(newer) = state.0.take() {
@@ -288,7 +285,7 @@ impl<T> Newest<T> {
         }
     }
 
-    /// What the queue has seen.
+    /// The counters of the queue.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.stats)
     }

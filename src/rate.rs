@@ -1,30 +1,30 @@
-//! A constant frame rate: numbers of frames ↔ times.
+//! Constant frame rates: conversion between frame numbers and times.
 
 use std::time::Duration;
 
 use crate::span::Span;
 
-/// Frames a second, as a fraction.
+/// Frames per second, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Frames …
+    /// Numerator: frames …
     pub frames: u32,
-    /// … in this many seconds.
+    /// Denominator: … per this many seconds.
     pub seconds: u32,
 }
 
 const NANOS: u128 = 1_000_000_000;
 
 impl Rate {
-    /// What pictures and streams that say no rate are taken to have, as ffmpeg does.
+    /// Default rate of pictures and of streams that state none: 25, as in ffmpeg.
     pub const USUAL: Rate = Rate { frames: 25, seconds: 1 };
 
-    /// A rate that is more than zero; none otherwise.
+    /// A rate above zero; none otherwise.
     pub fn new(frames: u32, seconds: u32) -> Option<Self> {
         (frames > 0 && seconds > 0).then_some(Rate { frames, seconds })
     }
 
-    /// Reads `25` or `30000/1001`.
+    /// Parses `25` or `30000/1001`.
     ///
     /// # Errors
     /// A line that says what is expected.
@@ -39,25 +39,24 @@ impl Rate {
         })
     }
 
-    /// Frames a second.
+    /// Frames per second, as a number.
     pub fn per_second(self) -> f64 {
         f64::from(self.frames) / f64::from(self.seconds)
     }
 
-    /// When the frame of this number begins; the first has number 0.
+    /// Start time of a frame, by its number from 0.
     pub fn time_of(self, frame: u64) -> Duration {
         let nanos = u128::from(frame) * u128::from(self.seconds) * NANOS / u128::from(self.frames);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many frames begin before `time`.
+    /// Number of frames that begin before `time`.
     fn begun_before(self, time: Duration) -> u64 {
         let frames = time.as_nanos() * u128::from(self.frames);
         u64::try_from(frames.div_ceil(u128::from(self.seconds) * NANOS)).unwrap_or(u64::MAX)
     }
 
-    /// The number of the first frame that is shown in `span`, and how many are; none when the span
-    /// has no end.
+    /// Number of the first frame shown in `span`, and the count of frames; no count if the span has no end.
     pub fn frames_of(self, span: Span) -> (u64, Option<u64>) {
         let start = span.start.unwrap_or_default();
         let shown = start.as_nanos() * u128::from(self.frames);

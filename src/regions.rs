@@ -1,4 +1,4 @@
-//! Control over space (Gatys et al. 2017, section 3): a mask, a picture whose colours name regions.
+//! Masks: pictures whose colours mark regions (spatial control, Gatys et al. 2017, section 3).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,14 +9,14 @@ use image::RgbImage;
 
 use crate::picture::{Picture, PictureError};
 
-/// A colour of a mask that stands for a region.
+/// The colour of a region in a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Color([u8; 3]);
 
 impl FromStr for Color {
     type Err = String;
 
-    /// A grey value, `0` to `255`; `black`, `white`; or `#rrggbb`.
+    /// Parses `black`, `white`, a grey value from `0` to `255`, or `#rrggbb`.
     fn from_str(text: &str) -> Result<Self, String> {
         let hex = |text: &str| {
             let part = |n: usize| u8::from_str_radix(text.get(n..n + 2)?, 16).ok();
@@ -47,12 +47,11 @@ impl fmt::Display for Color {
     }
 }
 
-/// Splits `NAME@REGION`: the name, which is none for `none`, and the region, where there is one. The
-/// name of a file may hold an `@`: a file that is there goes first, and with a dot or slash behind
-/// the last `@` that is no region.
+/// Splits `NAME@REGION` into the name (none for `none`) and the region, if there is one. A file name may contain
+/// an `@`: an existing file takes precedence, and so does a text with a dot or slash after the last `@`.
 ///
 /// # Errors
-/// When what follows the last `@` is no region, or `none` has no region.
+/// When what follows the last `@` is not a region, or `none` has no region.
 pub fn at(text: &str) -> Result<(Option<&str>, Option<Color>), String> {
     let is_file = Path::new(text).exists();
     let split =
@@ -74,20 +73,20 @@ pub enum MaskError {
     /// The picture cannot be read.
     #[error(transparent)]
     Picture(#[from] PictureError),
-    /// Its colours and the regions that were named do not go together, or its shape is wrong.
+    /// Its colours do not match the regions that were named, or its aspect ratio is wrong.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Colours of a mask may be off by so much, as JPEG makes them, in levels (Euclidean).
+/// Tolerance of colours, in levels of 255 (Euclidean distance): JPEG changes them.
 const TOLERANCE: f32 = 40.0;
-/// A mask may hold such a share of pixels with colours of no region, as at edges of three.
+/// Share of pixels that may have a colour of no region, as where three regions meet.
 const STRAY: f64 = 0.005;
-/// A mask's shape may differ from the picture's by such a part: sizes are whole numbers.
+/// Tolerance of the aspect ratio, since sizes are whole numbers.
 const SHAPE_TOLERANCE: f64 = 0.01;
 
-/// Where regions lie: a plane of parts for each, 0–1, at the size of the mask's picture. The parts of
-/// a pixel add up to 1.
+/// A mask: a plane of weights from 0 to 1 for each region, at the size of the mask's picture. The weights of a
+/// pixel add up to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
     /// As messages call it: `--mask 'sky.png'`.
@@ -98,12 +97,12 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Reads a mask, whose planes are those of `regions`, in their order; `option` is the one that
-    /// named them (`--style`). Between the colours of two regions a pixel belongs to both, in parts:
-    /// edges may be soft.
+    /// Reads a mask, with a plane for each of `regions`, in their order; `option` is the option that named them
+    /// (`--style`), for messages. A pixel between the colours of two regions belongs to both in part: edges may be
+    /// soft.
     ///
     /// # Errors
-    /// When the picture cannot be read, holds a colour that is no region, or a region has no pixel.
+    /// When the picture cannot be read, has a colour of no region, or a region has no pixel.
     pub fn open(path: &Path, regions: &[Color], option: &str) -> Result<Self, MaskError> {
         let mask = Self::load(path, "--mask", regions, option)?;
         for (plane, region) in mask.planes.iter().zip(regions) {
@@ -115,10 +114,10 @@ impl Mask {
         Ok(mask)
     }
 
-    /// One of many masks, all for the same regions: it need not show each of them.
+    /// Reads one of many masks for the same regions, in which regions may be missing.
     ///
     /// # Errors
-    /// When the picture cannot be read or holds a colour that is no region.
+    /// When the picture cannot be read or has a colour of no region.
     pub fn open_of_many(path: &Path, regions: &[Color]) -> Result<Self, MaskError> {
         Self::load(path, "--masks", regions, "--style")
     }
@@ -134,7 +133,7 @@ impl Mask {
         Ok(Mask { name, width, height, planes })
     }
 
-    /// The same with planes added up: that of region n becomes a part of plane `groups[n]`.
+    /// Adds up planes: that of region n becomes part of plane `groups[n]`.
     #[must_use]
     pub fn grouped(self, groups: &[usize]) -> Self {
         let count = groups.iter().max().map_or(0, |last| last + 1);
@@ -145,12 +144,12 @@ impl Mask {
         Mask { planes, ..self }
     }
 
-    /// How many planes there are.
+    /// Number of planes.
     pub fn regions(&self) -> usize {
         self.planes.len()
     }
 
-    /// Whether it has the shape of `what` (`the photo`), whose size is given in pixels.
+    /// Checks the aspect ratio against that of `what` (`the photo`), whose size is given in pixels.
     ///
     /// # Errors
     /// [`MaskError::Refused`], which names both sizes.
@@ -165,8 +164,8 @@ impl Mask {
         )))
     }
 
-    /// The planes at another size, whose parts still add up to 1: means of areas where it is smaller,
-    /// linear interpolation where it is larger.
+    /// The planes at another size, with weights that still add up to 1: area means where it is smaller, linear
+    /// interpolation where it is larger.
     pub fn sized(&self, width: usize, height: usize) -> Vec<Vec<f32>> {
         if (width, height) == (self.width, self.height) {
             return self.planes.clone();
@@ -191,8 +190,8 @@ impl Mask {
     }
 }
 
-/// For each of `to` samples, which of `from` it is made of: the first, and how much of it and those
-/// behind it.
+/// For each of `to` samples, the samples of `from` that it is computed from: the index of the first, and the
+/// weights of it and of those after it.
 fn shares(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
     let step = from as f64 / to as f64;
     let last = from.saturating_sub(1);
@@ -211,7 +210,7 @@ fn shares(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
     (0..to).map(|n| if from >= to { area(n) } else { between(n) }).collect()
 }
 
-/// Where each of the regions lies, 0–1, at the mask's own size.
+/// The weights of each region, 0 to 1, at the mask's own size.
 fn read(mask: &RgbImage, regions: &[Color], option: &str) -> Result<Vec<Vec<f32>>, String> {
     let mut known: HashMap<[u8; 3], (Parts, f32)> = HashMap::new();
     let mut strays: HashMap<[u8; 3], usize> = HashMap::new();
@@ -244,10 +243,10 @@ fn read(mask: &RgbImage, regions: &[Color], option: &str) -> Result<Vec<Vec<f32>
     Ok(planes)
 }
 
-/// The one or two regions that a pixel belongs to, and how much to each.
+/// The one or two regions of a pixel, with their weights.
 type Parts = Vec<(usize, f32)>;
 
-/// Between which two regions' colours a colour lies, and how far off their line.
+/// The two regions between whose colours a colour lies, and its distance from the line between them.
 fn nearest(color: [u8; 3], regions: &[Color]) -> (Parts, f32) {
     let vector = |c: [u8; 3]| c.map(f32::from);
     let dot = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();

@@ -1,19 +1,19 @@
-//! Pictures that belong together: `frames/%04d.png`, or all pictures of a folder.
+//! Sequences of pictures: numbered files (`frames/%04d.png`), or all pictures of a folder.
 
 use std::cmp::Ordering;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Endings of pictures that can be read.
+/// File name extensions of pictures that can be read.
 const ENDINGS: [&str; 9] = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif", "jpe"];
 
-/// Whether a file is a picture by its ending.
+/// Whether a file name has the extension of a picture.
 fn has_picture_ending(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// A file name with a number in it, as printf and ffmpeg write it: `out/%05d.png`.
+/// A pattern of numbered file names, as in printf and ffmpeg: `out/%05d.png`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     folder: PathBuf,
@@ -22,18 +22,18 @@ pub struct Pattern {
     after: String,
 }
 
-/// Which numbers of a pattern there are.
+/// The existing numbers of a pattern.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Numbered {
-    /// Numbers without a gap, from the first that there is.
+    /// Consecutive numbers, from the first that exists.
     pub numbers: Vec<u64>,
-    /// After a gap it would go on with this one.
+    /// The first number after a gap, if there is any.
     pub behind_gap: Option<u64>,
 }
 
 impl Pattern {
-    /// Reads `%d` or `%05d` in the name of a picture file (`%%` is a percent sign there); none when there
-    /// is not exactly one, or the name does not end like a picture's: `100%done.mp4` is one video.
+    /// Parses a picture's file name with exactly one `%d` or `%05d` (`%%` is a percent sign); none for any other
+    /// name: `100%done.mp4` is a video.
     pub fn parse(path: &Path) -> Option<Self> {
         if !has_picture_ending(path) {
             return None;
@@ -74,7 +74,7 @@ impl Pattern {
         Pattern { folder: folder.to_owned(), before, digits: 5, after }
     }
 
-    /// The names that pictures of these names get in another folder, where all become PNGs.
+    /// The pattern for the same pictures as PNGs in another folder.
     pub fn made_into(&self, folder: &Path) -> Self {
         let stem = Path::new(&self.after).file_stem().unwrap_or_default().to_string_lossy();
         // What lies behind the number may be the ending alone, which Path takes for a name.
@@ -86,13 +86,13 @@ impl Pattern {
         Pattern { folder: folder.to_owned(), after: format!("{stem}.png"), ..self.clone() }
     }
 
-    /// The files there are of the numbers behind `last`, up to the first gap.
+    /// The existing files after number `last`, up to the first gap.
     pub fn rest(&self, last: u64) -> Vec<PathBuf> {
         let numbers = (1..).map_while(|n| last.checked_add(n));
         numbers.map(|number| self.path(number)).take_while(|path| path.is_file()).collect()
     }
 
-    /// Where its files lie.
+    /// The folder of its files.
     pub fn folder(&self) -> &Path {
         if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder }
     }
@@ -103,14 +103,14 @@ impl Pattern {
         self.folder.join(format!("{before}{number:0digits$}{after}"))
     }
 
-    /// The number in a file's name, when it is one of these.
+    /// The number of a file, if its name matches the pattern.
     pub fn number_of(&self, name: &str) -> Option<u64> {
         let digits = name.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
         let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
         (self.path(number).file_name()? == name).then_some(number)
     }
 
-    /// The numbers of files that are there, in order.
+    /// The numbers of existing files, in order.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -123,7 +123,7 @@ impl Pattern {
         Ok(numbers)
     }
 
-    /// The files that make a sequence: from the first one, whatever its number, to the first gap.
+    /// The files of the sequence: from the first existing one, whatever its number, to the first gap.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -136,8 +136,7 @@ impl Pattern {
     }
 }
 
-/// The picture files of a folder, by their endings, in the order of their names as people count:
-/// `a2.png` before `a10.png`.
+/// The picture files of a folder, by their extensions, in natural order: `a2.png` before `a10.png`.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -160,7 +159,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Compares names so that numbers in them count as numbers.
+/// Compares names in natural order: digits compare as numbers.
 fn by_nature(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {

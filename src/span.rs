@@ -1,18 +1,18 @@
-//! Times as people write them, and parts of a video.
+//! Times on the command line, and parts of a video.
 
 use std::time::Duration;
 
-/// Which part of a video.
+/// A part of a video.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
-    /// From here; from the beginning when none.
+    /// Start; none: the beginning.
     pub start: Option<Duration>,
-    /// This long; to the end when none.
+    /// Duration; none: to the end.
     pub duration: Option<Duration>,
 }
 
 impl Span {
-    /// How much of a video of this length lies in the span; none when neither says.
+    /// Duration of the span within a video of this length; none if both are unknown.
     pub fn of(&self, whole: Option<Duration>) -> Option<Duration> {
         let rest = whole.map(|whole| whole.saturating_sub(self.start.unwrap_or_default()));
         match (rest, self.duration) {
@@ -22,7 +22,7 @@ impl Span {
     }
 }
 
-/// Reads a time: seconds (`12`, `12.5`, `12.5s`), `MM:SS` or `HH:MM:SS`, each with a fraction.
+/// Parses a time: seconds (`12`, `12.5`, `12.5s`), `MM:SS` or `HH:MM:SS`, each with a fraction.
 ///
 /// # Errors
 /// A line that says what is expected.
@@ -48,7 +48,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| expected())
 }
 
-/// A length of time for people: `45 s`, `7 minutes`, `2 h 5 min`.
+/// A rounded duration for messages: `45 s`, `7 minutes`, `2 h 5 min`.
 pub fn about(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let minutes = (seconds / 60.0).round() as u64;

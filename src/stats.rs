@@ -20,14 +20,14 @@ pub struct Stats {
 }
 
 impl Default for Stats {
-    /// Of a run that begins now.
+    /// Counters of a run that begins now.
     fn default() -> Self {
         Stats::since(Instant::now())
     }
 }
 
 impl Stats {
-    /// Of a run that began at `started`.
+    /// Counters of a run that began at `started`.
     pub fn since(started: Instant) -> Self {
         Stats {
             started,
@@ -46,17 +46,17 @@ fn nanos(time: Duration) -> u64 {
 }
 
 impl Stats {
-    /// The worker waits for frames, with a part of a batch in hand perhaps; or no longer.
+    /// Notes whether the worker is idle: waiting for frames, possibly with an incomplete batch.
     pub fn rests(&self, rests: bool) {
         self.rests.store(rests, Ordering::Release);
     }
 
-    /// Whether it does.
+    /// Whether the worker is idle.
     pub fn is_resting(&self) -> bool {
         self.rests.load(Ordering::Acquire)
     }
 
-    /// A batch of `frames` went through the network in `took`.
+    /// Counts a batch of `frames` that went through the network in `took`.
     pub fn stylized(&self, frames: usize, took: Duration) {
         self.passes.fetch_add(1, Ordering::Relaxed);
         self.network_ns.fetch_add(nanos(took), Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl Stats {
         self.frames.fetch_add(frames as u64, Ordering::Relaxed);
     }
 
-    /// The first stylized frame was handed to the encoder.
+    /// Notes that the first stylized frame was given to the encoder.
     pub fn first_frame_out(&self) {
         let now = nanos(self.started.elapsed()).max(1);
         let _ = self.first_out_ns.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
@@ -91,12 +91,12 @@ impl Stats {
         Duration::from_nanos(self.network_ns.load(Ordering::Relaxed))
     }
 
-    /// Network time of one frame in the newest batch.
+    /// Network time per frame in the last batch.
     pub fn last_pass(&self) -> Duration {
         Duration::from_nanos(self.last_pass_ns.load(Ordering::Relaxed))
     }
 
-    /// From the start of the run to the first stylized frame at the encoder, once there was one.
+    /// Time from the start of the run to the first stylized frame at the encoder; none before.
     pub fn first_out(&self) -> Option<Duration> {
         match self.first_out_ns.load(Ordering::Relaxed) {
             0 => None,
@@ -105,15 +105,15 @@ impl Stats {
     }
 }
 
-/// How long after their capture the last frames left, over a sliding window.
+/// Delays of the last frames, from capture to output, over a sliding window.
 #[derive(Debug, Default)]
 pub struct Delays(Mutex<VecDeque<Duration>>);
 
 impl Delays {
-    /// Some ten seconds of video.
+    /// A window of about ten seconds of video.
     const WINDOW: usize = 300;
 
-    /// Notes the delay of one frame.
+    /// Adds the delay of a frame.
     pub fn add(&self, delay: Duration) {
         let mut delays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if delays.len() == Self::WINDOW {
@@ -122,7 +122,7 @@ impl Delays {
         delays.push_back(delay);
     }
 
-    /// The delay that this share (0–1) of the frames did not exceed; none before the first frame.
+    /// The quantile of the delays, from 0 to 1; none before the first frame.
     pub fn percentile(&self, share: f64) -> Option<Duration> {
         let delays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<Duration> = delays.iter().copied().collect();
@@ -142,23 +142,23 @@ pub struct Summary {
     pub output: String,
     /// Frames written.
     pub frames: u64,
-    /// Frames a second over the whole run.
+    /// Frames per second over the whole run.
     pub fps: f64,
-    /// Seconds of video made in a second; 1.0 keeps up with playing. None for a picture.
+    /// Seconds of video per second of the run; 1.0 is real time. None for a picture.
     pub speed: Option<f64>,
-    /// The whole run on the clock.
+    /// Wall-clock time of the run.
     pub wall_s: f64,
-    /// The decoder at work (not waiting for the network).
+    /// Time in the decoder, without waiting for the network.
     pub decode_s: f64,
-    /// The network at work.
+    /// Time in the network.
     pub network_s: f64,
-    /// The encoder at work (not waiting for frames).
+    /// Time in the encoder, without waiting for frames.
     pub encode_s: f64,
     /// From the start to the first stylized frame at the encoder.
     pub first_frame_s: Option<f64>,
     /// Frames dropped (always 0 for a file).
     pub dropped: u64,
-    /// Live: frames that each output did not take in time, in their order.
+    /// Live: frames dropped by each output, in the order of the outputs.
     pub dropped_by_outputs: Vec<u64>,
     /// How often the decoder found the frame queue full.
     pub queue_full: u64,
@@ -166,9 +166,9 @@ pub struct Summary {
     pub interrupted: bool,
     /// Live: the scale at the end, which `--adapt` changes.
     pub scale: Option<f64>,
-    /// Live: seconds from capture to encoder output that half of the last frames did not exceed.
+    /// Live: median delay of the last frames from capture to encoder output.
     pub delay_p50_s: Option<f64>,
-    /// Live: the same for 99 % of them.
+    /// Live: 99th percentile of that delay.
     pub delay_p99_s: Option<f64>,
 }
 

@@ -1,12 +1,12 @@
-//! The request to end a run: in order, or at once.
+//! The stop signal of a run, with two levels: in order, and at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Ends a run. Clones are the same signal.
+/// Signal that ends a run. Clones share its state.
 ///
-/// Level one: what is made so far is finished. Level two: everything is left as it is. Every wait of a
-/// run either looks at the signal a few times a second or is woken by it ([`StopSignal::on_change`]).
+/// Level one: what has been painted so far is finished. Level two: everything is left as it is. Every wait of a run
+/// either polls the signal a few times per second or is woken by it ([`StopSignal::on_change`]).
 #[derive(Clone, Default)]
 pub struct StopSignal(Arc<Shared>);
 
@@ -23,7 +23,7 @@ struct Shared {
 type Listener = Box<dyn Fn() + Send>;
 type Cleanup = Box<dyn FnOnce() -> Option<String> + Send>;
 
-/// What an interruption led to.
+/// The effect of an interruption.
 pub enum Interruption<'a> {
     /// The first one: the run ends in order.
     InOrder,
@@ -31,16 +31,16 @@ pub enum Interruption<'a> {
     AtOnce(Abandoned<'a>),
 }
 
-/// The clean-ups of a run that ends at once have been done. As long as this exists, whoever would undo
-/// one of them waits: the process can be ended meanwhile.
+/// A run that ends at once, after its clean-ups. While this exists, no clean-up can be taken back, so that the
+/// process can be ended.
 pub struct Abandoned<'a> {
     _cleanups: MutexGuard<'a, Vec<(u64, Cleanup)>>,
-    /// What they have to say.
+    /// What the clean-ups report.
     pub notes: Vec<String>,
 }
 
 impl StopSignal {
-    /// Asks for an orderly end, which is no interruption.
+    /// Requests an orderly end that does not count as an interruption.
     pub fn end(&self) {
         self.0.ending.store(true, Ordering::Release);
         self.wake();
@@ -60,17 +60,17 @@ impl StopSignal {
         Interruption::AtOnce(Abandoned { _cleanups: cleanups, notes })
     }
 
-    /// Whether the run is to end, in order or at once.
+    /// Whether the run is to end, at either level.
     pub fn is_set(&self) -> bool {
         self.0.ending.load(Ordering::Acquire)
     }
 
-    /// Whether it is to end because it was interrupted.
+    /// Whether the run was interrupted.
     pub fn is_interrupted(&self) -> bool {
         self.0.interrupted.load(Ordering::Acquire)
     }
 
-    /// Whether it is to end at once.
+    /// Whether the run is to end at once.
     pub fn is_at_once(&self) -> bool {
         self.0.at_once.load(Ordering::Acquire)
     }
@@ -87,8 +87,8 @@ impl StopSignal {
         Subscription { signal: self.clone(), id }
     }
 
-    /// Does `clean_up` when the run is ended at once, unless the guard is dropped before. It may say
-    /// what it leaves. It runs on the thread that interrupts, so it must be quick.
+    /// Calls `clean_up` when the run is ended at once, unless the guard is dropped before. It may return a note about
+    /// what it leaves. It runs on the interrupting thread, so it must be quick.
     pub fn clean_up(
         &self,
         clean_up: impl FnOnce() -> Option<String> + Send + 'static,
@@ -113,7 +113,7 @@ impl StopSignal {
     }
 }
 
-/// Keeps a listener of a [`StopSignal`].
+/// Guard of a listener: removes it when dropped.
 pub struct Subscription {
     signal: StopSignal,
     id: u64,
@@ -125,14 +125,14 @@ impl Drop for Subscription {
     }
 }
 
-/// Keeps a clean-up of a [`StopSignal`].
+/// Guard of a clean-up: removes it when dropped.
 pub struct CleanUpGuard {
     signal: StopSignal,
     id: u64,
 }
 
 impl CleanUpGuard {
-    /// Takes the clean-up back; false when it has been done.
+    /// Removes the clean-up; false if it has been called already.
     pub fn cancel(self) -> bool {
         self.take()
     }

@@ -1,4 +1,4 @@
-//! What a worker does to frames, whoever does it.
+//! The trait of what repaints frames.
 
 use crate::frame::{Frame, FrameInfo};
 use crate::regions::MaskError;
@@ -23,33 +23,33 @@ pub enum StylizeError {
         /// Frames in the batch.
         batch: usize,
     },
-    /// The device does not answer any more: what was computed on it is lost, and nothing else will be.
+    /// The device failed for good; every later call fails too.
     #[error(
         "the GPU stopped working: {0}; try again, with --gpu-kernels off where they were on, or with \
          --device cpu; `sudo dmesg | grep -i xid` may say more"
     )]
     DeviceLost(String),
-    /// A mask that does not fit.
+    /// The mask does not fit the frames.
     #[error(transparent)]
     Mask(#[from] MaskError),
-    /// Anything else, in the words of the engine.
+    /// Any other failure of the engine.
     #[error("the network failed: {0}")]
     Failed(String),
 }
 
-/// A batch that was [begun](Stylizer::begin).
+/// A batch in flight, as [`Stylizer::begin`] returns it.
 pub enum Begun {
-    /// It is stylized already.
+    /// Already stylized.
     Done(Vec<Frame>),
-    /// A device is at work on it: waits for that, and gives the frames back.
+    /// Being computed on a device; the function waits for it and returns the frames.
     UnderWay(Box<dyn FnOnce() -> Result<Vec<Frame>, StylizeError> + Send>),
 }
 
 impl Begun {
-    /// The stylized frames.
+    /// Waits for the stylized frames.
     ///
     /// # Errors
-    /// [`StylizeError`], which may show only now.
+    /// [`StylizeError`], if the computation failed.
     pub fn finish(self) -> Result<Vec<Frame>, StylizeError> {
         match self {
             Begun::Done(batch) => Ok(batch),
@@ -68,37 +68,37 @@ pub trait Stylizer: Send {
     /// [`StylizeError`]; the contents of the frames are then arbitrary.
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError>;
 
-    /// Begins a batch, so that the next one can be made ready while a device is at work on it. Batches
-    /// are to be finished in the order in which they were begun.
+    /// Starts to stylize a batch and returns before a device has finished it, so that the next batch can be prepared
+    /// meanwhile. Batches must be finished in the order in which they were begun.
     ///
     /// # Errors
-    /// As [`stylize`](Self::stylize)'s.
+    /// As [`stylize`](Self::stylize).
     fn begin(&mut self, mut batch: Vec<Frame>) -> Result<Begun, StylizeError> {
         self.stylize(&mut batch)?;
         Ok(Begun::Done(batch))
     }
 
-    /// Does what only the first frames of a size cost, before frames like these come live. What they show
-    /// does not matter.
+    /// Does the one-time work for frames of this size and format in advance, before a live run. The contents of
+    /// `batch` do not matter.
     ///
     /// # Errors
-    /// As [`stylize`](Self::stylize)'s.
+    /// As [`stylize`](Self::stylize).
     fn warm_up(&mut self, _like: &[Frame]) -> Result<(), StylizeError> {
         Ok(())
     }
 
-    /// How many frames it would best have at a time, where there is no hurry.
+    /// Preferred batch size where latency does not matter.
     fn at_once(&self) -> usize {
         1
     }
 
-    /// How many frames of this size, so many bytes each, there is memory for in one batch, where some batches
-    /// more are on their way; none when nobody knows.
+    /// Largest batch of frames of this size (`bytes` each) that fits into memory, beside the batches that wait in
+    /// queues; none if unknown.
     fn most_at_once(&self, _info: &FrameInfo, _frame_bytes: usize) -> Option<usize> {
         None
     }
 
-    /// Asks, before anything is painted, whether frames of this size can be.
+    /// Checks in advance whether frames of this size can be painted.
     ///
     /// # Errors
     /// [`StylizeError::Mask`].
@@ -107,7 +107,7 @@ pub trait Stylizer: Send {
     }
 }
 
-/// Leaves frames as they are: the frame path is tested and timed with it, without a network.
+/// Leaves frames unchanged: for tests and benchmarks of the frame path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity;
 

@@ -1,14 +1,14 @@
-//! How long the program waits for what, and why so long.
+//! All time limits of the program, each with its reason.
 //!
-//! No wait is without an end: it has a limit here, or somebody else ends it (the user, the end of
-//! a file, a thread that is certain to end).
+//! Every wait has a limit here, or is certain to end otherwise (by the user, the end of a file, or a thread
+//! that is certain to end).
 
 use std::time::{Duration, Instant};
 
-/// Between two looks of the supervisor at limits and progress.
+/// Interval at which the supervisor checks limits and shows progress.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// How long a wait that nothing wakes goes on before it looks at the stop signal again.
+/// Interval at which waits that nothing wakes poll the stop signal.
 pub const POLL: Duration = Duration::from_millis(50);
 
 /// A file to its first frame, or a track to its first packet: longer than any on a working disk takes.
@@ -49,7 +49,7 @@ pub const FINISH_LIVE_FILE: Duration = Duration::from_secs(60);
 /// A connection to an RTSP server: it is accepted within a second, or there is nobody.
 pub const CONNECT: Duration = Duration::from_secs(5);
 
-/// A media server that is told the end.
+/// Saying goodbye to a media server.
 pub const PARTING: Duration = Duration::from_secs(3);
 
 /// What the user's own description makes, to its end: it may be a file, or an element that waits for
@@ -63,8 +63,8 @@ pub const CLOSE_STOPPED: Duration = Duration::from_secs(2);
 /// A message to a terminal or a pipe that is not read, before the process ends without it.
 pub const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// How long something has been waited for, in time in which the program runs: while it is stopped
-/// (Ctrl-Z, a machine that sleeps) nothing can come, so that does not count.
+/// Measures a wait in time during which the program runs: time while it is stopped (Ctrl-Z, a sleeping
+/// machine) does not count.
 #[derive(Debug)]
 pub struct Patience {
     waited: Duration,
@@ -72,17 +72,17 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Begins to wait.
+    /// Starts measuring.
     pub fn new() -> Self {
         Patience { waited: Duration::ZERO, seen: Instant::now() }
     }
 
-    /// It has come: begins anew.
+    /// Starts again, after progress.
     pub fn renew(&mut self) {
         *self = Patience::new();
     }
 
-    /// Whether it has been waited for longer than `limit`; to be asked about every [`TICK`].
+    /// Whether the wait exceeds `limit`; must be called about every [`TICK`].
     pub fn is_over(&mut self, limit: Duration) -> bool {
         self.is_over_at(Instant::now(), limit)
     }

@@ -1,10 +1,10 @@
-//! Kinds of files that are recognised and not read, so that a message can name them.
+//! Kinds of files that are recognized but not read, so that messages can name them.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What a file is that nst-stream does not read, and what to do; none of any other file.
+/// The kind of a file that nst-stream does not read, and what to do; none for any other file.
 pub fn what_it_is(path: &Path) -> Option<&'static str> {
     let mut head = [0; 32];
     let mut read = 0;
@@ -43,7 +43,7 @@ pub fn what_it_is(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether a JPEG picture ends before its end mark: the rest of it is grey.
+/// Whether a JPEG ends before its end marker; the rest of the picture is then grey.
 pub fn is_cut_off_jpeg(path: &Path) -> bool {
     let Ok(bytes) = std::fs::read(path) else { return false };
     if !bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {

@@ -1,4 +1,4 @@
-//! The thread in the middle: takes batches, has them stylized, hands the frames on in order.
+//! The loop of the network thread: takes batches, stylizes them, passes the frames on in order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,24 +10,24 @@ use crate::stats::Stats;
 use crate::stop::StopSignal;
 use crate::stylizer::{Begun, StylizeError, Stylizer};
 
-/// How a worker came to its end.
+/// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every frame of the queue was handed on.
+    /// Every frame of the queue was passed on.
     EndOfQueue,
-    /// It was told to stop: frames still in the queue were not stylized.
+    /// The stop signal was set: frames still in the queue were not stylized.
     Stopped,
-    /// Nobody took its frames any more.
+    /// The output queue was closed.
     OutputClosed,
 }
 
-/// Runs until the queue ends, `stop` is set, or nobody takes the frames.
+/// Runs until the input queue ends, `stop` is set, or the output queue is closed.
 ///
-/// `stop` is looked at between batches: batches that were begun are finished and handed on. The output
-/// queue stays open, so that the caller can note how the run ended before its reader sees the end.
+/// `stop` is checked between batches; batches in flight are finished and passed on. The output queue stays open, so
+/// that the caller can record how the run ended before its reader sees the end.
 ///
 /// # Errors
-/// The stylizer's; the frames handed on so far stay good.
+/// Those of the stylizer; frames passed on before stay valid.
 pub fn run(
     mut input: Batcher,
     stylizer: &mut dyn Stylizer,
@@ -76,16 +76,16 @@ pub fn run(
     Ok(if hands.finish()? { ended } else { Ended::OutputClosed })
 }
 
-/// Hands frames on, a batch behind the one that is begun.
+/// Passes frames on, one batch behind the one that was begun.
 struct Hands<'a> {
     output: &'a mut Producer<Frame>,
     stats: &'a Stats,
-    /// What was begun, and how long that took.
+    /// The batch in flight, and how long it took to begin it.
     under_way: Option<(Begun, Duration)>,
 }
 
 impl Hands<'_> {
-    /// Finishes the batch that is under way, if there is one; false when nobody takes its frames.
+    /// Finishes the batch in flight, if there is one; false if the output queue is closed.
     fn finish(&mut self) -> Result<bool, StylizeError> {
         let Some((begun, took)) = self.under_way.take() else { return Ok(true) };
         let since = Instant::now();

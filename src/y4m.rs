@@ -1,7 +1,7 @@
-//! YUV4MPEG2, the stream of raw pictures that programs hand each other through pipes: a line that
-//! says what the pictures are like, then `FRAME` and the samples of each, rows without padding.
+//! YUV4MPEG2, the format of raw video in pipes: a header line with the format of the frames, then for each frame
+//! the line `FRAME` and its samples, rows without padding.
 //!
-//! Read and written by ourselves: GStreamer's y4menc writes padded rows, and its y4mdec
+//! Read and written here: GStreamer's y4menc writes padded rows, and its y4mdec
 //! misreads ten bits and full range.
 
 mod header;
@@ -15,16 +15,16 @@ use header::MAGIC;
 /// Why a stream cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Y4mError {
-    /// Nothing came.
+    /// It is empty.
     #[error("it is empty: it ended before its first byte")]
     Empty,
-    /// The first bytes are those of something else.
+    /// It is another format.
     #[error("it is not YUV4MPEG2; `ffmpeg -i FILE -f yuv4mpegpipe -` makes it of a video")]
     NotY4m,
-    /// The header says something that is not understood.
+    /// The header cannot be parsed.
     #[error("its header is not understood: {0}")]
     Header(String),
-    /// Between two frames stands something else.
+    /// Something other than a frame follows a frame.
     #[error("it is damaged: what follows frame {0} is not a frame")]
     NoFrame(u64),
     /// It ends inside a frame.
@@ -35,10 +35,10 @@ pub enum Y4mError {
     Read(#[from] std::io::Error),
 }
 
-/// Longer lines than this are no headers.
+/// Longest header line, in bytes.
 const LONGEST_LINE: u64 = 4096;
 
-/// A stream whose frames come one after another.
+/// Reads the frames of a stream, one after another.
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,
@@ -66,7 +66,7 @@ impl<R: BufRead> Reader<R> {
         Ok(Reader { input, header, frames: 0 })
     }
 
-    /// What its pictures are like.
+    /// The format of its frames.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -76,7 +76,7 @@ impl<R: BufRead> Reader<R> {
         self.frames
     }
 
-    /// Reads the next frame into `frame`, whose memory is used again; false at the end.
+    /// Reads the next frame into `frame`, whose memory is reused; false at the end.
     ///
     /// # Errors
     /// [`Y4mError`].
@@ -108,14 +108,14 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// A line without its end; none when the input ends, or the line is too long, before that.
+/// Reads a line, without its line end; none if the input ends or the line is too long.
 fn line(input: &mut impl BufRead) -> Result<Option<Vec<u8>>, std::io::Error> {
     let mut line = Vec::new();
     input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
     Ok(line.strip_suffix(b"\n").map(<[u8]>::to_vec))
 }
 
-/// Writes a stream: the header with the first frame.
+/// Writes a stream; the header is written with the first frame.
 #[derive(Debug)]
 pub struct Writer<W> {
     output: W,
@@ -123,7 +123,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a stream; nothing is written yet.
+    /// A stream to `out`; nothing is written yet.
     pub fn new(output: W, header: Header) -> Self {
         Writer { output, header: Some(header) }
     }
@@ -131,7 +131,7 @@ impl<W: Write> Writer<W> {
     /// Writes a frame whose planes lie one after another, rows without padding.
     ///
     /// # Errors
-    /// The output's.
+    /// Those of the output.
     pub fn write(&mut self, frame: &[u8]) -> std::io::Result<()> {
         if let Some(header) = self.header.take() {
             self.output.write_all(header.line().as_bytes())?;
@@ -140,10 +140,10 @@ impl<W: Write> Writer<W> {
         self.output.write_all(frame)
     }
 
-    /// Hands on what may be held back.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// The output's.
+    /// Those of the output.
     pub fn flush(&mut self) -> std::io::Result<()> {
         self.output.flush()
     }

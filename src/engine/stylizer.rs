@@ -173,7 +173,8 @@ impl NetworkStylizer {
         Ok(made)
     }
 
-    /// Begins a batch on a GPU in kernels: tells it everything, down to the way back.
+    /// Queues all work of a batch on a GPU, including the copy of the result into page-locked memory; returns that
+    /// memory and the event that completes it. None where nothing can be in flight.
     fn tell(&mut self, batch: &mut [Frame]) -> Result<Option<(Tensor, Mark)>, StylizeError> {
         let made = self.paint(batch)?;
         let (Some(made), Some(staging)) = (made, &mut self.staging) else { return Ok(None) };
@@ -185,7 +186,7 @@ impl NetworkStylizer {
         Ok(Some((bytes, staging.told().map_err(failed)?)))
     }
 
-    /// Whether the batch is one, and something is to be done with it; readies the thread.
+    /// Checks that the batch is uniform and not a no-op (strength 0), and prepares the thread.
     fn ready(&mut self, batch: &[Frame]) -> Result<bool, StylizeError> {
         let Some((first, rest)) = batch.split_first() else { return Ok(false) };
         if !rest.iter().all(|frame| frame.batches_with(first)) {

@@ -10,7 +10,7 @@ use super::fit::Fit;
 use super::video::{VideoStream, format_of, frame_from_sample};
 use crate::frame::{Frame, FrameInfo, FramePool, Layout, Range};
 
-/// What the frames of a file are wanted as.
+/// The format in which an output takes frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// RGB, for still pictures.
@@ -25,16 +25,16 @@ pub enum Wanted {
     Even,
 }
 
-/// What a decoded picture becomes.
+/// How decoded frames are converted: the format to ask of GStreamer, and what is lost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// How the painted frames lie in memory.
+    /// Layout of the painted frames.
     pub layout: Layout,
-    /// The format asked of GStreamer; with alpha it is not the layout's own.
+    /// The format asked of GStreamer; it differs from that of the layout for frames with alpha.
     pub format: gst_video::VideoFormat,
-    /// Where subsampled chroma is to lie: where it lies in a picture of 4:2:0, and else as in MPEG-2.
+    /// Chroma siting: that of the source if it is 4:2:0, otherwise that of MPEG-2.
     site: Option<String>,
-    /// What is lost or changed on the way, one line each.
+    /// What the conversion loses or changes, one line each, for the user.
     pub notes: Vec<String>,
 }
 

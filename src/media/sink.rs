@@ -143,17 +143,17 @@ impl VideoSink {
         Ok(sink)
     }
 
-    /// Where frames go in.
+    /// The input for frames, for the feeder's thread.
     pub fn input(&self) -> FrameInput {
         FrameInput { frames: self.frames.clone(), stream: self.stream.clone() }
     }
 
-    /// How long the encoder has worked.
+    /// Time spent in the encoder.
     pub fn busy(&self) -> Busy {
         self.busy.clone()
     }
 
-    /// Stops at once: whoever waits to push is let go, the file stays as it is.
+    /// Stops at once: a blocked push returns, and the file is left unfinished.
     pub fn abandon(&self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }

@@ -38,7 +38,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// What `--input` names.
+    /// The kind of input that a path names; looks at the file system.
     pub fn of(path: &Path) -> Self {
         if path == Path::new("-") {
             return Source::Stdin;
@@ -55,13 +55,13 @@ impl Source {
         }
     }
 
-    /// True when its frames come from one video.
+    /// Whether the frames come from separate picture files.
     pub fn is_pictures(&self) -> bool {
         matches!(self, Source::Pictures(_))
     }
 }
 
-/// What is made.
+/// What is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A video file, or one picture.

@@ -33,7 +33,7 @@ use crate::stats::{Delays, Stats, Summary};
 use crate::stylizer::{StylizeError, Stylizer};
 use crate::worker;
 
-/// How a live run is to go.
+/// What a live run reads, writes and how.
 #[derive(Debug, Clone)]
 pub struct LiveJob {
     /// Where frames come from.
@@ -52,12 +52,12 @@ pub struct LiveJob {
     pub dump_dot: Option<PathBuf>,
 }
 
-/// Between two status lines.
+/// Interval of status lines.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
 /// Stylizes a live source until it ends, the stop signal is set or an output fails.
 ///
-/// `models` says what paints, when it is known what the source gives.
+/// `models` opens the models; it is called once, with the size and rate of the source.
 ///
 /// # Errors
 /// When the source or an output cannot be opened or fails; files are finished first.

@@ -1,4 +1,4 @@
-//! Joins media and engine: a file goes in, the stylized file comes out.
+//! Runs that join media and engine: files, live sources, pictures.
 //!
 //! - [`run`]: a configuration → what is made
 //! - `models` opens what paints; `pace` decides, live, between a model and its lite sibling
@@ -67,15 +67,15 @@ pub use video::{VideoJob, stylize_video};
 
 use crate::stats::Stats;
 
-/// How a run is going.
+/// Progress of a run.
 pub struct Progress<'a> {
     /// Counters.
     pub stats: &'a Stats,
-    /// Frames to be made, where known.
+    /// Frames expected in all, if known.
     pub total: Option<u64>,
 }
 
-/// How a live run is going.
+/// Status of a live run.
 #[cfg(feature = "media")]
 pub struct LiveStatus {
     /// Frames that came from the source.
@@ -84,25 +84,25 @@ pub struct LiveStatus {
     pub sent: u64,
     /// Frames dropped before the network.
     pub dropped: u64,
-    /// Frames that each output did not take in time, in their order.
+    /// Frames dropped by each output, in the order of the outputs.
     pub dropped_by_outputs: Vec<u64>,
-    /// Half and 99 % of the last frames took no longer from capture to encoder output.
+    /// Median and 99th percentile of the delay of the last frames, from capture to encoder output.
     pub delay: Option<(std::time::Duration, std::time::Duration)>,
     /// Clients of the RTSP servers, where there are any.
     pub clients: Option<usize>,
-    /// What is wanted now.
+    /// The current settings: model, scale, strength, colours.
     pub look: Look,
 }
 
-/// Who is told how a run is going.
+/// Receives notes and the progress of a run, for the user.
 pub trait Observer {
-    /// Something the user should know, once.
+    /// A line the user should see.
     fn note(&mut self, text: &str);
-    /// Something worth a word once all goes well; after an error it would only be in the way.
+    /// A line worth showing once the run goes well; left out after an early error.
     fn aside(&mut self, text: &str) {
         self.note(text);
     }
-    /// Called about ten times a second.
+    /// Called about ten times per second.
     fn progress(&mut self, progress: &Progress);
     /// Called about ten times a second while the index of the finished file `name` goes to its front;
     /// how much of that is done, 0–1.

@@ -1,80 +1,80 @@
-//! The line that a stream begins with.
+//! The header line of YUV4MPEG2.
 
 use super::Y4mError;
 use crate::frame::Range;
 use crate::rate::Rate;
 
-/// How many chroma samples there are.
+/// Chroma subsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sampling {
-    /// Half the width and half the height.
+    /// 4:2:0: half the width and half the height.
     Yuv420,
-    /// Half the width.
+    /// 4:2:2: half the width.
     Yuv422,
-    /// A quarter of the width.
+    /// 4:1:1: a quarter of the width.
     Yuv411,
-    /// As many as of luma.
+    /// 4:4:4: as many as of luma.
     Yuv444,
-    /// As many as of luma, and a plane of opacity, which is not used.
+    /// 4:4:4 with an alpha plane, which is ignored.
     Yuv444Alpha,
-    /// None: grey.
+    /// No chroma: grey.
     Mono,
 }
 
-/// Where the chroma samples of 4:2:0 lie between those of luma.
+/// Chroma siting of 4:2:0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Site {
-    /// In the middle of four (JPEG, MPEG-1).
+    /// Centre of four luma samples (JPEG, MPEG-1).
     Centre,
-    /// In the middle of the left two (MPEG-2 and what came after it).
+    /// Between the left two luma samples (MPEG-2 and later).
     Left,
     /// As in PAL DV.
     PalDv,
 }
 
-/// How lines follow each other in time.
+/// Interlacing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interlace {
-    /// All at once.
+    /// Progressive.
     Progressive,
-    /// Every second line later, the top one first.
+    /// Interlaced, top field first.
     TopFirst,
-    /// Every second line later, the bottom one first.
+    /// Interlaced, bottom field first.
     BottomFirst,
-    /// Said for each frame.
+    /// Stated for each frame.
     Mixed,
 }
 
-/// What a stream's pictures are like.
+/// The format of a stream's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Width in pixels.
     pub width: usize,
     /// Height in lines.
     pub height: usize,
-    /// Frames a second.
+    /// Frame rate.
     pub rate: Rate,
-    /// Width over height of a pixel.
+    /// Pixel aspect ratio (width over height).
     pub pixel_aspect: (u32, u32),
-    /// How many chroma samples there are.
+    /// Chroma subsampling.
     pub sampling: Sampling,
-    /// Where they lie.
+    /// Chroma siting.
     pub site: Site,
-    /// Bits of a sample; more than eight take two bytes, the lower one first.
+    /// Bits per sample; above eight in two bytes, little-endian.
     pub depth: u32,
-    /// Which codes carry picture.
+    /// Range of the sample values.
     pub range: Range,
-    /// How lines follow each other in time.
+    /// Interlacing.
     pub interlace: Interlace,
 }
 
 pub(super) const MAGIC: &[u8] = b"YUV4MPEG2";
 const LONGEST_SIDE: usize = 32_768;
-/// Pixels of the largest picture, 16 times that of 8K.
+/// Largest number of pixels of a frame, 16 times that of 8K.
 const MOST_PIXELS: usize = 1 << 29;
 
 impl Header {
-    /// Reads the line `YUV4MPEG2 W… H… …`.
+    /// Parses the line `YUV4MPEG2 W… H… …`.
     ///
     /// # Errors
     /// [`Y4mError::NotY4m`], [`Y4mError::Header`].
@@ -145,7 +145,7 @@ impl Header {
         Ok(header)
     }
 
-    /// The line that says all this, with its end.
+    /// The header line, with its line end.
     pub fn line(&self) -> String {
         let kind = match (self.sampling, self.site, self.depth) {
             (Sampling::Yuv420, Site::Centre, 8) => "420jpeg".to_owned(),
@@ -179,7 +179,7 @@ impl Header {
         )
     }
 
-    /// Bytes of a row and number of rows, of every plane there is.
+    /// Bytes per row and number of rows of each plane.
     pub fn planes(&self) -> Vec<(usize, usize)> {
         let (width, height) = (self.width, self.height);
         let bytes = if self.depth > 8 { 2 } else { 1 };
@@ -197,7 +197,7 @@ impl Header {
         planes.into_iter().chain(second).map(|(w, h)| (w * bytes, h)).collect()
     }
 
-    /// Bytes of a frame.
+    /// Size of a frame, in bytes.
     pub fn frame_bytes(&self) -> usize {
         self.planes().iter().map(|(w, h)| w * h).sum()
     }

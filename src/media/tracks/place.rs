@@ -48,7 +48,7 @@ impl Words {
 /// Rounding of times in containers, in nanoseconds: no packet is as short.
 const ROUNDING: i64 = 60_000;
 
-/// From where the times of a track's packets are counted, so that they are those of the picture.
+/// The origin of a track's timestamps, chosen so that they agree with those of the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counting {
     /// As running time.
@@ -59,7 +59,7 @@ pub(super) enum Counting {
     File,
 }
 
-/// Gives packets their times in the new file.
+/// Computes the timestamps of a track's packets in the new file.
 pub(super) struct Place {
     kind: Kind,
     words: Words,

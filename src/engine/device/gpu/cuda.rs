@@ -40,7 +40,7 @@ impl Cuda {
         Ok(Cuda { stream: context.default_stream(), functions })
     }
 
-    /// When all is done that the device has been told so far.
+    /// An event that is complete when all work queued on the stream so far is done.
     pub(super) fn mark(&self) -> Result<CudaEvent, String> {
         // Whoever waits sleeps, and leaves its core to the encoder.
         let flags = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC;

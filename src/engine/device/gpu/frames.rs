@@ -64,7 +64,7 @@ impl Gpu {
         Ok(samples)
     }
 
-    /// So many bytes of the CPU's memory that the device can read by itself: page-locked.
+    /// Page-locked host memory of this shape, in bytes, for copies that run beside the device's work.
     pub fn staging(&self, shape: [i64; 2]) -> Result<Tensor, TchError> {
         // What comes from a device without waiting comes into such memory; tch's own name for it makes
         // libtorch warn.
@@ -74,7 +74,7 @@ impl Gpu {
         Ok(memory)
     }
 
-    /// When all is done that the device has been told so far.
+    /// An event that is complete when all work queued on the device so far is done.
     pub fn mark(&self) -> Result<Mark, TchError> {
         match &self.way {
             Way::Cuda(cuda) => {
