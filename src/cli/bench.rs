@@ -19,7 +19,7 @@ use crate::engine::stylizer::StyleMix;
 use crate::stream::{Choice, EngineOptions};
 use crate::stylizer::StylizeError;
 
-/// About how long each of the two measurements takes.
+/// Approximate duration of each of the two measurements.
 const BUDGET: Duration = Duration::from_secs(4);
 
 /// Options of `bench`.
@@ -54,7 +54,7 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// What was found.
+/// The results of a benchmark.
 struct Figures<'a> {
     args: &'a BenchArgs,
     device: String,
@@ -62,8 +62,7 @@ struct Figures<'a> {
     threads: usize,
     network: Timing,
     frames: Option<Timing>,
-    /// Arithmetic of a pass, and the most that the machine does in a second; both in GFLOP, which
-    /// nobody knows of a TorchScript program.
+    /// Arithmetic of a pass in GFLOP, and the machine's peak in GFLOP/s; unknown for a TorchScript program.
     arithmetic: Option<(f64, f64)>,
 }
 
@@ -84,7 +83,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
         mix: StyleMix::default(),
     };
     let mut reporter = Reporter::new(quiet, 1.0);
-    // Of several styles one is as fast as another.
+    // All styles of a model are equally fast.
     let choice = Choice::every_style([args.model.clone()])?.into_iter().next();
     let choice = choice.context("the model has no style")?;
     let mut stylizers = options.open(&[choice], &mut reporter)?;
@@ -95,7 +94,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     device::try_algorithms();
     let (width, height) = (args.size.0 as usize, args.size.1 as usize);
     let job = Job { width, height, batch: args.batch.into(), budget: BUDGET };
-    let failed = |error| refused(args, error);
+    let failed = |error| explained(args, error);
     let network = bench::network(stylizer, &job).map_err(failed)?;
     let frames = bench::frames(stylizer, &job).map_err(failed)?;
     let precision = stylizer.model().precision();
@@ -118,11 +117,11 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
         frames,
         arithmetic,
     };
-    super::print(&if args.json { format!("{:#}\n", figures.in_json()) } else { figures.in_words() })
+    super::print(&if args.json { format!("{:#}\n", figures.to_json()) } else { figures.to_text() })
 }
 
-/// The error in the words of this command's options.
-fn refused(args: &BenchArgs, error: StylizeError) -> anyhow::Error {
+/// Explains an error in terms of this command's options.
+fn explained(args: &BenchArgs, error: StylizeError) -> anyhow::Error {
     let ((width, height), batch) = (args.size, args.batch);
     match error {
         StylizeError::OutOfMemory { .. } => anyhow!(
@@ -137,7 +136,7 @@ impl Figures<'_> {
         f64::from(self.args.batch) / timing.seconds
     }
 
-    fn in_json(&self) -> Value {
+    fn to_json(&self) -> Value {
         let timing =
             |t: Timing| json!({ "fps": self.fps(t), "ms": t.seconds * 1e3, "repeats": t.repeats });
         let rate = self.arithmetic.map(|(pass, _)| pass / self.network.seconds);
@@ -163,7 +162,7 @@ impl Figures<'_> {
         all
     }
 
-    fn in_words(&self) -> String {
+    fn to_text(&self) -> String {
         let (width, height) = self.args.size;
         let mut text = format!(
             "{}, {width}×{height}, batch {}, {}, {}, {} threads\n",

@@ -71,7 +71,7 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     set_threads(args.threads.map(usize::from));
     let (Some(name), Some(images)) = (&args.model, &args.images) else {
-        return pictures(args);
+        return measure_picture(args);
     };
     // In single precision, so that every machine gets the same figures.
     let file = shipped::open(name)?;
@@ -90,10 +90,10 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let measured = measured?;
     let worth = args
         .against_optimize
-        .map(|steps| against(args, &model, images, steps, quiet))
+        .map(|steps| compare_with_optimize(args, &model, images, steps, quiet))
         .transpose()?;
     if args.json {
-        let mut json = in_json(&measured);
+        let mut json = evaluation_json(&measured);
         if let Some(worth) = &worth {
             json["worth_lbfgs_steps"] = serde_json::json!({
                 "median": median(worth),
@@ -104,16 +104,16 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
         }
         super::print(&format!("{json:#}\n"))
     } else {
-        let mut text = in_words(&measured)?;
+        let mut text = evaluation_text(&measured)?;
         if let (Some(worth), Some(steps)) = (&worth, args.against_optimize) {
-            text += &worth_in_words(worth, steps, args.optimize_size)?;
+            text += &worth_text(worth, steps, args.optimize_size)?;
         }
         super::print(&text)
     }
 }
 
-/// Figures of a painted picture.
-fn pictures(args: &EvaluateArgs) -> Result<()> {
+/// Measures and prints the figures of a painted picture.
+fn measure_picture(args: &EvaluateArgs) -> Result<()> {
     // Clap has made sure that both are there.
     let pair = args.painted.iter().cloned().zip(args.photo.iter().cloned());
     let measured = evaluate_pictures(&pair.collect::<Vec<_>>(), &args.style)?;
@@ -122,14 +122,14 @@ fn pictures(args: &EvaluateArgs) -> Result<()> {
             let json = serde_json::to_value(figures).unwrap_or_default();
             super::print(&format!("{json:#}\n"))?;
         } else {
-            super::print(&figures_in_words(figures)?)?;
+            super::print(&figures_text(figures)?)?;
         }
     }
     Ok(())
 }
 
-/// How many steps of L-BFGS the model is worth.
-fn against(
+/// Finds how many steps of L-BFGS reach the model's loss, for each photo.
+fn compare_with_optimize(
     args: &EvaluateArgs,
     model: &Model,
     images: &Path,
@@ -150,7 +150,7 @@ fn against(
     found
 }
 
-fn worth_in_words(all: &[Worth], steps: u64, size: u32) -> Result<String> {
+fn worth_text(all: &[Worth], steps: u64, size: u32) -> Result<String> {
     let mut text = String::new();
     let named = |steps_found: Option<u64>| match steps_found {
         Some(found) => found.to_string(),
@@ -171,7 +171,7 @@ fn worth_in_words(all: &[Worth], steps: u64, size: u32) -> Result<String> {
     Ok(text)
 }
 
-fn in_json(measured: &Evaluation) -> serde_json::Value {
+fn evaluation_json(measured: &Evaluation) -> serde_json::Value {
     // Only numbers and names, which always become JSON.
     let mut all = serde_json::to_value(measured).unwrap_or_default();
     let photos = measured.photos.iter().map(|(name, figures)| (name.clone(), figures));
@@ -180,7 +180,7 @@ fn in_json(measured: &Evaluation) -> serde_json::Value {
     all
 }
 
-fn figures_in_words(figures: &Figures) -> Result<String> {
+fn figures_text(figures: &Figures) -> Result<String> {
     let mut text = String::new();
     let layers = &figures.style_layers;
     for (name, value, meaning) in [
@@ -202,9 +202,9 @@ fn figures_in_words(figures: &Figures) -> Result<String> {
     Ok(text)
 }
 
-fn in_words(measured: &Evaluation) -> Result<String> {
+fn evaluation_text(measured: &Evaluation) -> Result<String> {
     let Evaluation { mean, border, photos } = measured;
-    let mut text = figures_in_words(mean)?;
+    let mut text = figures_text(mean)?;
     let count = photos.len();
     for (name, value, meaning) in [
         ("border mean", border.mean, "brightness of borders minus the rest, in levels of 255"),

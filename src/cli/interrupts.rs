@@ -1,4 +1,4 @@
-//! Ctrl-C, whether it comes as a signal or as a key of a terminal in raw mode.
+//! Ctrl-C, as a signal or as a key of a terminal in raw mode, and SIGTERM.
 
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::channel;
@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 use crate::stop::{Interruption, StopSignal};
 use crate::timeouts::LAST_WORDS;
 
-/// Signals that come closer together are one request.
+/// Signals within this time count as one request.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
 
-/// Ends the run at the user's request: in order at the first, and the process at the second, whatever
-/// the program is doing then.
+/// Passes the user's requests to the stop signal: the first ends the run in order, the second ends the process at
+/// once, whatever it is doing.
 #[derive(Clone)]
 pub(super) struct Interrupts {
     stop: StopSignal,
@@ -24,7 +24,7 @@ pub(super) struct Interrupts {
 }
 
 impl Interrupts {
-    /// Watches for Ctrl-C and SIGTERM; `kept` says what there is after the second.
+    /// Watches for Ctrl-C and SIGTERM; `kept` says what is left after the second.
     ///
     /// # Errors
     /// When no handler can be installed.
@@ -40,7 +40,7 @@ impl Interrupts {
         &self.stop
     }
 
-    /// The user asks for the end. Does not return when that is the second time.
+    /// Handles a request to end. Does not return from the second one.
     pub fn request(&self) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         // Some send one request twice: `timeout -s INT` to the program and to its process group.
@@ -61,14 +61,14 @@ impl Interrupts {
                     false => abandoned.notes.join("; "),
                 };
                 say(format!("stopped at once; {kept}"));
-                // Not std's exit: C++ destructors would run under the feet of working threads.
+                // Not std's exit: it would run C++ destructors while threads still work.
                 signal_hook::low_level::exit(130);
             }
         }
     }
 }
 
-/// To stderr, whether or not anybody reads: a full pipe must not hold up the end.
+/// Prints to stderr, but does not wait for a reader: a full pipe must not delay the end.
 fn say(text: String) {
     let (done, said) = channel();
     let write = move || {

@@ -12,36 +12,36 @@ use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use super::interrupts::Interrupts;
 use crate::stream::{Look, SnapshotRequest, Wanted};
 
-/// What the keys do, for the user; between so many models.
+/// The line that explains the keys, for this number of models.
 pub fn help(models: usize) -> String {
     let change = if models > 1 { "n/p next/previous model, " } else { "" };
     format!("keys: {change}+/- strength, c keep colours, s snapshot, q quit")
 }
 
-/// A step of the strength.
+/// Step of the strength.
 const STEP: f32 = 0.1;
 
 /// What keys act on.
 pub(super) struct Controls {
-    /// What is shown.
+    /// The live settings.
     pub wanted: Wanted,
-    /// How many models there are to choose from.
+    /// Number of models to choose from.
     pub models: usize,
-    /// A picture of the next frame.
+    /// Requests a snapshot of the next frame.
     pub snapshot: SnapshotRequest,
-    /// The end.
+    /// Ends the run.
     pub interrupts: Interrupts,
 }
 
-/// Watches the keyboard until the run is over, its end included: a terminal in raw mode sends no
-/// signal for Ctrl-C. The terminal is as before once this is dropped.
+/// Reads keys until dropped, also while the run is ending: a terminal in raw mode sends no signal for Ctrl-C. The
+/// terminal is restored on drop.
 pub struct Keys {
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keys {
-    /// Begins to watch, when there is a terminal to watch and to answer on.
+    /// Starts a thread that reads keys; none if stdin is not a terminal.
     pub fn watch(controls: Controls) -> Option<Self> {
         if !std::io::stdin().is_terminal() || enable_raw_mode().is_err() {
             return None;
@@ -78,7 +78,7 @@ impl Drop for Keys {
     }
 }
 
-/// Brings the terminal back; does nothing when it is as it was.
+/// Leaves raw mode; does nothing otherwise.
 pub fn restore() {
     let _ = disable_raw_mode();
 }

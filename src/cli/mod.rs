@@ -118,12 +118,12 @@ enum Command {
     },
 }
 
-/// How a command ended, when it did not fail.
+/// How a command that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is made.
+    /// Everything was done.
     Done,
-    /// Ctrl-C: what was made so far is finished.
+    /// By Ctrl-C; what was painted before is finished.
     Interrupted,
 }
 
@@ -137,7 +137,7 @@ pub struct UsageError(pub String);
 /// # Errors
 /// One line for the user; a [`UsageError`] when the arguments are to blame.
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    // libtorch takes CUDA on board only before its first call of any kind.
+    // libtorch loads CUDA only before its first call of any kind.
     crate::engine::device::prepare();
     match cli.command {
         None => stream::run(&cli.stream, cli.quiet),

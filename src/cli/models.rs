@@ -77,7 +77,7 @@ pub struct ImportArgs {
 ///
 /// # Errors
 ///
-/// When the model cannot be read, or the output is there already or cannot be written.
+/// When the model cannot be read, or the output exists or cannot be written.
 pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
     let text = match args.command {
         None | Some(ModelsCommand::List) => list()?,
@@ -215,8 +215,8 @@ fn import(args: ImportArgs) -> anyhow::Result<String> {
     ))
 }
 
-/// Control characters escaped: a description comes from whoever made the file, and may not drive
-/// the terminal.
+/// The text with control characters escaped: a description comes from an unknown author and must not control the
+/// terminal.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

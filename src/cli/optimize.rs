@@ -101,7 +101,7 @@ pub struct OptimizeArgs {
     /// Losses to start from: default, classic, paper, pytorch or johnson, as in `train`
     #[arg(long, value_name = "NAME", default_value = "default", help_heading = METHOD)]
     recipe: Preset,
-    // The last: its heading holds for what follows.
+    // Last: the heading of a flattened struct holds for all options after it.
     #[command(flatten)]
     losses: Losses,
 }
@@ -113,7 +113,7 @@ const METHOD: &str = "Optimization";
 /// Columns of the evolution grid.
 const COLUMNS: u64 = 6;
 
-/// Paints, and says how it went.
+/// Optimizes the picture, writes it, and reports the losses.
 ///
 /// # Errors
 /// One line for the user; a [`UsageError`] when the arguments are to blame.
@@ -142,7 +142,7 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
     let mut seen: Vec<(u64, RgbImage)> = Vec::new();
     let made = optimize(&config, stop, &mut bar, &mut |step, picture| {
         if step > 0 && args.preview_every.is_some_and(|every| step.is_multiple_of(every)) {
-            save(&picture, &beside(&args.output, step))?;
+            save(&picture, &preview_path(&args.output, step))?;
         }
         if grid.contains(&step) {
             seen.push((step, picture));
@@ -150,7 +150,7 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
         Ok(())
     });
     bar.finish();
-    let made = made.map_err(blamed)?;
+    let made = made.map_err(as_usage_error)?;
     commit(file, &made.picture, &args.output)?;
     if let Some(path) = &args.evolution {
         let shown: Vec<_> = seen
@@ -225,30 +225,30 @@ fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
         threads: args.threads.map(usize::from),
         shown: Vec::new(),
     };
-    let total = config.level_count().map_err(blamed)? * args.steps;
-    let grid = args.evolution.as_ref().map(|_| spread(total)).unwrap_or_default();
+    let total = config.level_count().map_err(as_usage_error)? * args.steps;
+    let grid = args.evolution.as_ref().map(|_| evolution_steps(total)).unwrap_or_default();
     let previews = args.preview_every.map(|every| (every..=total).step_by(every as usize));
     config.shown = previews.into_iter().flatten().chain(grid.iter().copied()).collect();
     config.shown.sort_unstable();
     Ok((config, grid))
 }
 
-/// An error of the arguments is one of usage.
-fn blamed(error: anyhow::Error) -> anyhow::Error {
+/// Turns a refusal of the arguments into a [`UsageError`].
+fn as_usage_error(error: anyhow::Error) -> anyhow::Error {
     match error.downcast::<Refused>() {
         Ok(refused) => UsageError(refused.0).into(),
         Err(error) => error,
     }
 }
 
-/// Steps of the evolution grid: early ones change most, so they are taken at a quadratic pace.
-fn spread(total: u64) -> Vec<u64> {
+/// Steps shown in the evolution grid, at quadratic distances: early steps change most.
+fn evolution_steps(total: u64) -> Vec<u64> {
     let last = COLUMNS - 1;
     (0..=last).map(|n| (total * n * n).div_ceil(last * last)).collect()
 }
 
-/// `painted.step-00050.png` beside `painted.png`.
-fn beside(output: &Path, step: u64) -> PathBuf {
+/// The path of a preview: `painted.step-00050.png` beside `painted.png`.
+fn preview_path(output: &Path, step: u64) -> PathBuf {
     let stem = output.file_stem().unwrap_or_default().to_string_lossy();
     let ending = output.extension().unwrap_or_default().to_string_lossy();
     output.with_file_name(format!("{stem}.step-{step:05}.{ending}"))
@@ -275,12 +275,12 @@ mod tests {
 
     #[test]
     fn the_grid_begins_at_the_start_and_ends_at_the_end() {
-        assert_eq!(spread(100), [0, 4, 16, 36, 64, 100]);
-        assert_eq!(spread(1), [0, 1, 1, 1, 1, 1]);
+        assert_eq!(evolution_steps(100), [0, 4, 16, 36, 64, 100]);
+        assert_eq!(evolution_steps(1), [0, 1, 1, 1, 1, 1]);
     }
 
     #[test]
     fn previews_stand_beside_the_output() {
-        assert_eq!(beside(Path::new("x/a.b.png"), 50), Path::new("x/a.b.step-00050.png"));
+        assert_eq!(preview_path(Path::new("x/a.b.png"), 50), Path::new("x/a.b.step-00050.png"));
     }
 }

@@ -10,12 +10,12 @@ use crate::span::about;
 use crate::stream::LiveStatus;
 use crate::stream::{Observer, Progress};
 
-/// Between two plain lines.
+/// Interval of plain lines, where stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// The first pass is slower than the others: memory is found, weights are unpacked.
+/// Passes before the estimate: the first is slower than the others (memory, unpacking of weights).
 const WARM_PASSES: u64 = 2;
 
-/// Writes to stderr.
+/// Shows notes, progress and status on stderr.
 pub struct Reporter {
     quiet: bool,
     scale: f64,
@@ -23,7 +23,7 @@ pub struct Reporter {
     terminal: bool,
     estimated: bool,
     last_line: Instant,
-    /// What is said once the run is under way.
+    /// Notes to print once the run makes progress.
     asides: Vec<String>,
     /// Names of the models, for the status line of a live run.
     #[cfg_attr(not(feature = "media"), allow(dead_code))]
@@ -31,12 +31,12 @@ pub struct Reporter {
     /// Counters of the last status, for rates.
     #[cfg_attr(not(feature = "media"), allow(dead_code))]
     last: Option<(Instant, u64, u64)>,
-    /// The status line stands on the terminal.
+    /// Whether the status line is on the terminal.
     line: bool,
 }
 
 impl Reporter {
-    /// A reporter for a run at this scale.
+    /// A reporter for a run at this scale (for the estimate).
     pub fn new(quiet: bool, scale: f64) -> Self {
         Reporter {
             quiet,
@@ -67,7 +67,7 @@ impl Reporter {
         std::mem::take(&mut self.asides).iter().for_each(|text| self.say(text));
     }
 
-    /// Removes the bar, after a run that went well.
+    /// Removes the bar and prints pending notes, after a successful run.
     pub fn finish_well(&mut self) {
         self.finish();
         self.say_asides();
@@ -232,7 +232,7 @@ fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> Str
     }
 }
 
-/// "1320 frames at 0.3 s: about 7 minutes; --scale 0.5: 2 minutes"; none when it is soon over.
+/// "1320 frames at 0.3 s: about 7 minutes; --scale 0.5: 2 minutes"; none if it takes less than 3 s.
 fn estimate(frames: u64, per_frame: Duration, scale: f64) -> Option<String> {
     let seconds = per_frame.as_secs_f64() * frames as f64;
     if seconds < 3.0 {
@@ -241,7 +241,7 @@ fn estimate(frames: u64, per_frame: Duration, scale: f64) -> Option<String> {
     let all = about(Duration::from_secs_f64(seconds));
     let mut text = format!("{frames} frames at {:.2} s: about {all}", per_frame.as_secs_f64());
     if seconds > 20.0 && scale >= 0.5 {
-        // The network's work goes with the number of pixels.
+        // The network's work is proportional to the number of pixels.
         let half = about(Duration::from_secs_f64(seconds / 4.0));
         text += &format!("; --scale {}: {half}", scale / 2.0);
     }

@@ -1,4 +1,4 @@
-//! `nst-stream train`: arguments → recipe; the bar of a run.
+//! `nst-stream train`: arguments → recipe → run.
 
 pub(super) mod bar;
 mod numbers;
@@ -79,7 +79,7 @@ pub struct TrainArgs {
     /// shipped vgg16]
     #[arg(long, value_name = "FILE", help_heading = RUN)]
     vgg: Option<PathBuf>,
-    // The last, as in `Numbers`.
+    // Last: the heading of a flattened struct holds for all options after it.
     #[command(flatten)]
     numbers: Numbers,
 }
@@ -88,7 +88,7 @@ pub struct TrainArgs {
 const IO: &str = "Input and output";
 const RUN: &str = "Run";
 
-/// Trains, or goes on training.
+/// Starts or resumes a training run.
 ///
 /// # Errors
 /// One line for the user; a [`UsageError`] when the arguments are to blame.
@@ -99,8 +99,8 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         tracing::info!("{note}");
     }
     let (mut run, folder) = match &args.resume {
-        Some(folder) => (moved(args, RunFolder::read(folder)?), folder.clone()),
-        None => fresh(args)?,
+        Some(folder) => (with_new_paths(args, RunFolder::read(folder)?), folder.clone()),
+        None => new_run(args)?,
     };
     let photos = Dataset::open(&run.dataset, 1)?;
     if args.resume.is_some() && photos.len() != run.photos {
@@ -111,7 +111,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     }
     args.numbers.apply(&mut run.recipe, photos.len());
     if args.resume.is_none() {
-        finish(args, &mut run, &photos, device, &mut bar)?;
+        complete(args, &mut run, &photos, device, &mut bar)?;
     } else if !args.styles.is_empty() {
         (run.recipe.styles, run.recipe.unstyled) = styles(args);
     }
@@ -130,7 +130,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     };
     let trained = train(&config, stop, &mut bar);
     bar.finish();
-    let trained = trained.map_err(blamed)?;
+    let trained = trained.map_err(as_usage_error)?;
     let shown = folder.display();
     if trained.interrupted {
         let step = trained.step;
@@ -147,40 +147,40 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A run whose files have another place by now, or whose model is to say something else.
-fn moved(args: &TrainArgs, run: RunFile) -> RunFile {
-    let place = |given: &Option<PathBuf>, was| given.as_deref().map_or(was, anywhere);
+/// A resumed run, with the paths, licence and credit that were given anew.
+fn with_new_paths(args: &TrainArgs, run: RunFile) -> RunFile {
+    let place = |given: &Option<PathBuf>, was| given.as_deref().map_or(was, absolute);
     RunFile {
         dataset: place(&args.dataset, run.dataset),
-        masks: args.masks.as_deref().map(anywhere).or(run.masks),
+        masks: args.masks.as_deref().map(absolute).or(run.masks),
         output: place(&args.output, run.output),
-        vgg: args.vgg.as_deref().map(anywhere).or(run.vgg),
+        vgg: args.vgg.as_deref().map(absolute).or(run.vgg),
         licence: args.licence.clone().or(run.licence),
         credit: args.credit.clone().or(run.credit),
         ..run
     }
 }
 
-/// The path as it is called from any folder: a run may be resumed from another one.
-fn anywhere(path: &Path) -> PathBuf {
+/// The absolute path: a run may be resumed from another folder.
+fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Colours of a mask that no style is for are the arguments' fault.
-fn blamed(error: anyhow::Error) -> anyhow::Error {
+/// Turns an error about regions without a style into a [`UsageError`].
+fn as_usage_error(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(DatasetError::Mask(MaskError::Refused(text))) => UsageError(text.clone()).into(),
         _ => error,
     }
 }
 
-/// The styles, and the regions that get none.
+/// The styles, and the regions without one (`none@COLOUR`).
 fn styles(args: &TrainArgs) -> (Vec<StyleSource>, Vec<Color>) {
     let (mut styles, mut unstyled) = (Vec::new(), Vec::new());
     for StyleAt { source, region } in &args.styles {
         match source {
             Some(source) => {
-                let (picture, weight) = (anywhere(&source.picture), source.weight);
+                let (picture, weight) = (absolute(&source.picture), source.weight);
                 styles.push(StyleSource { picture, weight, region: *region });
             }
             None => unstyled.extend(*region),
@@ -189,8 +189,8 @@ fn styles(args: &TrainArgs) -> (Vec<StyleSource>, Vec<Color>) {
     (styles, unstyled)
 }
 
-/// A new run, as the arguments name its files.
-fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
+/// A new run and its folder, as the arguments name them.
+fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
     // Clap has made sure that they are there.
     let output = args.output.clone().unwrap_or_default();
     if output.extension().is_none_or(|ending| ending != "pt") {
@@ -203,21 +203,21 @@ fn fresh(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
     let preset = args.numbers.recipe.unwrap_or(Preset::Default);
     let (styles, unstyled) = styles(args);
     let run = RunFile {
-        dataset: anywhere(args.dataset.as_deref().unwrap_or(Path::new(""))),
+        dataset: absolute(args.dataset.as_deref().unwrap_or(Path::new(""))),
         photos: 0,
-        masks: args.masks.as_deref().map(anywhere),
-        output: anywhere(&output),
-        vgg: args.vgg.as_deref().map(anywhere),
+        masks: args.masks.as_deref().map(absolute),
+        output: absolute(&output),
+        vgg: args.vgg.as_deref().map(absolute),
         licence: args.licence.clone(),
         credit: args.credit.clone(),
-        previews: args.previews.iter().map(|path| anywhere(path)).collect(),
+        previews: args.previews.iter().map(|path| absolute(path)).collect(),
         recipe: Recipe { unstyled, ..Recipe::preset(preset, styles) },
     };
     Ok((run, folder))
 }
 
-/// What depends on the machine, the photos and the loss network.
-fn finish(
+/// Completes a new run by what depends on the machine, the photos and the loss network.
+fn complete(
     args: &TrainArgs,
     run: &mut RunFile,
     photos: &Dataset,
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn the_runs_folder_stands_beside_the_model() {
         let args = ["train", "--style", "a.jpg", "--dataset", "d", "--output", "x/wave.pt"];
-        let (run, folder) = fresh(&Only::parse_from(args).train).unwrap();
+        let (run, folder) = new_run(&Only::parse_from(args).train).unwrap();
         assert!(run.output.is_absolute() && run.output.ends_with("x/wave.pt"));
         assert_eq!(folder, Path::new("x/wave.run"));
     }

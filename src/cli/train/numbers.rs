@@ -111,7 +111,7 @@ pub struct Numbers {
     /// Precision of training: auto, fp32 or bf16 [default: auto]
     #[arg(long, value_name = "PRECISION")]
     pub precision: Option<PrecisionChoice>,
-    // The last: its heading holds for what follows.
+    // Last: the heading of a flattened struct holds for all options after it.
     #[command(flatten)]
     losses: Losses,
 }
