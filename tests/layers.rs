@@ -1,4 +1,4 @@
-//! The house stays as ARCHITECTURE.md draws it: pure ← media | engine ← train | stream ← cli.
+//! Modules use lower layers only, as ARCHITECTURE.md says: core ← media | engine ← train | stream ← cli.
 //!
 //! Read from the source itself: `use` lines and inline paths, names of foreign crates, `unsafe`.
 //! Comments and texts in quotes do not count.
@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms from the ground up; a room may use those of a lower floor, and itself.
-const ROOMS: [(&str, u8); 26] = [
+/// The top-level modules, each with its layer, from 0; a module may use those of lower layers, and itself.
+const MODULES: [(&str, u8); 26] = [
     ("animation", 0),
     ("choice", 0),
     ("flow", 0),
@@ -37,14 +37,14 @@ const ROOMS: [(&str, u8); 26] = [
     ("cli", 3),
 ];
 
-/// Foreign crates and the rooms that may name them.
+/// Foreign crates and the modules that may name them.
 const FOREIGN: [(&[&str], &[&str]); 4] = [
     (
         &["gstreamer", "gstreamer_app", "gstreamer_video", "gst", "gst_app", "gst_video", "glib"],
         &["media"],
     ),
     (&["tch", "torch_sys"], &["engine", "train"]),
-    // Lower rooms have errors of their own, which their callers can tell apart.
+    // Lower layers have errors of their own, which their callers can tell apart.
     (&["anyhow"], &["train", "stream", "cli"]),
     (&["cudarc"], &["engine"]),
 ];
@@ -61,32 +61,32 @@ fn faults(path: &str, source: &str) -> Vec<String> {
         faults.push(format!("{path} holds `unsafe`"));
     }
     let module = module_of(path);
-    let Some(room) = module.first() else { return faults };
-    for (names, rooms) in FOREIGN {
+    let Some(top) = module.first() else { return faults };
+    for (names, modules) in FOREIGN {
         if let Some(name) = words.iter().find(|word| names.contains(word))
-            && !rooms.contains(&room.as_str())
+            && !modules.contains(&top.as_str())
         {
             faults.push(format!("{path} mentions {name}"));
         }
     }
-    let Some(floor) = floor_of(room) else {
-        faults.push(format!("{path}: the room '{room}' has no floor; give it one in this test"));
+    let Some(layer) = layer_of(top) else {
+        faults.push(format!("{path}: the module '{top}' has no layer; give it one in this test"));
         return faults;
     };
-    for used in rooms_used(&module, &code) {
-        match floor_of(&used) {
-            _ if used == *room => {}
-            // Things of the ground floor may lean on each other.
-            Some(0) if floor == 0 => {}
-            Some(other) if other < floor => {}
+    for used in modules_used(&module, &code) {
+        match layer_of(&used) {
+            _ if used == *top => {}
+            // Modules of the lowest layer may use each other.
+            Some(0) if layer == 0 => {}
+            Some(other) if other < layer => {}
             _ => faults.push(format!("{path} uses crate::{used}")),
         }
     }
     faults
 }
 
-fn floor_of(room: &str) -> Option<u8> {
-    ROOMS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+fn layer_of(module: &str) -> Option<u8> {
+    MODULES.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }
 
 /// `media/source.rs` is the module media::source, `media/mod.rs` is media; main.rs and lib.rs are
@@ -169,9 +169,9 @@ fn part_of_name(c: char) -> bool {
 }
 
 /// Top-level modules that paths beginning with `crate`, `super` or the crate's name lead to.
-fn rooms_used(module: &[String], code: &str) -> Vec<String> {
+fn modules_used(module: &[String], code: &str) -> Vec<String> {
     let tests = code.find("#[cfg(test)]").unwrap_or(code.len());
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     let mut at = 0;
     while let Some(found) = code[at..].find("::") {
         let end = at + found;
@@ -198,18 +198,18 @@ fn rooms_used(module: &[String], code: &str) -> Vec<String> {
             rest = further;
         }
         match here.first() {
-            Some(room) => rooms.push(room.clone()),
-            None => rooms.extend(heads(rest)),
+            Some(module) => modules.push(module.clone()),
+            None => modules.extend(heads(rest)),
         }
     }
-    rooms
+    modules
 }
 
 /// The first names of a path, or of every path of a group: `{frame::{Frame, Layout}, queue}`.
 fn heads(path: &str) -> Vec<String> {
     let Some(group) = path.strip_prefix('{') else {
         let name = path.split(|c| !part_of_name(c)).next();
-        // `crate::*` brings in everything: the star has no floor.
+        // `crate::*` brings in everything: the star has no layer.
         return vec![name.filter(|n| !n.is_empty()).unwrap_or("*").to_owned()];
     };
     let (mut heads_of, mut depth, mut part) = (Vec::new(), 0, String::new());
@@ -240,7 +240,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_room_uses_only_what_lies_below_it() {
+fn every_module_uses_only_lower_layers() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = rust_files(&src);
     assert!(files.len() > 30, "only {} files in {}", files.len(), src.display());
@@ -255,7 +255,7 @@ fn every_room_uses_only_what_lies_below_it() {
 }
 
 #[test]
-fn what_is_allowed_is_found_right() {
+fn allowed_uses_are_accepted() {
     for (path, source) in [
         ("worker.rs", "use crate::queue::Consumer;\nuse super::frame::Frame;"),
         ("media/source.rs", "use gstreamer as gst;\nuse super::video::X;\nuse crate::span::Span;"),
@@ -273,7 +273,7 @@ fn what_is_allowed_is_found_right() {
 }
 
 #[test]
-fn what_is_forbidden_is_found() {
+fn forbidden_uses_are_found() {
     for (path, source, fault) in [
         ("frame.rs", "use crate::media::source::VideoSource;", "uses crate::media"),
         ("worker.rs", "use crate::{frame::{Frame, Layout}, engine::color};", "uses crate::engine"),
@@ -292,7 +292,7 @@ fn what_is_forbidden_is_found() {
         ("media/source.rs", "use anyhow::Result;", "mentions anyhow"),
         ("cli/mod.rs", "fn f(x: tch::Tensor) {}", "mentions tch"),
         ("media/video.rs", "fn f() { unsafe { g() } }", "holds `unsafe`"),
-        ("cellar.rs", "fn f() {}", "no floor"),
+        ("unknown.rs", "fn f() {}", "no layer"),
     ] {
         let found = faults(path, source);
         assert!(found.iter().any(|f| f.contains(fault)), "{path}: {source}: {found:?}");

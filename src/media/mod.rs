@@ -1,4 +1,4 @@
-//! The only room that knows GStreamer: files in, files out, and what can go wrong there.
+//! Everything that uses GStreamer: decoding, encoding, live sources and outputs, and their errors.
 //!
 //! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`: what its
 //!   compressed stream says of colours); [`fed`]: frames from a pipe or pictures → the same
