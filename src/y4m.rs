@@ -229,7 +229,7 @@ mod tests {
             let error = error.unwrap_or_default();
             assert!(read.len() == frames && error.contains(words), "{} {error}", read.len());
         };
-        says(b"", 0, "nothing came");
+        says(b"", 0, "it is empty");
         says(b"YUV4", 0, "not YUV4MPEG2");
         says(&[0x1A, 0x45, 0xDF, 0xA3].repeat(9), 0, "not YUV4MPEG2");
         says(b"YUV4MPEG2 W2 H2", 0, "no end");
@@ -245,7 +245,7 @@ mod tests {
         says(b"YUV4MPEG2 W2 H1 Cmono\nFRAME\nab", 1, "");
         says(b"YUV4MPEG2 W2 H1 Cmono\nFRAME\nabFRAME\nc", 1, "in the middle of frame 2");
         says(b"YUV4MPEG2 W2 H1 Cmono\nFRAME\nabFRA", 1, "in the middle of frame 2");
-        says(b"YUV4MPEG2 W2 H1 Cmono\nFRAME\nabcdef\nFRAME\n", 1, "after frame 1");
+        says(b"YUV4MPEG2 W2 H1 Cmono\nFRAME\nabcdef\nFRAME\n", 1, "what follows frame 1");
         // A picture of half a gigabyte that never comes takes no room.
         says(b"YUV4MPEG2 W32768 H16384 Cmono\nFRAME\nab", 0, "in the middle of frame 1");
     }

@@ -149,12 +149,13 @@ impl Trial {
         let fact = format!("{who} {takes} ms per frame at {width}×{height} here");
         match kept {
             true => {
-                format!("painting with {named}: {fact}, and the source gives one in {comes} ms")
+                format!(
+                    "painting with {named}: {fact}, and the source delivers one every {comes} ms"
+                )
             }
             false => format!(
-                "painting with {lite}: {fact}, and of the {comes} ms between two of the source {} may \
-                 have {:.0}; --model {named}.pt keeps {named}",
-                if self.models == 1 { "it" } else { "they" },
+                "painting with {lite}: {fact}, more than {:.0} of the {comes} ms between two frames of the \
+                 source; --model {named}.pt keeps {named}",
                 ms(SHARE * interval.as_secs_f64())
             ),
         }
@@ -194,19 +195,19 @@ mod tests {
         let words = |seconds| say(seconds, 1);
         assert_eq!(
             words(0.01),
-            "painting with a: it takes 10 ms a frame at 640×360 here, and the source gives one in 40 ms"
+            "painting with a: it takes 10 ms per frame at 640×360 here, and the source delivers one every 40 ms"
         );
         assert_eq!(
             words(0.1),
-            "painting with a-lite: a takes 100 ms a frame at 640×360 here, and of the 40 ms between two \
-             of the source it may have 28; --model a.pt keeps a"
+            "painting with a-lite: a takes 100 ms per frame at 640×360 here, more than 28 of the 40 ms \
+             between two frames of the source; --model a.pt keeps a"
         );
         let (kept, lite) = (say(0.01, 2), say(0.1, 2));
         assert!(
-            kept.starts_with("painting with a: 2 models together take 10 ms a frame"),
+            kept.starts_with("painting with a: 2 models together take 10 ms per frame"),
             "{kept}"
         );
         assert!(lite.starts_with("painting with a-lite: 2 models together take 100 ms"), "{lite}");
-        assert!(lite.contains("they may have 28"), "{lite}");
+        assert!(lite.contains("more than 28 of the 40 ms"), "{lite}");
     }
 }

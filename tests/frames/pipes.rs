@@ -146,13 +146,13 @@ fn what_is_cut_off_or_no_video_is_said_in_one_line() {
     let whole = std::fs::read(folder.path().join("in.y4m")).unwrap();
     let size = b"YUV4MPEG2 W30000 H17000 F25:1 C444p16\nFRAME\nabc";
     for (bytes, words, left) in [
-        (&b""[..], "nothing came", 0),
+        (&b""[..], "it is empty", 0),
         (b"this is no video", "not YUV4MPEG2", 0),
         (b"YUV4MPEG2 W999999999 H999999999 F25:1\nFRAME\n", "are not supported", 0),
         (size, "in the middle of frame 1", 0),
         (b"YUV4MPEG2 W16 H16\n", "no frame", 0),
         (&whole[..100_000], "in the middle of frame 3", 2),
-        (&[&whole[..], b"rubbish\n"].concat(), "after frame 4", 4),
+        (&[&whole[..], b"rubbish\n"].concat(), "what follows frame 4", 4),
     ] {
         std::fs::write(folder.path().join("bytes"), bytes).unwrap();
         let input = std::fs::File::open(folder.path().join("bytes")).unwrap();
