@@ -297,7 +297,7 @@ mod tests {
             let Some((_, said)) = text.rsplit_once("[default: ") else { continue };
             let said = said.trim_end_matches(']').replace('\n', " ");
             if argument.get_help_heading() != Some("Recipe")
-                || ["recipe", "precision"].contains(&name)
+                || ["recipe", "precision", "init"].contains(&name)
             {
                 continue;
             }
