@@ -12,7 +12,8 @@ use bar::Bar;
 use numbers::Numbers;
 
 use super::{Outcome, UsageError};
-use crate::engine::device::{Device, DeviceChoice, resolve};
+use crate::engine::device::{Device, DeviceChoice, cpu_has_matrices, resolve};
+use crate::engine::model_file::Kind;
 use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::regions::{Color, MaskError};
 use crate::train::dataset::{Dataset, DatasetError};
@@ -228,6 +229,11 @@ fn complete(
     let precision = match args.numbers.precision.unwrap_or_default() {
         // Half precision's range is too small for gradients.
         PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
+        // The loss network is most of the work, and fastest in single precision where the CPU does
+        // not multiply matrices of bfloat16; so is a lite network (0.59 s a step against 0.71).
+        PrecisionChoice::Auto if run.recipe.arch == Kind::Lite && !cpu_has_matrices() => {
+            Precision::Fp32
+        }
         PrecisionChoice::Exactly(Precision::Fp16) => {
             return Err(
                 UsageError("--precision fp16: training takes fp32 or bf16".to_owned()).into()

@@ -35,7 +35,7 @@ pub mod samples;
 pub mod shipped;
 mod staging;
 pub mod stylizer;
-mod threads;
+pub(crate) mod threads;
 
 use tch::{TchError, Tensor};
 

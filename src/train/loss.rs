@@ -137,8 +137,13 @@ impl Losses {
         let mut layers: Vec<Layer> = content.iter().chain(&style).map(|l| l.layer).collect();
         layers.sort_unstable();
         layers.dedup();
+        let vgg = vgg.with_padding(recipe.loss_padding);
+        let vgg = match layers.last() {
+            Some(&deepest) => vgg.up_to(deepest),
+            None => vgg,
+        };
         Losses {
-            vgg: vgg.with_padding(recipe.loss_padding),
+            vgg,
             content,
             style,
             weights: LossTerms {
@@ -267,6 +272,58 @@ impl Losses {
         style: &StyleTarget,
     ) -> Result<[Tensor; 3], TchError> {
         let features = self.vgg.features(y, &self.layers)?;
+        self.terms_of(&features, y, content, lesson, style)
+    }
+
+    /// Computes the terms and adds the gradients of `share` times their sum to all that `y` was made
+    /// of. Returns the terms' values; the total variation, and its gradient, times `tv`.
+    ///
+    /// As [`terms`](Self::terms) and libtorch's way back through them, but faster where kernels of our own
+    /// compute the loss network.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn backward(
+        &self,
+        y: &Tensor,
+        content: &[Tensor],
+        lesson: Option<&[Tensor]>,
+        style: &StyleTarget,
+        share: f64,
+        tv: f64,
+    ) -> Result<LossTerms, TchError> {
+        let values = |terms: &[Tensor; 3]| -> Result<LossTerms, TchError> {
+            let [content, style, smooth] =
+                terms.each_ref().map(|t| t.f_to_kind(Kind::Double)?.f_double_value(&[]));
+            Ok(LossTerms { content: content?, style: style?, tv: smooth? * tv })
+        };
+        let Some(measured) = self.vgg.measured(y, &self.layers)? else {
+            let terms = self.terms(y, content, lesson, style)?;
+            let sum = terms[0].f_add(&terms[1])?.f_add(&terms[2].f_mul_scalar(tv)?)?;
+            sum.f_mul_scalar(share)?.f_backward()?;
+            return values(&terms);
+        };
+        let terms = self.terms_of(&measured.features, y, content, lesson, style)?;
+        let of_features = terms[0].f_add(&terms[1])?.f_mul_scalar(share)?;
+        if of_features.requires_grad() {
+            of_features.f_backward()?;
+        }
+        // The way on, from the pictures: the gradient of their product with what came back is that.
+        let gradient = measured.gradient()?;
+        let product = y.f_mul(&gradient)?.f_sum(Kind::Float)?;
+        product.f_add(&terms[2].f_mul_scalar(tv * share)?)?.f_backward()?;
+        values(&terms)
+    }
+
+    /// The terms, of features at the losses' layers.
+    fn terms_of(
+        &self,
+        features: &[Tensor],
+        y: &Tensor,
+        content: &[Tensor],
+        lesson: Option<&[Tensor]>,
+        style: &StyleTarget,
+    ) -> Result<[Tensor; 3], TchError> {
         let of = |layer: Layer| {
             let n = self.layers.binary_search(&layer).unwrap_or_default();
             &features[n]

@@ -103,6 +103,7 @@ impl Measures {
     pub fn new(style: &Tensor) -> Result<Self, VggError> {
         let _guard = tch::no_grad_guard();
         let vgg = Vgg::shipped(style.device(), Kind::Float)?.with_padding(Padding::Reflect);
+        let vgg = vgg.up_to(STYLE_LAYERS[3]);
         let patches = Patches::new(style.device())?;
         let (grams, style_patches) = (grams(&vgg, style)?, patches.quantiles(style)?);
         Ok(Measures { vgg, grams, patches, style_patches })

@@ -1,6 +1,6 @@
 //! Training: a style picture and photographs → a model.
 //!
-//! * [`vgg`] → [`loss`]: the loss network and what is measured with it.
+//! * [`vgg`] (in kernels: `features`) → [`loss`]: the loss network and what is measured with it.
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
 //!   [`cut`]: what a step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how.
@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod cut;
 pub mod dataset;
 pub mod evaluate;
+mod features;
 pub mod loss;
 mod masks;
 pub mod measures;

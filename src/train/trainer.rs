@@ -166,11 +166,7 @@ impl Trainer {
             _ => None,
         };
         let target = guided.as_ref().unwrap_or(&self.styles[style]);
-        let terms = self.losses.terms(&y, &content, lesson.as_deref(), target)?;
-        let total = terms[0].f_add(&terms[1])?.f_add(&terms[2])?;
-        total.f_mul_scalar(share)?.f_backward()?;
-        let [content, style, tv] = terms.map(|term| term.f_double_value(&[]));
-        Ok(LossTerms { content: content?, style: style?, tv: tv? })
+        self.losses.backward(&y, &content, lesson.as_deref(), target, share, 1.0)
     }
 
     /// The styles, each where its region lies in a piece.

@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::features::{Passes, VggKernels};
+use crate::engine::device::cpu_has_matrices;
 use crate::engine::model_file::{DType, ModelError, Padding, RawTensor, read_state_dict};
 use crate::engine::{channels_last, pad_reflect, shipped};
 
@@ -137,6 +140,39 @@ pub struct Vgg {
     release: Release,
     kind: Kind,
     padding: Padding,
+    /// Where kernels of our own compute it, made when they are first wanted; none: the processor
+    /// lacks what they use.
+    kernels: Option<OnceLock<Option<VggKernels>>>,
+}
+
+/// Features of pictures that a loss is made of: their gradients go
+/// [back](Measured::gradient) to the pictures.
+#[derive(Debug)]
+pub struct Measured<'a> {
+    /// As [`Vgg::features`] gives them; leaves of a graph.
+    pub features: Vec<Tensor>,
+    /// The same with channels innermost, and the number of their layers.
+    leaves: Vec<(usize, Tensor)>,
+    kernels: &'a VggKernels,
+    passes: Passes,
+}
+
+impl Measured<'_> {
+    /// The gradient for the pictures, of the shape of those: of what has been added to the features'
+    /// own gradients.
+    ///
+    /// # Errors
+    /// When libtorch fails, or memory is short.
+    pub fn gradient(self) -> Result<Tensor, TchError> {
+        let mut given = Vec::with_capacity(self.leaves.len());
+        for (layer, leaf) in &self.leaves {
+            let gradient = leaf.f_grad()?;
+            if gradient.defined() {
+                given.push((*layer, gradient));
+            }
+        }
+        self.kernels.backward(self.passes, &given)
+    }
 }
 
 impl Vgg {
@@ -186,6 +222,10 @@ impl Vgg {
             }
             Ok(Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape)?)
         };
+        // In single precision they are faster than libtorch in bf16, but where the CPU multiplies
+        // matrices of it.
+        let ours = device == Device::Cpu && (kind == Kind::Float || !cpu_has_matrices());
+        let kind = if ours { Kind::Float } else { kind };
         let mut convolutions = Vec::new();
         for (layer, caffe, number, [outputs, inputs]) in CONVOLUTIONS {
             let name = match release {
@@ -206,7 +246,8 @@ impl Vgg {
             Release::Torchvision => [0.485, 0.456, 0.406].map(|mean: f32| mean * 255.0),
         };
         let mean = Tensor::f_from_slice(&mean)?.f_reshape([1, 3, 1, 1])?.f_to_device(device)?;
-        Ok(Vgg { convolutions, mean, release, kind, padding: Padding::Zero })
+        let kernels = ours.then(OnceLock::new);
+        Ok(Vgg { convolutions, mean, release, kind, padding: Padding::Zero, kernels })
     }
 
     /// The release that a file holds, or of the shipped one.
@@ -226,7 +267,61 @@ impl Vgg {
     /// Mirrored borders have no such edge.
     #[must_use]
     pub fn with_padding(self, padding: Padding) -> Self {
-        Vgg { padding, ..self }
+        let kernels = self.kernels.map(|_| OnceLock::new());
+        Vgg { padding, kernels, ..self }
+    }
+
+    /// Without the layers behind this one, which take memory and are not wanted.
+    #[must_use]
+    pub fn up_to(mut self, layer: Layer) -> Self {
+        self.convolutions.retain(|(found, ..)| *found <= layer);
+        self.kernels = self.kernels.map(|_| OnceLock::new());
+        self
+    }
+
+    /// Computed by libtorch even where kernels of our own could: to compare with.
+    #[must_use]
+    pub fn in_torch(self) -> Self {
+        Vgg { kernels: None, ..self }
+    }
+
+    /// The kernels, where they compute features of such pictures at such layers.
+    fn kernels(&self, x: &Tensor, wanted: &[Layer]) -> Result<Option<&VggKernels>, TchError> {
+        let (Some(kernels), Some(deepest)) = (&self.kernels, wanted.iter().max()) else {
+            return Ok(None);
+        };
+        let made = match kernels.get() {
+            Some(made) => made,
+            None => {
+                let layer = |(layer, weight, bias): &(Layer, Tensor, Tensor)| {
+                    (weight.shallow_clone(), bias.shallow_clone(), pools_before(*layer))
+                };
+                let layers: Vec<_> = self.convolutions.iter().map(layer).collect();
+                let made = VggKernels::new(&layers, self.padding)?;
+                kernels.get_or_init(|| made)
+            }
+        };
+        let (_, _, height, width) = x.size4()?;
+        let there = (*deepest as usize) < self.convolutions.len();
+        Ok(made.as_ref().filter(|k| there && k.reaches(*deepest as usize, height, width)))
+    }
+
+    /// As [`features`](Self::features), for a loss whose gradient is wanted, where kernels of our own
+    /// compute them: libtorch's graph then begins at the features. None where they do not.
+    ///
+    /// # Errors
+    /// When libtorch fails, or memory is short.
+    pub fn measured(&self, x: &Tensor, wanted: &[Layer]) -> Result<Option<Measured<'_>>, TchError> {
+        let Some(kernels) = self.kernels(x, wanted)? else { return Ok(None) };
+        let x = x.f_detach()?.f_sub(&self.mean)?.f_to_kind(self.kind)?;
+        let numbers = numbers(wanted);
+        let (leaves, passes) = kernels.forward(&x, &numbers, true)?;
+        let leaf = |leaf: Tensor| leaf.f_set_requires_grad(true);
+        let leaves = leaves.into_iter().map(leaf).collect::<Result<Vec<_>, _>>()?;
+        let planes = |leaf: &Tensor| leaf.f_permute([0, 3, 1, 2]);
+        let features = leaves.iter().map(planes).collect::<Result<_, _>>()?;
+        let leaves = numbers.into_iter().zip(leaves).collect();
+        Ok(Some(Measured { features, leaves, kernels, passes }))
     }
 
     /// Which training it comes from.
@@ -246,7 +341,14 @@ impl Vgg {
     pub fn features(&self, x: &Tensor, wanted: &[Layer]) -> Result<Vec<Tensor>, TchError> {
         let mut features = Vec::with_capacity(wanted.len());
         let Some(deepest) = wanted.iter().max() else { return Ok(features) };
+        let tracked = x.requires_grad();
+        let kernels = if tracked { None } else { self.kernels(x, wanted)? };
         let x = x.f_sub(&self.mean)?.f_to_kind(self.kind)?;
+        if let Some(kernels) = kernels {
+            let numbers = numbers(wanted);
+            let (features, _) = kernels.forward(&x, &numbers, false)?;
+            return features.iter().map(|features| features.f_permute([0, 3, 1, 2])).collect();
+        }
         let mut x = channels_last(&x)?;
         for (layer, weight, bias) in &self.convolutions {
             if pools_before(*layer) {
@@ -267,6 +369,14 @@ impl Vgg {
         }
         Ok(features)
     }
+}
+
+/// Layers, each once, in the network's order, by number.
+fn numbers(wanted: &[Layer]) -> Vec<usize> {
+    let mut numbers: Vec<_> = wanted.iter().map(|layer| *layer as usize).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 /// The first convolution, which takes the release's own order and scale, made to take RGB 0–255
@@ -318,6 +428,52 @@ mod tests {
         let small = x.narrow(2, 0, 4).narrow(3, 0, 4);
         assert!(vgg.features(&small, &[Layer::Relu4_3]).is_err());
         assert!(vgg.features(&small, &[Layer::Relu2_2]).is_ok());
+    }
+
+    /// Length of the difference over that of `b`.
+    fn apart(a: &Tensor, b: &Tensor) -> f64 {
+        let length = |t: Tensor| t.to_kind(Kind::Double).square().sum(Kind::Double);
+        (length(a - b) / length(b.shallow_clone())).sqrt().double_value(&[])
+    }
+
+    /// Gradients differ by rounding alone, unless an output of a convolution is so near to zero that
+    /// one rounding has it positive and the other not: what is behind it then counts in one of the
+    /// two. Of some pictures most have no such output.
+    #[test]
+    fn kernels_give_libtorchs_features_and_gradients() {
+        let wanted = [Layer::Relu1_1, Layer::Relu2_2, Layer::Relu3_1, Layer::Relu4_1];
+        for (padding, batch, height, width) in [
+            (Padding::Reflect, 1, 64, 96),
+            // Sides that pooling does not halve, and a batch.
+            (Padding::Reflect, 2, 45, 83),
+            (Padding::Zero, 2, 45, 83),
+            // One pixel and two at the last layer.
+            (Padding::Reflect, 1, 9, 17),
+        ] {
+            let case = format!("{padding:?} {batch} {height}x{width}");
+            let shipped = || Vgg::shipped(Device::Cpu, Kind::Float).unwrap().with_padding(padding);
+            let (ours, theirs) = (shipped().up_to(Layer::Relu4_1), shipped().in_torch());
+            let mut all = Vec::new();
+            for _ in 0..3 {
+                let x = Tensor::rand([batch, 3, height, width], (Kind::Float, Device::Cpu)) * 255;
+                let measured = ours.measured(&x, &wanted).unwrap().unwrap();
+                let tracked = x.copy().set_requires_grad(true);
+                let expected = theirs.features(&tracked, &wanted).unwrap();
+                // Any loss whose gradient is another one at each place.
+                let mut losses = [0, 1].map(|_| Tensor::zeros([], (Kind::Float, Device::Cpu)));
+                for (a, b) in measured.features.iter().zip(&expected) {
+                    assert_eq!(a.size(), b.size(), "{case}");
+                    assert!(apart(a, b) < 1e-5, "{case}: features {:e}", apart(a, b));
+                    let weight = b.detach().rand_like() - 0.5;
+                    losses[0] += (a * &weight).sum(Kind::Float);
+                    losses[1] += (b * &weight).sum(Kind::Float);
+                }
+                losses.iter().for_each(Tensor::backward);
+                all.push(apart(&measured.gradient().unwrap(), &tracked.grad()));
+            }
+            all.sort_by(f64::total_cmp);
+            assert!(all[0] < 1e-5 && all[2] < 0.02, "{case}: gradients {all:?}");
+        }
     }
 
     #[test]

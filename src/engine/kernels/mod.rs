@@ -5,6 +5,7 @@
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
 //! * `single`: all of these as one arithmetic of a painter's; `amx`: the other, bfloat16, where the
 //!   processor multiplies matrices of it.
+//! * [`features`]: a loss network, forward and backward to its input.
 //! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.
 //! * `parts`: a model's tensors; `simd`: the processor's vectors.
 //!
@@ -21,6 +22,7 @@
 mod amx;
 pub mod choice;
 mod direct;
+pub mod features;
 mod gemm;
 mod last;
 mod norm;

@@ -248,7 +248,11 @@ fn padded(height: usize, width: usize) -> (usize, usize) {
 }
 
 /// Makes a buffer large enough; what is new in it is `empty`.
-fn room<T: Copy>(numbers: &mut Vec<T>, count: usize, empty: T) -> Result<(), PaintError> {
+pub(super) fn room<T: Copy>(
+    numbers: &mut Vec<T>,
+    count: usize,
+    empty: T,
+) -> Result<(), PaintError> {
     if numbers.len() < count {
         // Not to be copied: what was in it is not wanted.
         *numbers = Vec::new();
@@ -265,5 +269,5 @@ fn read<'a, T>(
     (scale, shift): &'a Affine,
 ) -> Source<'a, T> {
     let channels = scale.len();
-    Source { numbers, height, width, channels, scale, shift, skip: None, keep: None }
+    Source { numbers, height, width, channels, scale, shift, skip: None, linear: false, keep: None }
 }

@@ -72,7 +72,7 @@ impl Arithmetic for Level {
     ) {
         match (convolution, input) {
             (Convolution::Winograd(convolution), Input::Layer(source)) => {
-                convolution.run(source, out, statistics, scratch);
+                convolution.run(source, out, Some(statistics), scratch);
             }
             (Convolution::Direct(convolution), input) => {
                 convolution.run(input, out, statistics, scratch);

@@ -40,9 +40,15 @@ pub(super) fn places(
     }
 }
 
+/// How a [`Source`]'s values are read: rectified, with its skip added, as they are.
+pub(super) const RELU: u8 = 0;
+pub(super) const SKIP: u8 = 1;
+pub(super) const LINEAR: u8 = 2;
+
 /// The layer before: height × width × channels of it as its convolution left it.
 ///
-/// A value is `max(x · scale + shift, 0)`, or `x · scale + shift + skip` where there is a skip.
+/// A value is `max(x · scale + shift, 0)`; `x · scale + shift + skip` where there is a skip; `x` where
+/// it is linear.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a, T = f32> {
     pub numbers: &'a [T],
@@ -54,6 +60,8 @@ pub(super) struct Source<'a, T = f32> {
     pub shift: &'a [f32],
     /// Of the same size.
     pub skip: Option<&'a [T]>,
+    /// Whether the numbers are the values; there is no skip then.
+    pub linear: bool,
     /// Where values are kept for a later skip; each is written once.
     pub keep: Option<Shared<T>>,
 }
@@ -76,16 +84,12 @@ impl Source<'_> {
     /// # Safety
     /// There is a vector of numbers at that place.
     #[inline(always)]
-    pub(super) unsafe fn value<S: Simd, const SKIP: bool>(
-        &self,
-        at: usize,
-        scale: S,
-        shift: S,
-    ) -> S {
-        let x = S::load(self.numbers.as_ptr().add(at)).mul_add(scale, shift);
-        match (SKIP, self.skip) {
-            (true, Some(skip)) => x.add(S::load(skip.as_ptr().add(at))),
-            _ => x.max(S::zero()),
+    pub(super) unsafe fn value<S: Simd, const READ: u8>(&self, at: usize, scale: S, shift: S) -> S {
+        let x = S::load(self.numbers.as_ptr().add(at));
+        match (READ, self.skip) {
+            (LINEAR, _) => x,
+            (SKIP, Some(skip)) => x.mul_add(scale, shift).add(S::load(skip.as_ptr().add(at))),
+            _ => x.mul_add(scale, shift).max(S::zero()),
         }
     }
 
@@ -107,7 +111,7 @@ impl Source<'_> {
                 let value = match (row, column) {
                     (Some(row), Some(column)) => {
                         let at = (row * self.width + column) * self.channels + c;
-                        self.value::<S, false>(at, scale, shift)
+                        self.value::<S, RELU>(at, scale, shift)
                     }
                     _ => S::zero(),
                 };

@@ -167,6 +167,7 @@ fn a_kernel_does_not_begin_with_less_scratch_than_it_needs() {
         scale: &channel,
         shift: &channel,
         skip: None,
+        linear: false,
         keep: None,
     };
     let mut short = vec![0.0; last.scratch() - 1];

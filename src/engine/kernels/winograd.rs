@@ -2,13 +2,13 @@
 //! "Fast Algorithms for Convolutional Neural Networks".
 //!
 //! Tiles of 4×4 outputs are made of 6×6 inputs. Both are transformed so that the convolution becomes
-//! 36 products of matrices, tiles × inputs · inputs × outputs. A task does this for a few tiles of
-//! one line, whose numbers stay in the second-level cache.
+//! 36 products of matrices, tiles × inputs · inputs × outputs. A task does this for a few tiles,
+//! whose numbers stay in the second-level cache.
 
 use super::gemm::{pack, product};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
-use super::source::{Border, Source, places};
+use super::source::{Border, LINEAR, RELU, SKIP, Source, places};
 use super::{Level, Shared, at_level, each, enough};
 
 /// Outputs of a tile, each way.
@@ -19,6 +19,8 @@ const IN: usize = 6;
 const POINTS: usize = IN * IN;
 /// Tiles of a task at most: measured.
 const TILES: usize = 40;
+/// Tiles of a task at least, where that keeps more threads busy: the weights are read once a task.
+const FEWEST: usize = 8;
 /// Numbers between the matrices of two points beside the matrix itself: matrices a multiple of 4 kB
 /// apart would share the same few lines of the first-level cache.
 const GAP: usize = 16;
@@ -31,6 +33,8 @@ pub(super) struct Winograd {
     outputs: usize,
     border: Border,
     upsample: bool,
+    /// Rows and columns that the result has beyond the source's, on each side.
+    margin: usize,
     level: Level,
     /// Points × panels.
     weights: Vec<f32>,
@@ -68,55 +72,82 @@ impl Winograd {
             pack(all, inputs, level.panel(), |o, i| transformed[o * inputs + i][k] as f32)
         };
         let weights = (0..POINTS).flat_map(point).collect();
-        Winograd { inputs, outputs: all, border, upsample, level, weights }
+        Winograd { inputs, outputs: all, border, upsample, margin: 0, level, weights }
+    }
+
+    /// Gives also the outputs one pixel beyond the source's borders, on every side: with zeros
+    /// about the source, all that its pixels reach.
+    pub(super) fn with_margin(self) -> Self {
+        Winograd { margin: 1, ..self }
+    }
+
+    /// Height and width of the result, before each of its pixels becomes four where it upsamples.
+    pub(super) fn sides(&self, height: usize, width: usize) -> (usize, usize) {
+        (height + 2 * self.margin, width + 2 * self.margin)
+    }
+
+    /// Channels of the result.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
     }
 
     /// Numbers of the result for a source of this size.
     pub(super) fn size(&self, height: usize, width: usize) -> usize {
+        let (height, width) = self.sides(height, width);
         height * width * self.outputs
     }
 
-    /// Convolves `source` into `out`, of [`size`](Self::size) numbers, whose norm's sums become `statistics`. `scratch`: one for each
-    /// thread of the pool.
+    /// Convolves `source` into `out`, of [`size`](Self::size) numbers, whose norm's sums become
+    /// `statistics` where they are wanted. `scratch`: one for each thread of the pool.
     pub(super) fn run(
         &self,
         source: &Source<'_>,
         out: &mut [f32],
-        statistics: &mut Statistics,
+        statistics: Option<&mut Statistics>,
         scratch: &[Shared],
     ) {
         assert!(out.len() >= self.size(source.height, source.width));
         assert!(source.channels == self.inputs && source.is_whole());
         assert!(enough(scratch, self.scratch()));
-        let lines = source.height.div_ceil(OUT);
-        let columns = source.width.div_ceil(OUT);
-        // Parts of a line that are alike, for all threads to end together.
-        let parts = columns.div_ceil(TILES);
-        statistics.reset(lines * parts, self.outputs);
-        let rows = places(self.border, 1, OUT * lines + 2, source.height);
-        let cols = places(self.border, 1, OUT * columns + 2, source.width);
-        let (out, statistics) = (Shared::of(out), statistics.parts());
-        each(lines * parts, scratch, |n, scratch| {
-            let (line, part) = (n / parts, n % parts);
-            let (first, last) = (part * columns / parts, (part + 1) * columns / parts);
+        let size = self.sides(source.height, source.width);
+        let (lines, columns) = (size.0.div_ceil(OUT), size.1.div_ceil(OUT));
+        let tiles = lines * columns;
+        // Parts that are alike, for all threads to end together. Sums of other parts have other
+        // rounding errors, so that where they are taken their number depends on the size alone.
+        let parts = match &statistics {
+            Some(_) => tiles.div_ceil(TILES),
+            None => tiles.div_ceil(TILES).max(tiles.div_ceil(FEWEST).min(scratch.len())),
+        };
+        let before = 1 + self.margin;
+        let rows = places(self.border, before, OUT * lines + 2, source.height);
+        let cols = places(self.border, before, OUT * columns + 2, source.width);
+        let statistics = statistics.map(|statistics| {
+            statistics.reset(parts, self.outputs);
+            statistics.parts()
+        });
+        let out = Shared::of(out);
+        each(parts, scratch, |n, scratch| {
+            let (first, last) = (n * tiles / parts, (n + 1) * tiles / parts);
             let task = Task {
                 conv: self,
                 source,
-                rows: &rows[OUT * line..],
-                columns: &cols[OUT * first..],
-                y: OUT * line,
-                x: OUT * first,
+                rows: &rows,
+                columns: &cols,
+                size,
+                across: columns,
+                first,
                 tiles: last - first,
                 scratch,
                 out,
-                sums: statistics.part(n),
+                sums: statistics.as_ref().map(|statistics| statistics.part(n)),
             };
             // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large
             // as `size` and `scratch` say; tasks write to tiles of their own.
             unsafe {
-                match source.skip.is_some() {
-                    true => at_level!(self.level, with_skip, &task, Task<'_>),
-                    false => at_level!(self.level, without_skip, &task, Task<'_>),
+                match (source.skip.is_some(), source.linear) {
+                    (true, _) => at_level!(self.level, with_skip, &task, Task<'_>),
+                    (false, true) => at_level!(self.level, linear, &task, Task<'_>),
+                    (false, false) => at_level!(self.level, rectified, &task, Task<'_>),
                 }
             }
         });
@@ -128,37 +159,54 @@ impl Winograd {
     }
 }
 
-/// Some tiles of a line.
+/// Some tiles, row by row.
 struct Task<'a> {
     conv: &'a Winograd,
     source: &'a Source<'a>,
-    /// Which of the source's rows and columns the tiles' inputs are, from the first tile's first.
+    /// Which of the source's rows and columns the tiles' inputs are.
     rows: &'a [Option<usize>],
     columns: &'a [Option<usize>],
-    /// Of the first output.
-    y: usize,
-    x: usize,
+    /// Height and width of the result.
+    size: (usize, usize),
+    /// Tiles of a whole line.
+    across: usize,
+    /// The first of the task's tiles, and how many they are.
+    first: usize,
     tiles: usize,
     scratch: Shared,
     out: Shared,
-    sums: Shared,
+    sums: Option<Shared>,
+}
+
+impl Task<'_> {
+    /// Row and column of a tile's first output.
+    #[inline(always)]
+    fn place(&self, tile: usize) -> (usize, usize) {
+        let tile = self.first + tile;
+        (tile / self.across * OUT, tile % self.across * OUT)
+    }
 }
 
 #[inline(always)]
 unsafe fn with_skip<S: Simd, const ROWS: usize>(task: &Task<'_>) {
-    convolve::<S, ROWS, true>(task);
+    convolve::<S, ROWS, SKIP>(task);
 }
 
 #[inline(always)]
-unsafe fn without_skip<S: Simd, const ROWS: usize>(task: &Task<'_>) {
-    convolve::<S, ROWS, false>(task);
+unsafe fn linear<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+    convolve::<S, ROWS, LINEAR>(task);
+}
+
+#[inline(always)]
+unsafe fn rectified<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+    convolve::<S, ROWS, RELU>(task);
 }
 
 /// # Safety
 /// The processor has S's instructions; the scratch is large enough; no other task writes to the
 /// same outputs.
 #[inline(always)]
-unsafe fn convolve<S: Simd, const ROWS: usize, const SKIP: bool>(task: &Task<'_>) {
+unsafe fn convolve<S: Simd, const ROWS: usize, const READ: u8>(task: &Task<'_>) {
     let Winograd { inputs, outputs, weights, .. } = task.conv;
     let (inputs, outputs, tiles) = (*inputs, *outputs, task.tiles);
     let seen_stride = tiles * inputs + GAP;
@@ -166,7 +214,7 @@ unsafe fn convolve<S: Simd, const ROWS: usize, const SKIP: bool>(task: &Task<'_>
     let seen = task.scratch.at(0);
     let made = task.scratch.at(POINTS * seen_stride);
     for tile in 0..tiles {
-        read::<S, SKIP>(task, tile, seen.add(tile * inputs), seen_stride);
+        read::<S, READ>(task, tile, seen.add(tile * inputs), seen_stride);
     }
     // As many tiles at a time as registers hold, or a few less, so that all groups are alike.
     let groups = tiles.div_ceil(ROWS);
@@ -189,9 +237,13 @@ unsafe fn convolve<S: Simd, const ROWS: usize, const SKIP: bool>(task: &Task<'_>
     for tile in 0..tiles {
         write::<S>(task, tile, made.add(tile * outputs), made_stride);
     }
-    let pixels =
-        OUT.min(task.source.height - task.y) * (OUT * tiles).min(task.source.width - task.x);
-    *task.sums.at(0) = pixels as f32;
+    if let Some(sums) = task.sums {
+        let pixels = (0..tiles).map(|tile| {
+            let (y, x) = task.place(tile);
+            OUT.min(task.size.0 - y) * OUT.min(task.size.1 - x)
+        });
+        *sums.at(0) = pixels.sum::<usize>() as f32;
+    }
 }
 
 /// The product for `count` tiles, ROWS at most, with a panel of V vectors.
@@ -219,25 +271,20 @@ unsafe fn rows_of<S: Simd, const ROWS: usize, const V: usize>(
 
 /// Reads one tile's inputs and transforms them.
 #[inline(always)]
-unsafe fn read<S: Simd, const SKIP: bool>(
-    task: &Task<'_>,
-    tile: usize,
-    to: *mut f32,
-    stride: usize,
-) {
+unsafe fn read<S: Simd, const READ: u8>(task: &Task<'_>, tile: usize, to: *mut f32, stride: usize) {
     let Source { width, channels, .. } = *task.source;
+    let (y, x) = task.place(tile);
     // Where the tile's rows and columns begin.
     let (mut rows, mut columns, mut whole) = ([0; IN], [0; IN], true);
     for n in 0..IN {
-        let (row, column) = (task.rows[n], task.columns[OUT * tile + n]);
+        let (row, column) = (task.rows[y + n], task.columns[x + n]);
         whole &= row.is_some() && column.is_some();
         rows[n] = row.unwrap_or(0) * width * channels;
         columns[n] = column.unwrap_or(0) * channels;
     }
     // Whether a pixel is one, and no border of zeros.
-    let there = |i: usize, j: usize| {
-        whole || task.rows[i].is_some() && task.columns[OUT * tile + j].is_some()
-    };
+    let there =
+        |i: usize, j: usize| whole || task.rows[y + i].is_some() && task.columns[x + j].is_some();
     for c in (0..channels).step_by(S::LANES) {
         let scale = S::load(task.source.scale.as_ptr().add(c));
         let shift = S::load(task.source.shift.as_ptr().add(c));
@@ -246,13 +293,13 @@ unsafe fn read<S: Simd, const SKIP: bool>(
             let mut line = [S::zero(); IN];
             for i in 0..IN {
                 if there(i, j) {
-                    line[i] = task.source.value::<S, SKIP>(rows[i] + columns[j] + c, scale, shift);
+                    line[i] = task.source.value::<S, READ>(rows[i] + columns[j] + c, scale, shift);
                 }
             }
             if let Some(keep) = task.source.keep
                 && (1..=OUT).contains(&j)
             {
-                task.keep::<S>(keep, &line, OUT * tile + j - 1, c);
+                task.keep::<S>(keep, &line, (y, x + j - 1), c);
             }
             let line = inward(line);
             for i in 0..IN {
@@ -268,15 +315,15 @@ unsafe fn read<S: Simd, const SKIP: bool>(
 }
 
 impl Task<'_> {
-    /// Keeps a column of a tile's own values, the `x`th of the task.
+    /// Keeps a column of a tile's own values, from row `y` of column `x` on.
     #[inline(always)]
-    unsafe fn keep<S: Simd>(&self, keep: Shared, line: &[S; IN], x: usize, c: usize) {
+    unsafe fn keep<S: Simd>(&self, keep: Shared, line: &[S; IN], (y, x): (usize, usize), c: usize) {
         let Source { height, width, channels, .. } = *self.source;
-        if self.x + x >= width {
+        if x >= width {
             return;
         }
-        for i in 0..OUT.min(height - self.y) {
-            let at = ((self.y + i) * width + self.x + x) * channels + c;
+        for i in 0..OUT.min(height - y) {
+            let at = ((y + i) * width + x) * channels + c;
             line[i + 1].store(keep.at(at));
         }
     }
@@ -286,8 +333,8 @@ impl Task<'_> {
 #[inline(always)]
 unsafe fn write<S: Simd>(task: &Task<'_>, tile: usize, from: *const f32, stride: usize) {
     let outputs = task.conv.outputs;
-    let (height, width) = (task.source.height, task.source.width);
-    let (lines, columns) = (OUT.min(height - task.y), OUT.min(width - task.x - OUT * tile));
+    let ((height, width), (y, x)) = (task.size, task.place(tile));
+    let (lines, columns) = (OUT.min(height - y), OUT.min(width - x));
     for o in (0..outputs).step_by(S::LANES) {
         // Where the channel vector of a pixel goes.
         let (first, row_step, step) = if task.conv.upsample {
@@ -298,7 +345,7 @@ unsafe fn write<S: Simd>(task: &Task<'_>, tile: usize, from: *const f32, stride:
         } else {
             (o, width * outputs, outputs)
         };
-        let to = task.out.at(first + task.y * row_step + (task.x + OUT * tile) * step);
+        let to = task.out.at(first + y * row_step + x * step);
         let mut half = [[S::zero(); IN]; OUT];
         for j in 0..IN {
             let mut line = [S::zero(); IN];
@@ -311,10 +358,9 @@ unsafe fn write<S: Simd>(task: &Task<'_>, tile: usize, from: *const f32, stride:
             }
         }
         let lines_of = [outward(half[0]), outward(half[1]), outward(half[2]), outward(half[3])];
-        let part = task.sums.at(0);
-        let mut sums = match tile {
-            0 => Sums::around(lines_of[0][0]),
-            _ => Sums::load(part, o, outputs),
+        let mut sums = match task.sums {
+            Some(part) if tile > 0 => Sums::load(part.at(0), o, outputs),
+            _ => Sums::around(lines_of[0][0]),
         };
         if (lines, columns) == (OUT, OUT) {
             for (i, line) in lines_of.into_iter().enumerate() {
@@ -331,7 +377,9 @@ unsafe fn write<S: Simd>(task: &Task<'_>, tile: usize, from: *const f32, stride:
                 }
             }
         }
-        sums.store(part, o, outputs);
+        if let Some(part) = task.sums {
+            sums.store(part.at(0), o, outputs);
+        }
     }
 }
 

@@ -95,14 +95,12 @@ impl<'a> Painting<'a> {
         }
     }
 
-    /// The weighted terms, as tensors of one number each; gradients flow to `variable`.
-    fn terms(&self, variable: &Tensor) -> Result<[Tensor; 3], TchError> {
-        let y = match self.preserve {
-            Some(Preserve::Luminance) => variable.f_repeat([1, 3, 1, 1])?,
-            _ => variable.shallow_clone(),
-        };
-        let [content, style, tv] = self.losses.terms(&y, &self.content, None, &self.style)?;
-        Ok([content, style, tv.f_mul_scalar(self.tv)?])
+    /// What the losses see of what is optimized: three planes.
+    fn seen(&self, variable: &Tensor) -> Result<Tensor, TchError> {
+        match self.preserve {
+            Some(Preserve::Luminance) => variable.f_repeat([1, 3, 1, 1]),
+            _ => Ok(variable.shallow_clone()),
+        }
     }
 
     /// The loss terms of what is optimized.
@@ -110,7 +108,11 @@ impl<'a> Painting<'a> {
     /// # Errors
     /// When libtorch fails, as for want of memory.
     pub fn measure(&self, variable: &Tensor) -> Result<LossTerms, TchError> {
-        numbers(&tch::no_grad(|| self.terms(variable))?)
+        let seen = self.seen(variable)?;
+        let terms = tch::no_grad(|| self.losses.terms(&seen, &self.content, None, &self.style))?;
+        let terms = terms.each_ref().map(|t| t.f_to_kind(Kind::Double)?.f_double_value(&[]));
+        let [content, style, tv] = terms;
+        Ok(LossTerms { content: content?, style: style?, tv: tv? * self.tv })
     }
 
     /// The loss terms, and the gradient of their sum in the variable's shape.
@@ -120,17 +122,12 @@ impl<'a> Painting<'a> {
     pub fn gradient(&self, variable: &Tensor) -> Result<(LossTerms, Tensor), TchError> {
         let (terms, x) = tch::with_grad(|| -> Result<_, TchError> {
             let x = variable.f_detach()?.f_set_requires_grad(true)?;
-            let terms = self.terms(&x)?;
-            terms[0].f_add(&terms[1])?.f_add(&terms[2])?.f_backward()?;
+            let seen = self.seen(&x)?;
+            let losses = self.losses;
+            let terms = losses.backward(&seen, &self.content, None, &self.style, 1.0, self.tv)?;
             Ok((terms, x))
         })?;
         // The gradient comes with channels innermost; steps along it are taken row by row.
-        Ok((numbers(&terms)?, x.f_grad()?.f_contiguous()?))
+        Ok((terms, x.f_grad()?.f_contiguous()?))
     }
-}
-
-fn numbers(terms: &[Tensor; 3]) -> Result<LossTerms, TchError> {
-    let [content, style, tv] =
-        terms.each_ref().map(|term| term.f_to_kind(Kind::Double)?.f_double_value(&[]));
-    Ok(LossTerms { content: content?, style: style?, tv: tv? })
 }

@@ -214,7 +214,7 @@ fn source<'a>(
     channels: usize,
     (scale, shift): (&'a [f32], &'a [f32]),
 ) -> Source<'a, u16> {
-    Source { numbers, height, width, channels, scale, shift, skip: None, keep: None }
+    Source { numbers, height, width, channels, scale, shift, skip: None, linear: false, keep: None }
 }
 
 #[test]

@@ -1,0 +1,490 @@
+//! A loss network such as VGG16 — 3×3 convolutions, ReLUs and max poolings with constant weights —
+//! forward, and backward to its input.
+//!
+//! A convolution's output is kept as it is written, without its bias: `relu(z + bias)` is made where
+//! it is read, and the largest of four is taken before that, which is the same. Backward, a
+//! convolution is one with its weights transposed and turned by 180°.
+
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::direct::Direct;
+use super::norm::Statistics;
+use super::painter::{PaintError, room};
+use super::source::{Border, Input, Planes, Source, places};
+use super::winograd::Winograd;
+use super::{Level, Shared};
+use crate::engine::model_file::Padding;
+use crate::engine::threads;
+
+/// R, G, B.
+const COLORS: usize = 3;
+
+/// A convolution and its ReLU.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerWeights<'a> {
+    /// Outputs × inputs × 3 × 3; the first layer has three inputs.
+    pub weight: &'a [f32],
+    /// One for each output.
+    pub bias: &'a [f32],
+    /// Whether a 2×2 max pooling stands before it; never before the first.
+    pub pools: bool,
+}
+
+/// A loss network in single precision.
+#[derive(Debug)]
+pub struct FeatureNetwork {
+    first: Direct,
+    layers: Vec<Layer>,
+    padding: Padding,
+    /// Memory of passes that have ended.
+    idle: Mutex<Vec<Pass>>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    /// None: the first.
+    forward: Option<Winograd>,
+    backward: Winograd,
+    bias: Vec<f32>,
+    /// As many.
+    ones: Vec<f32>,
+    pools: bool,
+}
+
+/// The outputs of a pass, which going back takes; where they are not kept, the last two.
+#[derive(Debug, Default)]
+pub struct Pass {
+    made: Vec<Vec<f32>>,
+    pooled: Vec<f32>,
+    /// What stands before and behind a convolution on the way back.
+    back: [Vec<f32>; 2],
+    statistics: Statistics,
+    scratch: Vec<Vec<f32>>,
+    size: (usize, usize),
+    depth: usize,
+    kept: bool,
+}
+
+impl FeatureNetwork {
+    /// Of these layers; none where kernels lack their widths.
+    pub fn new(layers: &[LayerWeights<'_>], padding: Padding, level: Level) -> Option<Self> {
+        let border = match padding {
+            Padding::Reflect => Border::Reflect,
+            Padding::Zero => Border::Zero,
+        };
+        let (first, mut inputs) = (layers.first()?, COLORS);
+        let outputs = first.bias.len();
+        let direct = Direct::new(first.weight, outputs, inputs, 1, border, level);
+        let mut all = Vec::with_capacity(layers.len());
+        for (n, LayerWeights { weight, bias, pools }) in layers.iter().enumerate() {
+            let outputs = bias.len();
+            let whole = outputs.is_multiple_of(level.lanes());
+            if !whole || weight.len() != outputs * inputs * 9 || (n == 0 && *pools) {
+                return None;
+            }
+            let forward = |weight| Winograd::new(weight, outputs, inputs, border, false, level);
+            // Three inputs fill no vector: those that are missing are of no weight.
+            let back = inputs.next_multiple_of(level.lanes());
+            let mut turned = vec![0.0; back * outputs * 9];
+            for (o, weight) in weight.chunks_exact(inputs * 9).enumerate() {
+                for (i, taps) in weight.chunks_exact(9).enumerate() {
+                    let to = &mut turned[(i * outputs + o) * 9..][..9];
+                    to.copy_from_slice(taps);
+                    to.reverse();
+                }
+            }
+            let backward = Winograd::new(&turned, back, outputs, Border::Zero, false, level);
+            all.push(Layer {
+                forward: (n > 0).then(|| forward(weight)),
+                // What lies beyond the border in a mirrored picture goes back to where it came from.
+                backward: match padding {
+                    Padding::Reflect => backward.with_margin(),
+                    Padding::Zero => backward,
+                },
+                bias: bias.to_vec(),
+                ones: vec![1.0; outputs],
+                pools: *pools,
+            });
+            inputs = outputs;
+        }
+        Some(FeatureNetwork { first: direct, layers: all, padding, idle: Mutex::default() })
+    }
+
+    /// Height and width at a layer, for a picture of this size.
+    pub fn sides(&self, layer: usize, size: (usize, usize)) -> (usize, usize) {
+        let halvings = self.layers[..=layer].iter().filter(|layer| layer.pools).count();
+        (size.0 >> halvings, size.1 >> halvings)
+    }
+
+    /// Channels at a layer.
+    pub fn channels(&self, layer: usize) -> usize {
+        self.layers[layer].bias.len()
+    }
+
+    /// Runs the first `depth` layers. `picture`: three planes of height × width. For each layer that
+    /// `wanted` names, in order, `give` gets a place to put its features into, height × width ×
+    /// channels of it; then they are there. A pass that is `kept` can go [back](Self::backward).
+    ///
+    /// # Errors
+    /// When memory is short, or the system gives no threads: why.
+    ///
+    /// # Panics
+    /// When the picture is not of the size, or a layer comes out empty.
+    pub fn forward(
+        &self,
+        picture: &[f32],
+        size: (usize, usize),
+        wanted: &mut [(usize, &mut [f32])],
+        kept: bool,
+        count: usize,
+    ) -> Result<Pass, PaintError> {
+        assert!(picture.len() == COLORS * size.0 * size.1);
+        let depth = wanted.iter().map(|(layer, _)| layer + 1).max().unwrap_or(0);
+        assert!(depth <= self.layers.len());
+        let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut pass = idle.filter(|pass| pass.size == size).unwrap_or_default();
+        (pass.size, pass.depth, pass.kept) = (size, depth, kept);
+        self.set_up(&mut pass, count)?;
+        let Pass { made, pooled, statistics, scratch, .. } = &mut pass;
+        let scratch: Vec<_> = scratch.iter_mut().map(|one| Shared::of(one)).collect();
+        pool.install(|| {
+            for (n, layer) in self.layers[..depth].iter().enumerate() {
+                let (height, width) = self.sides(n, size);
+                assert!(height > 0 && width > 0, "a picture that is too small");
+                match (&layer.forward, n) {
+                    (Some(forward), 1..) => {
+                        let (out, source) = two(made, place(n, kept), place(n - 1, kept));
+                        let source = if layer.pools {
+                            let channels = self.channels(n - 1);
+                            let above = self.sides(n - 1, size);
+                            largest(source, above, channels, pooled, (height, width));
+                            &*pooled
+                        } else {
+                            source
+                        };
+                        let before = &self.layers[n - 1];
+                        let source = Source {
+                            numbers: source,
+                            height,
+                            width,
+                            channels: before.bias.len(),
+                            scale: &before.ones,
+                            shift: &before.bias,
+                            skip: None,
+                            linear: false,
+                            keep: None,
+                        };
+                        forward.run(&source, out, None, &scratch);
+                    }
+                    _ => {
+                        let planes = Planes { numbers: picture, height, width, padded: size };
+                        self.first.run(&Input::Planes(planes), &mut made[0], statistics, &scratch);
+                    }
+                }
+                for (_, to) in wanted.iter_mut().filter(|(layer, _)| *layer == n) {
+                    assert!(to.len() == height * width * layer.bias.len());
+                    rectified(&made[place(n, kept)], &layer.bias, to);
+                }
+            }
+        });
+        Ok(pass)
+    }
+
+    /// The gradient for the picture of a kept pass, three planes of height × width, of gradients for
+    /// features at its layers, as [`forward`](Self::forward) gave them.
+    ///
+    /// # Errors
+    /// When memory is short, or the system gives no threads: why.
+    ///
+    /// # Panics
+    /// When the pass was not kept, or a gradient is not of its layer's size.
+    pub fn backward(
+        &self,
+        pass: &mut Pass,
+        gradients: &[(usize, &[f32])],
+        out: &mut [f32],
+        count: usize,
+    ) -> Result<(), PaintError> {
+        assert!(pass.kept && out.len() == COLORS * pass.size.0 * pass.size.1);
+        let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
+        let size = pass.size;
+        let Some(deepest) = gradients.iter().map(|(layer, _)| *layer).max() else {
+            out.fill(0.0);
+            return Ok(());
+        };
+        assert!(deepest < pass.depth);
+        let scratch = self.layers.iter().map(|layer| layer.backward.scratch()).max().unwrap_or(0);
+        pass.scratch.resize_with(count, Vec::new);
+        pass.scratch.iter_mut().try_for_each(|one| room(one, scratch, 0.0))?;
+        let [own, beyond] = &mut pass.back;
+        for (n, layer) in self.layers[..=deepest].iter().enumerate() {
+            let (height, width) = self.sides(n, size);
+            room(own, height * width * self.channels(n), 0.0)?;
+            room(beyond, layer.backward.size(height, width), 0.0)?;
+        }
+        let scratch: Vec<_> = pass.scratch.iter_mut().map(|one| Shared::of(one)).collect();
+        let given = |n: usize| {
+            let all = gradients.iter().filter(|(layer, _)| *layer == n);
+            all.map(|(_, gradient)| *gradient).collect::<Vec<_>>()
+        };
+        pool.install(|| {
+            for n in (0..=deepest).rev() {
+                let layer = &self.layers[n];
+                let sides = self.sides(n, size);
+                let channels = layer.bias.len();
+                let there = given(n);
+                assert!(there.iter().all(|g| g.len() == sides.0 * sides.1 * channels));
+                // Of what the layer makes: from the layers behind it, and what is given for itself.
+                let (own, beyond) = (&mut own[..sides.0 * sides.1 * channels], &mut *beyond);
+                let behind = (n < deepest).then(|| Behind {
+                    numbers: beyond,
+                    sides: self.sides(n + 1, size),
+                    width: self.layers[n + 1].backward.sides(0, self.sides(n + 1, size).1).1,
+                    pooled: self.layers[n + 1].pools,
+                    rows: Folds::of(self.padding, self.sides(n + 1, size).0),
+                    columns: Folds::of(self.padding, self.sides(n + 1, size).1),
+                });
+                gather(behind.as_ref(), &there, &pass.made[n], &layer.bias, sides, own);
+                let source = Source {
+                    numbers: own,
+                    height: sides.0,
+                    width: sides.1,
+                    channels,
+                    scale: &layer.ones,
+                    shift: &layer.bias,
+                    skip: None,
+                    linear: true,
+                    keep: None,
+                };
+                layer.backward.run(&source, beyond, None, &scratch);
+            }
+            // The picture's own: of the padded channels the first three.
+            let (rows, columns) =
+                (Folds::of(self.padding, size.0), Folds::of(self.padding, size.1));
+            let width = self.layers[0].backward.sides(0, size.1).1;
+            let channels = self.layers[0].backward.outputs();
+            out.par_chunks_mut(size.1).enumerate().for_each(|(line, out)| {
+                let (color, y) = (line / size.0, line % size.0);
+                for (x, out) in out.iter_mut().enumerate() {
+                    *out = 0.0;
+                    for &row in rows.to(y) {
+                        for &column in columns.to(x) {
+                            *out += beyond[(row * width + column) * channels + color];
+                        }
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// Takes back the memory of a pass that has ended, for the next one of pictures of that size.
+    pub fn recycle(&self, pass: Pass) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|other| other.size == pass.size);
+        idle.push(pass);
+    }
+
+    /// Buffers for a pass.
+    fn set_up(&self, pass: &mut Pass, threads: usize) -> Result<(), PaintError> {
+        let Pass { made, pooled, scratch, size, depth, kept, .. } = pass;
+        made.resize_with(made.len().max(if *kept { *depth } else { 2 }), Vec::new);
+        let mut count = self.first.scratch(size.1);
+        for (n, layer) in self.layers[..*depth].iter().enumerate() {
+            let (height, width) = self.sides(n, *size);
+            room(&mut made[place(n, *kept)], height * width * layer.bias.len(), 0.0)?;
+            if layer.pools {
+                room(pooled, height * width * self.channels(n - 1), 0.0)?;
+            }
+            count = count.max(layer.forward.as_ref().map_or(0, Winograd::scratch));
+        }
+        scratch.resize_with(threads, Vec::new);
+        scratch.iter_mut().try_for_each(|one| room(one, count, 0.0))
+    }
+}
+
+/// Where a layer's output lies.
+fn place(layer: usize, kept: bool) -> usize {
+    if kept { layer } else { layer % 2 }
+}
+
+/// One of them to write to, and another to read.
+fn two(all: &mut [Vec<f32>], write: usize, read: usize) -> (&mut [f32], &[f32]) {
+    if write > read {
+        let (before, behind) = all.split_at_mut(write);
+        (&mut behind[0], &before[read])
+    } else {
+        let (before, behind) = all.split_at_mut(read);
+        (&mut before[write], &behind[0])
+    }
+}
+
+/// Writes `relu(z + bias)`, channels innermost.
+fn rectified(z: &[f32], bias: &[f32], to: &mut [f32]) {
+    let channels = bias.len();
+    // Lines of some kB.
+    let pixels = 4096_usize.div_ceil(channels);
+    to.par_chunks_mut(pixels * channels).zip(z.par_chunks(pixels * channels)).for_each(
+        |(to, from)| {
+            for (to, from) in to.chunks_exact_mut(channels).zip(from.chunks_exact(channels)) {
+                for ((to, from), bias) in to.iter_mut().zip(from).zip(bias) {
+                    *to = (from + bias).max(0.0);
+                }
+            }
+        },
+    );
+}
+
+/// The largest of each 2×2, of a source of these sides.
+fn largest(
+    from: &[f32],
+    (_, width): (usize, usize),
+    channels: usize,
+    to: &mut [f32],
+    (height, halved): (usize, usize),
+) {
+    let line = width * channels;
+    to[..height * halved * channels].par_chunks_exact_mut(halved * channels).enumerate().for_each(
+        |(y, to)| {
+            let above = &from[2 * y * line..][..line];
+            let below = &from[(2 * y + 1) * line..][..line];
+            let pairs = above.chunks_exact(2 * channels).zip(below.chunks_exact(2 * channels));
+            for (to, (above, below)) in to.chunks_exact_mut(channels).zip(pairs) {
+                let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));
+                for ((((to, a), b), c), d) in to.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                    *to = a.max(*b).max(c.max(*d));
+                }
+            }
+        },
+    );
+}
+
+/// Which rows (or columns) of a padded picture show each one of the picture itself.
+#[derive(Debug)]
+struct Folds {
+    first: Vec<usize>,
+    shown: Vec<usize>,
+}
+
+impl Folds {
+    fn of(padding: Padding, length: usize) -> Self {
+        let (mut first, mut shown) = (vec![0], Vec::with_capacity(length + 2));
+        let ends = places(Border::Reflect, 1, length + 2, length);
+        for n in 0..length {
+            match padding {
+                Padding::Zero => shown.push(n),
+                Padding::Reflect => {
+                    let all = [0, n + 1, length + 1];
+                    shown.extend(all.into_iter().filter(|&place| ends[place] == Some(n)));
+                }
+            }
+            first.push(shown.len());
+        }
+        Folds { first, shown }
+    }
+
+    fn to(&self, n: usize) -> &[usize] {
+        &self.shown[self.first[n]..self.first[n + 1]]
+    }
+}
+
+/// The gradient for what the layer behind reads.
+struct Behind<'a> {
+    numbers: &'a [f32],
+    /// Of what is read.
+    sides: (usize, usize),
+    /// With what lies beyond.
+    width: usize,
+    /// Whether it reads the largest of each 2×2.
+    pooled: bool,
+    rows: Folds,
+    columns: Folds,
+}
+
+impl Behind<'_> {
+    /// Adds the gradient for the pixel that is read at a place.
+    fn add(&self, y: usize, x: usize, to: &mut [f32]) {
+        let channels = to.len();
+        for &row in self.rows.to(y) {
+            for &column in self.columns.to(x) {
+                let from = &self.numbers[(row * self.width + column) * channels..][..channels];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            }
+        }
+    }
+}
+
+/// The gradient for a convolution's output `z`: of the layers behind, back through the pooling, and
+/// `given` ones, where `z + bias` is positive.
+fn gather(
+    behind: Option<&Behind<'_>>,
+    given: &[&[f32]],
+    z: &[f32],
+    bias: &[f32],
+    (height, width): (usize, usize),
+    to: &mut [f32],
+) {
+    let channels = bias.len();
+    let line = width * channels;
+    let pooled = behind.is_some_and(|behind| behind.pooled);
+    let lines = if pooled { 2 } else { 1 };
+    to.par_chunks_mut(lines * line).enumerate().for_each(|(n, to)| {
+        to.fill(0.0);
+        let first = n * lines * line;
+        match behind {
+            Some(behind) if behind.pooled => {
+                let mut g = vec![0.0; channels];
+                // What is left over of an odd side was not read.
+                let whole = if 2 * n + 1 < height { behind.sides.1 } else { 0 };
+                for x in 0..whole {
+                    g.fill(0.0);
+                    behind.add(n, x, &mut g);
+                    let at = 2 * x * channels;
+                    let from = &z[first..];
+                    let (above, below) = to.split_at_mut(line);
+                    let [a, b] = halves(&from[at..][..2 * channels], channels);
+                    let [c, d] = halves(&from[line + at..][..2 * channels], channels);
+                    let (to_a, to_b) = above[at..][..2 * channels].split_at_mut(channels);
+                    let (to_c, to_d) = below[at..][..2 * channels].split_at_mut(channels);
+                    for i in 0..channels {
+                        let largest = a[i].max(b[i]).max(c[i].max(d[i]));
+                        // The first of equal ones, as in libtorch.
+                        let mut left = g[i];
+                        for (z, to) in [
+                            (a[i], &mut to_a[i]),
+                            (b[i], &mut to_b[i]),
+                            (c[i], &mut to_c[i]),
+                            (d[i], &mut to_d[i]),
+                        ] {
+                            let here = if z >= largest { left } else { 0.0 };
+                            *to = here;
+                            left -= here;
+                        }
+                    }
+                }
+            }
+            Some(behind) => {
+                for (x, to) in to.chunks_exact_mut(channels).enumerate() {
+                    behind.add(n, x, to);
+                }
+            }
+            None => {}
+        }
+        for given in given {
+            to.iter_mut().zip(&given[first..]).for_each(|(to, given)| *to += given);
+        }
+        for (to, z) in to.chunks_exact_mut(channels).zip(z[first..].chunks_exact(channels)) {
+            for ((to, z), bias) in to.iter_mut().zip(z).zip(bias) {
+                *to = if z + bias > 0.0 { *to } else { 0.0 };
+            }
+        }
+    });
+}
+
+fn halves(both: &[f32], channels: usize) -> [&[f32]; 2] {
+    let (a, b) = both.split_at(channels);
+    [a, b]
+}
