@@ -169,7 +169,7 @@ fn what_cannot_work_is_told_before_the_work() {
             1,
             "lower --image-size",
         ),
-        (short("--init mosaic"), 1, "--init mosaic: its network is johnson 32-64-128"),
+        (short("--init mosaic"), 1, "--init 'mosaic': its network is johnson 32-64-128"),
         ("train --resume photos".to_owned(), 1, "'photos' is not a run"),
         (format!("train --style {style} --dataset photos"), 2, "--output"),
     ];
