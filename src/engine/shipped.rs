@@ -236,7 +236,7 @@ pub struct Training {
     pub batch: u64,
     /// Side of the square cut out of each photograph, pixels.
     pub image_size: u64,
-    /// Shorter side of the style picture as training saw it, pixels.
+    /// Shorter side of the style picture as training saw it, pixels; of several sizes the smallest.
     pub style_size: u64,
     /// Weight of the content loss in the last run.
     pub content_weight: f64,

@@ -74,7 +74,9 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
             assert!(training.steps >= 500, "{}: {steps:?}", entry.name);
             assert_eq!(recipe["batch"], training.batch);
             assert_eq!(recipe["image_size"], training.image_size);
-            assert_eq!(recipe["style_size"], training.style_size);
+            // Of several sizes the manifest names the smallest.
+            let size = &recipe["style_size"];
+            assert_eq!(size.get(0).unwrap_or(size), training.style_size);
             assert_eq!(recipe["content_weight"], training.content_weight);
             assert_eq!(recipe["style_weight"], training.style_weight);
         }
