@@ -432,12 +432,6 @@ impl Pipeline {
         factories.any(|factory| factory.name() == "matroskademux")
     }
 
-    /// Whether [`seek`](Pipeline::seek) can go anywhere.
-    pub(super) fn seekable(&self) -> bool {
-        let mut query = gst::query::Seeking::new(gst::Format::Time);
-        self.inner.query(&mut query) && query.result().0
-    }
-
     /// The pipeline as a Graphviz graph, without users and passwords.
     pub fn dot(&self) -> String {
         super::graph::dot(&self.inner)

@@ -4,6 +4,7 @@ mod about;
 mod contents;
 mod place;
 mod reader;
+mod segments;
 mod text;
 mod way;
 

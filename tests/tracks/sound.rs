@@ -126,6 +126,33 @@ fn webm_takes_opus_and_vorbis_as_they_are_and_the_rest_as_opus() {
 }
 
 #[test]
+fn opus_is_copied_in_time_whenever_it_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = make(folder.path(), "sound.ogg", &["-f", "lavfi", "-i", TONES, "-c:a", "libopus"]);
+    let aac = make(folder.path(), "sound.m4a", &["-f", "lavfi", "-i", TONES, "-c:a", "aac"]);
+    let picture = make(
+        folder.path(),
+        "picture.mkv",
+        &["-f", "lavfi", "-i", "testsrc=s=64x64:r=25:d=4", "-c:v", "mpeg4"],
+    );
+    let [sound, aac, picture] = [&sound, &aac, &picture].map(|path| path.to_str().unwrap());
+    // Its first 6.5 ms are not heard.
+    for begins in ["0", "0.0065", "0.009", "0.012", "0.040"] {
+        let args = ["-i", picture, "-itsoffset", begins, "-i", sound, "-i", aac];
+        let maps = ["-map", "0:v", "-map", "1:a", "-map", "2:a", "-c", "copy"];
+        let input = make(folder.path(), &format!("{begins}.mkv"), &[&args[..], &maps].concat());
+        for name in ["out.mkv", "out.webm"] {
+            let out = folder.path().join(name);
+            convert(&input, &out);
+            let (before, after) = (packets(&input, "a:0"), packets(&out, "a:0"));
+            let what = format!("from {begins} s on, {name}");
+            assert_same(&before, &after, shift(&input, &out), &what);
+            assert_in_sync((&input, 1), (&out, 1));
+        }
+    }
+}
+
+#[test]
 fn what_becomes_opus_is_in_sync() {
     let folder = tempfile::tempdir().unwrap();
     let input = with_tones(folder.path(), "two.mkv", &[&["libopus"], &["aac"]]);

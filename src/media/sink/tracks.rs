@@ -30,6 +30,10 @@ impl Written {
     fn lead(&self) -> Duration {
         self.reader.as_ref().map(|reader| reader.lead).unwrap_or_default()
     }
+
+    fn begins_unheard(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.begins_unheard)
+    }
 }
 
 const AUDIO: &str = "audio_%u";
@@ -58,12 +62,16 @@ impl VideoSink {
     /// Where the container cannot hide how a track begins, it begins with that, and all others are as
     /// much later: a fraction of a packet, and in sync.
     pub(super) fn make_room(&self) {
-        let most = self.tracks.iter().map(Written::lead).max().unwrap_or_default();
+        let hidden =
+            self.tracks.iter().all(|track| track.lead().is_zero() || track.begins_unheard());
+        let most = self.tracks.iter().map(Written::lead).filter(|_| !hidden).max();
+        let most = signed(most.unwrap_or_default());
         let others = self.tracks.iter().map(|track| (&track.target, track.lead()));
         for (input, lead) in others.chain([(&self.frames, Duration::ZERO)]) {
-            let later = i64::try_from((most - lead).as_nanos()).unwrap_or(0);
-            if let Some(pad) = input.static_pad("src") {
-                pad.set_offset(later);
+            let Some(pad) = input.static_pad("src") else { continue };
+            pad.set_offset(most - signed(lead));
+            if hidden && !lead.is_zero() {
+                begin_at(&pad, gst::ClockTime::try_from(lead).unwrap_or_default());
             }
         }
     }
@@ -175,6 +183,22 @@ fn only_with_time(pad: &gst::Pad) {
             Some(segment) if segment.to_running_time(pts).is_none() => gst::PadProbeReturn::Drop,
             _ => gst::PadProbeReturn::Ok,
         }
+    });
+}
+
+fn signed(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Gives the first packet this time.
+fn begin_at(pad: &gst::Pad, time: gst::ClockTime) {
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(packet) = info.buffer_mut() {
+            let writable = packet.make_mut();
+            writable.set_pts(time);
+            writable.set_dts(time);
+        }
+        gst::PadProbeReturn::Remove
     });
 }
 

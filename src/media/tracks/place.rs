@@ -48,6 +48,9 @@ impl Words {
 /// Rounding of times in containers, in nanoseconds: no packet is as short.
 const ROUNDING: i64 = 60_000;
 
+/// To what Matroska rounds times, in nanoseconds.
+const MATROSKA_TICK: i64 = 1_000_000;
+
 /// The origin of a track's timestamps, chosen so that they agree with those of the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counting {
@@ -55,8 +58,6 @@ pub(super) enum Counting {
     Running,
     /// As stream time.
     Stream,
-    /// As the file does: in which segment a packet comes says nothing (`Pipeline::counts_anew`).
-    File,
 }
 
 /// Computes the timestamps of a track's packets in the new file.
@@ -72,9 +73,15 @@ pub(super) struct Place {
     times: Times,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
-    /// By how much the first packet begins before the beginning: all are as late, for the first has
-    /// the time 0, and the container or the other tracks make up for it.
+    /// By how much all packets are late, for no time is negative (nor, in Matroska, one of Opus that is
+    /// not heard); the container or the other tracks make up for it.
     lead: i64,
+    /// Of Opus in Matroska: how much of its beginning is not heard.
+    opus_delay: Option<i64>,
+    /// It begins by just that much before the beginning.
+    begins_unheard: bool,
+    /// A packet has gone out.
+    begun: bool,
     /// The part is over.
     ended: bool,
     /// When the packet before this one began, and when it ended.
@@ -85,11 +92,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn new(stream: &Stream, order: &Order, counting: Counting) -> Self {
+    pub fn new(
+        stream: &Stream,
+        order: &Order,
+        counting: Counting,
+        opus_delay: Option<i64>,
+    ) -> Self {
         let Order { words, span, lengths, encoded, .. } = *order;
         let Stream { kind, mut times, .. } = *stream;
         // What comes out of an encoder has times of its own, and none that was clamped.
         times.clamped &= !encoded;
+        // But opusenc clamps.
+        times.clamped |= opus_delay.is_some();
         // Sound is sought: its time begins with the span.
         let start = span.start.filter(|_| kind != Kind::Audio);
         let part = Span { start, ..span };
@@ -103,6 +117,9 @@ impl Place {
             times,
             held: None,
             lead: 0,
+            opus_delay,
+            begins_unheard: false,
+            begun: false,
             ended: false,
             before: 0,
             ends: 0,
@@ -126,7 +143,6 @@ impl Place {
             return Vec::new();
         }
         let at = match (self.counting, self.part.start) {
-            (Counting::File, _) => Some(gst::format::Signed::Positive(pts)),
             (Counting::Running, None) => segment.to_running_time_full(pts),
             _ => segment.to_stream_time_full(pts),
         };
@@ -152,6 +168,12 @@ impl Place {
     /// How much of the track's beginning is not to be presented.
     pub fn lead(&self) -> Duration {
         Duration::from_nanos(self.lead.unsigned_abs())
+    }
+
+    /// Whether it is Opus in Matroska that begins with just as much as is not heard: then the first
+    /// packet may also have the time 0, whatever the others have.
+    pub fn begins_unheard(&self) -> bool {
+        self.begins_unheard
     }
 
     /// Whether nothing more is wanted.
@@ -192,14 +214,34 @@ impl Place {
         let step = at.saturating_sub(self.before);
         let length = (self.lengths && packet.duration().is_none() && step > 0).then_some(step);
         (self.before, self.ends) = (at, at + packet.duration().map_or(0, signed));
-        packets.push(timed(packet, at.max(0) + self.lead, length));
+        let at = at.max(0);
+        if !self.begun {
+            self.begin(at, packet.duration());
+        }
+        packets.push(timed(packet, at + self.lead, length));
         packets
     }
 
-    /// The packet in which the track begins, `at` (a negative time).
+    /// The packet in which the track begins, `at` (it may be negative).
     fn first(&mut self, packet: gst::Buffer, at: i64) -> gst::Buffer {
-        self.lead = (-at).max(0);
-        timed(packet, 0, None)
+        self.begin(at, packet.duration());
+        timed(packet, at + self.lead, None)
+    }
+
+    /// The track begins with a packet that is presented `at`.
+    ///
+    /// matroskamux (1.22 to 1.26) presents every packet of Opus too early that comes within what is not
+    /// heard of the track's beginning: all of them by as much before 0. So none may come there, but
+    /// for the first of a track that is to begin just then.
+    fn begin(&mut self, at: i64, length: Option<gst::ClockTime>) {
+        self.begun = true;
+        self.lead = match self.opus_delay {
+            Some(delay) if at <= delay => delay - at + 1000,
+            _ => (-at).max(0),
+        };
+        let ends = at + length.map_or(0, signed);
+        let in_time = |delay: i64| (at + delay).abs() <= MATROSKA_TICK && ends > delay;
+        self.begins_unheard = self.opus_delay.is_some_and(in_time);
     }
 
     fn subtitle(&self, packet: gst::Buffer, at: i64) -> Option<gst::Buffer> {

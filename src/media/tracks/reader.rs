@@ -22,6 +22,7 @@ use super::super::workarounds::{Facts, repair_demuxers};
 use super::about;
 use super::contents::{Kind, Stream, leave_styled_text, tags_on};
 use super::place::{Counting, Place, Words};
+use super::segments::count_from_zero;
 use crate::span::Span;
 use crate::stop::StopSignal;
 use crate::timeouts::PREROLL;
@@ -60,6 +61,8 @@ pub(in super::super) struct Reader {
     pub tags: Option<gst::TagList>,
     /// How much of the track's beginning must not be presented.
     pub lead: Duration,
+    /// The muxer hides that beginning when the first packet has the time 0 ([`Place::begins_unheard`]).
+    pub begins_unheard: bool,
     /// What sends the packets: its beginning, until it starts, and then its thread.
     beginning: Option<Beginning>,
     sending: Option<JoinHandle<()>>,
@@ -99,9 +102,17 @@ impl Reader {
         let parse = pipeline.element("parse")?;
         leave_styled_text(&parse);
         repair_demuxers(&parse, &Facts::of(path));
+        // A subtitle that is shown when the span begins may come long before it: all are read.
+        let start = order.span.start.filter(|_| stream.kind == Kind::Audio);
         let (wanted, input) = (stream.id.clone(), track.downgrade());
+        let counted = Arc::new(AtomicBool::new(false));
+        let count = start.is_none().then(|| Arc::clone(&counted));
         parse.connect_pad_added(move |parse, pad| {
-            if pad.stream_id().is_some_and(|id| id == wanted)
+            let is_wanted = pad.stream_id().is_some_and(|id| id == wanted);
+            if let (true, Some(counted)) = (is_wanted, &count) {
+                count_from_zero(parse, pad, counted);
+            }
+            if is_wanted
                 && let Some(input) = input.upgrade().and_then(|t| t.static_pad("sink"))
                 && let Err(error) = pad.link(&input)
             {
@@ -110,8 +121,6 @@ impl Reader {
             swallow(parse, pad);
         });
 
-        // A subtitle that is shown when the span begins may come long before it: all are read.
-        let start = order.span.start.filter(|_| stream.kind == Kind::Audio);
         match start {
             Some(_) if order.encoded => seek_unheard(&pipeline, &track, start)?,
             _ => {
@@ -134,12 +143,11 @@ impl Reader {
         if packets.is_eos() {
             return Ok(None);
         }
-        let counting = match start.is_none() && pipeline.counts_anew() {
-            true if pipeline.seekable() => Counting::File,
-            true => Counting::Stream,
-            false => Counting::Running,
-        };
-        let mut place = Place::new(stream, &order, counting);
+        let anew = start.is_none() && pipeline.counts_anew() && !counted.load(Ordering::Acquire);
+        let counting = if anew { Counting::Stream } else { Counting::Running };
+        // matroskamux alone takes it into account.
+        let opus_delay = opus_delay(&caps).filter(|_| !order.lengths);
+        let mut place = Place::new(stream, &order, counting, opus_delay);
         let mut first = Vec::new();
         if stream.kind == Kind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
@@ -161,6 +169,7 @@ impl Reader {
             kind: stream.kind,
             tags: about::of_track(tags.as_deref()),
             lead: place.lead() + Duration::from_nanos(delay),
+            begins_unheard: place.begins_unheard(),
             beginning: Some(Beginning { place, packets: first }),
             sending: None,
             counts: Arc::new(Counts { limit: u64::MAX.into(), packets: AtomicU64::new(0) }),
@@ -295,6 +304,16 @@ fn without_false_gaps(pipeline: &Pipeline) {
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+/// How much of the beginning of an Opus track is not heard (the pre-skip of its header), in nanoseconds.
+fn opus_delay(caps: &gst::CapsRef) -> Option<i64> {
+    let format = caps.structure(0).filter(|format| format.name() == "audio/x-opus")?;
+    let headers = format.get::<gst::Array>("streamheader").ok()?;
+    let header = headers.first()?.get::<gst::Buffer>().ok()?;
+    let bytes = header.map_readable().ok()?;
+    let skip: [u8; 2] = bytes.get(10..12)?.try_into().ok()?;
+    Some(i64::from(u16::from_le_bytes(skip)) * 1_000_000_000 / 48_000)
 }
 
 /// Goes to `start` before anything is heard: an encoder would keep of what it heard before, and put
