@@ -99,7 +99,7 @@ impl LiveSource {
     pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
         let closer = queue.closer();
         let captured = Arc::clone(&self.captured);
-        let (mut fit, plan) = (self.fit.clone(), self.plan.clone());
+        let (mut fit, plan, mut rising) = (self.fit.clone(), self.plan.clone(), Rising::default());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 // The sink keeps one sample, and the newest: it may have gone to an earlier call.
@@ -108,10 +108,11 @@ impl LiveSource {
                 };
                 let frame = fit.apply(sample).and_then(|fits| plan.frame(&fits, &pool));
                 fit.take_note().iter().for_each(|note| tracing::warn!("{note}"));
-                let frame = frame.map_err(|error| {
+                let mut frame = frame.map_err(|error| {
                     gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
                     gst::FlowError::Error
                 })?;
+                frame.pts = frame.pts.map(|pts| rising.time(pts));
                 captured.fetch_add(1, Ordering::Relaxed);
                 match queue.offer(frame) {
                     Ok(()) | Err(PushError::Full(_)) => Ok(gst::FlowSuccess::Ok),
@@ -127,6 +128,22 @@ impl LiveSource {
     /// The pipeline, as a Graphviz graph.
     pub fn dot(&self) -> String {
         self.pipeline.dot()
+    }
+}
+
+/// Gives each frame a later time than the one before. rtspsrc gives one time to all pictures that it gets
+/// late and at once; parsers take the time of a second one away, and muxers end with an error then.
+#[derive(Default)]
+struct Rising(Option<Duration>);
+
+impl Rising {
+    /// The time of the next frame, which says `pts`.
+    fn time(&mut self, pts: Duration) -> Duration {
+        // Matroska's ticks are as long.
+        let earliest = self.0.map(|newest| newest + Duration::from_millis(1));
+        let time = earliest.map_or(pts, |earliest| pts.max(earliest));
+        self.0 = Some(time);
+        time
     }
 }
 
@@ -303,4 +320,17 @@ fn first_caps(
     }
     let text = format!("no picture arrived within {} s", FIRST_LIVE_FRAME.as_secs());
     Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_come_with_one_time_follow_one_another() {
+        let mut rising = Rising::default();
+        let times = [0, 40, 40, 40, 41, 120, 100, 160];
+        let times = times.map(|ms| rising.time(Duration::from_millis(ms)).as_millis());
+        assert_eq!(times, [0, 40, 41, 42, 43, 120, 121, 160]);
+    }
 }

@@ -251,8 +251,9 @@ impl Known {
         if pts + OVERLAP < self.until {
             return None;
         }
-        // Muxers want times that do not go back.
-        let at = self.newest.map_or(pts, |newest| pts.max(newest));
+        // Muxers want times that do not go back, and parsers take away the time of a packet that has the
+        // same as the one before.
+        let at = self.newest.map_or(pts, |newest| pts.max(newest + Duration::from_nanos(1)));
         self.newest = Some(at);
         self.until = self.until.max(at + duration);
         Some(at)
@@ -384,9 +385,10 @@ mod tests {
             let at = micros(20_000 * n + 1000 * u64::from(n % 7 == 6) - 50 * u64::from(n % 3 == 2));
             assert_eq!(known.packet(at, MS(20)), Some(at), "packet {n}");
         }
-        // One that begins before the one before begins at the same time.
+        // One that begins before the one before begins right after it.
         let newest = known.newest.unwrap();
-        assert_eq!(known.packet(newest - micros(10), MS(20)), Some(newest));
+        let next = newest + Duration::from_nanos(1);
+        assert_eq!(known.packet(newest - micros(10), MS(20)), Some(next));
         assert_eq!(known.packet(MS(3), MS(20)), None, "of another time");
     }
 

@@ -12,6 +12,7 @@ use gst::glib;
 use gst::prelude::*;
 use server::prelude::*;
 
+use crate::program::Live;
 use crate::timecode;
 
 /// A running camera; it is gone when dropped.
@@ -63,11 +64,16 @@ impl Camera {
         Self::start(&format!("( {SMALL}  audiotestsrc is-live=true ! {elements} name=pay1 )"), None)
     }
 
-    /// Waits until it has sent so many pictures.
-    pub fn wait_for_frames(&self, count: u64) {
+    /// Waits until it has sent so many pictures to this run.
+    pub fn wait_for_frames(&self, count: u64, live: &Live) {
         let started = Instant::now();
-        while self.frames.load(Ordering::Relaxed) < count {
-            assert!(started.elapsed() < Duration::from_secs(90), "the camera sends nothing");
+        loop {
+            let sent = self.frames.load(Ordering::Relaxed);
+            if sent >= count {
+                return;
+            }
+            let waited = started.elapsed();
+            assert!(waited < Duration::from_secs(90), "it sends {sent} pictures: {}", live.said());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
