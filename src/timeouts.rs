@@ -60,6 +60,9 @@ pub const FINISH_OWN_OUTPUT: Duration = Duration::from_secs(10);
 /// writes into a pipe.
 pub const CLOSE_STOPPED: Duration = Duration::from_secs(2);
 
+/// The thread that reads the keyboard; of a terminal that was closed it reads on for ever.
+pub const KEYS: Duration = Duration::from_secs(1);
+
 /// A message to a terminal or a pipe that is not read, before the process ends without it.
 pub const LAST_WORDS: Duration = Duration::from_millis(200);
 

@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
 use super::interrupts::Interrupts;
 use crate::stream::{Look, SnapshotRequest, Wanted};
+use crate::timeouts::KEYS;
 
 /// The line that explains the keys, for this number of models.
 pub fn help(models: usize) -> String {
@@ -73,7 +74,12 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Release);
-        let _ = self.thread.take().map(JoinHandle::join);
+        let since = Instant::now();
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+            && since.elapsed() < KEYS
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         restore();
     }
 }

@@ -88,7 +88,7 @@ fn keys_change_the_picture_and_the_client_stays() {
     let second = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mosaic.pt");
     // What the terminal is like afterwards is told by stty.
     let command = format!(
-        "{} -m mosaic -m {second} -i test:96x64@15 -o rtsp://127.0.0.1:0/art --strength 0.5; \
+        "{} -m mosaic-lite -m {second} -i test:96x64@15 -o rtsp://127.0.0.1:0/art --strength 0.5; \
          code=$?; stty -a; exit $code",
         env!("CARGO_BIN_EXE_nst-stream")
     );
@@ -99,7 +99,7 @@ fn keys_change_the_picture_and_the_client_stays() {
     let screen = terminal.screen.lock().unwrap().clone();
     let url = screen[at..].split_whitespace().next().unwrap().to_owned();
     let client = program::ffmpeg_client(&url, 200);
-    terminal.shows(at, ", mosaic at 50 %");
+    terminal.shows(at, ", mosaic-lite at 50 %");
 
     let after = |terminal: &mut Terminal, keys: &str| {
         let now = terminal.now();
@@ -109,7 +109,7 @@ fn keys_change_the_picture_and_the_client_stays() {
     let now = after(&mut terminal, "n");
     terminal.shows(now, "mosaic.pt at 50 %");
     let now = after(&mut terminal, "p");
-    terminal.shows(now, ", mosaic at 50 %");
+    terminal.shows(now, ", mosaic-lite at 50 %");
     let now = after(&mut terminal, "--");
     terminal.shows(now, "at 30 %");
     let now = after(&mut terminal, "+");
@@ -141,7 +141,7 @@ fn control_c_on_a_terminal_interrupts() {
         env!("CARGO_BIN_EXE_nst-stream")
     );
     let mut terminal = Terminal::start(folder.path(), &command);
-    terminal.shows(0, "mosaic at 0 %");
+    terminal.shows(0, " at 0 %");
     terminal.press("\x03");
     let (code, screen) = terminal.ends();
     assert_eq!(code, Some(130), "{screen}");
@@ -159,7 +159,7 @@ fn control_c_is_read_until_the_run_is_over() {
         env!("CARGO_BIN_EXE_nst-stream")
     );
     let mut terminal = Terminal::start(folder.path(), &command);
-    terminal.shows(0, "mosaic at 0 %");
+    terminal.shows(0, " at 0 %");
     terminal.press("\x03");
     terminal.shows(0, "interrupt again to stop at once");
     // Closer together they would be one request.
@@ -180,7 +180,7 @@ fn a_snapshot_is_saved_though_the_run_ends() {
         env!("CARGO_BIN_EXE_nst-stream")
     );
     let mut terminal = Terminal::start(folder.path(), &command);
-    terminal.shows(0, "mosaic at 0 %");
+    terminal.shows(0, " at 0 %");
     let names = || -> Vec<String> {
         let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
         entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
@@ -204,4 +204,26 @@ fn a_snapshot_is_saved_though_the_run_ends() {
     assert_eq!((left.len(), pictures.len()), (2, 1), "{left:?}: {screen}");
     assert!(!pictures[0].contains("partial"), "{left:?}");
     assert_eq!(size(&folder.path().join(pictures[0])), (96, 64));
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = format!(
+        "exec {} -m mosaic-lite -i test:96x64@15 -o out.mkv --strength 0",
+        env!("CARGO_BIN_EXE_nst-stream")
+    );
+    let mut terminal = Terminal::start(folder.path(), &command);
+    terminal.shows(0, " at 0 %");
+    let id = terminal.script.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    terminal.script.kill().unwrap();
+    let run = format!("/proc/{}/stat", children.trim());
+    let started = Instant::now();
+    // It is gone, or waits for who would ask how it ended.
+    while std::fs::read_to_string(&run).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!frame_times(&folder.path().join("out.mkv")).is_empty());
 }
