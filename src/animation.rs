@@ -113,11 +113,20 @@ fn frames_of(
     }
 }
 
-fn lasts(delay: Delay) -> Duration {
-    let (numerator, denominator) = delay.numer_denom_ms();
-    let nanos = u64::from(numerator) * 1_000_000 / u64::from(denominator.max(1));
-    let said = Duration::from_nanos(nanos);
-    if said > SHORTEST { said } else { USUAL }
+/// How long frames last. Next to nothing means as long as in browsers; of the last frame (GIFs of FFmpeg
+/// from version 7 on) as long as the one before.
+fn lasts(delays: impl Iterator<Item = Delay>) -> Vec<Duration> {
+    let said = |delay: Delay| {
+        let (numerator, denominator) = delay.numer_denom_ms();
+        let nanos = u64::from(numerator) * 1_000_000 / u64::from(denominator.max(1));
+        Some(Duration::from_nanos(nanos)).filter(|said| *said > SHORTEST)
+    };
+    let said: Vec<_> = delays.map(said).collect();
+    let mut lasts: Vec<_> = said.iter().map(|said| said.unwrap_or(USUAL)).collect();
+    if let ([.., None], [.., before, last]) = (&said[..], &mut lasts[..]) {
+        *last = *before;
+    }
+    lasts
 }
 
 impl Animation {
@@ -133,13 +142,15 @@ impl Animation {
         let decode = |error| PictureError::Decode { path: path.to_owned(), error };
         let mut frames = open(path)?.ok_or_else(nothing)?;
         let first = frames.next().ok_or_else(nothing)?.map_err(decode)?;
-        let mut end = lasts(first.delay());
         let (width, height) = first.buffer().dimensions();
-        let mut ends = vec![end];
-        for frame in frames.map_while(Result::ok) {
-            end += lasts(frame.delay());
-            ends.push(end);
-        }
+        let others = frames.map_while(Result::ok).map(|frame| frame.delay());
+        let lengths = lasts(std::iter::once(first.delay()).chain(others));
+        let mut end = Duration::ZERO;
+        let ends = lengths.into_iter().map(|lasts| {
+            end += lasts;
+            end
+        });
+        let ends = ends.collect();
         Ok(Animation {
             path: path.to_owned(),
             width: width as usize,
@@ -261,7 +272,12 @@ mod tests {
 
     #[test]
     fn frames_that_last_next_to_nothing_last_as_long_as_in_browsers() {
-        let said = |ms: u32| lasts(Delay::from_numer_denom_ms(ms, 1)).as_millis();
-        assert_eq!([said(0), said(10), said(20), said(1000)], [100, 100, 20, 1000]);
+        let said = |ms: &[u32]| {
+            let delays = ms.iter().map(|ms| Delay::from_numer_denom_ms(*ms, 1));
+            lasts(delays).iter().map(Duration::as_millis).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[0, 10, 20, 1000]), [100, 100, 20, 1000]);
+        assert_eq!(said(&[40, 40, 10]), [40, 40, 40], "the last lasts as long as the one before");
+        assert_eq!(said(&[10]), [100]);
     }
 }
