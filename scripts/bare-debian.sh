@@ -33,6 +33,7 @@ sources() {
 # inside <root> <suite>: all that mounts, in a mount namespace of its own, which takes them with it.
 inside() {
     local root=$1 suite=$2 command status=0 began line main
+    unset TMPDIR # there is no such folder in there
     main=$(sources "$suite" | awk -v suite="$suite" '$2 == suite && $3 == "main"' | head -n1)
     [ -n "$main" ] || die "apt has no package source of Debian here (apt-get update?)"
     say "installing Debian $suite"
@@ -46,7 +47,8 @@ inside() {
     [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/pip.conf"
     if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
         cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
-        chroot "$root" update-ca-certificates >/dev/null 2>&1
+        chroot "$root" update-ca-certificates >"$root.log" 2>&1 ||
+            { tail -n 20 "$root.log" >&2; die "this machine's certificates cannot be taken over"; }
     fi
     git clone -q --no-hardlinks . "$root/root/nst-stream"
 
@@ -81,14 +83,26 @@ for need in debootstrap unshare apt-get git; do
     command -v "$need" >/dev/null || die "there is no $need here; install it"
 done
 [ -x "$cargo/bin/cargo" ] || die "there is no Rust in $cargo; install it with rustup, or set CARGO_HOME"
+root='' child=''
+# What runs in there ends with its first process, which unshare waits for, and unshare alone is waited
+# for here. Nothing is mounted in this namespace: only what was installed is removed.
+clean_up() {
+    local first
+    if [ -n "$child" ]; then
+        first=$(cat "/proc/$child/task/$child/children" 2>/dev/null) || true
+        kill -KILL ${first:-"$child"} 2>/dev/null || true
+        wait "$child" 2>/dev/null || true
+    fi
+    [ -z "$root" ] || rm -rf --one-file-system "$root" "$root.log"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 root=$(mktemp -d --tmpdir nst-stream-debian.XXXXXX)
 chmod 755 "$root"
 unshare --mount --propagation private --pid --fork --kill-child "$PWD/scripts/bare-debian.sh" --inside "$root" "$1" &
 child=$!
-# All processes in there end with unshare. Nothing is mounted in this namespace: only what was
-# installed is removed.
-trap 'kill -KILL "$child" 2>/dev/null || true; wait "$child" 2>/dev/null || true
-    rm -rf --one-file-system "$root" "$root.log"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-wait "$child"
+status=0
+wait "$child" || status=$?
+child=''
+exit "$status"
