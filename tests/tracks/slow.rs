@@ -20,6 +20,22 @@ impl Stylizer for Slow {
     }
 }
 
+/// The same, until it has painted 36 frames; then the run is interrupted.
+struct Interrupts<'a> {
+    painted: usize,
+    stop: &'a StopSignal,
+}
+
+impl Stylizer for Interrupts<'_> {
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        self.painted += batch.len();
+        if self.painted >= 36 && !self.stop.is_set() {
+            let _ = self.stop.interrupt();
+        }
+        Slow.stylize(batch)
+    }
+}
+
 /// Two tracks of sound, one of which an MP4 cannot hold, and a subtitle at either end.
 fn sparse(folder: &Path) -> PathBuf {
     let words = folder.join("words.srt");
@@ -66,17 +82,10 @@ fn an_early_end_cuts_every_track_where_the_picture_ends() {
     for name in ["out.mp4", "out.mkv"] {
         let out = folder.path().join(name);
         let stop = StopSignal::default();
-        let (from, to) = (input.clone(), out.clone());
-        std::thread::scope(|scope| {
-            let stop = &stop;
-            let run = scope.spawn(move || {
-                let job = VideoJob::new(&from, &to);
-                route::route_until(&job, &mut Slow, stop).0.unwrap()
-            });
-            std::thread::sleep(Duration::from_millis(1500));
-            let _ = stop.interrupt();
-            assert!(run.join().unwrap().interrupted, "{name}");
-        });
+        let mut interrupts = Interrupts { painted: 0, stop: &stop };
+        let job = VideoJob::new(&input, &out);
+        let made = route::route_until(&job, &mut interrupts, &stop).0.unwrap();
+        assert!(made.interrupted, "{name}");
         let end = frame_times(&out).last().unwrap() + 0.034;
         assert!(end < 2.5, "{name}: {end}");
         for track in ["a:0", "a:1"] {
