@@ -49,8 +49,8 @@ fn media() -> Result<Value> {
 
 fn as_text(report: &Value, verbose: bool) -> String {
     let (engine, media) = (&report["engine"], &report["media"]);
-    let gstreamer = match media["gstreamer"].as_str() {
-        Some(version) => version.to_owned(),
+    let version = match media["gstreamer"].as_str() {
+        Some(found) => found.to_owned(),
         None => "left out of this build: pictures only".to_owned(),
     };
     let cpu = format!(
@@ -62,7 +62,7 @@ fn as_text(report: &Value, verbose: bool) -> String {
     let libtorch = format!("{} in '{}'", of(&engine["libtorch"]), of(&engine["libtorch_folder"]));
     let mut text = table(&[
         ["nst-stream".to_owned(), of(&report["nst_stream"]).to_owned()],
-        ["gstreamer".to_owned(), gstreamer],
+        ["gstreamer".to_owned(), version],
         ["libtorch".to_owned(), libtorch],
         ["cpu".to_owned(), cpu],
         ["cuda".to_owned(), of(&engine["cuda"]).to_owned()],

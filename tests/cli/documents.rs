@@ -22,6 +22,8 @@ fn pages() -> Vec<(PathBuf, String)> {
 /// The arguments of each call of the program in the code blocks of a page.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let mut commands = Vec::new();
+    // A line that ends in a backslash goes on in the next one.
+    let text = text.replace("\\\n    ", " ");
     for line in text.lines().filter_map(|line| line.strip_prefix("    ")) {
         // A comment at the end of a line is none of the command's.
         let line = line.split("  #").next().unwrap_or(line);
