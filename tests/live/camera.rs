@@ -12,7 +12,6 @@ use gst::glib;
 use gst::prelude::*;
 use server::prelude::*;
 
-use crate::program::Live;
 use crate::timecode;
 
 /// A running camera; it is gone when dropped.
@@ -64,8 +63,8 @@ impl Camera {
         Self::start(&format!("( {SMALL}  audiotestsrc is-live=true ! {elements} name=pay1 )"), None)
     }
 
-    /// Waits until it has sent so many pictures to this run.
-    pub fn wait_for_frames(&self, count: u64, live: &Live) {
+    /// Waits until it has sent so many pictures to a run, of which `said` is what it has said.
+    pub fn wait_for_frames(&self, count: u64, said: impl Fn() -> String) {
         let started = Instant::now();
         loop {
             let sent = self.frames.load(Ordering::Relaxed);
@@ -73,7 +72,7 @@ impl Camera {
                 return;
             }
             let waited = started.elapsed();
-            assert!(waited < Duration::from_secs(90), "it sends {sent} pictures: {}", live.said());
+            assert!(waited < Duration::from_secs(90), "it sends {sent} pictures: {}", said());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

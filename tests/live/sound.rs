@@ -62,7 +62,7 @@ fn recorded(
         args.extend(["-o".to_owned(), path(ending).to_str().unwrap().to_owned()]);
     }
     let live = Live::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    camera.wait_for_frames(150, &live);
+    camera.wait_for_frames(150, || live.said());
     let ended = live.interrupt();
     if ended.code != Some(130) {
         return vec![format!("{name}: {:?} {}", ended.code, ended.stderr)];
