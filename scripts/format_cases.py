@@ -122,6 +122,7 @@ class Case:
     times: typing.Any = True
     time_tolerance: float = 0.00101
     levels: float = 2.0
+    part_levels: float = 6.0
     size_after: typing.Optional[tuple] = None
     picture: int = 0
     sounds: typing.Optional[int] = None

@@ -1,5 +1,6 @@
 //! What a user may name after `--input` and `--output`, parsed once.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,10 @@ impl Input {
     ///
     /// # Errors
     /// A line that says what is expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+        let text = text.as_ref();
+        // What is no UTF-8 is the name of a file.
+        let Some(text) = text.to_str() else { return Ok(Input::File(text.into())) };
         if let Some(rest) = text.strip_prefix("test:").filter(|_| !Path::new(text).exists()) {
             return parse_test(rest);
         }
@@ -89,7 +93,9 @@ impl Output {
     ///
     /// # Errors
     /// A line that says what is expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
+        let text = text.as_ref();
+        let Some(text) = text.to_str() else { return Ok(Output::File(text.into())) };
         if text == "window:" {
             return Ok(Output::Window);
         }

@@ -10,6 +10,8 @@ mod route;
 mod about;
 #[path = "tracks/edges.rs"]
 mod edges;
+#[path = "tracks/field.rs"]
+mod field;
 #[path = "tracks/slow.rs"]
 mod slow;
 #[path = "tracks/sound.rs"]

@@ -1,5 +1,6 @@
 //! Options of the main command: `nst-stream --model M --input IN --output OUT`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,13 +61,13 @@ pub struct StreamArgs {
     #[arg(short, long, value_name = "INPUT", help_heading = IO)]
     #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
     #[cfg_attr(not(feature = "media"), arg(required = true))]
-    pub(super) input: Option<String>,
+    pub(super) input: Option<OsString>,
     /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or
     /// out/%05d.png), - for YUV4MPEG2 on stdout; live, one or more of a video, window:, /dev/videoN
     /// (v4l2loopback) or rtsp://ADDRESS:PORT/PATH to serve [default: window:; without a display,
     /// rtsp://127.0.0.1:8554/art]
     #[arg(short, long = "output", value_name = "OUTPUT", help_heading = IO)]
-    pub(super) outputs: Vec<String>,
+    pub(super) outputs: Vec<OsString>,
     /// Replace the output if it exists
     #[arg(long, help_heading = IO)]
     pub(super) overwrite: bool,

@@ -45,6 +45,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("", "Failed to connect", "the server does not answer as an RTSP server does"),
     ("", "Could not receive message", "the server does not answer as an RTSP server does"),
     ("", "Could not connect", "the connection to the server was lost"),
+    ("Unhandled error", "(503)", "the server has no room for it now, or its camera is off (503)"),
     // any
     (
         "contains no playable streams",
@@ -64,6 +65,11 @@ pub(super) fn in_words(text: &str, details: &str) -> String {
     let fits = |part: &str, of: &str| of.contains(part);
     if let ("Resource not found.", Some((_, why))) = (text, details.rsplit_once('\n')) {
         return why.to_owned(); // "No such file …"
+    }
+    if let ("Unhandled error", Some(answer)) = (text.trim_end_matches('.'), details.lines().last())
+        && !answer.contains("(503)")
+    {
+        return format!("the server answers: {answer}");
     }
     let found = WORDS.iter().find(|(said, more, _)| fits(said, text) && fits(more, details));
     found.map_or_else(|| text.trim_end_matches('.').to_owned(), |(.., words)| (*words).to_owned())

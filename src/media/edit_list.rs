@@ -29,10 +29,7 @@ pub(super) fn hide_leads(path: &Path, leads: &[Duration]) -> io::Result<()> {
     let mut at = 0;
     while let Some(trak) = find(&moov, at..moov.len(), b"trak") {
         at = trak.end;
-        let id = find(&moov, trak.clone(), b"tkhd").and_then(|tkhd| {
-            let version = *moov.get(tkhd.start)?;
-            number(&moov, tkhd.start + if version == 1 { 20 } else { 12 }, 4)
-        });
+        let id = id_of(&moov, &trak);
         let lead = id.and_then(|id| leads.get(usize::try_from(id).ok()?.checked_sub(1)?));
         let Some(lead) = lead.filter(|lead| !lead.is_zero()) else { continue };
         let mdia = find(&moov, trak.clone(), b"mdia");
@@ -74,8 +71,132 @@ fn shorten(
     put(moov, entry + width, width, begins)
 }
 
+/// Lets every picture of a movie be shown to its end. mp4mux (1.22 to 1.26) ends the edit of a track when
+/// decoding ends, which is before its last frames are shown where frames are reordered and their times are
+/// uneven: readers leave those frames out.
+///
+/// # Errors
+/// When the file is none that mp4mux writes, or cannot be written.
+pub(super) fn show_whole(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let (start, mut moov) = index(&mut file)?;
+    let Some(mvhd) = find(&moov, 0..moov.len(), b"mvhd") else { return Ok(()) };
+    let Some(scale) = timescale(&moov, Some(mvhd.clone())) else { return Ok(()) };
+    let (mut at, mut longest) = (0, 0);
+    while let Some(trak) = find(&moov, at..moov.len(), b"trak") {
+        at = trak.end;
+        longest = longest.max(show_whole_track(&mut moov, &trak, scale).unwrap_or(0));
+    }
+    if longest > 0 {
+        lengthen(&mut moov, &mvhd, 12, longest);
+        file.seek(SeekFrom::Start(start))?;
+        file.write_all(&moov)?;
+    }
+    Ok(())
+}
+
+/// The same for a track; its length now, in the movie's units, where it was changed.
+fn show_whole_track(moov: &mut [u8], trak: &Range<usize>, scale: u64) -> Option<u64> {
+    let mdia = find(moov, trak.clone(), b"mdia")?;
+    let handler = find(moov, mdia.clone(), b"hdlr")?;
+    if moov.get(handler.start + 8..handler.start + 12)? != b"vide" {
+        return None;
+    }
+    let ticks = timescale(moov, find(moov, mdia.clone(), b"mdhd"))?;
+    let table = find(moov, find(moov, mdia, b"minf")?, b"stbl")?;
+    let shown = last_shown(moov, &table)?;
+    let list = find(moov, find(moov, trak.clone(), b"edts")?, b"elst")?;
+    let wide = *moov.get(list.start)? == 1;
+    let width = if wide { 8 } else { 4 };
+    let count = usize::try_from(number(moov, list.start + 4, 4)?).ok()?;
+    let entry = |n: usize| list.start + 8 + n * (2 * width + 4);
+    let last = entry(count.checked_sub(1)?);
+    let begins = number(moov, last + width, width)?;
+    let length = u128::from(shown.checked_sub(begins)?) * u128::from(scale);
+    let length = u64::try_from(length.div_ceil(u128::from(ticks.max(1)))).ok()?;
+    if number(moov, last, width)? >= length || last + 2 * width > list.end {
+        return None;
+    }
+    put(moov, last, width, length)?;
+    let all = (0..count).map(|n| number(moov, entry(n), width)).sum::<Option<u64>>()?;
+    lengthen(moov, &find(moov, trak.clone(), b"tkhd")?, 16, all);
+    Some(all)
+}
+
+/// When the frame that is shown last ends, in the ticks of its track.
+fn last_shown(moov: &[u8], table: &Range<usize>) -> Option<u64> {
+    let steps = find(moov, table.clone(), b"stts")?;
+    let offsets = find(moov, table.clone(), b"ctts");
+    // Pairs of a count and a number.
+    let runs = |at: &Range<usize>| {
+        let runs = moov.get(at.start + 8..at.end).unwrap_or_default().chunks_exact(8);
+        runs.map(|run| {
+            let word = |n: usize| u32::from_be_bytes([run[n], run[n + 1], run[n + 2], run[n + 3]]);
+            (word(0), word(4))
+        })
+        .collect::<Vec<_>>()
+    };
+    let later = offsets.as_ref().map(runs).unwrap_or_default();
+    let mut later = later.into_iter().flat_map(|(count, later)| (0..count).map(move |_| later));
+    let (mut decoded, mut shown) = (0_i64, 0_i64);
+    for (count, step) in runs(&steps) {
+        for _ in 0..count.min(1 << 28) {
+            // It may be negative.
+            let later = later.next().unwrap_or(0) as i32;
+            shown = shown.max(decoded + i64::from(later) + i64::from(step));
+            decoded += i64::from(step);
+        }
+    }
+    u64::try_from(shown).ok()
+}
+
+/// Writes a longer duration into a header (mvhd, tkhd); it stands at `at` in the first version.
+fn lengthen(moov: &mut [u8], header: &Range<usize>, at: usize, duration: u64) {
+    let wide = moov.get(header.start) == Some(&1);
+    // Two dates of eight bytes stand before it then.
+    let (at, width) = if wide { (header.start + at + 12, 8) } else { (header.start + at + 4, 4) };
+    if number(moov, at, width).is_some_and(|said| said < duration) && at + width <= header.end {
+        let _ = put(moov, at, width, duration);
+    }
+}
+
+/// Enables the tracks with the ids from 1 on, or not, and puts each into a group (0: none) of which
+/// players play one. mp4mux (1.22 to 1.26) enables all and knows no groups.
+///
+/// # Errors
+/// When the file is none that mp4mux writes, or cannot be written.
+pub(super) fn enable(path: &Path, tracks: &[(bool, u16)]) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let (start, mut moov) = index(&mut file)?;
+    let mut at = 0;
+    while let Some(trak) = find(&moov, at..moov.len(), b"trak") {
+        at = trak.end;
+        let id = id_of(&moov, &trak).and_then(|id| usize::try_from(id).ok()?.checked_sub(1));
+        let wanted = id.and_then(|id| tracks.get(id));
+        if let (Some((enabled, group)), Some(tkhd)) = (wanted, find(&moov, trak, b"tkhd")) {
+            let wide = moov.get(tkhd.start) == Some(&1);
+            if let Some(flags) = moov.get_mut(tkhd.start + 3) {
+                *flags = *flags & !1 | u8::from(*enabled);
+            }
+            let at = tkhd.start + if wide { 46 } else { 34 };
+            if at + 2 <= tkhd.end {
+                let _ = put(&mut moov, at, 2, u64::from(*group));
+            }
+        }
+    }
+    file.seek(SeekFrom::Start(start))?;
+    file.write_all(&moov)
+}
+
+/// The id of a track.
+fn id_of(moov: &[u8], trak: &Range<usize>) -> Option<u64> {
+    let tkhd = find(moov, trak.clone(), b"tkhd")?;
+    let version = *moov.get(tkhd.start)?;
+    number(moov, tkhd.start + if version == 1 { 20 } else { 12 }, 4)
+}
+
 /// Where the contents of the index lie in the file, and what they are.
-fn index(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
+pub(super) fn index(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     let end = file.seek(SeekFrom::End(0))?;
     let mut found = None;
     // What it says is of the last box; the index may stand before a damaged one.
@@ -122,7 +243,8 @@ pub(super) fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
     Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
-fn put(bytes: &mut [u8], at: usize, width: usize, number: u64) -> Option<()> {
+/// Writes an unsigned number, big endian.
+pub(super) fn put(bytes: &mut [u8], at: usize, width: usize, number: u64) -> Option<()> {
     let number = number.to_be_bytes();
     bytes.get_mut(at..at + width)?.copy_from_slice(&number[8 - width..]);
     Some(())

@@ -13,11 +13,13 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::bitstream::change_caps;
-use super::edit_list::hide_leads;
+use super::edit_list::{enable, hide_leads, show_whole};
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
+use super::matroska::Flags;
 use super::movie;
 use super::pipeline::{Event, Pipeline, Role};
+use super::recording;
 use super::sink::{muxer, timescale};
 use crate::encoding::Container;
 use crate::timeouts::{Patience, REMUX_STALLED, TICK};
@@ -32,6 +34,8 @@ pub struct Track {
     pub(super) pad: &'static str,
     /// How much of its beginning is not to be presented.
     pub(super) lead: Duration,
+    /// When it is played; as the muxer writes it when none.
+    pub(super) flags: Option<Flags>,
     /// Where it ends, when the picture ended early: the muxer may have had more by then.
     pub(super) end: Option<Duration>,
     /// Nothing of it was written.
@@ -40,7 +44,13 @@ pub struct Track {
 
 impl Track {
     /// Sound that begins with its first packet.
-    pub const SOUND: Self = Track { pad: "audio", lead: Duration::ZERO, end: None, empty: false };
+    pub const SOUND: Self =
+        Track { pad: "audio", lead: Duration::ZERO, flags: None, end: None, empty: false };
+
+    /// When it is played.
+    pub fn flags(&self) -> Flags {
+        self.flags.clone().unwrap_or(Flags { default: true, ..Flags::default() })
+    }
 }
 
 /// Muxes the finished `from`, which holds one video and the tracks of `layout`, into `to`, and waits
@@ -96,20 +106,40 @@ impl RemuxFiles {
     pub fn give_up(&self) {
         let _ = std::fs::remove_file(&self.scratch);
         let _ = std::fs::remove_file(&self.to);
-        let _ = hide(&self.from, self.layout.iter());
+        let tracks: Vec<&Track> = self.layout.iter().collect();
+        let _ = complete_tracks(&self.from, &tracks);
     }
 
     fn complete(&self) -> Result<(), PipelineError> {
         // mp4mux removes its scratch file itself when all goes well.
         let _ = std::fs::remove_file(&self.scratch);
-        hide(&self.to, self.layout.iter().filter(|track| !track.empty))
+        let tracks: Vec<&Track> = self.layout.iter().filter(|track| !track.empty).collect();
+        complete_tracks(&self.to, &tracks)
     }
 }
 
-fn hide<'a>(path: &Path, tracks: impl Iterator<Item = &'a Track>) -> Result<(), PipelineError> {
-    let leads = std::iter::once(Duration::ZERO).chain(tracks.map(|track| track.lead));
-    hide_leads(path, &leads.collect::<Vec<_>>())
-        .map_err(|error| PipelineError::new("edit list", error.to_string()))
+/// Hides the beginnings of the tracks behind the picture, and says when they are played.
+fn complete_tracks(path: &Path, tracks: &[&Track]) -> Result<(), PipelineError> {
+    let leads = std::iter::once(Duration::ZERO).chain(tracks.iter().map(|track| track.lead));
+    show_whole(path)
+        .and_then(|()| hide_leads(path, &leads.collect::<Vec<_>>()))
+        .map_err(|error| PipelineError::new("edit list", error.to_string()))?;
+    // Of each kind one is played, where there are several.
+    let several = |pad| tracks.iter().filter(|track| track.pad == pad).count() > 1;
+    let groups = [several("audio"), several("subtitle")];
+    let group = |track: &Track| match track.pad {
+        "audio" => u16::from(groups[0]),
+        _ => 2 * u16::from(groups[1]),
+    };
+    // Where no sound is to be played by itself, players would be silent.
+    let silent = !tracks.iter().any(|track| track.pad == "audio" && track.flags().default);
+    let first = tracks.iter().position(|track| track.pad == "audio").filter(|_| silent);
+    let default = |n, track: &Track| track.flags().default || first == Some(n);
+    let others = tracks.iter().enumerate().map(|(n, track)| (default(n, track), group(track)));
+    let all: Vec<_> = std::iter::once((true, 0)).chain(others).collect();
+    enable(path, &all)
+        .and_then(|()| recording::put_into(path))
+        .map_err(|error| PipelineError::new("tracks", error.to_string()))
 }
 
 /// A finished file that is being muxed once more.
@@ -131,6 +161,8 @@ impl Remux {
         container: Container,
         events: Sender<Event>,
     ) -> Result<Self, PipelineError> {
+        // What it does not show, would not be read.
+        let _ = show_whole(&files.from);
         let started = start(&files, container, events);
         let pipeline = started.inspect_err(|_| files.give_up())?;
         let total = 2 * length(&files.from);
@@ -285,7 +317,7 @@ fn begin_at_zero(pad: &gst::Pad, end: Option<Duration>) {
             if let (Some(at), Some(end)) = (at, end)
                 && Duration::from(at) >= end
             {
-                return gst::PadProbeReturn::Drop;
+                return gst::PadProbeReturn::Handled;
             }
             let writable = buffer.make_mut();
             writable.set_pts(at);

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use super::recording::texts_of;
 use crate::cut_off::{Element, SEGMENT, element};
 
 const EBML: u32 = 0x1A45_DFA3;
@@ -20,6 +21,10 @@ const TRACK: u32 = 0xAE;
 const NUMBER: u32 = 0xD7;
 const CODEC: u32 = 0x86;
 const CODEC_DELAY: u32 = 0x56AA;
+const PRIVATE: u32 = 0x63A2;
+const SOUND: u32 = 0xE1;
+const CHANNELS: u32 = 0x9F;
+const RATE: u32 = 0xB5;
 const NAME: u32 = 0x536E;
 const LANGUAGE: u32 = 0x22_B59C;
 const TAGS: u32 = 0x1254_C367;
@@ -27,6 +32,8 @@ const TAG: u32 = 0x7373;
 const SIMPLE_TAG: u32 = 0x67C8;
 const TAG_NAME: u32 = 0x45A3;
 const TAG_STRING: u32 = 0x4487;
+const FLAG_DEFAULT: u32 = 0x88;
+const FLAG_FORCED: u32 = 0x55AA;
 const VOID: u8 = 0xEC;
 
 /// Larger tables are none.
@@ -34,16 +41,16 @@ const LARGEST: u64 = 1 << 26;
 
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// Puts tags and names of a finished file right.
+/// Puts tags and names of a finished file right, and gives the tracks behind its picture these flags.
 ///
 /// # Errors
 /// When it is not a Matroska file, or cannot be written.
-pub fn put_right(path: &Path) -> io::Result<()> {
+pub fn put_right(path: &Path, flags: &[Flags]) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     tables(&mut file, &mut |file, id, at, bytes| {
         let before = bytes.clone();
         match id {
-            TRACKS => tracks(bytes),
+            TRACKS => tracks(bytes, flags),
             _ => tags(bytes),
         }
         if *bytes != before {
@@ -55,12 +62,48 @@ pub fn put_right(path: &Path) -> io::Result<()> {
 }
 
 /// What a Matroska file says of a track and matroskademux does not.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrackEntry {
     /// The codec: `S_TEXT/UTF8`.
     pub codec: String,
     /// By how much later than it is presented a packet is stored (CodecDelay).
     pub delay: Duration,
+    /// What its decoder must know before the first packet.
+    pub private: Vec<u8>,
+    /// Channels of sound.
+    pub channels: u64,
+    /// Samples of sound a second.
+    pub rate: f64,
+    /// For whom it is.
+    pub flags: Flags,
+}
+
+/// When and for whom a track is played.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Unless another one is asked for.
+    pub default: bool,
+    /// Whatever is asked for: subtitles of what is said in another language.
+    pub forced: bool,
+    /// What else Matroska says: the elements of those flags that are set.
+    pub more: Vec<u32>,
+}
+
+/// Flags for the hard of hearing, for the blind, of the original language, of a commentary.
+const MORE_FLAGS: [u32; 4] = [0x55AB, 0x55AC, 0x55AE, 0x55AF];
+/// Spaces after the name of a track that is being written: room for what matroskamux (1.22 to 1.26)
+/// does not write, which is every flag.
+const ROOM: usize = 32;
+
+/// The name of a track with room behind it (see [`put_right`]).
+pub fn with_room(name: &str) -> String {
+    name.to_owned() + &" ".repeat(ROOM)
+}
+
+/// The name without that room; none of one that has none.
+fn without_room(name: &[u8]) -> Option<&[u8]> {
+    let end = name.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    (name.len() >= end + ROOM).then(|| &name[..end])
 }
 
 /// What each track of a file is, by its number. Nothing of a file that is none.
@@ -87,7 +130,25 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
                     let delay = Duration::from_nanos(number(CODEC_DELAY).unwrap_or(0));
                     // A delay of seconds is a damaged number.
                     let delay = if delay > LONGEST_DELAY { Duration::ZERO } else { delay };
-                    entries.insert(n, TrackEntry { codec, delay });
+                    let bytes_of = |child: &Child| bytes.get(child.inside..child.end);
+                    let private = find(PRIVATE).and_then(bytes_of).unwrap_or_default().to_vec();
+                    let sound = find(SOUND).map(|sound| children(bytes, sound.inside, sound.end));
+                    let of_sound = |id| {
+                        let child = sound.iter().flatten().find(|child| child.id == id);
+                        child.and_then(bytes_of)
+                    };
+                    let count =
+                        |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+                    let channels = of_sound(CHANNELS).map_or(1, count);
+                    let rate = of_sound(RATE).and_then(float).unwrap_or(8000.0);
+                    let set = |id| number(id).is_some_and(|value| value != 0);
+                    let flags = Flags {
+                        default: number(FLAG_DEFAULT).is_none_or(|value| value != 0),
+                        forced: set(FLAG_FORCED),
+                        more: MORE_FLAGS.into_iter().filter(|id| set(*id)).collect(),
+                    };
+                    let entry = TrackEntry { codec, delay, private, channels, rate, flags };
+                    entries.insert(n, entry);
                 }
             }
             Ok(ControlFlow::Break(()))
@@ -95,6 +156,14 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
     });
     // What cannot be read says nothing of its tracks.
     seen.map_or_else(|_| BTreeMap::new(), |()| entries)
+}
+
+/// A floating-point number of four or eight bytes.
+fn float(bytes: &[u8]) -> Option<f64> {
+    match bytes.len() {
+        4 => bytes.try_into().ok().map(f32::from_be_bytes).map(f64::from),
+        _ => bytes.try_into().ok().map(f64::from_be_bytes),
+    }
 }
 
 /// Told of a table: the file, which it is, where its contents begin, and they.
@@ -161,12 +230,33 @@ struct Child {
     end: usize,
 }
 
-fn tracks(bytes: &mut [u8]) {
+fn tracks(bytes: &mut [u8], flags: &[Flags]) {
     for track in children(bytes, 0, bytes.len()).iter().filter(|child| child.id == TRACK) {
         let inside = children(bytes, track.inside, track.end);
         let known = inside.iter().any(|child| child.id == LANGUAGE);
+        let number = inside.iter().find(|child| child.id == NUMBER);
+        let number = number.and_then(|child| bytes.get(child.inside..child.end)?.last().copied());
         for name in inside.iter().filter(|child| child.id == NAME) {
-            if matches!(text(bytes, name), b"Audio" | b"Video" | b"Subtitle") {
+            let title = without_room(text(bytes, name)).map(<[u8]>::to_vec);
+            if let Some(title) = title {
+                let mut new: Vec<(u32, &[u8])> = Vec::new();
+                if !title.is_empty() {
+                    new.push((NAME, &title));
+                }
+                if !known {
+                    new.push((LANGUAGE, b"und"));
+                }
+                // The picture is the first one.
+                let flags =
+                    number.and_then(|number| flags.get(usize::from(number).checked_sub(2)?));
+                if let Some(flags) = flags {
+                    new.push((FLAG_DEFAULT, if flags.default { &[1] } else { &[0] }));
+                    let forced = flags.forced.then_some(FLAG_FORCED);
+                    let more = forced.into_iter().chain(flags.more.iter().copied());
+                    new.extend(more.map(|id| (id, &[1][..])));
+                }
+                replace(bytes, *name, &new);
+            } else if matches!(text(bytes, name), b"Audio" | b"Video" | b"Subtitle") {
                 let language: &[(u32, &[u8])] = if known { &[] } else { &[(LANGUAGE, b"und")] };
                 replace(bytes, *name, language);
             }
@@ -178,12 +268,38 @@ fn tags(bytes: &mut [u8]) {
     for tag in children(bytes, 0, bytes.len()).iter().filter(|child| child.id == TAG) {
         let simple = children(bytes, tag.inside, tag.end);
         for simple in simple.iter().filter(|child| child.id == SIMPLE_TAG) {
-            for part in children(bytes, simple.inside, simple.end) {
+            let parts = children(bytes, simple.inside, simple.end);
+            let value = parts.iter().find(|part| part.id == TAG_STRING);
+            let value = value.map(|part| {
+                let text = text(bytes, part);
+                unwrapped(text).unwrap_or_else(|| text.to_vec())
+            });
+            if value
+                .as_deref()
+                .is_some_and(|value| without_room(value).is_some_and(<[u8]>::is_empty))
+            {
+                // The title of a track that has none.
+                replace(bytes, *simple, &[]);
+                continue;
+            }
+            let recording = value.as_deref().and_then(texts_of);
+            if let Some(texts) = recording {
+                let one = |(name, text): &(String, String)| {
+                    let text = encoded(TAG_STRING, text.as_bytes());
+                    [encoded(TAG_NAME, name.as_bytes()), text].concat()
+                };
+                let all: Vec<Vec<u8>> = texts.iter().map(one).collect();
+                let all: Vec<_> = all.iter().map(|one| (SIMPLE_TAG, one.as_slice())).collect();
+                replace(bytes, *simple, &all);
+                continue;
+            }
+            for part in parts {
                 let text = text(bytes, &part);
                 let right = match part.id {
                     // The name that everybody else uses.
                     TAG_NAME if text == b"COMMENTS" => Some(b"COMMENT".to_vec()),
-                    TAG_STRING => unwrapped(text),
+                    TAG_STRING => unwrapped(text)
+                        .map(|text| without_room(&text).map(<[u8]>::to_vec).unwrap_or(text)),
                     _ => None,
                 };
                 if let Some(right) = right {
@@ -255,6 +371,12 @@ fn replace(bytes: &mut [u8], old: Child, new: &[(u32, &[u8])]) {
     }
 }
 
+/// An element with these contents.
+fn encoded(id: u32, contents: &[u8]) -> Vec<u8> {
+    let id = id.to_be_bytes().into_iter().skip_while(|byte| *byte == 0);
+    id.chain(size(contents.len(), 0)).chain(contents.iter().copied()).collect()
+}
+
 /// A size, in as few bytes as it takes and `more`.
 fn size(size: usize, more: usize) -> Vec<u8> {
     let mut width = 1;
@@ -308,11 +430,30 @@ mod tests {
     fn a_track_without_a_language_is_of_no_known_one() {
         for (name, languages) in [("Audio", 1), ("Subtitle", 1), ("Video", 1), ("Mine", 0)] {
             let mut bytes = of(TRACK, &of(NAME, name.as_bytes()));
-            tracks(&mut bytes);
+            tracks(&mut bytes, &[]);
             let track = children(&bytes, 0, bytes.len())[0];
             let inside = children(&bytes, track.inside, track.end);
             assert_eq!(inside.iter().filter(|c| c.id == LANGUAGE).count(), languages, "{name}");
             assert_eq!(inside.last().unwrap().end, track.end, "{name}");
+        }
+    }
+
+    #[test]
+    fn flags_are_written_into_the_room_behind_a_name() {
+        let flags = Flags { default: false, forced: true, more: MORE_FLAGS.to_vec() };
+        for (title, rest) in [("", 0), ("Commentary", 1)] {
+            let name = of(NAME, with_room(title).as_bytes());
+            let mut bytes = of(TRACK, &[of(NUMBER, &[2]), name].concat());
+            tracks(&mut bytes, std::slice::from_ref(&flags));
+            let track = children(&bytes, 0, bytes.len())[0];
+            let inside = children(&bytes, track.inside, track.end);
+            assert_eq!(inside.last().unwrap().end, track.end);
+            let find = |id| inside.iter().find(|c| c.id == id).map(|c| text(&bytes, c).to_vec());
+            assert_eq!(inside.iter().filter(|c| c.id == NAME).count(), rest);
+            assert_eq!(find(FLAG_DEFAULT), Some(Vec::new()), "a zero, read as the end of a text");
+            assert_eq!(find(FLAG_FORCED), Some(vec![1]));
+            assert!(MORE_FLAGS.iter().all(|id| find(*id) == Some(vec![1])));
+            assert_eq!(find(LANGUAGE), Some(b"und".to_vec()));
         }
     }
 
@@ -329,9 +470,9 @@ mod tests {
                 })
                 .collect();
             tags(&mut bytes.clone());
-            tracks(&mut bytes.clone());
+            tracks(&mut bytes.clone(), &[Flags::default()]);
             std::fs::write(&path, [&[0x18, 0x53, 0x80, 0x67, 0xFF], &bytes[..]].concat()).unwrap();
-            put_right(&path).unwrap();
+            put_right(&path, &[Flags::default()]).unwrap();
         }
     }
 }

@@ -46,6 +46,7 @@ pub mod packages;
 mod patch;
 pub mod pipeline;
 pub mod probe;
+mod recording;
 mod rtsp_peer;
 pub mod rtsp_server;
 pub mod sink;

@@ -413,7 +413,7 @@ impl Pipeline {
             // Within rounding.
             match ends.is_some_and(|ends| Duration::from(ends) <= start + Duration::from_micros(1))
             {
-                true => gst::PadProbeReturn::Drop,
+                true => gst::PadProbeReturn::Handled,
                 false => gst::PadProbeReturn::Ok,
             }
         });

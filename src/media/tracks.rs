@@ -1,6 +1,7 @@
 //! Everything in a file that is not the picture: sound, subtitles, tags and chapters.
 
 mod about;
+mod channels;
 mod contents;
 mod place;
 mod reader;
@@ -10,6 +11,7 @@ mod way;
 
 use std::path::Path;
 
+use gst::prelude::*;
 use gstreamer as gst;
 
 pub(super) use about::write as write_about;
@@ -24,6 +26,8 @@ pub(super) use way::{
 };
 
 use super::error::PipelineError;
+use super::recording::Recording;
+use super::workarounds::is_transport_stream;
 use crate::encoding::Container;
 use crate::span::Span;
 use crate::stop::StopSignal;
@@ -68,6 +72,7 @@ impl Tracks {
             }
         };
         tracks.about(&contents, span, container);
+        tracks.recording(path, container);
         let mut numbers = [0; 2];
         for stream in &contents.streams {
             match stream.kind {
@@ -114,6 +119,15 @@ impl Tracks {
         }
     }
 
+    /// What the file says of its recording goes along with the tags.
+    fn recording(&mut self, path: &Path, container: Container) {
+        let Some(recording) = Recording::of(path) else { return };
+        let (name, text) = recording.as_tag(container);
+        let tags = self.tags.get_or_insert_with(gst::TagList::new).make_mut();
+        tags.set_scope(gst::TagScope::Global);
+        let _ = tags.add_value(name, &text.to_send_value(), gst::TagMergeMode::Replace);
+    }
+
     fn left_out(&mut self, count: usize, what: &str) {
         match count {
             0 => {}
@@ -144,10 +158,17 @@ impl Tracks {
             let (form, words) = (form.clone(), Words::Same);
             let lengths = container.is_mp4();
             let encoded = matches!(way, Way::Encode(..));
-            let order = Order { number, span, through, form, words, encoded, delay, lengths, stop };
+            let room = !lengths;
+            let order =
+                Order { number, span, through, form, words, encoded, delay, lengths, room, stop };
             Reader::open(path, stream, order)
         };
         let mut way = way::of_audio(&stream.caps, container);
+        let opus = stream.caps.structure(0).is_some_and(|s| s.name() == "audio/x-opus");
+        if opus && matches!(way, Way::Copy(_)) && is_transport_stream(path) {
+            // There each packet has a head, which no other container knows.
+            way = Way::Copy("opusparse");
+        }
         let mut opened = open(&way);
         if opened.is_err() && matches!(way, Way::Copy(_)) {
             // A codec that fits in a form that does not.
@@ -155,9 +176,18 @@ impl Tracks {
             opened = open(&way).or(opened);
         }
         let note = match &way {
+            Way::Encode(..) if container == Container::Mov && name_of(&stream.caps) == "PCM" => {
+                Some(format!("{what} is encoded as AAC: GStreamer writes no PCM into such files"))
+            }
             Way::Encode(_, codec) => {
                 let container = container.name();
-                Some(format!("{what} does not fit into {container}: it is encoded as {codec}"))
+                let channels = stream.caps.structure(0).and_then(|s| s.get::<i32>("channels").ok());
+                // avenc_aac takes no more.
+                let mixed = *codec == "AAC" && channels.is_some_and(|count| count > 6);
+                let mixed = if mixed { ", in 5.1 channels" } else { "" };
+                Some(format!(
+                    "{what} does not fit into {container}: it is encoded as {codec}{mixed}"
+                ))
             }
             _ => None,
         };
@@ -225,6 +255,7 @@ impl Tracks {
             encoded: false,
             delay: 0,
             lengths: false,
+            room: !container.is_mp4(),
             stop,
         };
         match Reader::open(path, stream, order) {

@@ -6,7 +6,7 @@ mod deinterlacer;
 mod quicktime;
 mod transport;
 
-pub(super) use caps::{complete, complete_on, repair_demuxers};
+pub(super) use caps::{complete, complete_on, repair_demuxers, usual_positions};
 pub(super) use deinterlacer::one_frame_for_each;
 pub(super) use quicktime::Facts;
-pub(super) use transport::repair_transport_stream;
+pub(super) use transport::{is_transport_stream, repair_transport_stream};

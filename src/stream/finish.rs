@@ -30,7 +30,8 @@ pub(super) fn finish(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     if !container.is_mp4() {
-        if let Err(error) = matroska::put_right(partial.path()) {
+        let flags: Vec<_> = layout.iter().map(Track::flags).collect();
+        if let Err(error) = matroska::put_right(partial.path(), &flags) {
             tracing::warn!("the tags of the file stay as they are: {error}");
         }
         return commit(partial, None, supervisor.signal());

@@ -81,6 +81,70 @@ fn chapters_are_kept_in_matroska_and_missed_elsewhere() {
     assert_eq!(part(2.0, 1.0, "one.mkv"), [(0.0, 1.0, "The Rest".to_owned())]);
 }
 
+/// Whether each track of a file is played by default, and whether always.
+fn flags(path: &Path) -> Vec<(i64, i64)> {
+    let of = |stream: &Value, name: &str| stream["disposition"][name].as_i64().unwrap();
+    let all = probe(path);
+    let streams = all["streams"].as_array().unwrap().iter();
+    let others = streams.filter(|stream| stream["codec_type"] != "video");
+    others.map(|stream| (of(stream, "default"), of(stream, "forced"))).collect()
+}
+
+#[test]
+fn tracks_are_played_when_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = folder.path().join("words.srt");
+    std::fs::write(&words, "1\n00:00:01,000 --> 00:00:02,000\nHello\n").unwrap();
+    let clip = carphone();
+    let sound = ["-f", "lavfi", "-i", "sine=d=4"];
+    let inputs = ["-i", clip.to_str().unwrap(), "-i", words.to_str().unwrap()];
+    let maps = "-map 0:v -map 2:a -map 2:a -map 1 -map 1 -c:v copy -c:a aac -disposition:a:0 0 \
+                -disposition:a:1 default -disposition:s:0 forced -disposition:s:1 0 \
+                -metadata:s:a:1 title=Comments";
+    let maps: Vec<&str> = maps.split_whitespace().collect();
+    let input = make(folder.path(), "in.mkv", &[&inputs[..], &sound, &maps].concat());
+    let wanted = [(0, 0), (1, 0), (0, 1), (0, 0)];
+    assert_eq!(flags(&input), wanted);
+    let out = folder.path().join("out.mkv");
+    convert(&input, &out);
+    assert_eq!(flags(&out), wanted);
+    let streams = probe(&out)["streams"].clone();
+    assert_eq!(tag(&streams[2], "title"), Some("Comments"));
+    assert!(tag(&streams[1], "title").is_none() && tag(&streams[3], "title").is_none());
+    let mp4 = folder.path().join("out.mp4");
+    convert(&input, &mp4);
+    assert_eq!(flags(&mp4)[..2], wanted[..2]);
+    convert(&mp4, &out);
+    assert_eq!(flags(&out)[..2], wanted[..2]);
+}
+
+#[test]
+fn where_when_and_with_which_camera_a_film_was_recorded_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let copy = ["-i", clip.to_str().unwrap(), "-c", "copy", "-metadata"];
+    let when = "creation_time=2021-06-01T10:20:30Z";
+    let place = "location=+52.5200+013.4050/";
+    let phone =
+        make(folder.path(), "phone.mp4", &[&copy[..], &[when, "-metadata", place]].concat());
+    let make_of = "com.apple.quicktime.make=Apple";
+    let keys = [make_of, "-metadata", when, "-movflags", "use_metadata_tags"];
+    let keys = make(folder.path(), "keys.mov", &[&copy[..], &keys].concat());
+    for name in ["out.mp4", "out.mov", "out.mkv"] {
+        let out = folder.path().join(name);
+        convert(&phone, &out);
+        let format = &probe(&out)["format"];
+        let said = |names: &[&str]| names.iter().find_map(|name| tag(format, name));
+        assert!(said(&["location", "LOCATION"]).unwrap().starts_with("+52.52"), "{format}");
+        assert!(said(&["creation_time"]).unwrap().starts_with("2021-06-01T10:20:30"), "{format}");
+        convert(&keys, &out);
+        let format = &probe(&out)["format"];
+        let camera = [tag(format, "com.apple.quicktime.make"), tag(format, "MAKE")];
+        assert!(camera.contains(&Some("Apple")), "{format}");
+        assert!(!format.to_string().contains("nst-stream:"), "{format}");
+    }
+}
+
 #[test]
 fn a_cover_is_not_the_picture_and_attachments_are_counted() {
     let folder = tempfile::tempdir().unwrap();

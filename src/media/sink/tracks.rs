@@ -164,6 +164,7 @@ impl VideoSink {
         let track = |track: &Written| Track {
             pad: if track.pads == AUDIO { "audio" } else { "subtitle" },
             lead: track.lead(),
+            flags: track.reader.as_ref().map(|reader| reader.flags.clone()),
             end: track.reader.as_ref().and_then(Reader::end),
             empty: track.reader.as_ref().is_some_and(Reader::is_empty),
         };
@@ -175,12 +176,12 @@ impl VideoSink {
 fn only_with_time(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::BUFFER, |pad, info| {
         let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) else {
-            return gst::PadProbeReturn::Drop;
+            return gst::PadProbeReturn::Handled;
         };
         let event = pad.sticky_event::<gst::event::Segment>(0);
         let segment = event.as_ref().and_then(|e| e.segment().downcast_ref::<gst::ClockTime>());
         match segment {
-            Some(segment) if segment.to_running_time(pts).is_none() => gst::PadProbeReturn::Drop,
+            Some(segment) if segment.to_running_time(pts).is_none() => gst::PadProbeReturn::Handled,
             _ => gst::PadProbeReturn::Ok,
         }
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::super::matroska::with_room;
 use crate::span::Span;
 
 /// What describes the old file, not the work in it. Covers stay, other attachments do not.
@@ -77,9 +78,11 @@ fn is_outdated(comment: &str) -> bool {
     key.starts_with("_STATISTICS") || OUTDATED_COMMENTS.contains(&key.as_str())
 }
 
-/// What is kept of a track's own tags: its language and its title.
-pub(super) fn of_track(tags: Option<&gst::TagListRef>) -> Option<gst::TagList> {
-    let tags = tags?;
+/// What is kept of a track's own tags: its language and its title; with `room` behind that, for what
+/// Matroska says of a track and matroskamux does not.
+pub(super) fn of_track(tags: Option<&gst::TagListRef>, room: bool) -> Option<gst::TagList> {
+    let none = gst::TagList::new();
+    let tags = tags.unwrap_or(&none);
     let mut kept = gst::TagList::new();
     let writable = kept.get_mut()?;
     writable.set_scope(gst::TagScope::Stream);
@@ -89,6 +92,11 @@ pub(super) fn of_track(tags: Option<&gst::TagListRef>) -> Option<gst::TagList> {
         {
             let _ = writable.add_value(name, &value, gst::TagMergeMode::Replace);
         }
+    }
+    if room {
+        let title = tags.generic("title").and_then(|title| title.get::<String>().ok());
+        let title = with_room(&title.unwrap_or_default());
+        let _ = writable.add_value("title", &title.to_send_value(), gst::TagMergeMode::Replace);
     }
     (kept.n_tags() > 0).then_some(kept)
 }
@@ -156,6 +164,13 @@ pub(in super::super) fn write(
 ) {
     if let (Some(tags), Some(setter)) = (tags, mux.dynamic_cast_ref::<gst::TagSetter>()) {
         setter.merge_tags(tags, gst::TagMergeMode::ReplaceAll);
+    }
+    // Only Matroska's has it: by itself it takes the time at which it writes.
+    if let Some(tags) = tags.filter(|_| mux.has_property("creation-time"))
+        && let Some(date) = tags.get::<gst::tags::DateTime>()
+        && let Ok(date) = date.get().to_g_date_time()
+    {
+        mux.set_property("creation-time", date);
     }
     if let (Some(toc), Some(setter)) = (toc, mux.dynamic_cast_ref::<gst::TocSetter>()) {
         setter.set_toc(Some(toc));

@@ -10,10 +10,10 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
-use super::super::matroska;
+use super::super::matroska::Flags;
 use super::super::movie;
 use super::super::pipeline::{Pipeline, Role};
-use super::super::workarounds::{Facts, repair_demuxers};
+use super::super::workarounds::{Facts, is_transport_stream, repair_demuxers};
 use crate::stop::StopSignal;
 use crate::timeouts::LIST_TRACKS;
 
@@ -34,6 +34,7 @@ pub(super) struct Stream {
     pub caps: gst::Caps,
     pub kind: Kind,
     pub times: Times,
+    pub flags: Flags,
 }
 
 /// What a demuxer does to the times of a track's packets.
@@ -84,8 +85,9 @@ impl Contents {
         let length = movie::read(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
-        leave_styled_text(&parse);
-        repair_demuxers(&parse, &Facts::of(path));
+        leave_packets(&parse, path);
+        let facts = Facts::of(path);
+        repair_demuxers(&parse, &facts);
         let input = pipeline.element("track")?.static_pad("sink");
         parse.connect_pad_added(move |_, pad| {
             // The next packet of a subtitle track may be an hour away.
@@ -116,18 +118,22 @@ impl Contents {
             list = parse.src_pads().iter().filter_map(|pad| pad.stream()).collect();
         }
 
-        let mut entries = matroska::track_entries(path);
+        let mut seen = Vec::new();
         let streams = list.iter().filter_map(|stream| {
             let id = stream.stream_id()?.to_string();
-            // "…/NUMBER:UID" is how matroskademux names tracks.
-            let number = id.rsplit('/').next().and_then(|name| name.split(':').next());
-            let entry = number.and_then(|number| entries.remove(&number.parse().ok()?));
-            let entry = entry.unwrap_or_default();
+            let entry = facts.of_matroska(Some(&id)).cloned().unwrap_or_default();
             let caps = known(stream.caps()?, &entry.codec);
             let opus = entry.codec == "A_OPUS";
             let delay = if opus { Duration::ZERO } else { entry.delay };
             let times = Times { delay, clamped: opus && !entry.delay.is_zero() };
-            Some(Stream { id, kind: Kind::of(&caps), caps, times })
+            let kind = Kind::of(&caps);
+            let flags = facts.flags(Some(&id)).unwrap_or_else(|| Flags {
+                // Where nothing is said, the first of its kind.
+                default: !seen.contains(&kind),
+                ..Flags::default()
+            });
+            seen.push(kind);
+            Some(Stream { id, kind, caps, times, flags })
         });
         let pad = first.static_pad("sink");
         Ok(Contents {
@@ -165,11 +171,22 @@ pub(super) fn tags_on(pad: &gst::Pad, scope: gst::TagScope) -> Option<gst::TagLi
     events.map(|event| event.tag_owned()).find(|tags| tags.scope() == scope)
 }
 
-/// parsebin would turn SSA and ASS into text with markup; it leaves them as they are.
-pub(super) fn leave_styled_text(parse: &gst::Element) {
-    parse.connect("autoplug-continue", false, |args| {
+/// parsebin would turn SSA and ASS into text with markup; it leaves them as they are. So it does with
+/// Opus, but in a transport stream, where each packet has a head that opusparse takes away.
+///
+/// Workaround: opusparse (GStreamer 1.22 to 1.26) takes the first bytes of some packets of other files for
+/// such a head and cuts them off: 5.1 of libopus, decoded, is noise from there on (`ffmpeg -ac 6 -c:a
+/// libopus x.mkv`, then compare the packets' hashes).
+pub(super) fn leave_packets(parse: &gst::Element, path: &Path) {
+    let transport = is_transport_stream(path);
+    parse.connect("autoplug-continue", false, move |args| {
         let caps = args.get(2).and_then(|caps| caps.get::<gst::Caps>().ok());
         let name = caps.as_ref().and_then(|caps| caps.structure(0)).map(|s| s.name().as_str());
-        Some((!matches!(name, Some("application/x-ssa" | "application/x-ass"))).to_value())
+        let left = match name {
+            Some("application/x-ssa" | "application/x-ass") => true,
+            Some("audio/x-opus") => !transport,
+            _ => false,
+        };
+        Some((!left).to_value())
     });
 }

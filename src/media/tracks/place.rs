@@ -70,6 +70,10 @@ pub(super) struct Place {
     /// It comes out of an encoder.
     encoded: bool,
     counting: Counting,
+    /// By how much an encoder's packets hold sound of before their times, in nanoseconds.
+    delay: i64,
+    /// Its packets are of Opus, as they lie in the file: they say how long they are.
+    opus: bool,
     times: Times,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
@@ -92,11 +96,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// `delay`: the sound in a packet begins as many nanoseconds before its time.
     pub fn new(
         stream: &Stream,
         order: &Order,
         counting: Counting,
         opus_delay: Option<i64>,
+        delay: u64,
     ) -> Self {
         let Order { words, span, lengths, encoded, .. } = *order;
         let Stream { kind, mut times, .. } = *stream;
@@ -114,6 +120,8 @@ impl Place {
             lengths,
             encoded,
             counting,
+            delay: i64::try_from(delay).unwrap_or(0),
+            opus: !encoded && stream.caps.structure(0).is_some_and(|s| s.name() == "audio/x-opus"),
             times,
             held: None,
             lead: 0,
@@ -129,7 +137,11 @@ impl Place {
 
     /// What is to be sent after this packet has come.
     pub fn packets(&mut self, sample: &gst::SampleRef) -> Vec<gst::Buffer> {
-        let Some(packet) = sample.buffer_owned() else { return Vec::new() };
+        let Some(mut packet) = sample.buffer_owned() else { return Vec::new() };
+        if self.opus && packet.duration().is_none() {
+            let length = packet.map_readable().ok().and_then(|bytes| length_of_opus(&bytes));
+            packet.make_mut().set_duration(length);
+        }
         let Some(segment) = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>())
         else {
             return Vec::new();
@@ -189,7 +201,8 @@ impl Place {
     }
 
     fn sound(&mut self, packet: gst::Buffer, at: i64) -> Vec<gst::Buffer> {
-        if self.part.duration.is_some_and(|length| at + ROUNDING >= length_of(length)) {
+        let ends = |length| length_of(length).saturating_add(self.delay);
+        if self.part.duration.is_some_and(|length| at + ROUNDING >= ends(length)) {
             self.ended = true;
             return self.last().into_iter().collect();
         }
@@ -259,6 +272,22 @@ impl Place {
         };
         Some(timed(packet, begins, shown))
     }
+}
+
+/// How long a packet of Opus is (RFC 6716, 3.1): frames of one length, whose number it says.
+fn length_of_opus(packet: &[u8]) -> Option<gst::ClockTime> {
+    let head = *packet.first()?;
+    let micros = match head >> 3 {
+        mode @ 0..=11 => [10_000, 20_000, 40_000, 60_000][usize::from(mode & 3)],
+        mode @ 12..=15 => [10_000, 20_000][usize::from(mode & 1)],
+        mode => [2_500, 5_000, 10_000, 20_000][usize::from(mode & 3)],
+    };
+    let frames = match head & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u64::from(packet.get(1)? & 0x3F),
+    };
+    Some(gst::ClockTime::from_useconds(micros * frames))
 }
 
 fn length_of(time: Duration) -> i64 {

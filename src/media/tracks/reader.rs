@@ -16,11 +16,13 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
+use super::super::matroska::Flags;
 use super::super::movie;
 use super::super::pipeline::{Event, Pipeline, Role};
 use super::super::workarounds::{Facts, repair_demuxers};
 use super::about;
-use super::contents::{Kind, Stream, leave_styled_text, tags_on};
+use super::channels;
+use super::contents::{Kind, Stream, leave_packets, tags_on};
 use super::place::{Counting, Place, Words};
 use super::segments::count_from_zero;
 use crate::span::Span;
@@ -48,6 +50,8 @@ pub(super) struct Order<'a> {
     pub delay: u32,
     /// Whether the container asks how long each packet is.
     pub lengths: bool,
+    /// Whether the container wants room behind the track's name, for its flags.
+    pub room: bool,
     /// Ends the waiting for its beginning.
     pub stop: &'a StopSignal,
 }
@@ -59,6 +63,8 @@ pub(in super::super) struct Reader {
     pub caps: gst::Caps,
     kind: Kind,
     pub tags: Option<gst::TagList>,
+    /// When it is played.
+    pub flags: Flags,
     /// How much of the track's beginning must not be presented.
     pub lead: Duration,
     /// The muxer hides that beginning when the first packet has the time 0 ([`Place::begins_unheard`]).
@@ -100,7 +106,10 @@ impl Reader {
         }
         let track = pipeline.element("track")?;
         let parse = pipeline.element("parse")?;
-        leave_styled_text(&parse);
+        leave_packets(&parse, path);
+        if let (Ok(mix), Ok(layout)) = (pipeline.element("mix"), pipeline.element("layout")) {
+            channels::arrange(&mix, &layout, order.through.contains("opusenc"));
+        }
         repair_demuxers(&parse, &Facts::of(path));
         // A subtitle that is shown when the span begins may come long before it: all are read.
         let start = order.span.start.filter(|_| stream.kind == Kind::Audio);
@@ -147,7 +156,10 @@ impl Reader {
         let counting = if anew { Counting::Stream } else { Counting::Running };
         // matroskamux alone takes it into account.
         let opus_delay = opus_delay(&caps).filter(|_| !order.lengths);
-        let mut place = Place::new(stream, &order, counting, opus_delay);
+        let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
+        let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
+        let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
+        let mut place = Place::new(stream, &order, counting, opus_delay, delay);
         let mut first = Vec::new();
         if stream.kind == Kind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
@@ -157,9 +169,6 @@ impl Reader {
                 return Ok(None);
             }
         }
-        let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
-        let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
-        let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
         let tags = pad.and_then(|pad| tags_on(&pad, gst::TagScope::Stream));
         let caps = if stream.kind == Kind::Text { order.words.caps(&caps) } else { caps };
         Ok(Some(Reader {
@@ -167,7 +176,8 @@ impl Reader {
             packets,
             caps,
             kind: stream.kind,
-            tags: about::of_track(tags.as_deref()),
+            tags: about::of_track(tags.as_deref(), order.room),
+            flags: stream.flags.clone(),
             lead: place.lead() + Duration::from_nanos(delay),
             begins_unheard: place.begins_unheard(),
             beginning: Some(Beginning { place, packets: first }),
@@ -213,7 +223,7 @@ impl Reader {
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
                 let pts = info.buffer().and_then(|b| b.pts()).map_or(0, |t| t.nseconds());
                 if pts >= counts.limit.load(Ordering::Acquire) {
-                    return gst::PadProbeReturn::Drop;
+                    return gst::PadProbeReturn::Handled;
                 }
                 counts.packets.fetch_add(1, Ordering::AcqRel);
                 gst::PadProbeReturn::Ok

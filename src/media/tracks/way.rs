@@ -32,15 +32,17 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way 
     };
     let text = |field| format.get::<&str>(field).unwrap_or_default();
     let raw = format.name() == "audio/x-raw";
-    // LATM has no parser into what files hold; qtmux (1.22) loses PCM when it writes fragments.
-    let unfit = text("stream-format") == "loas" || raw && container == Container::Mov;
+    // LATM has no parser into what files hold; qtmux (1.22) loses PCM when it writes fragments;
+    // Matroska's Speex is of GStreamer alone (A_SPEEX).
+    let unfit = text("stream-format") == "loas"
+        || raw && container == Container::Mov
+        || format.name() == "audio/x-speex";
     if !unfit && fits(format, template(container, "audio_%u").as_ref()) {
         return Way::Copy(match (format.name().as_str(), format.get::<i32>("mpegversion")) {
             ("audio/mpeg", Ok(1)) => "mpegaudioparse",
             ("audio/mpeg", Ok(_)) => "aacparse",
             ("audio/x-ac3" | "audio/x-eac3", _) => "ac3parse",
             ("audio/x-flac", _) => "flacparse",
-            ("audio/x-opus", _) => "opusparse",
             ("audio/x-dts", _) => "dcaparse",
             _ => "identity",
         });
@@ -60,14 +62,20 @@ pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Way {
         let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
         return Way::None(format!("there is no decoder for it{remedy}"));
     }
-    let decode = if raw { "" } else { "decodebin ! " };
+    // decodebin would put opusparse before it (see `leave_packets`).
+    let decode = match format.name().as_str() {
+        "audio/x-raw" => "",
+        "audio/x-opus" => "opusdec ! ",
+        _ => "decodebin ! ",
+    };
     let (encode, element, codec) = encoder(container, channels);
     if gst::ElementFactory::find(element).is_none() {
         let package = packages::for_element(element);
         let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
         return Way::None(format!("there is no encoder ({element}){remedy}"));
     }
-    Way::Encode(format!("{decode}audioconvert ! audioresample ! {encode}"), codec)
+    let convert = "audioconvert name=mix ! capsfilter name=layout ! audioresample";
+    Way::Encode(format!("{decode}{convert} ! {encode}"), codec)
 }
 
 /// What encodes sound for a container: the elements, the encoder among them, and its codec.
@@ -76,37 +84,19 @@ pub(in super::super) fn encoder(
     channels: i32,
 ) -> (String, &'static str, &'static str) {
     let bitrate = 64_000 * channels.clamp(2, 8);
-    let places = places(container, channels);
     match container {
         Container::Mp4 | Container::Mov => {
             // Its usual search ("twoloop", FFmpeg 5.1) lets the level of plain tones swing by 2 dB and
             // more; the fast one is true to 0.2 dB, with enough bits.
             let bitrate = 96_000 * channels.clamp(1, 8);
-            let encoder = format!("{places}avenc_aac bitrate={bitrate} aac-coder=fast ! aacparse");
+            let encoder =
+                format!("avenc_aac bitrate={bitrate} aac-coder=fast aac-ms=false ! aacparse");
             (encoder, "avenc_aac", "AAC")
         }
         Container::Mkv | Container::WebM => {
-            (format!("{places}opusenc bitrate={bitrate} ! opusparse"), "opusenc", "Opus")
+            (format!("opusenc bitrate={bitrate} ! opusparse"), "opusenc", "Opus")
         }
     }
-}
-
-/// Where the channels must be that an encoder gets: left to itself, audioconvert makes mono of what has
-/// no such places (`ffmpeg -ac 4 -c:a pcm_s16le x.avi`), and avenc_aac fails.
-fn places(container: Container, channels: i32) -> String {
-    let mp4 = container.is_mp4();
-    let (channels, mask) = match channels {
-        3 => (3, 0x7),
-        4 if mp4 => (4, 0x107),
-        4 => (4, 0x33),
-        5 => (5, 0x37),
-        6 => (6, 0x3F),
-        7 | 8 if mp4 => (6, 0x3F),
-        7 => (7, 0x70F),
-        8 => (8, 0x63F),
-        _ => return String::new(),
-    };
-    format!("audio/x-raw,channels={channels},channel-mask=(bitmask)0x{mask:x} ! ")
 }
 
 /// The template also names details that a parser adapts (stream-format), so only what makes out

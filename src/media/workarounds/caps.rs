@@ -5,6 +5,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::super::bitstream::change_caps;
+use super::super::matroska::TrackEntry;
 use super::quicktime::Facts;
 
 /// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
@@ -90,6 +91,7 @@ fn completed(colours: &str, large: bool) -> Option<String> {
 /// - tsdemux (1.22) takes AC-3 of AVCHD for E-AC-3.
 /// - PCM of several channels of which no place is known (mask 0) cannot be converted: it gets the usual
 ///   places. To see it: `ffmpeg -ac 6 -c:a pcm_s24le x.mov`, "negotiation problem".
+/// - matroskademux (1.22) does not know ALAC and MLP. To see it: `ffmpeg -c:a alac x.mkv`.
 pub fn repair_demuxers(bin: &gst::Element, facts: &Facts) {
     let facts = facts.clone();
     bin.connect("element-added", false, move |args| {
@@ -131,6 +133,17 @@ fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> b
             format.set_name("audio/x-ac3");
             true
         }
+        "audio/x-unknown" => match facts.of_matroska(id).and_then(known_sound) {
+            Some(known) => {
+                format.set_name(known.name());
+                format.remove_all_fields();
+                for (field, value) in known.iter() {
+                    format.set_value(field, value.clone());
+                }
+                true
+            }
+            None => false,
+        },
         "audio/x-raw" => {
             let mut changed = false;
             if facts.is_little_endian(id)
@@ -144,7 +157,7 @@ fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> b
             let places = format.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| *mask);
             if channels > 2
                 && places == 0
-                && let Some(usual) = usual_places(channels)
+                && let Some(usual) = facts.positions(id, channels).or(usual_positions(channels))
             {
                 format.set("channel-mask", gst::Bitmask::new(usual));
                 changed = true;
@@ -155,17 +168,37 @@ fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> b
     }
 }
 
-/// Where the channels of sound are taken to be that does not say it.
-fn usual_places(channels: i32) -> Option<u64> {
+/// The positions (GStreamer's bits, in which 9 is a second LFE) that channels of sound have where nothing is
+/// said: those of FFmpeg.
+pub fn usual_positions(channels: i32) -> Option<u64> {
     Some(match channels {
-        3 => 0x7,
+        3 => 0xB,
         4 => 0x107,
         5 => 0x37,
         6 => 0x3F,
-        7 => 0x70F,
-        8 => 0x63F,
+        7 => 0xD0F,
+        8 => 0xC3F,
         _ => return None,
     })
+}
+
+/// The format of a Matroska track of sound that matroskademux does not know.
+fn known_sound(entry: &TrackEntry) -> Option<gst::Structure> {
+    let sound = |name: &str| {
+        let channels = i32::try_from(entry.channels).ok()?;
+        let described = gst::Structure::builder(name).field("channels", channels);
+        Some(described.field("rate", entry.rate.round() as i32).field("framed", true))
+    };
+    match entry.codec.as_str() {
+        "A_MLP" => Some(sound("audio/x-mlp")?.build()),
+        "A_ALAC" => {
+            // In an MP4 the decoder's settings are the contents of a box.
+            let size = u32::try_from(entry.private.len() + 12).ok()?;
+            let data = [&size.to_be_bytes()[..], b"alac\0\0\0\0", &entry.private].concat();
+            Some(sound("audio/x-alac")?.field("codec_data", gst::Buffer::from_slice(data)).build())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

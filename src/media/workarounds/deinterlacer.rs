@@ -94,7 +94,7 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
         while taken.len() > 1 && taken.front().is_some_and(|times| is_long_past(times, buffer)) {
             taken.pop_front();
         }
-        let Some(times) = taken.pop_front() else { return gst::PadProbeReturn::Drop };
+        let Some(times) = taken.pop_front() else { return gst::PadProbeReturn::Handled };
         let writable = buffer.make_mut();
         writable.set_pts(times.pts);
         writable.set_duration(times.duration);

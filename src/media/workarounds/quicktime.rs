@@ -1,5 +1,5 @@
 //! What a file says of its tracks that its demuxer (GStreamer 1.22) leaves out or misreads: the index of an
-//! MP4 or MOV, and what the sound of a transport stream begins with.
+//! MP4 or MOV, the tracks of a Matroska file, and what the sound of a transport stream begins with.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::edit_list::number;
+use super::super::matroska::{Flags, TrackEntry, track_entries};
 use super::transport::{Sound, sounds_of};
 use crate::cut_off::boxes;
 
@@ -22,6 +23,8 @@ pub struct Facts {
     tracks: Arc<BTreeMap<u64, Track>>,
     /// By the numbers of packets (PID).
     sounds: Arc<BTreeMap<u64, Sound>>,
+    /// By the numbers of tracks.
+    matroska: Arc<BTreeMap<u64, TrackEntry>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,15 +36,44 @@ struct Track {
     samples: u64,
     pixel_aspect: Option<(i32, i32)>,
     little_endian: bool,
+    /// Where the channels of sound are, as GStreamer's bits.
+    positions: Option<u64>,
 }
 
 impl Facts {
     /// Reads them.
     pub fn of(path: &Path) -> Self {
+        let mut facts = Facts::default();
         match read(path) {
-            Some(tracks) => Facts { tracks: Arc::new(tracks), sounds: Arc::default() },
-            None => Facts { tracks: Arc::default(), sounds: Arc::new(sounds_of(path)) },
+            Some(tracks) => facts.tracks = Arc::new(tracks),
+            None => {
+                facts.matroska = Arc::new(track_entries(path));
+                if facts.matroska.is_empty() {
+                    facts.sounds = Arc::new(sounds_of(path));
+                }
+            }
         }
+        facts
+    }
+
+    /// What Matroska says of a track.
+    pub fn of_matroska(&self, id: Option<&str>) -> Option<&TrackEntry> {
+        // matroskademux names streams by number and UID: "…/001:123".
+        let number = id?.rsplit('/').next()?.split(':').next()?.parse().ok()?;
+        self.matroska.get(&number)
+    }
+
+    /// When a track is played; none where the file says nothing of that.
+    pub fn flags(&self, id: Option<&str>) -> Option<Flags> {
+        let of_movie = |track: &Track| Flags { default: track.enabled, ..Flags::default() };
+        let track = self.track(id).map(of_movie);
+        track.or_else(|| Some(self.of_matroska(id)?.flags.clone()))
+    }
+
+    /// Where as many channels of a track of PCM are, as GStreamer's bits.
+    pub fn positions(&self, id: Option<&str>, channels: i32) -> Option<u64> {
+        let positions = self.track(id)?.positions?;
+        (i64::from(positions.count_ones()) == i64::from(channels)).then_some(positions)
     }
 
     /// Whether a pad of tsdemux ("audio_0_1100") has AC-3.
@@ -129,7 +161,10 @@ fn track(moov: &[u8], trak: Range<usize>) -> Option<(u64, Track)> {
                 Some((side(at.start)?, side(at.start + 4)?))
             });
         } else if [b"fl32", b"fl64", b"in32", b"in24"].contains(&&name) {
-            found.little_endian = is_little_endian(moov, entry);
+            found.little_endian = is_little_endian(moov, entry.clone());
+        }
+        if !video {
+            found.positions = positions(moov, entry);
         }
     }
     Some((id, found))
@@ -148,6 +183,16 @@ fn is_little_endian(moov: &[u8], entry: Range<usize>) -> bool {
     let enda = wave.and_then(|wave| find(moov, wave, b"enda"));
     let enda = enda.or_else(|| find(moov, inside, b"enda"));
     enda.and_then(|at| number(moov, at.start, 2)) == Some(1)
+}
+
+/// Where a `chan` within a description of sound says that its channels are.
+fn positions(moov: &[u8], entry: Range<usize>) -> Option<u64> {
+    let bytes = moov.get(entry)?;
+    let at = bytes.windows(4).position(|name| name == b"chan")? + 4;
+    // Version and flags, layout (0x10000: as bits), the bits.
+    let bits = number(bytes, at + 8, 4).filter(|_| number(bytes, at + 4, 4) == Some(0x1_0000))?;
+    // Before left and right side GStreamer has a second LFE.
+    (bits < 1 << 11).then_some(bits & 0x1FF | (bits & 0x600) << 1)
 }
 
 /// Names and contents of the boxes in a range, as far as they are whole.
@@ -199,7 +244,7 @@ mod tests {
             trak(3, 1, b"soun", 50, &sound),
         ]
         .concat();
-        let facts = Facts { tracks: Arc::new(tracks(&moov)), sounds: Arc::default() };
+        let facts = Facts { tracks: Arc::new(tracks(&moov)), ..Facts::default() };
         let id = |n: u32| Some(format!("abc/{n:03}"));
         assert!(facts.is_beside_the_film(id(1).as_deref()));
         assert!(!facts.is_beside_the_film(id(2).as_deref()));

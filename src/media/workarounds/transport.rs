@@ -58,6 +58,13 @@ pub fn repair_transport_stream(src: &gst::Element, path: &Path) {
     });
 }
 
+/// Whether a file is a transport stream.
+pub fn is_transport_stream(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(2048).read_to_end(&mut head));
+    read.is_ok() && rhythm(&head).is_some()
+}
+
 /// What the tracks of a transport stream are that hold sound, by their numbers (PID).
 pub fn sounds_of(path: &Path) -> BTreeMap<u64, Sound> {
     let sounds = read(path).map(|(_, sounds)| sounds).unwrap_or_default();
@@ -257,7 +264,7 @@ fn sound(payload: &[u8]) -> Option<Sound> {
         [0x7F, 0xFE, 0x80, 0x01] => Some(Sound::Dts),
         [0x0B, 0x77, ..] => Some(if data.get(5)? >> 3 <= 10 { Sound::Ac3 } else { Sound::Eac3 }),
         [0xFF, second, ..] if second & 0xF6 == 0xF0 => Some(Sound::Aac),
-        [0xFF, second, ..] if second & 0xE6 == 0xE4 => Some(Sound::Mpeg),
+        [0xFF, second, ..] if second & 0xE0 == 0xE0 && second & 0x06 != 0 => Some(Sound::Mpeg),
         _ => None,
     }
 }
