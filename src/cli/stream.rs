@@ -34,7 +34,7 @@ impl StreamArgs {
             Some(path) => Input::Pipeline(path),
             None => Input::parse(input).map_err(usage("--input"))?,
         };
-        let outputs = self.outputs.iter().map(|output| Output::parse(output));
+        let outputs = self.outputs.iter().map(Output::parse);
         let outputs: Vec<Output> = outputs.collect::<Result<_, _>>().map_err(usage("--output"))?;
         match (input, outputs) {
             #[cfg(feature = "media")]

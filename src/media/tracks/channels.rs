@@ -159,7 +159,8 @@ mod tests {
         let matrix = matrix.unwrap();
         assert_eq!(matrix[..3], [[1., 0., 0., 0.], [0., 1., 0., 0.], [0., 0., 1., 0.]]);
         assert!(
-            matrix[3..].iter().all(|row| row[..3] == [0.; 3] && (row[3] - 0.7071).abs() < 1e-4)
+            matrix[3..].iter().all(|row| row[..3] == [0.; 3]
+                && (row[3] - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-4)
         );
     }
 
