@@ -254,6 +254,18 @@ fn every_module_uses_only_lower_layers() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
+/// A probe of gstreamer-rs that returns `Drop` frees what it drops itself, and GStreamer 1.22 then frees
+/// nothing, with a GStreamer-CRITICAL line each time; a dropped segment was sent again before every
+/// packet. `Handled` does what is meant.
+#[test]
+fn no_probe_makes_gstreamer_free_what_is_gone() {
+    let drops = |path: &PathBuf| {
+        code_of(&fs::read_to_string(path).unwrap()).contains("PadProbeReturn::Drop")
+    };
+    let found: Vec<_> = rust_files(Path::new("src")).into_iter().filter(drops).collect();
+    assert!(found.is_empty(), "return Handled in {found:?}");
+}
+
 #[test]
 fn allowed_uses_are_accepted() {
     for (path, source) in [

@@ -354,7 +354,7 @@ fn turn_into_gap(pad: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeR
     if let Some(pts) = buffer.pts() {
         pad.push_event(gst::event::Gap::builder(pts).duration(buffer.duration()).build());
     }
-    gst::PadProbeReturn::Drop
+    gst::PadProbeReturn::Handled
 }
 
 #[cfg(test)]

@@ -307,7 +307,7 @@ fn hold_primers_back(media: &gst_rtsp_server::RTSPMedia) {
                 _ => None,
             };
             match pts {
-                Some(gst::ClockTime::ZERO) => gst::PadProbeReturn::Drop,
+                Some(gst::ClockTime::ZERO) => gst::PadProbeReturn::Handled,
                 _ => gst::PadProbeReturn::Remove,
             }
         });

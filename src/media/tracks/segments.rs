@@ -40,7 +40,7 @@ pub(super) fn count_from_zero(parse: &gst::Element, pad: &gst::Pad, counted: &Ar
                 let plain = gst::FormattedSegment::<gst::ClockTime>::new();
                 *event = gst::event::Segment::builder(&plain).seqnum(event.seqnum()).build();
             }
-            (gst::EventType::Segment, State::Counted) => return gst::PadProbeReturn::Drop,
+            (gst::EventType::Segment, State::Counted) => return gst::PadProbeReturn::Handled,
             _ => {}
         }
         gst::PadProbeReturn::Ok
