@@ -283,6 +283,10 @@ fn swallow(parse: &gst::Element, pad: &gst::Pad) {
         && sink.sync_state_with_parent().is_ok()
         && let Some(input) = sink.static_pad("sink")
     {
+        // A sink waits at its first packet until the pipeline plays, and the demuxer with it; but a parser
+        // such as that of MP3 may need more packets of the wanted track before that has its format.
+        let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+        pad.add_probe(kinds, |_, _| gst::PadProbeReturn::Handled);
         let _ = pad.link(&input);
     }
 }
