@@ -237,6 +237,25 @@ pub(super) fn timescale(bytes: &[u8], header: Option<Range<usize>>) -> Option<u6
     number(bytes, header.start + if version == 1 { 20 } else { 12 }, 4)
 }
 
+/// A box: its name, and where its contents lie.
+pub(super) type Part = ([u8; 4], Range<usize>);
+
+/// Names and contents of the boxes in a range, as far as they are whole.
+pub(super) fn parts(bytes: &[u8], within: Range<usize>) -> Vec<Part> {
+    let (mut found, mut at) = (Vec::new(), within.start);
+    while at + 8 <= within.end {
+        let size = number(bytes, at, 4).and_then(|size| usize::try_from(size).ok());
+        let name = bytes.get(at + 4..at + 8).and_then(|name| name.try_into().ok());
+        let (Some(size), Some(name)) = (size, name) else { break };
+        if size < 8 || size > within.end - at {
+            break;
+        }
+        found.push((name, at + 8..at + size));
+        at += size;
+    }
+    found
+}
+
 /// An unsigned number, big endian.
 pub(super) fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
     let bytes = bytes.get(at..at + width)?;

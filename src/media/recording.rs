@@ -9,7 +9,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
 
-use super::edit_list::{index, number, put};
+use super::edit_list::{Part, index, number, parts, put};
 use crate::encoding::Container;
 
 /// With this the text of the tag begins; hexadecimal digits follow.
@@ -272,24 +272,6 @@ fn place(loci: &[u8]) -> Option<String> {
     let degrees = |at| Some(f64::from(number(rest, at, 4)? as u32 as i32) / 65536.0);
     let (east, north) = (degrees(end + 2)?, degrees(end + 6)?);
     Some(format!("{north:+08.4}{east:+09.4}/"))
-}
-
-type Part = ([u8; 4], Range<usize>);
-
-/// Names and contents of the boxes in a range, as far as they are whole.
-fn parts(bytes: &[u8], within: Range<usize>) -> Vec<Part> {
-    let (mut found, mut at) = (Vec::new(), within.start);
-    while at + 8 <= within.end {
-        let size = number(bytes, at, 4).and_then(|size| usize::try_from(size).ok());
-        let name = bytes.get(at + 4..at + 8).and_then(|name| name.try_into().ok());
-        let (Some(size), Some(name)) = (size, name) else { break };
-        if size < 8 || size > within.end - at {
-            break;
-        }
-        found.push((name, at + 8..at + size));
-        at += size;
-    }
-    found
 }
 
 fn boxed(name: &[u8; 4], contents: &[u8]) -> Vec<u8> {

@@ -44,7 +44,7 @@ pub struct FeatureNetwork {
 
 #[derive(Debug)]
 struct Layer {
-    /// None: the first.
+    /// None: the first layer, whose convolution is not one of Winograd's.
     forward: Option<Winograd>,
     backward: Winograd,
     bias: Vec<f32>,
@@ -123,9 +123,10 @@ impl FeatureNetwork {
         self.layers[layer].bias.len()
     }
 
-    /// Runs the first `depth` layers. `picture`: three planes of height × width. For each layer that
-    /// `wanted` names, in order, `give` gets a place to put its features into, height × width ×
-    /// channels of it; then they are there. A pass that is `kept` can go [back](Self::backward).
+    /// Runs the layers up to the last of `wanted`. `picture`: three planes of height × width. `wanted`:
+    /// layers, by number from 0, each with room for its features, height × width × channels of that
+    /// layer, which are written into it. A pass that is `kept` can go [back](Self::backward). `count`:
+    /// threads.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
@@ -154,8 +155,8 @@ impl FeatureNetwork {
             for (n, layer) in self.layers[..depth].iter().enumerate() {
                 let (height, width) = self.sides(n, size);
                 assert!(height > 0 && width > 0, "a picture that is too small");
-                match (&layer.forward, n) {
-                    (Some(forward), 1..) => {
+                match &layer.forward {
+                    Some(forward) => {
                         let (out, source) = two(made, place(n, kept), place(n - 1, kept));
                         let source = if layer.pools {
                             let channels = self.channels(n - 1);
@@ -179,7 +180,7 @@ impl FeatureNetwork {
                         };
                         forward.run(&source, out, None, &scratch);
                     }
-                    _ => {
+                    None => {
                         let planes = Planes { numbers: picture, height, width, padded: size };
                         self.first.run(&Input::Planes(planes), &mut made[0], statistics, &scratch);
                     }
@@ -193,8 +194,9 @@ impl FeatureNetwork {
         Ok(pass)
     }
 
-    /// The gradient for the picture of a kept pass, three planes of height × width, of gradients for
-    /// features at its layers, as [`forward`](Self::forward) gave them.
+    /// Writes into `out` the gradient for the picture of a kept pass, three planes of height × width.
+    /// `gradients`: of the loss for features, each with its layer and in the shape in which
+    /// [`forward`](Self::forward) wrote them.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.

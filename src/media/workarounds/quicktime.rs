@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::edit_list::number;
+use super::super::edit_list::{number, parts};
 use super::super::matroska::{Flags, TrackEntry, track_entries};
 use super::transport::{Sound, sounds_of};
 use crate::cut_off::boxes;
@@ -193,22 +193,6 @@ fn positions(moov: &[u8], entry: Range<usize>) -> Option<u64> {
     let bits = number(bytes, at + 8, 4).filter(|_| number(bytes, at + 4, 4) == Some(0x1_0000))?;
     // Before left and right side GStreamer has a second LFE.
     (bits < 1 << 11).then_some(bits & 0x1FF | (bits & 0x600) << 1)
-}
-
-/// Names and contents of the boxes in a range, as far as they are whole.
-fn parts(bytes: &[u8], within: Range<usize>) -> Vec<([u8; 4], Range<usize>)> {
-    let (mut found, mut at) = (Vec::new(), within.start);
-    while at + 8 <= within.end {
-        let size = number(bytes, at, 4).and_then(|size| usize::try_from(size).ok());
-        let name = bytes.get(at + 4..at + 8).and_then(|name| name.try_into().ok());
-        let (Some(size), Some(name)) = (size, name) else { break };
-        if size < 8 || size > within.end - at {
-            break;
-        }
-        found.push((name, at + 8..at + size));
-        at += size;
-    }
-    found
 }
 
 fn find(bytes: &[u8], within: Range<usize>, name: &[u8; 4]) -> Option<Range<usize>> {
