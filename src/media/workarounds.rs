@@ -3,6 +3,7 @@
 
 mod caps;
 mod deinterlacer;
+mod flash;
 mod quicktime;
 mod transport;
 

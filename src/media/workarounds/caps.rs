@@ -6,6 +6,7 @@ use gstreamer_video as gst_video;
 
 use super::super::bitstream::change_caps;
 use super::super::matroska::TrackEntry;
+use super::flash;
 use super::quicktime::Facts;
 
 /// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
@@ -101,7 +102,12 @@ pub fn repair_demuxers(bin: &gst::Element, facts: &Facts) {
             return None;
         }
         let facts = facts.clone();
-        element.connect_pad_added(move |_, pad| repair(pad, &facts));
+        element.connect_pad_added(move |_, pad| {
+            repair(pad, &facts);
+            if let Some(begins) = facts.begins {
+                flash::count_from(pad, begins);
+            }
+        });
         None
     });
 }

@@ -8,8 +8,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use gstreamer as gst;
+
 use super::super::edit_list::{number, parts};
 use super::super::matroska::{Flags, TrackEntry, track_entries};
+use super::flash;
 use super::transport::{Sound, sounds_of};
 use crate::cut_off::boxes;
 
@@ -25,6 +28,8 @@ pub struct Facts {
     sounds: Arc<BTreeMap<u64, Sound>>,
     /// By the numbers of tracks.
     matroska: Arc<BTreeMap<u64, TrackEntry>>,
+    /// When the first packet of an FLV is presented.
+    pub(super) begins: Option<gst::ClockTime>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +55,7 @@ impl Facts {
                 facts.matroska = Arc::new(track_entries(path));
                 if facts.matroska.is_empty() {
                     facts.sounds = Arc::new(sounds_of(path));
+                    facts.begins = flash::begins(path);
                 }
             }
         }
