@@ -39,8 +39,8 @@ pub fn output(command: &mut Command) -> Output {
 /// Runs to the end, which must be a success; its stdout.
 pub fn succeed(command: &mut Command) -> String {
     let out = output(command);
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{command:?}: {}\n{stderr}", out.status);
+    let [stdout, stderr] = [&out.stdout, &out.stderr].map(|said| String::from_utf8_lossy(said));
+    assert!(out.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", out.status);
     String::from_utf8(out.stdout).unwrap()
 }
 

@@ -32,11 +32,12 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way 
     };
     let text = |field| format.get::<&str>(field).unwrap_or_default();
     let raw = format.name() == "audio/x-raw";
-    // LATM has no parser into what files hold; qtmux (1.22) loses PCM when it writes fragments;
-    // Matroska's Speex is of GStreamer alone (A_SPEEX).
+    // LATM has no parser into what files hold; qtmux (1.22 to 1.26) loses PCM when it writes fragments;
+    // Matroska's Speex is of GStreamer alone (A_SPEEX), and FFmpeg 7 does not play the mono ADPCM of
+    // matroskamux.
     let unfit = text("stream-format") == "loas"
         || raw && container == Container::Mov
-        || format.name() == "audio/x-speex";
+        || ["audio/x-speex", "audio/x-adpcm"].contains(&format.name().as_str());
     if !unfit && fits(format, template(container, "audio_%u").as_ref()) {
         return Way::Copy(match (format.name().as_str(), format.get::<i32>("mpegversion")) {
             ("audio/mpeg", Ok(1)) => "mpegaudioparse",
@@ -89,8 +90,8 @@ pub(in super::super) fn encoder(
             // Its usual search ("twoloop", FFmpeg 5.1) lets the level of plain tones swing by 2 dB and
             // more; the fast one is true to 0.2 dB, with enough bits.
             let bitrate = 96_000 * channels.clamp(1, 8);
-            let encoder =
-                format!("avenc_aac bitrate={bitrate} aac-coder=fast aac-ms=false ! aacparse");
+            // aac-ms: a boolean before GStreamer 1.26, then one of three. Both take 0 for "off".
+            let encoder = format!("avenc_aac bitrate={bitrate} aac-coder=fast aac-ms=0 ! aacparse");
             (encoder, "avenc_aac", "AAC")
         }
         Container::Mkv | Container::WebM => {
