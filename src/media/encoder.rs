@@ -54,7 +54,7 @@ pub fn encoder(
     Ok(Encoder { element, parser, hardware: false, notes: Vec::new() })
 }
 
-/// Refuses sizes that muxers (16 pixels, GStreamer 1.22) and encoders do not take; libx265 (3.5) even
+/// Refuses sizes that muxers (16 pixels, GStreamer 1.22 to 1.26) and encoders do not take; libx265 (3.5) even
 /// writes beyond its memory when a side is shorter than its largest block.
 fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
     let (width, height) = (stream.frame.width, stream.frame.height);
@@ -71,7 +71,7 @@ fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
     }
 }
 
-/// Says where chroma lies when nobody did, of 4:2:0 passing this pad: mp4mux (GStreamer 1.22) breaks
+/// Says where chroma lies when nobody did, of 4:2:0 passing this pad: mp4mux (GStreamer 1.22 to 1.26) breaks
 /// down on VP9 that does not say it, and vp9parse and qtdemux leave it out.
 pub(super) fn with_chroma_site(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
@@ -139,7 +139,7 @@ fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
             let speed = ["8", "6", "5", "5", "4", "4", "2", "1", "0"][place];
             set.extend([("deadline", deadline.into()), ("cpu-used", speed.into())]);
             set.extend([("row-mt", "true".into()), ("keyframe-max-dist", "250".into())]);
-            // With more, vp9enc (1.22) loses frames at the end of good qualities.
+            // With more, vp9enc (1.22 to 1.26) loses frames at the end of good qualities.
             set.push(("lag-in-frames", "0".into()));
             match encoding.rate.quantizer(63) {
                 // The quality decides as long as the bit rate does not; this one never does. When

@@ -1,6 +1,6 @@
 //! The index of a finished MP4 goes to the front, so that players on the web start at once.
 //!
-//! mp4mux (GStreamer 1.22) writes either a file that is playable while it grows or one with its
+//! mp4mux (GStreamer 1.22 to 1.26) writes either a file that is playable while it grows or one with its
 //! index in front, not both; so a finished file is muxed once more, without encoding.
 
 use std::path::{Path, PathBuf};
@@ -253,7 +253,7 @@ fn start(
     Ok(pipeline)
 }
 
-/// Says of MPEG-1 sound which layer it is: qtdemux (1.22) does not, mp4mux asks, and an MP4 has one
+/// Says of MPEG-1 sound which layer it is: qtdemux (1.22 to 1.26) does not, mp4mux asks, and an MP4 has one
 /// word for all three.
 fn with_layer(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {

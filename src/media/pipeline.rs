@@ -8,7 +8,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::error::{ErrorKind, PipelineError};
-use super::packages;
+use super::{older_than, packages};
 use crate::stop::StopSignal;
 use crate::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, Patience};
 
@@ -222,7 +222,7 @@ impl Pipeline {
         Err(PipelineError::new("pipeline", format!("nothing arrived within {} s", limit.as_secs())))
     }
 
-    /// Whether there are demuxers that read a file, and all of them have stopped. decodebin (1.22)
+    /// Whether there are demuxers that read a file, and all of them have stopped. decodebin (1.22 to 1.26)
     /// drops a demuxer's error that comes while it is being linked, and then nothing comes, ever.
     pub(super) fn reading_ended(&self) -> bool {
         let (mut readers, mut ended) = (0, 0);
@@ -376,8 +376,8 @@ impl Pipeline {
         }
     }
 
-    /// Whether `start` cannot be sought in this file: mpegpsdemux (1.22) goes where it guesses from the bit
-    /// rate, and says that it is there (`--start` in a .vob gave 2 frames of 25).
+    /// Whether `start` cannot be sought in this file: mpegpsdemux (1.22 to 1.26) goes where it guesses from
+    /// the bit rate, and says that it is there (`--start` in a .vob gave 2 frames of 25).
     pub(super) fn guesses(&self) -> bool {
         self.has("mpegpsdemux")
     }
@@ -423,10 +423,13 @@ impl Pipeline {
             .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))
     }
 
-    /// matroskademux (1.22) counts from the first packet it meets and changes its mind when that of
+    /// matroskademux (before 1.26) counts from the first packet it meets and changes its mind when that of
     /// another track turns out to be earlier: every track would have a clock of its own. After a
     /// seek it counts from zero.
     pub(super) fn counts_anew(&self) -> bool {
+        if !older_than(1, 26) {
+            return false;
+        }
         let elements = self.inner.iterate_recurse().into_iter().flatten();
         let mut factories = elements.filter_map(|element| element.factory());
         factories.any(|factory| factory.name() == "matroskademux")

@@ -186,7 +186,7 @@ fn insert(
     linked.and_then(|()| gst::Element::link_many([element, parser, &waiting])).map_err(failed)
 }
 
-/// The colours that an encoder is given, where it cannot say what they are: av1enc (1.22) marks all
+/// The colours that an encoder is given, where it cannot say what they are: av1enc (1.22 to 1.26) marks all
 /// video as of limited range.
 fn limited(codec: Codec, stream: &VideoStream) -> Option<gst::Caps> {
     let full = stream.frame.colorimetry.range == Range::Full;

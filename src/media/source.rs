@@ -293,7 +293,7 @@ impl Trial {
         }
         match error.kind {
             ErrorKind::NoSpace => None,
-            // decodebin (1.22) does not find the decoder of transparent VP8 and VP9 when it is to
+            // decodebin (1.22 to 1.26) does not find the decoder of transparent VP8 and VP9 when it is to
             // leave all other tracks alone.
             ErrorKind::MissingPlugin if !self.all => Some(Trial { all: true, opaque: false }),
             // Chrome's MediaRecorder marks every WebM as transparent, whether it is or not, and

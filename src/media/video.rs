@@ -57,7 +57,7 @@ impl VideoStream {
             site: site_of(info.chroma_site()),
             colorimetry: info.colorimetry(),
             chroma_site: match (layout, info.chroma_site().is_empty()) {
-                // Not said: as in MPEG-2, H.264 and later. mp4mux (1.22) breaks down without.
+                // Not said: as in MPEG-2, H.264 and later. mp4mux (1.22 to 1.26) breaks down without.
                 (Layout::I420, true) => gst_video::VideoChromaSite::MPEG2,
                 _ => info.chroma_site(),
             },

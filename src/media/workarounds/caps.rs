@@ -6,6 +6,7 @@ use gstreamer_video as gst_video;
 
 use super::super::bitstream::change_caps;
 use super::super::matroska::TrackEntry;
+use super::super::older_than;
 use super::flash;
 use super::quicktime::Facts;
 
@@ -26,9 +27,9 @@ pub fn complete_on(pad: &gst::Pad, facts: &Facts, centred: bool) {
 /// - Of pictures of up to 576 lines that do not say their colours it takes the chroma for centred, whatever
 ///   they say of it; only MPEG-1, H.261 and JPEG have that (`centred`). To see it: `ffprobe` on what
 ///   x264enc makes of `video/x-raw,height=576,chroma-site=mpeg2`.
-/// - avidemux (1.22) calls the pixels of RGB stored from the top to the bottom −1/1.
-/// - decoders of MJPEG, PNG, Cinepak, DNxHD and others (1.22) lose the pixel aspect that a MOV has said
-///   (`aspect`).
+/// - avidemux (1.22 to 1.26) calls the pixels of RGB stored from the top to the bottom −1/1.
+/// - decoders of MJPEG, PNG, Cinepak, DNxHD and others (1.22; that of PNG until 1.26) lose the pixel aspect
+///   that a MOV has said (`aspect`).
 pub fn complete(format: &mut gst::StructureRef, aspect: Option<(i32, i32)>, centred: bool) -> bool {
     if format.name() != "video/x-raw" {
         return false;
@@ -86,13 +87,13 @@ fn completed(colours: &str, large: bool) -> Option<String> {
 /// Corrects what the demuxers within a `decodebin` or `parsebin` say of their tracks, before anything is
 /// chosen by it.
 ///
-/// - qtdemux (1.22) takes PCM in `fl32`, `fl64`, `in32` for big-endian whatever its `enda` says, so that
-///   most of it is noise. To see it: `ffmpeg -c:a pcm_f32le x.mov`.
-/// - qtdemux (1.22) does not know DNxHR (`AVdh`), which the decoder of DNxHD decodes.
-/// - tsdemux (1.22) takes AC-3 of AVCHD for E-AC-3.
+/// - qtdemux (before 1.26) takes PCM in `fl32`, `fl64`, `in32` for big-endian whatever its `enda` says, so
+///   that most of it is noise. To see it: `ffmpeg -c:a pcm_f32le x.mov`.
+/// - qtdemux (before 1.26) does not know DNxHR (`AVdh`), which the decoder of DNxHD decodes.
+/// - tsdemux (1.22 to 1.26) takes AC-3 of AVCHD for E-AC-3.
 /// - PCM of several channels of which no place is known (mask 0) cannot be converted: it gets the usual
 ///   places. To see it: `ffmpeg -ac 6 -c:a pcm_s24le x.mov`, "negotiation problem".
-/// - matroskademux (1.22) does not know ALAC and MLP. To see it: `ffmpeg -c:a alac x.mkv`.
+/// - matroskademux (1.22 to 1.26) does not know ALAC and MLP. To see it: `ffmpeg -c:a alac x.mkv`.
 pub fn repair_demuxers(bin: &gst::Element, facts: &Facts) {
     let facts = facts.clone();
     bin.connect("element-added", false, move |args| {
@@ -131,7 +132,7 @@ fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> b
     let id = pad.stream_id();
     let id = id.as_deref();
     match format.name().as_str() {
-        "video/x-gst-fourcc-AVdh" => {
+        "video/x-gst-fourcc-AVdh" if older_than(1, 26) => {
             format.set_name("video/x-dnxhd");
             true
         }
@@ -152,7 +153,8 @@ fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> b
         },
         "audio/x-raw" => {
             let mut changed = false;
-            if facts.is_little_endian(id)
+            if older_than(1, 26)
+                && facts.is_little_endian(id)
                 && let Ok(said) = format.get::<String>("format")
                 && let Some(depth) = said.strip_suffix("BE")
             {

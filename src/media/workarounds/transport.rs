@@ -5,7 +5,7 @@
 //!   (PMT) differs: sound that leaves, commercials, two recordings joined. To see it: `cat a.ts b.ts` of
 //!   different tracks through `decodebin ! fakesink`. So the demuxer gets the first programme map, with what
 //!   the next few megabytes add to it, wherever there is one.
-//! - tsdemux (1.22) leaves out DTS of stream type 0x82 and AAC in "private data" (0x06), as FFmpeg and
+//! - tsdemux (1.22 to 1.26) leaves out DTS of stream type 0x82 and AAC in "private data" (0x06), as FFmpeg and
 //!   cameras write them, and takes AC-3 of AVCHD for E-AC-3. To see it: `ffmpeg -c:a dca x.ts`. The type is
 //!   corrected after the first bytes of the sound.
 
