@@ -9,7 +9,7 @@ use url::Url;
 
 /// An input, as named on the command line.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Input {
+pub enum InputSpec {
     /// A video or picture file.
     File(PathBuf),
     /// A camera (`/dev/video0`).
@@ -27,7 +27,7 @@ pub enum Input {
     },
 }
 
-impl Input {
+impl InputSpec {
     /// Parses the value of `--input`.
     ///
     /// # Errors
@@ -35,45 +35,45 @@ impl Input {
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
         let text = text.as_ref();
         // What is no UTF-8 is the name of a file.
-        let Some(text) = text.to_str() else { return Ok(Input::File(text.into())) };
+        let Some(text) = text.to_str() else { return Ok(InputSpec::File(text.into())) };
         if let Some(rest) = text.strip_prefix("test:").filter(|_| !Path::new(text).exists()) {
             return parse_test(rest);
         }
         if let Some(path) = file_of(text) {
-            return Ok(Input::File(path));
+            return Ok(InputSpec::File(path));
         }
         if is_rtsp(text) {
-            return RtspUrl::parse(text).map(Input::Rtsp);
+            return RtspUrl::parse(text).map(InputSpec::Rtsp);
         }
         if is_device(text) {
-            return Ok(Input::Device(text.into()));
+            return Ok(InputSpec::Device(text.into()));
         }
         no_other_scheme(text)?;
-        Ok(Input::File(text.into()))
+        Ok(InputSpec::File(text.into()))
     }
 
     /// Whether the source is live: it delivers frames whether or not they are taken.
     pub fn is_live(&self) -> bool {
-        !matches!(self, Input::File(_))
+        !matches!(self, InputSpec::File(_))
     }
 }
 
-impl fmt::Display for Input {
+impl fmt::Display for InputSpec {
     /// As the user wrote it, without user and password.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Input::File(path) | Input::Device(path) | Input::Pipeline(path) => {
+            InputSpec::File(path) | InputSpec::Device(path) | InputSpec::Pipeline(path) => {
                 write!(f, "{}", path.display())
             }
-            Input::Rtsp(url) => write!(f, "{url}"),
-            Input::Test { .. } => f.write_str("test:"),
+            InputSpec::Rtsp(url) => write!(f, "{url}"),
+            InputSpec::Test { .. } => f.write_str("test:"),
         }
     }
 }
 
 /// An output, as named on the command line.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Output {
+pub enum OutputSpec {
     /// A file; its extension says what kind.
     File(PathBuf),
     /// A virtual camera (v4l2loopback).
@@ -88,41 +88,41 @@ pub enum Output {
     Pipeline(PathBuf),
 }
 
-impl Output {
+impl OutputSpec {
     /// Parses a value of `--output`.
     ///
     /// # Errors
     /// A line that says what is expected.
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, String> {
         let text = text.as_ref();
-        let Some(text) = text.to_str() else { return Ok(Output::File(text.into())) };
+        let Some(text) = text.to_str() else { return Ok(OutputSpec::File(text.into())) };
         if text == "window:" {
-            return Ok(Output::Window);
+            return Ok(OutputSpec::Window);
         }
         if is_rtsp(text) {
             let url = RtspUrl::parse(text)?;
             url.bind_address()?;
-            return Ok(Output::Serve(url));
+            return Ok(OutputSpec::Serve(url));
         }
         if is_device(text) {
-            return Ok(Output::Device(text.into()));
+            return Ok(OutputSpec::Device(text.into()));
         }
         if let Some(path) = file_of(text) {
-            return Ok(Output::File(path));
+            return Ok(OutputSpec::File(path));
         }
         no_other_scheme(text)?;
-        Ok(Output::File(text.into()))
+        Ok(OutputSpec::File(text.into()))
     }
 }
 
-impl fmt::Display for Output {
+impl fmt::Display for OutputSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Output::File(path) | Output::Device(path) | Output::Pipeline(path) => {
+            OutputSpec::File(path) | OutputSpec::Device(path) | OutputSpec::Pipeline(path) => {
                 write!(f, "{}", path.display())
             }
-            Output::Serve(url) | Output::Push(url) => write!(f, "{url}"),
-            Output::Window => f.write_str("window:"),
+            OutputSpec::Serve(url) | OutputSpec::Push(url) => write!(f, "{url}"),
+            OutputSpec::Window => f.write_str("window:"),
         }
     }
 }
@@ -267,7 +267,7 @@ pub fn parse_size(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| format!("'{text}' is not a size; write 1280x720"))
 }
 
-fn parse_test(text: &str) -> Result<Input, String> {
+fn parse_test(text: &str) -> Result<InputSpec, String> {
     let (size, fps) = match text.split_once('@') {
         Some((size, fps)) => (size, Some(fps)),
         None => (text, None),
@@ -277,7 +277,7 @@ fn parse_test(text: &str) -> Result<Input, String> {
         let fps = fps.parse().ok().filter(|n| (1..=240).contains(n));
         fps.ok_or_else(|| "expected test:WIDTHxHEIGHT@FPS".to_owned())
     });
-    Ok(Input::Test { size, fps: fps.transpose()? })
+    Ok(InputSpec::Test { size, fps: fps.transpose()? })
 }
 
 #[cfg(test)]
@@ -286,25 +286,31 @@ mod tests {
 
     #[test]
     fn inputs_are_told_apart() {
-        assert_eq!(Input::parse("a.mp4"), Ok(Input::File("a.mp4".into())));
-        assert_eq!(Input::parse("/dev/video0"), Ok(Input::Device("/dev/video0".into())));
-        assert_eq!(Input::parse("/dev/videos/a.mp4"), Ok(Input::File("/dev/videos/a.mp4".into())));
-        assert_eq!(Input::parse("test:"), Ok(Input::Test { size: None, fps: None }));
-        let test = Input::Test { size: Some((640, 360)), fps: Some(30) };
-        assert_eq!(Input::parse("test:640x360@30"), Ok(test));
-        assert!(matches!(Input::parse("RTSP://cam/1"), Ok(Input::Rtsp(_))));
-        assert!(Input::parse("http://cam/1").unwrap_err().contains("http://"));
-        assert!(Input::parse("test:abc").is_err());
-        assert!(Input::parse("rtsp://").is_err());
+        assert_eq!(InputSpec::parse("a.mp4"), Ok(InputSpec::File("a.mp4".into())));
+        assert_eq!(InputSpec::parse("/dev/video0"), Ok(InputSpec::Device("/dev/video0".into())));
+        assert_eq!(
+            InputSpec::parse("/dev/videos/a.mp4"),
+            Ok(InputSpec::File("/dev/videos/a.mp4".into()))
+        );
+        assert_eq!(InputSpec::parse("test:"), Ok(InputSpec::Test { size: None, fps: None }));
+        let test = InputSpec::Test { size: Some((640, 360)), fps: Some(30) };
+        assert_eq!(InputSpec::parse("test:640x360@30"), Ok(test));
+        assert!(matches!(InputSpec::parse("RTSP://cam/1"), Ok(InputSpec::Rtsp(_))));
+        assert!(InputSpec::parse("http://cam/1").unwrap_err().contains("http://"));
+        assert!(InputSpec::parse("test:abc").is_err());
+        assert!(InputSpec::parse("rtsp://").is_err());
     }
 
     #[test]
     fn files_may_be_named_by_addresses_and_hide_nothing() {
-        let file = |path: &str| Ok(Input::File(path.into()));
-        assert_eq!(Input::parse("file:///tmp/a%20b.mp4"), file("/tmp/a b.mp4"));
-        assert_eq!(Output::parse("file:///tmp/ö.mp4"), Ok(Output::File("/tmp/ö.mp4".into())));
-        assert!(Input::parse("file://elsewhere/a.mp4").is_err());
-        assert!(Input::parse("test:nothing-of-this-name.mp4").is_err());
+        let file = |path: &str| Ok(InputSpec::File(path.into()));
+        assert_eq!(InputSpec::parse("file:///tmp/a%20b.mp4"), file("/tmp/a b.mp4"));
+        assert_eq!(
+            OutputSpec::parse("file:///tmp/ö.mp4"),
+            Ok(OutputSpec::File("/tmp/ö.mp4".into()))
+        );
+        assert!(InputSpec::parse("file://elsewhere/a.mp4").is_err());
+        assert!(InputSpec::parse("test:nothing-of-this-name.mp4").is_err());
     }
 
     #[test]
@@ -328,7 +334,7 @@ mod tests {
         assert_eq!(address("rtsp://[::1]:8554/art"), Ok("::1".into()));
         assert!(address("rtsp://example:8554/art").unwrap_err().contains("--rtsp-push"));
         assert_eq!(RtspUrl::parse("rtsp://0.0.0.0/art").unwrap().port(), 8554);
-        assert!(matches!(Output::parse("rtsp://0.0.0.0:1/a"), Ok(Output::Serve(_))));
-        assert_eq!(Output::parse("/dev/video9"), Ok(Output::Device("/dev/video9".into())));
+        assert!(matches!(OutputSpec::parse("rtsp://0.0.0.0:1/a"), Ok(OutputSpec::Serve(_))));
+        assert_eq!(OutputSpec::parse("/dev/video9"), Ok(OutputSpec::Device("/dev/video9".into())));
     }
 }

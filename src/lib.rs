@@ -7,7 +7,7 @@
 //!   between threads), [`batch`], [`worker`] (the loop around the network), [`stylizer`] (the trait of what repaints
 //!   frames), [`stats`], [`stop`] (the stop signal), [`timeouts`], [`span`] and [`rate`] (times), [`endpoint`] (what
 //!   `--input` and `--output` name), [`encoding`] (codecs and containers), [`picture`] and [`animation`] (picture
-//!   files), [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`cut_off`] (truncated files),
+//!   files), [`sequence`] (numbered pictures, folders), [`regions`] (masks), [`truncation`] (truncated files),
 //!   [`unreadable`] (kinds of files that are recognized but not read), [`y4m`] (raw video in a pipe), [`flow`]
 //!   (optical flow)
 //! - [`media`]: GStreamer: decoding, encoding, live sources and outputs
@@ -17,12 +17,11 @@
 //! - [`cli`]: the command line
 
 #[macro_use]
-mod choice;
+mod named_values;
 
 pub mod animation;
 pub mod batch;
 pub mod cli;
-pub mod cut_off;
 pub mod encoding;
 pub mod endpoint;
 pub mod engine;
@@ -42,6 +41,7 @@ pub mod stream;
 pub mod stylizer;
 pub mod timeouts;
 pub mod train;
+pub mod truncation;
 pub mod unreadable;
 pub mod worker;
 pub mod y4m;

@@ -212,7 +212,7 @@ fn shares(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
 
 /// The weights of each region, 0 to 1, at the mask's own size.
 fn read(mask: &RgbImage, regions: &[Color], option: &str) -> Result<Vec<Vec<f32>>, String> {
-    let mut known: HashMap<[u8; 3], (Parts, f32)> = HashMap::new();
+    let mut known: HashMap<[u8; 3], (ModelShares, f32)> = HashMap::new();
     let mut strays: HashMap<[u8; 3], usize> = HashMap::new();
     let mut planes = vec![Vec::with_capacity(mask.pixels().len()); regions.len()];
     for pixel in mask.pixels() {
@@ -244,15 +244,15 @@ fn read(mask: &RgbImage, regions: &[Color], option: &str) -> Result<Vec<Vec<f32>
 }
 
 /// The one or two regions of a pixel, with their weights.
-type Parts = Vec<(usize, f32)>;
+type ModelShares = Vec<(usize, f32)>;
 
 /// The two regions between whose colours a colour lies, and its distance from the line between them.
-fn nearest(color: [u8; 3], regions: &[Color]) -> (Parts, f32) {
+fn nearest(color: [u8; 3], regions: &[Color]) -> (ModelShares, f32) {
     let vector = |c: [u8; 3]| c.map(f32::from);
     let dot = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let minus = |a: [f32; 3], b: [f32; 3]| [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
     let c = vector(color);
-    let mut best: (Parts, f32) = (Vec::new(), f32::INFINITY);
+    let mut best: (ModelShares, f32) = (Vec::new(), f32::INFINITY);
     let mut shortest = f32::INFINITY;
     for (i, a) in regions.iter().enumerate() {
         let a = vector(a.0);

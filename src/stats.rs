@@ -16,7 +16,7 @@ pub struct Stats {
     network_ns: AtomicU64,
     last_pass_ns: AtomicU64,
     first_out_ns: AtomicU64,
-    rests: AtomicBool,
+    idle: AtomicBool,
 }
 
 impl Default for Stats {
@@ -36,7 +36,7 @@ impl Stats {
             network_ns: AtomicU64::new(0),
             last_pass_ns: AtomicU64::new(0),
             first_out_ns: AtomicU64::new(0),
-            rests: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
         }
     }
 }
@@ -47,13 +47,13 @@ fn nanos(time: Duration) -> u64 {
 
 impl Stats {
     /// Notes whether the worker is idle: waiting for frames, possibly with an incomplete batch.
-    pub fn rests(&self, rests: bool) {
-        self.rests.store(rests, Ordering::Release);
+    pub fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Ordering::Release);
     }
 
     /// Whether the worker is idle.
     pub fn is_resting(&self) -> bool {
-        self.rests.load(Ordering::Acquire)
+        self.idle.load(Ordering::Acquire)
     }
 
     /// Counts a batch of `frames` that went through the network in `took`.

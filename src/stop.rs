@@ -14,7 +14,7 @@ pub struct StopSignal(Arc<Shared>);
 struct Shared {
     ending: AtomicBool,
     interrupted: AtomicBool,
-    at_once: AtomicBool,
+    immediate: AtomicBool,
     last_id: AtomicU64,
     listeners: Mutex<Vec<(u64, Listener)>>,
     cleanups: Mutex<Vec<(u64, Cleanup)>>,
@@ -55,7 +55,7 @@ impl StopSignal {
         let mut cleanups = self.0.cleanups.lock().unwrap_or_else(PoisonError::into_inner);
         // The newest first: it knows best how far the run has come.
         let notes = cleanups.drain(..).rev().filter_map(|(_, clean_up)| clean_up()).collect();
-        self.0.at_once.store(true, Ordering::Release);
+        self.0.immediate.store(true, Ordering::Release);
         self.wake();
         Interruption::AtOnce(Abandoned { _cleanups: cleanups, notes })
     }
@@ -72,7 +72,7 @@ impl StopSignal {
 
     /// Whether the run is to end at once.
     pub fn is_at_once(&self) -> bool {
-        self.0.at_once.load(Ordering::Acquire)
+        self.0.immediate.load(Ordering::Acquire)
     }
 
     /// [`StopSignal::is_set`] as a flag, for loops that need nothing else.

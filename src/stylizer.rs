@@ -42,7 +42,7 @@ pub enum Begun {
     /// Already stylized.
     Done(Vec<Frame>),
     /// Being computed on a device; the function waits for it and returns the frames.
-    UnderWay(Box<dyn FnOnce() -> Result<Vec<Frame>, StylizeError> + Send>),
+    InFlight(Box<dyn FnOnce() -> Result<Vec<Frame>, StylizeError> + Send>),
 }
 
 impl Begun {
@@ -53,7 +53,7 @@ impl Begun {
     pub fn finish(self) -> Result<Vec<Frame>, StylizeError> {
         match self {
             Begun::Done(batch) => Ok(batch),
-            Begun::UnderWay(finish) => finish(),
+            Begun::InFlight(finish) => finish(),
         }
     }
 }
@@ -88,13 +88,13 @@ pub trait Stylizer: Send {
     }
 
     /// Preferred batch size where latency does not matter.
-    fn at_once(&self) -> usize {
+    fn preferred_batch(&self) -> usize {
         1
     }
 
     /// Largest batch of frames of this size (`bytes` each) that fits into memory, beside the batches that wait in
     /// queues; none if unknown.
-    fn most_at_once(&self, _info: &FrameInfo, _frame_bytes: usize) -> Option<usize> {
+    fn max_batch(&self, _info: &FrameInfo, _frame_bytes: usize) -> Option<usize> {
         None
     }
 

@@ -35,7 +35,7 @@ pub fn run(
     stop: &StopSignal,
     stats: &Arc<Stats>,
 ) -> Result<Ended, StylizeError> {
-    let mut hands = Hands { output, stats, under_way: None };
+    let mut in_flight = InFlight { output, stats, begun: None };
     let mut batch = Vec::new();
     let mut cold = input.is_live();
     let ended = loop {
@@ -43,12 +43,12 @@ pub fn run(
             break Ended::Stopped;
         }
         // With nothing to begin meanwhile, what is under way comes first.
-        if !input.is_ready() && !hands.finish()? {
+        if !input.is_ready() && !in_flight.finish()? {
             return Ok(Ended::OutputClosed);
         }
-        stats.rests(true);
+        stats.set_idle(true);
         let more = input.next(&mut batch);
-        stats.rests(false);
+        stats.set_idle(false);
         if !more {
             // A queue that was closed because of a stop is not the end of the stream.
             let stopped = stop.is_set();
@@ -63,31 +63,31 @@ pub fn run(
         let begun = stylizer.begin(std::mem::take(&mut batch));
         let took = since.elapsed();
         // The one before is good, even where this one is not.
-        if !hands.finish()? {
+        if !in_flight.finish()? {
             return Ok(Ended::OutputClosed);
         }
         let begun = begun?;
         let done = matches!(begun, Begun::Done(_));
-        hands.under_way = Some((begun, took));
-        if done && !hands.finish()? {
+        in_flight.begun = Some((begun, took));
+        if done && !in_flight.finish()? {
             return Ok(Ended::OutputClosed);
         }
     };
-    Ok(if hands.finish()? { ended } else { Ended::OutputClosed })
+    Ok(if in_flight.finish()? { ended } else { Ended::OutputClosed })
 }
 
 /// Passes frames on, one batch behind the one that was begun.
-struct Hands<'a> {
+struct InFlight<'a> {
     output: &'a mut Producer<Frame>,
     stats: &'a Stats,
     /// The batch in flight, and how long it took to begin it.
-    under_way: Option<(Begun, Duration)>,
+    begun: Option<(Begun, Duration)>,
 }
 
-impl Hands<'_> {
+impl InFlight<'_> {
     /// Finishes the batch in flight, if there is one; false if the output queue is closed.
     fn finish(&mut self) -> Result<bool, StylizeError> {
-        let Some((begun, took)) = self.under_way.take() else { return Ok(true) };
+        let Some((begun, took)) = self.begun.take() else { return Ok(true) };
         let since = Instant::now();
         let batch = begun.finish()?;
         self.stats.stylized(batch.len(), took + since.elapsed());
@@ -145,7 +145,7 @@ mod tests {
                 false => Ok(()),
             };
             fail(false)?;
-            Ok(Begun::UnderWay(Box::new(move || {
+            Ok(Begun::InFlight(Box::new(move || {
                 seen.lock().unwrap().push(format!("finish {n}"));
                 fail(true).map(|()| batch)
             })))

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 /// The top-level modules, each with its layer, from 0; a module may use those of lower layers, and itself.
 const MODULES: [(&str, u8); 26] = [
     ("animation", 0),
-    ("choice", 0),
+    ("named_values", 0),
     ("flow", 0),
     ("frame", 0),
-    ("cut_off", 0),
+    ("truncation", 0),
     ("encoding", 0),
     ("endpoint", 0),
     ("queue", 0),

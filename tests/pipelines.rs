@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nst_stream::endpoint::{Input, Output};
+use nst_stream::endpoint::{InputSpec, OutputSpec};
 use nst_stream::media::Role;
 use nst_stream::media::clock::LiveClock;
 use nst_stream::media::live::{LiveOptions, LiveSource};
@@ -76,12 +76,16 @@ fn what_is_no_camera_is_told_what_it_is() {
         (&file, "it is not a device"),
         (Path::new("/tmp"), "it is not a device"),
     ] {
-        let refused =
-            LiveSource::open(&Input::Device(path.into()), options, &clock, &StopSignal::default())
-                .err()
-                .unwrap();
+        let refused = LiveSource::open(
+            &InputSpec::Device(path.into()),
+            options,
+            &clock,
+            &StopSignal::default(),
+        )
+        .err()
+        .unwrap();
         assert_eq!(refused.error, why, "{}", path.display());
-        let output = Output::Device(path.into());
+        let output = OutputSpec::Device(path.into());
         let caps = "video/x-raw,format=I420,width=64,height=64,framerate=25/1";
         let stream = VideoStream::from_caps(&caps.parse::<gstreamer::Caps>().unwrap()).unwrap();
         let (events, _said) = std::sync::mpsc::channel();

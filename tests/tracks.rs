@@ -6,12 +6,12 @@ mod common;
 #[path = "common/route.rs"]
 mod route;
 
-#[path = "tracks/about.rs"]
-mod about;
 #[path = "tracks/edges.rs"]
 mod edges;
 #[path = "tracks/field.rs"]
 mod field;
+#[path = "tracks/metadata.rs"]
+mod metadata;
 #[path = "tracks/slow.rs"]
 mod slow;
 #[path = "tracks/sound.rs"]

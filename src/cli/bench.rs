@@ -12,11 +12,11 @@ use super::stream_args::switch;
 use crate::endpoint::parse_size;
 use crate::engine::bench::{self, Job, Timing};
 use crate::engine::device::{self, DeviceChoice};
+use crate::engine::layer_list::multiply_adds;
 use crate::engine::model::Model;
-use crate::engine::plan::multiply_adds;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
-use crate::stream::{Choice, EngineOptions};
+use crate::stream::{EngineOptions, ModelChoice};
 use crate::stylizer::StylizeError;
 
 /// Approximate duration of each of the two measurements.
@@ -84,7 +84,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     };
     let mut reporter = Reporter::new(quiet, 1.0);
     // All styles of a model are equally fast.
-    let choice = Choice::every_style([args.model.clone()])?.into_iter().next();
+    let choice = ModelChoice::every_style([args.model.clone()])?.into_iter().next();
     let choice = choice.context("the model has no style")?;
     let mut stylizers = options.open(&[choice], &mut reporter)?;
     reporter.finish_well();

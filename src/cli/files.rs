@@ -11,40 +11,48 @@ use super::stream_args::{Batch, StreamArgs};
 use crate::encoding::Container;
 use crate::picture;
 use crate::span::Span;
-use crate::stream::{Config, Pictures, Source, Target};
+use crate::stream::{Config, InputKind, OutputKind, Pictures};
 
 impl StreamArgs {
     /// Refuses combinations of input, output and options that do not fit.
-    fn check_input_and_output(&self, source: &Source, target: &Target) -> Result<(), UsageError> {
+    fn check_input_and_output(
+        &self,
+        source: &InputKind,
+        target: &OutputKind,
+    ) -> Result<(), UsageError> {
         let usage = |text: &str| Err(UsageError(text.to_owned()));
-        let is_file = matches!(source, Source::File(_) | Source::Animation(_));
+        let is_file = matches!(source, InputKind::File(_) | InputKind::Animation(_));
         match (source, target) {
-            (_, Target::Stdout) if self.json => usage(
+            (_, OutputKind::Stdout) if self.json => usage(
                 "--json prints to stdout, where '--output -' sends the video: give one of them",
             ),
-            (_, Target::Stdout) if std::io::stdout().is_terminal() => usage(
+            (_, OutputKind::Stdout) if std::io::stdout().is_terminal() => usage(
                 "--output -: stdout is a terminal; send it into a program (… | ffplay -) or a file",
             ),
-            (Source::Stdin, _) if std::io::stdin().is_terminal() => usage(
+            (InputKind::Stdin, _) if std::io::stdin().is_terminal() => usage(
                 "--input -: stdin is a terminal; send YUV4MPEG2 into it \
                  (ffmpeg -i FILE -f yuv4mpegpipe - | …)",
             ),
             _ if self.preview.is_some() && !is_file => {
                 usage("--preview needs a video file as input")
             }
-            (Source::Pictures(_) | Source::Stdin | Source::Y4m(_), _) if target.is_picture() => {
+            (InputKind::Pictures(_) | InputKind::Stdin | InputKind::Y4m(_), _)
+                if target.is_picture() =>
+            {
                 usage(
                     "the input gives many pictures: write to a folder (out/) or to numbered pictures (out/%05d.png)",
                 )
             }
-            (Source::File(_) | Source::Animation(_) | Source::Stdin | Source::Y4m(_), _)
-                if self.fps.is_some() =>
-            {
+            (
+                InputKind::File(_) | InputKind::Animation(_) | InputKind::Stdin | InputKind::Y4m(_),
+                _,
+            ) if self.fps.is_some() => {
                 usage("--fps is for pictures and cameras: a video has its own rate")
             }
-            (Source::Pictures(Pictures::Folder(a)), Target::Pictures(Pictures::Folder(b)))
-                if same_file(a, b) =>
-            {
+            (
+                InputKind::Pictures(Pictures::Folder(a)),
+                OutputKind::Pictures(Pictures::Folder(b)),
+            ) if same_file(a, b) => {
                 Err(UsageError(format!("'{}' is both input and output", a.display())))
             }
             _ => Ok(()),
@@ -65,7 +73,7 @@ impl StreamArgs {
                     .to_owned(),
             );
         }
-        let (source, target) = (Source::of(&input), Target::of(&output));
+        let (source, target) = (InputKind::of(&input), OutputKind::of(&output));
         self.check_input_and_output(&source, &target)?;
         if let Some(said) = name_fault(&output, &target) {
             return usage(format!("cannot write '{}': {said}", output.display()));
@@ -84,13 +92,13 @@ impl StreamArgs {
         let parts =
             [("--start", self.start), ("--duration", self.duration), ("--preview", self.preview)];
         if let Some((option, _)) = parts.iter().find(|(_, time)| time.is_some())
-            && matches!(source, Source::File(_))
+            && matches!(source, InputKind::File(_))
             && picture::is_picture(&input)
         {
             return usage(format!("{option} is for videos; '{}' is a picture", input.display()));
         }
         if let Some((option, _)) = parts[..2].iter().find(|(_, time)| time.is_some())
-            && matches!(source, Source::Animation(_))
+            && matches!(source, InputKind::Animation(_))
             && target.is_picture()
         {
             return usage(format!(
@@ -125,16 +133,16 @@ impl StreamArgs {
 }
 
 /// What is wrong with the name of an output.
-fn name_fault(output: &Path, target: &Target) -> Option<&'static str> {
+fn name_fault(output: &Path, target: &OutputKind) -> Option<&'static str> {
     match target {
-        Target::Stdout | Target::Y4m(_) | Target::Pictures(Pictures::Folder(_)) => None,
-        Target::Pictures(Pictures::Numbered(_)) => {
+        OutputKind::Stdout | OutputKind::Y4m(_) | OutputKind::Pictures(Pictures::Folder(_)) => None,
+        OutputKind::Pictures(Pictures::Numbered(_)) => {
             let known = picture::format_for_output(output).is_some();
             (!known).then_some("numbered pictures end in .png or .jpg")
         }
-        Target::File(_) if target.is_picture() => None,
-        Target::File(_) if Container::from_path(output).is_some() => None,
-        Target::File(_) => Some(
+        OutputKind::File(_) if target.is_picture() => None,
+        OutputKind::File(_) if Container::from_path(output).is_some() => None,
+        OutputKind::File(_) => Some(
             "its name must end in .mp4, .mov, .mkv or .webm, or in .png or .jpg for a picture; a folder for \
              pictures ends in /",
         ),

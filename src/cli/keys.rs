@@ -10,7 +10,7 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, pol
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
 use super::interrupts::Interrupts;
-use crate::stream::{Look, SnapshotRequest, Wanted};
+use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
 use crate::timeouts::KEYS;
 
 /// The line that explains the keys, for this number of models.
@@ -25,7 +25,7 @@ const STEP: f32 = 0.1;
 /// What keys act on.
 pub(super) struct Controls {
     /// The live settings.
-    pub wanted: Wanted,
+    pub wanted: SharedSettings,
     /// Number of models to choose from.
     pub models: usize,
     /// Requests a snapshot of the next frame.
@@ -61,7 +61,7 @@ impl Keys {
                     Some(Action::Quit) => controls.interrupts.stop().end(),
                     Some(Action::Snapshot) => controls.snapshot.ask(),
                     Some(Action::Change(change)) => {
-                        controls.wanted.change(|look| change(look, controls.models));
+                        controls.wanted.change(|settings| change(settings, controls.models));
                     }
                     None => {}
                 }
@@ -93,7 +93,7 @@ enum Action {
     Interrupt,
     Quit,
     Snapshot,
-    Change(fn(&mut Look, usize)),
+    Change(fn(&mut LiveSettings, usize)),
 }
 
 fn action(key: KeyEvent) -> Option<Action> {
@@ -108,24 +108,28 @@ fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
         KeyCode::Char('s') => Action::Snapshot,
         KeyCode::Char('n') | KeyCode::Right => {
-            Action::Change(|look, models| look.model = (look.model + 1) % models.max(1))
+            Action::Change(|settings, models| settings.model = (settings.model + 1) % models.max(1))
         }
-        KeyCode::Char('p') | KeyCode::Left => Action::Change(|look, models| {
-            look.model = (look.model + models.max(1) - 1) % models.max(1);
+        KeyCode::Char('p') | KeyCode::Left => Action::Change(|settings, models| {
+            settings.model = (settings.model + models.max(1) - 1) % models.max(1);
         }),
-        KeyCode::Char('+' | '=') | KeyCode::Up => Action::Change(|look, _| strengthen(look, STEP)),
-        KeyCode::Char('-') | KeyCode::Down => Action::Change(|look, _| strengthen(look, -STEP)),
+        KeyCode::Char('+' | '=') | KeyCode::Up => {
+            Action::Change(|settings, _| strengthen(settings, STEP))
+        }
+        KeyCode::Char('-') | KeyCode::Down => {
+            Action::Change(|settings, _| strengthen(settings, -STEP))
+        }
         KeyCode::Char('c') => {
-            Action::Change(|look, _| look.mix.preserve_color = !look.mix.preserve_color)
+            Action::Change(|settings, _| settings.mix.preserve_color = !settings.mix.preserve_color)
         }
         _ => return None,
     })
 }
 
-fn strengthen(look: &mut Look, by: f32) {
+fn strengthen(settings: &mut LiveSettings, by: f32) {
     // Rounded to the step, so that ten steps down end at exactly 0.
-    let steps = ((look.mix.strength + by) / STEP).round();
-    look.mix.strength = (steps * STEP).clamp(0.0, 1.0);
+    let steps = ((settings.mix.strength + by) / STEP).round();
+    settings.mix.strength = (steps * STEP).clamp(0.0, 1.0);
 }
 
 #[cfg(test)]
@@ -133,26 +137,26 @@ mod tests {
     use super::*;
     use crate::engine::stylizer::StyleMix;
 
-    fn press(look: &mut Look, key: KeyCode) {
+    fn press(settings: &mut LiveSettings, key: KeyCode) {
         match action(KeyEvent::new(key, KeyModifiers::NONE)) {
-            Some(Action::Change(change)) => change(look, 3),
+            Some(Action::Change(change)) => change(settings, 3),
             _ => panic!("{key:?} changes nothing"),
         }
     }
 
     #[test]
     fn models_go_round_and_strength_stays_between_none_and_all() {
-        let mut look = Look { model: 0, scale: 1.0, mix: StyleMix::default() };
-        press(&mut look, KeyCode::Char('p'));
-        assert_eq!(look.model, 2);
-        press(&mut look, KeyCode::Char('n'));
-        assert_eq!(look.model, 0);
-        (0..12).for_each(|_| press(&mut look, KeyCode::Char('-')));
-        assert_eq!(look.mix.strength, 0.0);
-        (0..12).for_each(|_| press(&mut look, KeyCode::Char('+')));
-        assert_eq!(look.mix.strength, 1.0);
-        press(&mut look, KeyCode::Char('c'));
-        assert!(look.mix.preserve_color);
+        let mut settings = LiveSettings { model: 0, scale: 1.0, mix: StyleMix::default() };
+        press(&mut settings, KeyCode::Char('p'));
+        assert_eq!(settings.model, 2);
+        press(&mut settings, KeyCode::Char('n'));
+        assert_eq!(settings.model, 0);
+        (0..12).for_each(|_| press(&mut settings, KeyCode::Char('-')));
+        assert_eq!(settings.mix.strength, 0.0);
+        (0..12).for_each(|_| press(&mut settings, KeyCode::Char('+')));
+        assert_eq!(settings.mix.strength, 1.0);
+        press(&mut settings, KeyCode::Char('c'));
+        assert!(settings.mix.preserve_color);
     }
 
     #[test]

@@ -12,10 +12,10 @@ use super::regions::{self, ModelSelection};
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
 use crate::encoding::Container;
-use crate::endpoint::{Input, Output, RtspUrl};
+use crate::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::stream::{
-    Choice, LiveConfig, LiveJob, Look, Observer, RunContext, SnapshotRequest, Source, Target,
-    Wanted, run_live,
+    InputKind, LiveConfig, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind, RunContext,
+    SharedSettings, SnapshotRequest, run_live,
 };
 
 /// Runs live.
@@ -24,8 +24,8 @@ use crate::stream::{
 /// One line for the user.
 pub(super) fn run(
     args: &StreamArgs,
-    input: Input,
-    mut outputs: Vec<Output>,
+    input: InputSpec,
+    mut outputs: Vec<OutputSpec>,
     quiet: bool,
 ) -> Result<Outcome> {
     if outputs.is_empty() {
@@ -33,12 +33,13 @@ pub(super) fn run(
     }
     check(args, &input, &outputs)?;
     let engine = args.engine();
-    let wanted = Wanted::new(Look { model: 0, scale: engine.scale, mix: engine.mix });
+    let wanted =
+        SharedSettings::new(LiveSettings { model: 0, scale: engine.scale, mix: engine.mix });
     let ModelSelection { mut models, mask } =
         regions::select(&args.models, &args.blend, args.mask.as_deref())?;
     // Keys step through the styles of each.
     if mask.is_none() && args.blend.is_empty() {
-        models = Choice::every_style(models.into_iter().map(|choice| choice.model))?;
+        models = ModelChoice::every_style(models.into_iter().map(|choice| choice.model))?;
     }
     let shown = if mask.is_some() { 1 } else { models.len() };
     let config = LiveConfig {
@@ -74,26 +75,26 @@ pub(super) fn run(
 }
 
 /// A window where there is a display, else an RTSP server for this machine.
-fn default_output() -> Result<Output> {
+fn default_output() -> Result<OutputSpec> {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if set("DISPLAY") || set("WAYLAND_DISPLAY") {
-        return Ok(Output::Window);
+        return Ok(OutputSpec::Window);
     }
     let url = RtspUrl::parse("rtsp://127.0.0.1:8554/art").map_err(UsageError)?;
-    Ok(Output::Serve(url))
+    Ok(OutputSpec::Serve(url))
 }
 
 /// What can be said before anything is opened.
-fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
+fn check(args: &StreamArgs, input: &InputSpec, outputs: &[OutputSpec]) -> Result<()> {
     if args.preview.is_some() || args.start.is_some() || args.duration.is_some() {
         bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
     }
     only_between_files(input, outputs)?;
     check_encoding(args, outputs)?;
-    if let Input::File(path) | Input::Device(path) | Input::Pipeline(path) = input
+    if let InputSpec::File(path) | InputSpec::Device(path) | InputSpec::Pipeline(path) = input
         && !path.exists()
     {
-        let hint = if matches!(input, Input::Device(_)) { cameras() } else { String::new() };
+        let hint = if matches!(input, InputSpec::Device(_)) { cameras() } else { String::new() };
         bail!("cannot open '{}': there is no such file{hint}", path.display());
     }
     if let Some(output) = outputs
@@ -107,7 +108,7 @@ fn check(args: &StreamArgs, input: &Input, outputs: &[Output]) -> Result<()> {
 }
 
 /// What options of video files a live run has no use for, or its files cannot hold.
-fn check_encoding(args: &StreamArgs, outputs: &[Output]) -> Result<(), UsageError> {
+fn check_encoding(args: &StreamArgs, outputs: &[OutputSpec]) -> Result<(), UsageError> {
     let encoding = args.encoding.encoding();
     for (option, given) in [("--no-audio", args.no_audio), ("--even", encoding.even)] {
         if given {
@@ -115,7 +116,7 @@ fn check_encoding(args: &StreamArgs, outputs: &[Output]) -> Result<(), UsageErro
         }
     }
     let paths = outputs.iter().filter_map(|output| match output {
-        Output::File(path) => Some(path),
+        OutputSpec::File(path) => Some(path),
         _ => None,
     });
     let containers: Vec<_> = paths.filter_map(|path| Container::from_path(path)).collect();
@@ -129,17 +130,17 @@ fn check_encoding(args: &StreamArgs, outputs: &[Output]) -> Result<(), UsageErro
 }
 
 /// What only goes from a file to a file is refused where an end is live.
-fn only_between_files(input: &Input, outputs: &[Output]) -> Result<(), UsageError> {
-    if let Input::File(path) = input
-        && !matches!(Source::of(path), Source::File(_))
+fn only_between_files(input: &InputSpec, outputs: &[OutputSpec]) -> Result<(), UsageError> {
+    if let InputSpec::File(path) = input
+        && !matches!(InputKind::of(path), InputKind::File(_))
     {
         return Err(UsageError(format!(
             "'{}' can only go into one file, into pictures or into '-': give one --output",
             path.display()
         )));
     }
-    let of_files = |output: &&Output| match output {
-        Output::File(path) => !matches!(Target::of(path), Target::File(_)),
+    let of_files = |output: &&OutputSpec| match output {
+        OutputSpec::File(path) => !matches!(OutputKind::of(path), OutputKind::File(_)),
         _ => false,
     };
     match outputs.iter().find(of_files) {

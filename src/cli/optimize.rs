@@ -15,7 +15,7 @@ use crate::picture::{Picture, format_for_output, rgb_frame};
 use crate::stream::PartialFile;
 use crate::train::optimize::color::Preserve;
 use crate::train::optimize::regions::StyleAt;
-use crate::train::optimize::{Config, Init, Made, Method, Refused, optimize};
+use crate::train::optimize::{Config, Init, Method, Optimized, UsageFault, optimize};
 use crate::train::preview::columns;
 use crate::train::recipe::{Preset, Recipe, StyleSizes};
 use crate::train::run::Watcher;
@@ -165,8 +165,8 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
     Ok(if made.interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 
-fn report(args: &OptimizeArgs, made: &Made, bar: &mut Bar) {
-    let Made { terms, start, steps, evaluations, .. } = made;
+fn report(args: &OptimizeArgs, made: &Optimized, bar: &mut Bar) {
+    let Optimized { terms, start, steps, evaluations, .. } = made;
     bar.note(&format!(
         "{}: {steps} steps, {evaluations} evaluations; loss {:.4e} (content {:.3e}, style {:.3e}, \
          total variation {:.3e}), at the start {:.4e}",
@@ -235,7 +235,7 @@ fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
 
 /// Turns a refusal of the arguments into a [`UsageError`].
 fn as_usage_error(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast::<Refused>() {
+    match error.downcast::<UsageFault>() {
         Ok(refused) => UsageError(refused.0).into(),
         Err(error) => error,
     }

@@ -212,18 +212,18 @@ fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> Str
     if let Some((half, most)) = status.delay {
         text += &format!(", delay {}/{} ms", half.as_millis(), most.as_millis());
     }
-    let look = &status.look;
-    if let Some(model) = models.get(look.model) {
+    let settings = &status.settings;
+    if let Some(model) = models.get(settings.model) {
         text += &format!(", {model}");
     }
-    if look.mix.strength < 1.0 {
-        text += &format!(" at {:.0} %", look.mix.strength * 100.0);
+    if settings.mix.strength < 1.0 {
+        text += &format!(" at {:.0} %", settings.mix.strength * 100.0);
     }
-    if look.mix.preserve_color {
+    if settings.mix.preserve_color {
         text += ", colours kept";
     }
-    if look.scale < 1.0 {
-        text += &format!(", scale {}", look.scale);
+    if settings.scale < 1.0 {
+        text += &format!(", scale {}", settings.scale);
     }
     match status.clients {
         None => text,

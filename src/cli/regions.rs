@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::UsageError;
 use crate::engine::blend::Blend;
 use crate::regions::{self, Color, Mask, MaskError};
-use crate::stream::Choice;
+use crate::stream::ModelChoice;
 
 /// A model, and the region it is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ impl FromStr for BlendAt {
 /// The models of a run, and where each of them paints.
 pub(super) struct ModelSelection {
     /// Models and their styles, each once.
-    pub models: Vec<Choice>,
+    pub models: Vec<ModelChoice>,
     /// A plane for each model, and a last one for what stays unpainted; none without `--mask`.
     pub mask: Option<Mask>,
 }
@@ -85,19 +85,19 @@ pub(super) fn select(
     let blend = blends.first().and_then(|blend| blend.blend.clone());
     let names = models.iter().filter_map(|model| model.model.clone());
     let Some(path) = mask else {
-        let of = |model| Choice { model, blend: blend.clone() };
+        let of = |model| ModelChoice { model, blend: blend.clone() };
         return Ok(ModelSelection { models: names.map(of).collect(), mask: None });
     };
-    let regions: Vec<(Option<Color>, Option<Choice>)> = match (at_blend, models) {
+    let regions: Vec<(Option<Color>, Option<ModelChoice>)> = match (at_blend, models) {
         (true, [ModelAt { model: Some(model), .. }]) => {
-            let of = |blend| Choice { model: model.clone(), blend: Some(blend) };
+            let of = |blend| ModelChoice { model: model.clone(), blend: Some(blend) };
             blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
         }
         (true, _) => {
             return usage("--blend …@REGION needs one --model, with several styles".to_owned());
         }
         (false, _) => {
-            let of = |model| Choice { model, blend: blend.clone() };
+            let of = |model| ModelChoice { model, blend: blend.clone() };
             models.iter().map(|at| (at.region, at.model.clone().map(of))).collect()
         }
     };
@@ -110,7 +110,7 @@ pub(super) fn select(
     if let Some(color) = first_duplicate(&colors) {
         return usage(format!("{option} …@{color}: the region {color} is given twice"));
     }
-    let mut models: Vec<Choice> = Vec::new();
+    let mut models: Vec<ModelChoice> = Vec::new();
     for choice in regions.iter().filter_map(|(_, choice)| choice.as_ref()) {
         if !models.contains(choice) {
             models.push(choice.clone());
@@ -121,7 +121,7 @@ pub(super) fn select(
         return usage(format!("no region has a {what}: all are 'none'"));
     }
     // What stays as it is comes last.
-    let place = |choice: &Option<Choice>| {
+    let place = |choice: &Option<ModelChoice>| {
         models.iter().position(|model| Some(model) == choice.as_ref()).unwrap_or(models.len())
     };
     let groups: Vec<usize> = regions.iter().map(|(_, choice)| place(choice)).collect();

@@ -7,7 +7,7 @@ use clap::Args;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use crate::media::source::{VideoSource, Wanted};
+use crate::media::source::{FrameFormat, VideoSource};
 use crate::picture::{Picture, rgb_frame};
 use crate::span::Span;
 use crate::stop::StopSignal;
@@ -63,15 +63,16 @@ pub fn run(args: &SheetArgs) -> Result<()> {
 
 /// `count` frames of a video in the middle of equal parts of it.
 fn frames(video: &std::path::Path, count: u32, width: u32) -> Result<Vec<RgbImage>> {
-    let whole = VideoSource::open(video, Span::default(), Wanted::Rgb, &StopSignal::default())?;
+    let whole =
+        VideoSource::open(video, Span::default(), FrameFormat::Rgb, &StopSignal::default())?;
     let length = whole.stream().duration.context("its length is not known")?;
     ensure!(!length.is_zero(), "it has no length");
     let mut row = Vec::new();
     for n in 0..count {
         let at = length * (2 * n + 1) / (2 * count);
         let span = Span { start: Some(at), duration: None };
-        let frame =
-            VideoSource::open(video, span, Wanted::Rgb, &StopSignal::default())?.first_frame()?;
+        let frame = VideoSource::open(video, span, FrameFormat::Rgb, &StopSignal::default())?
+            .first_frame()?;
         let (w, h) = (frame.info.width as u32, frame.info.height as u32);
         let pixels = frame.planes.bytes().to_vec();
         let image = RgbImage::from_raw(w, h, pixels).context("a frame of the wrong size")?;

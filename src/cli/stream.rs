@@ -11,14 +11,14 @@ use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
 #[cfg(feature = "media")]
 use crate::endpoint::RtspUrl;
-use crate::endpoint::{Input, Output};
+use crate::endpoint::{InputSpec, OutputSpec};
 use crate::stream::RunContext;
 
 /// What is read and written, as the user named it.
 #[cfg_attr(not(feature = "media"), allow(dead_code))]
 enum Route {
     Files(PathBuf, PathBuf),
-    Live(Input, Vec<Output>),
+    Live(InputSpec, Vec<OutputSpec>),
 }
 
 impl StreamArgs {
@@ -31,28 +31,30 @@ impl StreamArgs {
         // Clap has made sure that there is one.
         let input = self.input.as_deref().unwrap_or_default();
         let input = match self.own_source() {
-            Some(path) => Input::Pipeline(path),
-            None => Input::parse(input).map_err(usage("--input"))?,
+            Some(path) => InputSpec::Pipeline(path),
+            None => InputSpec::parse(input).map_err(usage("--input"))?,
         };
-        let outputs = self.outputs.iter().map(Output::parse);
-        let outputs: Vec<Output> = outputs.collect::<Result<_, _>>().map_err(usage("--output"))?;
+        let outputs = self.outputs.iter().map(OutputSpec::parse);
+        let outputs: Vec<OutputSpec> =
+            outputs.collect::<Result<_, _>>().map_err(usage("--output"))?;
         match (input, outputs) {
             #[cfg(feature = "media")]
             (input, mut outputs) if self.live.has_outputs() => {
-                outputs.extend(self.live.pipeline_sink.iter().cloned().map(Output::Pipeline));
+                outputs.extend(self.live.pipeline_sink.iter().cloned().map(OutputSpec::Pipeline));
                 for url in &self.live.push {
                     let url = RtspUrl::parse(url).map_err(usage("--rtsp-push"))?;
-                    outputs.push(Output::Push(url));
+                    outputs.push(OutputSpec::Push(url));
                 }
                 Ok(Route::Live(input, outputs))
             }
-            (Input::File(input), outputs) if outputs.len() == 1 => match outputs.into_iter().next()
-            {
-                Some(Output::File(output)) => Ok(Route::Files(input, output)),
-                other => Ok(Route::Live(Input::File(input), other.into_iter().collect())),
-            },
-            (Input::File(_), outputs)
-                if outputs.iter().any(|output| matches!(output, Output::File(_))) =>
+            (InputSpec::File(input), outputs) if outputs.len() == 1 => {
+                match outputs.into_iter().next() {
+                    Some(OutputSpec::File(output)) => Ok(Route::Files(input, output)),
+                    other => Ok(Route::Live(InputSpec::File(input), other.into_iter().collect())),
+                }
+            }
+            (InputSpec::File(_), outputs)
+                if outputs.iter().any(|output| matches!(output, OutputSpec::File(_))) =>
             {
                 Err(UsageError("several outputs are for live sources: give one file".to_owned()))
             }

@@ -22,11 +22,11 @@ use tch::{Kind, TchError, Tensor};
 use super::device::Device;
 use super::device::gpu::Gpu;
 use super::device::tensor::{Fresh, copied, copy, paste};
-use super::samples::Conversion;
 use super::threads;
+use super::yuv_cpu::Conversion;
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
-pub use matrix::Affine;
 use matrix::Codes;
+pub use matrix::ColorMatrix;
 
 /// Converts the frames of one size, layout and colorimetry.
 ///
@@ -69,14 +69,15 @@ impl Converter {
             Layout::Rgb => Colorimetry { matrix: Matrix::Bt601, range: Range::Full },
             Layout::I420 | Layout::Y444 => info.colorimetry,
         };
-        let place = |affine: Affine| {
+        let place = |affine: ColorMatrix| {
             let float = (Kind::Float, device.torch());
             let rows = Tensor::f_from_slice(affine.rows.as_flattened())?.f_view([1, 3, 3])?;
             let constants = Tensor::f_from_slice(&affine.constants)?.f_view([1, 3, 1])?;
             let to = |t: Tensor| t.f_to_dtype_layout(float, false, false);
             Ok::<_, TchError>((to(rows)?, to(constants)?))
         };
-        let (to_rgb, from_rgb) = (Affine::to_rgb(colorimetry), Affine::from_rgb(colorimetry));
+        let (to_rgb, from_rgb) =
+            (ColorMatrix::to_rgb(colorimetry), ColorMatrix::from_rgb(colorimetry));
         let Codes { black, luma, .. } = Codes::of(colorimetry.range);
         Ok(Converter {
             info,
@@ -95,15 +96,15 @@ impl Converter {
     /// With these kernels, where they are for its frames.
     #[must_use]
     pub fn with_kernels(mut self, gpu: Option<&Arc<Gpu>>) -> Self {
-        let numbers = |affine: Affine| {
+        let numbers = |affine: ColorMatrix| {
             let rows: [f64; 9] = std::array::from_fn(|n| affine.rows[n / 3][n % 3]);
             (rows.map(|x| x as f32), affine.constants.map(|x| x as f32))
         };
         let colorimetry = self.info.colorimetry;
         let gpu = gpu.filter(|_| self.layout == Layout::I420).cloned();
         if let Some(gpu) = gpu {
-            let to_rgb = numbers(Affine::to_rgb(colorimetry));
-            let from_rgb = numbers(Affine::from_rgb(colorimetry));
+            let to_rgb = numbers(ColorMatrix::to_rgb(colorimetry));
+            let from_rgb = numbers(ColorMatrix::from_rgb(colorimetry));
             self.kernels = Some(Kernels { gpu, to_rgb, from_rgb });
             // Of tests, where the CPU runs the kernels.
             self.direct = None;
@@ -270,7 +271,7 @@ impl Converter {
 
     /// The first samples of each frame with the luma of another picture (N × 1 × H × W, codes,
     /// clamped to those between black and white) and
-    /// the colour that `samples` have: of Y'CbCr the luma plane, so that chroma is never touched;
+    /// the colour that `yuv_cpu` have: of Y'CbCr the luma plane, so that chroma is never touched;
     /// of RGB all, each of R', G', B' moved by as much as luma moves. N × L, not rounded.
     ///
     /// # Errors

@@ -7,8 +7,8 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+use super::layer_list::{Change, Layer};
 use super::model_file::Padding;
-use super::plan::{Change, Layer};
 use super::precision::Precision;
 
 /// Pads a batch × channels × height × width tensor by mirroring at the middle of its border pixels

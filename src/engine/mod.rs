@@ -6,7 +6,7 @@
 //! * `gpu`: the network on GPUs, between libtorch's convolutions.
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
-//! * [`plan`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
+//! * [`layer_list`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`samples`]: on a CPU, in one pass.
 //! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::stylizer::Stylizer).
 //!
@@ -24,18 +24,18 @@ mod gpu;
 mod guard;
 #[cfg(target_arch = "x86_64")]
 pub mod kernels;
+pub mod layer_list;
 mod layers;
 pub(crate) mod memory;
 pub mod model;
 pub mod model_file;
 pub mod network;
-pub mod plan;
 pub mod precision;
-pub mod samples;
 pub mod shipped;
 mod staging;
 pub mod stylizer;
 pub(crate) mod threads;
+pub mod yuv_cpu;
 
 use tch::{TchError, Tensor};
 

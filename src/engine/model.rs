@@ -157,9 +157,9 @@ impl Model {
     }
 
     /// How many pictures it paints fastest at a time.
-    pub fn at_once(&self) -> usize {
+    pub fn preferred_batch(&self) -> usize {
         match self {
-            Self::Johnson(network) => network.at_once(),
+            Self::Johnson(network) => network.preferred_batch(),
             Self::Script(_) => 1,
         }
     }

@@ -17,10 +17,10 @@ use super::device::tensor::{Fresh, copied};
 use super::failed;
 use super::gpu::{self, Fused};
 #[cfg(target_arch = "x86_64")]
-use super::kernels::{choice::Kernels, painter::PaintError};
+use super::kernels::{executor::PaintError, select::Kernels};
+use super::layer_list::{After, Layer, layers};
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
 use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTensor};
-use super::plan::{After, Layer, layers};
 use super::precision::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::threads;
@@ -52,13 +52,13 @@ pub struct Network {
     architecture: Architecture,
     device: Device,
     precision: Precision,
-    way: Way,
+    way: Execution,
     passes: AtomicU64,
 }
 
 /// How layers are computed.
 #[derive(Debug)]
-enum Way {
+enum Execution {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
     Kernels(Kernels),
@@ -92,7 +92,7 @@ impl Network {
     pub fn new(model: &ModelFile, device: Device, precision: Precision) -> Result<Self, TchError> {
         #[cfg(target_arch = "x86_64")]
         if let (false, Some(kernels)) = (device.is_cuda(), Kernels::new(model, precision)) {
-            return Ok(Self::on(model, device, precision, Way::Kernels(kernels)));
+            return Ok(Self::on(model, device, precision, Execution::Kernels(kernels)));
         }
         if device.wants_gpu_kernels() {
             return gpu::network(model, device, precision);
@@ -108,13 +108,14 @@ impl Network {
         precision: Precision,
     ) -> Result<Option<Self>, TchError> {
         let fused = Fused::new(model, gpu, device, precision)?;
-        let way = |fused| Way::Gpu(Box::new(fused), None);
+        let way = |fused| Execution::Gpu(Box::new(fused), None);
         Ok(fused.map(|fused| Self::on(model, device, precision, way(fused))))
     }
 
     /// With another one of the same model, in libtorch, to take over where kernels fail.
     pub(super) fn backed_by(mut self, torchs: Network) -> Self {
-        if let (Way::Gpu(_, backing), Way::Torch(layers)) = (&mut self.way, torchs.way) {
+        if let (Execution::Gpu(_, backing), Execution::Torch(layers)) = (&mut self.way, torchs.way)
+        {
             *backing = Some(layers);
         }
         self
@@ -122,16 +123,16 @@ impl Network {
 
     /// Leaves the GPU's kernels for libtorch's from the next pass on; false where it has none or cannot.
     pub(super) fn leave_gpu_kernels(&mut self) -> bool {
-        let Way::Gpu(_, backing) = &mut self.way else { return false };
+        let Execution::Gpu(_, backing) = &mut self.way else { return false };
         let Some(layers) = backing.take() else { return false };
-        self.way = Way::Torch(layers);
+        self.way = Execution::Torch(layers);
         true
     }
 
     /// The GPU's kernels, where it paints in them.
     pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
         match &self.way {
-            Way::Gpu(fused, _) => Some(fused.gpu()),
+            Execution::Gpu(fused, _) => Some(fused.gpu()),
             _ => None,
         }
     }
@@ -147,10 +148,10 @@ impl Network {
         precision: Precision,
     ) -> Result<Self, TchError> {
         let layers = Layers::new(model, device, precision)?;
-        Ok(Self::on(model, device, precision, Way::Torch(layers)))
+        Ok(Self::on(model, device, precision, Execution::Torch(layers)))
     }
 
-    fn on(model: &ModelFile, device: Device, precision: Precision, way: Way) -> Self {
+    fn on(model: &ModelFile, device: Device, precision: Precision, way: Execution) -> Self {
         let Description { name, styles, architecture, .. } = model.description.clone();
         let passes = AtomicU64::new(0);
         Network { name, styles, architecture, device, precision, way, passes }
@@ -184,13 +185,13 @@ impl Network {
         }
         match &mut self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(kernels) => kernels.blend(shares),
-            Way::Gpu(fused, backing) => {
+            Execution::Kernels(kernels) => kernels.blend(shares),
+            Execution::Gpu(fused, backing) => {
                 let shares = Tensor::f_from_slice(shares)?;
                 fused.blend(&shares)?;
                 backing.as_mut().map_or(Ok(()), |layers| layers.blend(&shares))?;
             }
-            Way::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
+            Execution::Torch(layers) => layers.blend(&Tensor::f_from_slice(shares)?)?,
         }
         Ok(())
     }
@@ -201,9 +202,9 @@ impl Network {
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
         let y = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(kernels) => in_kernels(kernels, &seen)?,
-            Way::Gpu(fused, _) => fused.forward(&seen).map_err(failed)?,
-            Way::Torch(layers) => {
+            Execution::Kernels(kernels) => in_kernels(kernels, &seen)?,
+            Execution::Gpu(fused, _) => fused.forward(&seen).map_err(failed)?,
+            Execution::Torch(layers) => {
                 any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
             }
         };
@@ -221,7 +222,7 @@ impl Network {
 
     /// Whether the last bias lacks [`MIDDLE`].
     fn shifted(&self) -> bool {
-        matches!(self.way, Way::Torch(_)) && self.precision != Precision::Fp32
+        matches!(self.way, Execution::Torch(_)) && self.precision != Precision::Fp32
     }
 
     /// The model's name.
@@ -250,10 +251,10 @@ impl Network {
     }
 
     /// How many pictures it paints fastest at a time.
-    pub fn at_once(&self) -> usize {
+    pub fn preferred_batch(&self) -> usize {
         match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(_) => AT_ONCE,
+            Execution::Kernels(_) => AT_ONCE,
             _ if self.device.is_cuda() => GPU_AT_ONCE,
             // One fills all cores, and more only cost memory.
             _ => 1,
@@ -265,8 +266,8 @@ impl Network {
         // Measured from 500² to 2000², with 32 channels in the first layer.
         let measured = match &self.way {
             #[cfg(target_arch = "x86_64")]
-            Way::Kernels(kernels) => kernels.memory_a_pixel(),
-            Way::Gpu(..) | Way::Torch(_) => 1_000.0,
+            Execution::Kernels(kernels) => kernels.memory_a_pixel(),
+            Execution::Gpu(..) | Execution::Torch(_) => 1_000.0,
         };
         measured * self.architecture.widths[0] as f64 / 32.0
     }

@@ -10,12 +10,12 @@ use super::device::gpu::{Gpu, Mark};
 #[derive(Debug)]
 pub(super) struct Staging {
     gpu: Arc<Gpu>,
-    places: [Place; 2],
+    places: [Slot; 2],
     next: usize,
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct Slot {
     memory: Option<Tensor>,
     /// When the device has read it.
     free: Option<Mark>,
@@ -49,7 +49,7 @@ impl Staging {
     ///
     /// # Errors
     /// When the device has failed.
-    pub(super) fn told(&mut self) -> Result<Mark, TchError> {
+    pub(super) fn mark_queued(&mut self) -> Result<Mark, TchError> {
         let mark = self.gpu.mark()?;
         self.places[self.next].free = Some(mark.clone());
         self.next = 1 - self.next;

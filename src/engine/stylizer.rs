@@ -167,7 +167,7 @@ impl NetworkStylizer {
             }
             other => other,
         })?;
-        self.look_at(&painted)?;
+        self.check_finite(&painted)?;
         let made = self.finish(&converter, &samples, painted, batch).map_err(failed)?;
         self.converter = Some(converter);
         Ok(made)
@@ -175,7 +175,7 @@ impl NetworkStylizer {
 
     /// Queues all work of a batch on a GPU, including the copy of the result into page-locked memory; returns that
     /// memory and the event that completes it. None where nothing can be in flight.
-    fn tell(&mut self, batch: &mut [Frame]) -> Result<Option<(Tensor, Mark)>, StylizeError> {
+    fn enqueue(&mut self, batch: &mut [Frame]) -> Result<Option<(Tensor, Mark)>, StylizeError> {
         let made = self.paint(batch)?;
         let (Some(made), Some(staging)) = (made, &mut self.staging) else { return Ok(None) };
         let (info, frames) = (batch[0].info, batch.len());
@@ -183,7 +183,7 @@ impl NetworkStylizer {
         // Into page-locked memory, when the device is there.
         let bytes =
             made.f_to_device_(tch::Device::Cpu, Kind::Uint8, true, false).map_err(failed)?;
-        Ok(Some((bytes, staging.told().map_err(failed)?)))
+        Ok(Some((bytes, staging.mark_queued().map_err(failed)?)))
     }
 
     /// Checks that the batch is uniform and not a no-op (strength 0), and prepares the thread.
@@ -237,7 +237,7 @@ impl NetworkStylizer {
 
     /// Half precision may overflow, and a network's picture is then black or noise. The first
     /// picture tells; to look at every one would cost time.
-    fn look_at(&mut self, painted: &Tensor) -> Result<(), StylizeError> {
+    fn check_finite(&mut self, painted: &Tensor) -> Result<(), StylizeError> {
         if self.looked_at {
             return Ok(());
         }
@@ -331,11 +331,11 @@ impl Stylizer for NetworkStylizer {
         while_trying_algorithms(|| self.stylize(&mut frames))
     }
 
-    fn at_once(&self) -> usize {
-        self.model.at_once()
+    fn preferred_batch(&self) -> usize {
+        self.model.preferred_batch()
     }
 
-    fn most_at_once(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+    fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
         let (width, height) = self.painted_size(info.width, info.height);
         let painting = self.model.memory_a_pixel().unwrap_or_default() * (width * height) as f64;
         let each = painting + (IN_FLIGHT * frame_bytes) as f64;
@@ -350,7 +350,7 @@ impl Stylizer for NetworkStylizer {
         let (info, frames) = (batch[0].info, batch.len());
         let failed = |error: TchError| failed_on(&error, info.width, info.height, frames);
         if self.staging.is_some() {
-            match guarded(|| tch::no_grad(|| self.tell(batch)), failed) {
+            match guarded(|| tch::no_grad(|| self.enqueue(batch)), failed) {
                 Ok(told) => {
                     return told.map_or(Ok(()), |told| arrive(&told, batch).map_err(failed));
                 }
@@ -380,13 +380,13 @@ impl Stylizer for NetworkStylizer {
         }
         let (info, frames) = (batch[0].info, batch.len());
         let failed = move |error: TchError| failed_on(&error, info.width, info.height, frames);
-        let told = match guarded(|| tch::no_grad(|| self.tell(&mut batch)), failed) {
+        let told = match guarded(|| tch::no_grad(|| self.enqueue(&mut batch)), failed) {
             Ok(told) => told,
             Err(error) if self.leaves_gpu_kernels(&error) => return self.begin(batch),
             Err(error) => return Err(error),
         };
         let Some(told) = told else { return Ok(Begun::Done(batch)) };
-        Ok(Begun::UnderWay(Box::new(move || {
+        Ok(Begun::InFlight(Box::new(move || {
             arrive(&told, &mut batch).map_err(failed)?;
             Ok(batch)
         })))

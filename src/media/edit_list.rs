@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cut_off::boxes;
+use crate::truncation::boxes;
 
 /// Longer indexes than this are none.
 const LARGEST: u64 = 1 << 30;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::bitstream::change_caps;
+use super::bitstream_color::change_caps;
 use super::encoder_settings::configure;
 use super::error::{ErrorKind, PipelineError};
 use super::packages;

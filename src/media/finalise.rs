@@ -12,12 +12,12 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::bitstream::change_caps;
+use super::bitstream_color::change_caps;
 use super::edit_list::{enable, hide_leads, show_whole};
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
 use super::matroska::Flags;
-use super::movie;
+use super::mp4_duration;
 use super::pipeline::{Event, Pipeline, Role};
 use super::recording;
 use super::sink::{muxer, timescale};
@@ -225,7 +225,7 @@ fn start(
     }
     let pipeline = Pipeline::parse(Role::Remux, &description)?;
     for (id, pad, end) in &tracks {
-        movie::read(&pipeline.element(&format!("src_{id}"))?, from);
+        mp4_duration::read(&pipeline.element(&format!("src_{id}"))?, from);
         let track = pipeline.element(&format!("track_{id}"))?;
         if let Some(out) = track.static_pad("src").filter(|_| *pad == "subtitle") {
             begin_at_zero(&out, *end);

@@ -12,17 +12,17 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::clock::LiveClock;
-use super::decoded::{Plan, Wanted};
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
+use super::frame_format::{Conversion, FrameFormat};
 use super::live_audio::LiveAudio;
 use super::mode::{Wish, best_mode};
 use super::pipeline::{Event, Pipeline, Role};
 use super::rtsp_peer;
-use super::source::{DECODED, FileDecoder, Seen, Trial, link_video};
+use super::source::{DECODED, DecodeAttempt, FileDecoder, SourceFindings, link_video};
 use super::video::VideoStream;
-use super::workarounds::Facts;
-use crate::endpoint::Input;
+use super::workarounds::ContainerFacts;
+use crate::endpoint::InputSpec;
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
 use crate::stop::StopSignal;
@@ -44,7 +44,7 @@ pub struct LiveSource {
     pipeline: Pipeline,
     frames: gst_app::AppSink,
     stream: VideoStream,
-    plan: Plan,
+    plan: Conversion,
     fit: Fit,
     audio: Option<LiveAudio>,
     captured: Arc<AtomicU64>,
@@ -57,16 +57,16 @@ impl LiveSource {
     /// # Errors
     /// [`PipelineError`]: no such device, in use, refused, unreachable, no picture in time.
     pub fn open(
-        input: &Input,
+        input: &InputSpec,
         options: LiveOptions,
         clock: &LiveClock,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        if let Input::Rtsp(url) = input {
+        if let InputSpec::Rtsp(url) = input {
             rtsp_peer::reach(url, stop)?;
         }
         let (pipeline, frames, plan, fit) = match input {
-            Input::File(path) => played(path, clock, stop)?,
+            InputSpec::File(path) => played(path, clock, stop)?,
             _ => captured(input, options, clock, stop)?,
         };
         let stream = plan.stream(fit.caps())?;
@@ -148,11 +148,11 @@ impl Rising {
 }
 
 /// What a live source is made of: its pipeline, where frames come out, and what becomes of them.
-type Opened = (Pipeline, gst_app::AppSink, Plan, Fit);
+type Opened = (Pipeline, gst_app::AppSink, Conversion, Fit);
 
 /// A file, at its own pace; decoded as one that is not live.
 fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
-    let (decoder, caps) = FileDecoder::open(path, Wanted::Even, stop, |decoder| {
+    let (decoder, caps) = FileDecoder::open(path, FrameFormat::Even, stop, |decoder| {
         let FileDecoder { pipeline, frames, .. } = decoder;
         clock.govern(pipeline.gst());
         frames.set_property("sync", true);
@@ -161,35 +161,41 @@ fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, P
         first_caps(pipeline, frames, stop)
     })?;
     let FileDecoder { pipeline, frames, seen, .. } = decoder;
-    let plan = seen.plan(&caps, Wanted::Even);
+    let plan = seen.plan(&caps, FrameFormat::Even);
     let fit = plan.fit(&caps)?;
     Ok((pipeline, frames, plan, fit))
 }
 
 /// What happens whether anybody looks or not.
 fn captured(
-    input: &Input,
+    input: &InputSpec,
     options: LiveOptions,
     clock: &LiveClock,
     stop: &StopSignal,
 ) -> Result<Opened, PipelineError> {
     let head = match input {
-        Input::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline"),
-        Input::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
-        Input::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
-        Input::Pipeline(path) | Input::File(path) => return described(path, clock, stop),
+        InputSpec::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline"),
+        InputSpec::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
+        InputSpec::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
+        InputSpec::Pipeline(path) | InputSpec::File(path) => return described(path, clock, stop),
     };
     let pipeline = Pipeline::parse(Role::Source, &format!("{head}\n{DECODED}"))?;
     clock.govern(pipeline.gst());
     set_up(&pipeline, input, options)?;
-    let seen = Seen::default();
-    link_video(&pipeline, Wanted::Even, &seen, &Facts::default(), Trial::default())?;
+    let seen = SourceFindings::default();
+    link_video(
+        &pipeline,
+        FrameFormat::Even,
+        &seen,
+        &ContainerFacts::default(),
+        DecodeAttempt::default(),
+    )?;
     link_streams(&pipeline)?;
     let frames: gst_app::AppSink = pipeline.element_as("frames")?;
     newest_only(&frames);
     pipeline.set_state(gst::State::Playing)?;
     let caps = first_caps(&pipeline, &frames, stop)?;
-    let plan = seen.plan(&caps, Wanted::Even);
+    let plan = seen.plan(&caps, FrameFormat::Even);
     let fit = plan.fit(&caps)?;
     Ok((pipeline, frames, plan, fit))
 }
@@ -211,7 +217,7 @@ fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened
     pipeline.set_state(gst::State::Playing)?;
     let caps = first_caps(&pipeline, &frames, stop)?;
     let fit = Fit::to(&caps)?;
-    let mut plan = Plan::new(fit.caps(), Wanted::Even);
+    let mut plan = Conversion::new(fit.caps(), FrameFormat::Even);
     plan.notes.clear();
     Ok((pipeline, frames, plan, fit))
 }
@@ -222,11 +228,15 @@ fn newest_only(frames: &gst_app::AppSink) {
     frames.set_drop(true);
 }
 
-fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<(), PipelineError> {
+fn set_up(
+    pipeline: &Pipeline,
+    input: &InputSpec,
+    options: LiveOptions,
+) -> Result<(), PipelineError> {
     let src = pipeline.element("src")?;
     match input {
-        Input::Pipeline(_) | Input::File(_) => {}
-        Input::Device(path) => {
+        InputSpec::Pipeline(_) | InputSpec::File(_) => {}
+        InputSpec::Device(path) => {
             src.set_property("device", path.display().to_string());
             // In Ready the device is open and tells what it can do.
             src.set_state(gst::State::Ready).map_err(|_| pipeline.failure())?;
@@ -238,7 +248,7 @@ fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<()
             })?;
             pipeline.element("mode")?.set_property("caps", &mode);
         }
-        Input::Rtsp(url) => {
+        InputSpec::Rtsp(url) => {
             src.set_property("location", url.location());
             if let Some((user, password)) = url.credentials() {
                 src.set_property("user-id", user);
@@ -252,7 +262,7 @@ fn set_up(pipeline: &Pipeline, input: &Input, options: LiveOptions) -> Result<()
                 None => {}
             }
         }
-        Input::Test { size, fps } => {
+        InputSpec::Test { size, fps } => {
             let (width, height) = size.or(options.wish.size).unwrap_or((640, 360));
             let fps = fps.or(options.wish.fps).unwrap_or(30);
             let mode = gst::Caps::builder("video/x-raw")

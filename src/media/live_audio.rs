@@ -13,10 +13,10 @@ use super::pipeline::Pipeline;
 #[derive(Clone)]
 pub struct LiveAudio {
     caps: gst::Caps,
-    takers: Arc<Mutex<Vec<Taker>>>,
+    takers: Arc<Mutex<Vec<PacketCallback>>>,
 }
 
-type Taker = Box<dyn Fn(&gst::Buffer) + Send>;
+type PacketCallback = Box<dyn Fn(&gst::Buffer) + Send>;
 
 impl LiveAudio {
     /// The sound that `packets` of the pipeline delivers, once its first packet is there.
@@ -34,7 +34,7 @@ impl LiveAudio {
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        let takers: Arc<Mutex<Vec<Taker>>> = Arc::default();
+        let takers: Arc<Mutex<Vec<PacketCallback>>> = Arc::default();
         let to = Arc::clone(&takers);
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {

@@ -15,7 +15,7 @@ use super::live_audio::LiveAudio;
 use super::live_encode::SoundEncoder;
 use super::pipeline::Event;
 use super::sink::{NewFile, VideoSink};
-use super::tracks::{Way, encode_audio, name_of, way_of_audio};
+use super::tracks::{Treatment, encode_audio, name_of, way_of_audio};
 use crate::encoding::{Container, Encoding};
 
 /// A muxer writes nothing of the picture until it knows what sound belongs to it. When the sound
@@ -158,7 +158,7 @@ fn add_sound(
 ) -> Option<(gst_app::AppSrc, Option<SoundEncoder>)> {
     let name = name_of(sound);
     let mut way = way_of_audio(sound, container);
-    if let Way::Copy(through) = way {
+    if let Treatment::Passthrough(through) = way {
         match sink.add_sound(sound, through) {
             Ok(target) => return Some((target, None)),
             // A codec that fits in a form that does not.
@@ -166,7 +166,7 @@ fn add_sound(
         }
     }
     let why = match way {
-        Way::Encode(_, codec) => {
+        Treatment::Transcode(_, codec) => {
             let encoded = SoundEncoder::open(sound, container, codec).and_then(|encoder| {
                 let target = sink.add_sound(encoder.caps(), "identity")?;
                 Ok((target, encoder))
@@ -185,8 +185,8 @@ fn add_sound(
                 Err(error) => error.to_string(),
             }
         }
-        Way::None(why) => why,
-        Way::Copy(_) => "the container does not support this track".to_owned(),
+        Treatment::Drop(why) => why,
+        Treatment::Passthrough(_) => "the container does not support this track".to_owned(),
     };
     sink.notes.push(format!("the sound ({name}) is left out: {why}"));
     None
@@ -195,11 +195,11 @@ fn add_sound(
 /// The sound of a file, which may pause or end before the picture does.
 struct Sound {
     target: gst_app::AppSrc,
-    known: Mutex<Known>,
+    known: Mutex<SoundTimeline>,
 }
 
 /// What the muxer knows of the sound.
-struct Known {
+struct SoundTimeline {
     /// Up to here it has sound, or knows that there is none.
     until: Duration,
     /// When the track begins.
@@ -215,16 +215,16 @@ struct Known {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Tell {
+enum SoundAction {
     Nothing,
     Gap,
     End,
 }
 
-impl Known {
+impl SoundTimeline {
     /// Of a track that begins at `first`.
     fn new(first: Duration, container: Container) -> Self {
-        Known {
+        SoundTimeline {
             until: first,
             first,
             none_before: first,
@@ -260,21 +260,21 @@ impl Known {
     }
 
     /// The picture is at `now`: what the muxer must be told of the sound.
-    fn keep_up_with(&mut self, now: Duration) -> Tell {
+    fn keep_up_with(&mut self, now: Duration) -> SoundAction {
         let behind = now.saturating_sub(self.until);
         if self.ended {
-            return Tell::Nothing;
+            return SoundAction::Nothing;
         }
         match self.container {
             Container::Mkv | Container::WebM if behind > self.patience => {
                 (self.until, self.none_before) = (now, now);
-                Tell::Gap
+                SoundAction::Gap
             }
             Container::Mp4 | Container::Mov if behind > END_AFTER => {
                 self.ended = true;
-                Tell::End
+                SoundAction::End
             }
-            _ => Tell::Nothing,
+            _ => SoundAction::Nothing,
         }
     }
 }
@@ -289,7 +289,7 @@ impl Sound {
         if let Some(pad) = target.static_pad("src") {
             pad.add_probe(gst::PadProbeType::BUFFER, turn_into_gap);
         }
-        let known = Known::new(first, container);
+        let known = SoundTimeline::new(first, container);
         Sound { target: target.clone(), known: Mutex::new(known) }
     }
 
@@ -323,8 +323,8 @@ impl Sound {
     fn keep_up_with(&self, now: Duration) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.keep_up_with(now) {
-            Tell::Nothing => {}
-            Tell::Gap => {
+            SoundAction::Nothing => {}
+            SoundAction::Gap => {
                 // It begins now, not when the sound stopped: the muxer takes what is older first,
                 // that is the picture until now, and waits for more sound only then.
                 let mut gap = gst::Buffer::new();
@@ -334,7 +334,7 @@ impl Sound {
                 writable.set_flags(gst::BufferFlags::GAP);
                 let _ = self.target.push_buffer(gap);
             }
-            Tell::End => {
+            SoundAction::End => {
                 tracing::warn!(
                     "the sound has stopped: the MP4 continues without it (an .mkv would resume it)"
                 );
@@ -365,21 +365,21 @@ mod tests {
 
     #[test]
     fn matroska_is_told_of_gaps_and_late_packets_are_left_out() {
-        let mut known = Known::new(MS(1000), Container::Mkv);
+        let mut known = SoundTimeline::new(MS(1000), Container::Mkv);
         assert_eq!(known.packet(MS(990), MS(20)), None, "before the first frame");
         assert!(known.packet(MS(1000), MS(20)).is_some());
-        assert_eq!(known.keep_up_with(MS(3000)), Tell::Nothing, "it may still come");
-        assert_eq!(known.keep_up_with(MS(3100)), Tell::Gap);
-        assert_eq!(known.keep_up_with(MS(3140)), Tell::Nothing, "told already");
+        assert_eq!(known.keep_up_with(MS(3000)), SoundAction::Nothing, "it may still come");
+        assert_eq!(known.keep_up_with(MS(3100)), SoundAction::Gap);
+        assert_eq!(known.keep_up_with(MS(3140)), SoundAction::Nothing, "told already");
         assert_eq!(known.packet(MS(3080), MS(20)), None);
         assert!(known.packet(MS(3100), MS(20)).is_some(), "it is back");
-        assert_eq!(known.keep_up_with(MS(3200)), Tell::Nothing);
+        assert_eq!(known.keep_up_with(MS(3200)), SoundAction::Nothing);
     }
 
     #[test]
     fn packets_that_overlap_by_microseconds_are_kept() {
         let micros = Duration::from_micros;
-        let mut known = Known::new(MS(0), Container::Mkv);
+        let mut known = SoundTimeline::new(MS(0), Container::Mkv);
         for n in 0..1000 {
             // 20 ms each, every third begins 50 µs early and every seventh 1 ms late.
             let at = micros(20_000 * n + 1000 * u64::from(n % 7 == 6) - 50 * u64::from(n % 3 == 2));
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn sound_that_is_always_late_is_waited_for() {
-        let mut known = Known::new(MS(0), Container::Mkv);
+        let mut known = SoundTimeline::new(MS(0), Container::Mkv);
         let mut lost = 0;
         for n in 0..1000 {
             // The sound of a time comes three seconds after its picture.
@@ -406,12 +406,12 @@ mod tests {
 
     #[test]
     fn the_sound_of_an_mp4_ends_when_it_stays_away() {
-        let mut known = Known::new(MS(0), Container::Mp4);
+        let mut known = SoundTimeline::new(MS(0), Container::Mp4);
         assert!(known.packet(MS(0), MS(20)).is_some());
-        assert_eq!(known.keep_up_with(MS(7000)), Tell::Nothing);
+        assert_eq!(known.keep_up_with(MS(7000)), SoundAction::Nothing);
         assert!(known.packet(MS(7000), MS(20)).is_some(), "a pause");
-        assert_eq!(known.keep_up_with(MS(15_100)), Tell::End);
-        assert_eq!(known.keep_up_with(MS(30_000)), Tell::Nothing);
+        assert_eq!(known.keep_up_with(MS(15_100)), SoundAction::End);
+        assert_eq!(known.keep_up_with(MS(30_000)), SoundAction::Nothing);
         assert_eq!(known.packet(MS(30_000), MS(20)), None);
     }
 }

@@ -20,7 +20,7 @@ use super::rtsp_peer;
 use super::rtsp_server::rtp_sound;
 use super::video::VideoStream;
 use super::window;
-use crate::endpoint::{Output, RtspUrl};
+use crate::endpoint::{OutputSpec, RtspUrl};
 use crate::stop::StopSignal;
 use crate::timeouts::{FINISH_OWN_OUTPUT, PARTING};
 
@@ -50,7 +50,7 @@ impl LiveSink {
     /// [`PipelineError`]: no display, no such device, no such element.
     #[allow(clippy::too_many_arguments)]
     pub fn open(
-        output: &Output,
+        output: &OutputSpec,
         number: usize,
         stream: &VideoStream,
         audio: Option<&LiveAudio>,
@@ -59,13 +59,13 @@ impl LiveSink {
         on_delay: OnDelay,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        if let Output::Push(url) = output {
+        if let OutputSpec::Push(url) = output {
             rtsp_peer::reach(url, stop)?;
         }
         let mut notes = Vec::new();
         let description = match output {
-            Output::Device(_) => include_str!("../../pipelines/sink-v4l2.pipeline").into(),
-            Output::Push(_) => {
+            OutputSpec::Device(_) => include_str!("../../pipelines/sink-v4l2.pipeline").into(),
+            OutputSpec::Push(_) => {
                 let push = include_str!("../../pipelines/sink-push.pipeline");
                 match audio.map(|audio| rtp_sound(audio.caps())) {
                     Some(Ok(())) => format!("{push}{PUSH_SOUND}"),
@@ -76,7 +76,7 @@ impl LiveSink {
                     None => push.to_owned(),
                 }
             }
-            Output::Pipeline(path) => std::fs::read_to_string(path)
+            OutputSpec::Pipeline(path) => std::fs::read_to_string(path)
                 .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
             _ => {
                 let window = include_str!("../../pipelines/sink-window.pipeline");
@@ -86,8 +86,8 @@ impl LiveSink {
         let pipeline = Pipeline::parse(Role::Sink(number), &description)?;
         clock.govern(pipeline.gst());
         match output {
-            Output::Device(path) => set_device(&pipeline, path)?,
-            Output::Push(url) => set_server(&pipeline, url)?,
+            OutputSpec::Device(path) => set_device(&pipeline, path)?,
+            OutputSpec::Push(url) => set_server(&pipeline, url)?,
             _ => {}
         }
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
@@ -102,7 +102,7 @@ impl LiveSink {
         if let Some(pad) = at.or_else(|| frames.source().static_pad("src")) {
             measure(&pad, clock.clone(), Duration::ZERO, on_delay);
         }
-        let is_push = matches!(output, Output::Push(_));
+        let is_push = matches!(output, OutputSpec::Push(_));
         let packets = match (is_push, pipeline.gst().by_name("packets")) {
             (true, Some(packets)) => packets.downcast::<gst_app::AppSrc>().ok(),
             _ => None,
@@ -119,8 +119,8 @@ impl LiveSink {
         pipeline.set_state(gst::State::Playing)?;
         pipeline.forward(events.clone());
         let patience = match output {
-            Output::Push(_) => Some(PARTING),
-            Output::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
+            OutputSpec::Push(_) => Some(PARTING),
+            OutputSpec::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
             _ => None,
         };
         Ok(LiveSink { pipeline, frames, packets, patience, notes })

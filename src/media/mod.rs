@@ -1,9 +1,9 @@
 //! Everything that uses GStreamer: decoding, encoding, live sources and outputs, and their errors.
 //!
-//! - [`source`]: a file → decoded frames (`decoded`: what becomes of them, `bitstream`: what its
-//!   compressed stream says of colours); [`fed`]: frames from a pipe or pictures → the same
+//! - [`source`]: a file → decoded frames (`frame_format`: their layout for the network, `bitstream_color`: what its
+//!   compressed stream says of colours); [`raw_source`]: frames from a pipe or pictures → the same
 //! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
-//! - `movie`: an MP4 as its demuxer should read it
+//! - `mp4_duration`: an MP4 as its demuxer should read it
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
@@ -22,16 +22,15 @@
 
 mod advice;
 mod avi;
-mod bitstream;
+mod bitstream_color;
 pub mod clock;
-mod decoded;
 mod edit_list;
 pub mod encoder;
 mod encoder_settings;
 pub mod error;
-pub mod fed;
 pub mod finalise;
 mod fit;
+mod frame_format;
 mod graph;
 mod leaky;
 pub mod live;
@@ -41,11 +40,12 @@ pub mod live_file;
 pub mod live_sink;
 pub mod matroska;
 pub mod mode;
-mod movie;
+mod mp4_duration;
 pub mod packages;
 mod patch;
 pub mod pipeline;
 pub mod probe;
+pub mod raw_source;
 mod recording;
 mod rtsp_peer;
 pub mod rtsp_server;

@@ -322,7 +322,7 @@ impl Pipeline {
     /// The pipeline must be prerolled.
     ///
     /// Where to stop, whoever takes the packets knows: qtdemux (1.22) would stop too early (see
-    /// `movie`) and leave out the packet in which the end lies.
+    /// `mp4_duration`) and leave out the packet in which the end lies.
     ///
     /// # Errors
     /// When the media cannot be sought.
@@ -344,7 +344,7 @@ impl Pipeline {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
         let Some(start) = start else {
             // A file without an index may not be sought; then its times stay as they are.
-            if self.counts_anew() {
+            if self.restarts_timestamps() {
                 let _ = element.seek_simple(flags, gst::ClockTime::ZERO);
             }
             return Ok(());
@@ -378,7 +378,7 @@ impl Pipeline {
 
     /// Whether `start` cannot be sought in this file: mpegpsdemux (1.22 to 1.26) goes where it guesses from
     /// the bit rate, and says that it is there (`--start` in a .vob gave 2 frames of 25).
-    pub(super) fn guesses(&self) -> bool {
+    pub(super) fn seeks_by_bitrate(&self) -> bool {
         self.has("mpegpsdemux")
     }
 
@@ -426,7 +426,7 @@ impl Pipeline {
     /// matroskademux (before 1.26) counts from the first packet it meets and changes its mind when that of
     /// another track turns out to be earlier: every track would have a clock of its own. After a
     /// seek it counts from zero.
-    pub(super) fn counts_anew(&self) -> bool {
+    pub(super) fn restarts_timestamps(&self) -> bool {
         if !older_than(1, 26) {
             return false;
         }

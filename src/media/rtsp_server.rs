@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-mod door;
 mod encoder;
 mod factory;
+mod listener;
 mod sound;
 
 pub use encoder::OnEncoded;
@@ -29,9 +29,9 @@ use super::clock::LiveClock;
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, Role};
 use super::video::VideoStream;
-use door::{Door, Media};
 use encoder::Encoder;
-use factory::{Outlet, Primer, Recipe, SharedFactory};
+use factory::{ClientOutput, InitialData, Recipe, SharedFactory};
+use listener::{Listener, Media};
 
 const DESCRIPTION: &str = include_str!("../../pipelines/serve-rtsp.pipeline");
 
@@ -93,15 +93,15 @@ fn failed(error: impl Into<String>) -> PipelineError {
 struct Watchers(Mutex<HashSet<String>>);
 
 impl Watchers {
-    /// The session begins or ceases to watch; without any the outlet is closed.
-    fn change(&self, outlet: &Outlet, session: String, watches: bool) {
+    /// The session begins or ceases to watch; without any the client_output is closed.
+    fn change(&self, client_output: &ClientOutput, session: String, watches: bool) {
         let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if watches {
             watchers.insert(session);
         } else {
             watchers.remove(&session);
         }
-        outlet.open(!watchers.is_empty());
+        client_output.open(!watchers.is_empty());
     }
 
     fn count(&self) -> usize {
@@ -112,10 +112,10 @@ impl Watchers {
 /// A running RTSP server. Dropping it says goodbye to the clients and stops everything.
 pub struct RtspServer {
     encoder: Encoder,
-    outlet: Arc<Outlet>,
+    client_output: Arc<ClientOutput>,
     watchers: Arc<Watchers>,
-    door: Door,
-    // Goes after the door, when no client uses it any more.
+    listener: Listener,
+    // Goes after the listener, when no client uses it any more.
     _media: Media,
     url: String,
     notes: Vec<String>,
@@ -139,18 +139,18 @@ impl RtspServer {
     ) -> Result<Self, PipelineError> {
         super::init()?;
         let role = Role::Sink(number);
-        let door = Door::build(address)?;
-        let outlet = Arc::new(Outlet::default());
-        let feed = Arc::clone(&outlet);
+        let listener = Listener::build(address)?;
+        let client_output = Arc::new(ClientOutput::default());
+        let feed = Arc::clone(&client_output);
         let (encoder, first) =
             Encoder::start(role, video, clock, &events, move |unit| feed.unit(unit))?;
 
         let mut description = DESCRIPTION.to_owned();
         let mut notes = Vec::new();
         let audio = audio.and_then(|caps| match sound::payloader(caps) {
-            Ok((elements, primer)) => {
+            Ok((elements, initial)) => {
                 description.push_str(&elements);
-                Some(primer)
+                Some(initial)
             }
             Err(note) => {
                 notes.push(note);
@@ -161,16 +161,17 @@ impl RtspServer {
         drop(Pipeline::parse(role, &description)?);
         let video = first.caps_owned().zip(first.buffer_owned());
         let (caps, unit) = video.ok_or_else(|| failed("the encoder produced nothing"))?;
-        let video = Primer::new(caps, unit);
-        let (clock, kept) = (clock.clone(), Arc::clone(&outlet));
-        let factory = SharedFactory::new(Recipe { description, clock, outlet: kept, video, audio });
+        let video = InitialData::new(caps, unit);
+        let (clock, kept) = (clock.clone(), Arc::clone(&client_output));
+        let factory =
+            SharedFactory::new(Recipe { description, clock, client_output: kept, video, audio });
 
-        let url = door.furnish(address, &factory);
+        let url = listener.mount(address, &factory);
         let watchers = Arc::new(Watchers::default());
-        door.watch(&watchers, &outlet, encoder.want_key());
+        listener.watch(&watchers, &client_output, encoder.want_key());
         let media = Media::prepare(&factory, &url)?;
-        let door = door.open(&media.media, role, events)?;
-        Ok(RtspServer { encoder, outlet, watchers, door, _media: media, url, notes })
+        let listener = listener.open(&media.media, role, events)?;
+        Ok(RtspServer { encoder, client_output, watchers, listener, _media: media, url, notes })
     }
 
     /// The address for clients, without user and password.
@@ -192,7 +193,7 @@ impl RtspServer {
     /// Hands over an encoded packet of sound whose PTS is its running time by the clock. Never
     /// blocks.
     pub fn push_audio(&self, packet: &gst::Buffer) {
-        self.outlet.packet(packet);
+        self.client_output.packet(packet);
     }
 
     /// Has `told` called with the time from a frame's PTS until the encoder is done with it, for
@@ -219,8 +220,8 @@ impl RtspServer {
 
 impl Drop for RtspServer {
     fn drop(&mut self) {
-        self.door.listening.destroy();
-        self.outlet.end();
+        self.listener.listening.destroy();
+        self.client_output.end();
         if self.clients() > 0 {
             std::thread::sleep(FAREWELL);
         }

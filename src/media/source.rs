@@ -10,22 +10,24 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::bitstream::prefer_colorimetry;
-use super::decoded::Plan;
-pub use super::decoded::Wanted;
+use super::bitstream_color::prefer_colorimetry;
 use super::error::{ErrorKind, PipelineError};
-use super::fed::Log;
 use super::fit::Fit;
-use super::movie;
+use super::frame_format::Conversion;
+pub use super::frame_format::FrameFormat;
+use super::mp4_duration;
 use super::pipeline::{Event, Pipeline, Role};
+use super::raw_source::SharedReport;
 use super::video::VideoStream;
-use super::workarounds::{Facts, complete, complete_on, one_frame_for_each, repair_demuxers};
-use crate::cut_off::has_no_index;
+use super::workarounds::{
+    ContainerFacts, complete, complete_on, one_frame_for_each, repair_demuxers,
+};
 use crate::frame::{Frame, FramePool};
 use crate::queue::{Producer, PushError};
 use crate::span::Span;
 use crate::stop::StopSignal;
 use crate::timeouts::PREROLL;
+use crate::truncation::has_no_index;
 
 /// From a decoded picture to planes, for every source.
 pub(super) const DECODED: &str = include_str!("../../pipelines/decoded.pipeline");
@@ -56,13 +58,13 @@ pub struct VideoSource {
     pub(super) pipeline: Pipeline,
     pub(super) frames: gst_app::AppSink,
     pub(super) stream: VideoStream,
-    pub(super) plan: Plan,
+    pub(super) plan: Conversion,
     pub(super) fit: Fit,
     pub(super) busy: Busy,
     /// What begins here or later is not wanted.
     pub(super) end: Option<Duration>,
     /// What is to be said while it runs.
-    pub(super) log: Log,
+    pub(super) log: SharedReport,
 }
 
 impl VideoSource {
@@ -73,14 +75,14 @@ impl VideoSource {
     pub fn open(
         path: &Path,
         span: Span,
-        wanted: Wanted,
+        wanted: FrameFormat,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         let (decoder, ()) = FileDecoder::open(path, wanted, stop, |decoder| {
             let pipeline = &decoder.pipeline;
             pipeline.set_state(gst::State::Paused)?;
             pipeline.wait_prerolled(PREROLL)?;
-            match span.start.filter(|_| pipeline.guesses()) {
+            match span.start.filter(|_| pipeline.seeks_by_bitrate()) {
                 Some(start) => {
                     pipeline.read_up_to(&pipeline.element("convert")?, start)?;
                     pipeline.wait_prerolled(WHOLE)
@@ -108,12 +110,12 @@ impl VideoSource {
         let fit = plan.fit(&caps)?;
         let mut stream = plan.stream(fit.caps())?;
         stream.duration = span.of(whole);
-        let (busy, end, log) = (Busy::default(), span.duration, Log::default());
+        let (busy, end, log) = (Busy::default(), span.duration, SharedReport::default());
         Ok(VideoSource { pipeline, frames, stream, plan, fit, busy, end, log })
     }
 
     /// The same source; what is to be said while it runs goes into `log`.
-    pub fn telling(mut self, log: &Log) -> Self {
+    pub fn telling(mut self, log: &SharedReport) -> Self {
         self.log = log.clone();
         self
     }
@@ -222,7 +224,7 @@ pub(super) struct FileDecoder {
     pub frames: gst_app::AppSink,
     /// How long the picture is, where the container says and its demuxer is not to know.
     pub length: Option<Duration>,
-    pub seen: Seen,
+    pub seen: SourceFindings,
 }
 
 impl FileDecoder {
@@ -233,7 +235,7 @@ impl FileDecoder {
     /// That the file is cut off, or the failure of `start`.
     pub fn open<T>(
         path: &Path,
-        wanted: Wanted,
+        wanted: FrameFormat,
         stop: &StopSignal,
         start: impl Fn(&FileDecoder) -> Result<T, PipelineError>,
     ) -> Result<(Self, T), PipelineError> {
@@ -242,7 +244,7 @@ impl FileDecoder {
             let text = "its index is missing (moov): the file is cut off";
             return Err(PipelineError::new("qtdemux", text).of_kind(ErrorKind::Damaged));
         }
-        let mut trial = Trial::default();
+        let mut trial = DecodeAttempt::default();
         loop {
             let decoder = Self::build(path, wanted, trial, stop)?;
             match start(&decoder) {
@@ -257,19 +259,19 @@ impl FileDecoder {
 
     fn build(
         path: &Path,
-        wanted: Wanted,
-        trial: Trial,
+        wanted: FrameFormat,
+        trial: DecodeAttempt,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, &format!("{FILE}\n{DECODED}"))?.until(stop);
-        let length = movie::read(&pipeline.element("src")?, path);
+        let length = mp4_duration::read(&pipeline.element("src")?, path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
         decode.set_property("expose-all-streams", trial.all);
         if trial.opaque {
             without_transparency(&decode);
         }
-        let (seen, facts) = (Seen::default(), Facts::of(path));
+        let (seen, facts) = (SourceFindings::default(), ContainerFacts::of(path));
         repair_demuxers(&decode, &facts);
         link_video(&pipeline, wanted, &seen, &facts, trial)?;
         Ok(FileDecoder { pipeline, frames, length, seen })
@@ -278,16 +280,16 @@ impl FileDecoder {
 
 /// How a picture is decoded.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Trial {
+pub(super) struct DecodeAttempt {
     /// decodebin offers every track, and those that are no pictures undecoded.
     all: bool,
     /// A picture that says it is transparent is decoded as if it were not.
     opaque: bool,
 }
 
-impl Trial {
+impl DecodeAttempt {
     /// How to try again after a failure; none when there is no other way.
-    fn after(self, error: &PipelineError, seen: &Seen) -> Option<Self> {
+    fn after(self, error: &PipelineError, seen: &SourceFindings) -> Option<Self> {
         if !seen.alpha.load(Ordering::Relaxed) || self.opaque {
             return None;
         }
@@ -295,10 +297,12 @@ impl Trial {
             ErrorKind::NoSpace => None,
             // decodebin (1.22 to 1.26) does not find the decoder of transparent VP8 and VP9 when it is to
             // leave all other tracks alone.
-            ErrorKind::MissingPlugin if !self.all => Some(Trial { all: true, opaque: false }),
+            ErrorKind::MissingPlugin if !self.all => {
+                Some(DecodeAttempt { all: true, opaque: false })
+            }
             // Chrome's MediaRecorder marks every WebM as transparent, whether it is or not, and
             // codecalphademux refuses what comes without alpha.
-            _ => Some(Trial { all: true, opaque: true }),
+            _ => Some(DecodeAttempt { all: true, opaque: true }),
         }
     }
 }
@@ -306,20 +310,20 @@ impl Trial {
 /// What was seen of a source while it was opened: which kinds of tracks it holds, and what its
 /// picture becomes.
 #[derive(Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct SourceFindings {
     alpha: Arc<AtomicBool>,
     /// Its codec has chroma in the middle where nothing is said.
     centred: Arc<AtomicBool>,
-    plan: Arc<Mutex<Option<Plan>>>,
+    plan: Arc<Mutex<Option<Conversion>>>,
     video: Arc<AtomicBool>,
     audio: Arc<AtomicBool>,
 }
 
-impl Seen {
+impl SourceFindings {
     /// What the picture becomes, once the first frame (of these caps) is there.
-    pub fn plan(&self, caps: &gst::CapsRef, wanted: Wanted) -> Plan {
+    pub fn plan(&self, caps: &gst::CapsRef, wanted: FrameFormat) -> Conversion {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
-        plan.unwrap_or_else(|| Plan::new(caps, wanted))
+        plan.unwrap_or_else(|| Conversion::new(caps, wanted))
     }
 
     /// decodebin says "missing plug-in" of a file without video; this says what is the matter.
@@ -346,16 +350,16 @@ fn without_transparency(decode: &gst::Element) {
 /// Links the first video pad of `decode` to `convert`, and asks for the format that is wanted.
 pub(super) fn link_video(
     pipeline: &Pipeline,
-    wanted: Wanted,
-    seen: &Seen,
-    facts: &Facts,
-    trial: Trial,
+    wanted: FrameFormat,
+    seen: &SourceFindings,
+    facts: &ContainerFacts,
+    trial: DecodeAttempt,
 ) -> Result<(), PipelineError> {
     let all = trial.all;
     let decode = pipeline.element("decode")?;
     prefer_colorimetry(&decode);
     one_frame_for_each(&pipeline.element("deinterlace")?);
-    if wanted == Wanted::Even {
+    if wanted == FrameFormat::Even {
         crop_to_even(&pipeline.element("crop")?);
     }
     let convert = pipeline.element("convert")?.downgrade();
@@ -404,7 +408,7 @@ pub(super) fn link_video(
             complete(format, facts.pixel_aspect(id.as_deref()), centred);
         }
         complete_on(pad, &facts, centred);
-        let mut plan = Plan::new(&caps, wanted);
+        let mut plan = Conversion::new(&caps, wanted);
         if trial.opaque {
             let note = "it is marked as transparent but is not: decoded as opaque";
             plan.notes.push(note.to_owned());

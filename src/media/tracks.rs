@@ -1,27 +1,27 @@
 //! Everything in a file that is not the picture: sound, subtitles, tags and chapters.
 
-mod about;
 mod channels;
-mod contents;
-mod place;
+mod metadata;
 mod reader;
+mod retiming;
 mod segments;
 mod text;
-mod way;
+mod track_list;
+mod treatment;
 
 use std::path::Path;
 
 use gst::prelude::*;
 use gstreamer as gst;
 
-pub(super) use about::write as write_about;
-use contents::{Contents, Kind, Stream, WEBVTT};
-use place::Words;
+pub(super) use metadata::write as write_about;
 use reader::Order;
 pub(super) use reader::Reader;
 pub use reader::TrackLimit;
-pub(super) use way::Way;
-pub(super) use way::{
+use retiming::TextConversion;
+use track_list::{TrackInfo, TrackKind, TrackList, WEBVTT};
+pub(super) use treatment::Treatment;
+pub(super) use treatment::{
     anew as encode_audio, encoder as sound_encoder, name as name_of, of_audio as way_of_audio,
 };
 
@@ -47,8 +47,8 @@ pub struct Tracks {
 impl Tracks {
     /// Whether a file has sound, as far as it can be read.
     pub fn has_sound(path: &Path, stop: &StopSignal) -> bool {
-        let contents = Contents::of(path, stop);
-        contents.is_ok_and(|c| c.streams.iter().any(|s| matches!(s.kind, Kind::Audio)))
+        let contents = TrackList::of(path, stop);
+        contents.is_ok_and(|c| c.streams.iter().any(|s| matches!(s.kind, TrackKind::Audio)))
     }
 
     /// Opens everything of a file that a container can hold; without sound where `audio` is false.
@@ -61,7 +61,7 @@ impl Tracks {
         stop: &StopSignal,
     ) -> Self {
         let mut tracks = Tracks::default();
-        let contents = match Contents::of(path, stop) {
+        let contents = match TrackList::of(path, stop) {
             Ok(contents) => contents,
             Err(error) => {
                 tracks.notes.push(format!(
@@ -76,11 +76,11 @@ impl Tracks {
         let mut numbers = [0; 2];
         for stream in &contents.streams {
             match stream.kind {
-                Kind::Audio if audio => {
+                TrackKind::Audio if audio => {
                     numbers[0] += 1;
                     tracks.sound(path, stream, numbers[0], span, container, stop);
                 }
-                Kind::Text | Kind::Bitmap => {
+                TrackKind::Text | TrackKind::Bitmap => {
                     numbers[1] += 1;
                     tracks.subtitles(path, stream, numbers[1], span, container, stop);
                 }
@@ -88,8 +88,8 @@ impl Tracks {
             }
         }
         let count = |kind| contents.streams.iter().filter(|s| s.kind == kind).count();
-        tracks.left_out(count(Kind::Video).saturating_sub(1), "further video track");
-        tracks.left_out(count(Kind::Other), "data track");
+        tracks.left_out(count(TrackKind::Video).saturating_sub(1), "further video track");
+        tracks.left_out(count(TrackKind::Other), "data track");
         tracks
     }
 
@@ -98,13 +98,13 @@ impl Tracks {
         &self.notes
     }
 
-    fn about(&mut self, contents: &Contents, span: Span, container: Container) {
+    fn about(&mut self, contents: &TrackList, span: Span, container: Container) {
         if let Some(tags) = &contents.tags {
-            self.left_out(about::attachments(tags), "attachment");
-            self.tags = Some(about::still_true(tags)).filter(|tags| tags.n_tags() > 0);
+            self.left_out(metadata::attachments(tags), "attachment");
+            self.tags = Some(metadata::still_true(tags)).filter(|tags| tags.n_tags() > 0);
         }
         if let Some(toc) = &contents.toc {
-            let (toc, count) = about::chapters(toc, span, contents.duration);
+            let (toc, count) = metadata::chapters(toc, span, contents.duration);
             match container {
                 Container::Mkv if count > 0 => self.toc = Some(toc),
                 Container::Mkv => {}
@@ -139,47 +139,49 @@ impl Tracks {
     fn sound(
         &mut self,
         path: &Path,
-        stream: &Stream,
+        stream: &TrackInfo,
         number: usize,
         span: Span,
         container: Container,
         stop: &StopSignal,
     ) {
         let what = format!("audio track {number} ({})", name_of(&stream.caps));
-        let form = way::template(container, "audio_%u");
+        let form = treatment::template(container, "audio_%u");
         let number = self.readers.len();
-        let open = |way: &Way| {
+        let open = |way: &Treatment| {
             let (through, delay) = match way {
-                Way::Copy(through) => (*through, 0),
-                Way::Encode(through, "AAC") => (through.as_str(), AAC_DELAY),
-                Way::Encode(through, _) => (through.as_str(), 0),
-                Way::None(why) => return Err(PipelineError::new("track", why)),
+                Treatment::Passthrough(through) => (*through, 0),
+                Treatment::Transcode(through, "AAC") => (through.as_str(), AAC_DELAY),
+                Treatment::Transcode(through, _) => (through.as_str(), 0),
+                Treatment::Drop(why) => return Err(PipelineError::new("track", why)),
             };
-            let (form, words) = (form.clone(), Words::Same);
+            let (form, words) = (form.clone(), TextConversion::Same);
             let lengths = container.is_mp4();
-            let encoded = matches!(way, Way::Encode(..));
+            let encoded = matches!(way, Treatment::Transcode(..));
             let room = !lengths;
             let order =
                 Order { number, span, through, form, words, encoded, delay, lengths, room, stop };
             Reader::open(path, stream, order)
         };
-        let mut way = way::of_audio(&stream.caps, container);
+        let mut way = treatment::of_audio(&stream.caps, container);
         let opus = stream.caps.structure(0).is_some_and(|s| s.name() == "audio/x-opus");
-        if opus && matches!(way, Way::Copy(_)) && is_transport_stream(path) {
+        if opus && matches!(way, Treatment::Passthrough(_)) && is_transport_stream(path) {
             // There each packet has a head, which no other container knows.
-            way = Way::Copy("opusparse");
+            way = Treatment::Passthrough("opusparse");
         }
         let mut opened = open(&way);
-        if opened.is_err() && matches!(way, Way::Copy(_)) {
+        if opened.is_err() && matches!(way, Treatment::Passthrough(_)) {
             // A codec that fits in a form that does not.
-            way = way::anew(&stream.caps, container);
+            way = treatment::anew(&stream.caps, container);
             opened = open(&way).or(opened);
         }
         let note = match &way {
-            Way::Encode(..) if container == Container::Mov && name_of(&stream.caps) == "PCM" => {
+            Treatment::Transcode(..)
+                if container == Container::Mov && name_of(&stream.caps) == "PCM" =>
+            {
                 Some(format!("{what} is encoded as AAC: GStreamer writes no PCM into such files"))
             }
-            Way::Encode(_, codec) => {
+            Treatment::Transcode(_, codec) => {
                 let container = container.name();
                 let channels = stream.caps.structure(0).and_then(|s| s.get::<i32>("channels").ok());
                 // avenc_aac takes no more.
@@ -200,7 +202,7 @@ impl Tracks {
     fn subtitles(
         &mut self,
         path: &Path,
-        stream: &Stream,
+        stream: &TrackInfo,
         number: usize,
         span: Span,
         container: Container,
@@ -210,7 +212,7 @@ impl Tracks {
         let format = stream.caps.structure(0).map_or("", |s| s.name().as_str());
         // webmmux has matroskamux's template, but WebM holds none of it.
         let template = (container != Container::WebM)
-            .then(|| way::template(container, "subtitle_%u"))
+            .then(|| treatment::template(container, "subtitle_%u"))
             .flatten();
         let copied = gst::Caps::new_empty_simple(format);
         let fits = template.as_ref().is_some_and(|template| template.can_intersect(&copied));
@@ -222,12 +224,12 @@ impl Tracks {
                 self.notes.push(format!("{what} is left out: {why}"));
                 return;
             }
-            "text/x-raw" if markup == Some("pango-markup") => Words::Markup,
-            WEBVTT => Words::Vtt {
+            "text/x-raw" if markup == Some("pango-markup") => TextConversion::Markup,
+            WEBVTT => TextConversion::Vtt {
                 whole_cue: stream.caps.structure(0).is_some_and(|s| s.get("whole-cue") == Ok(true)),
             },
-            _ if fits => Words::Same,
-            "application/x-ass" | "application/x-ssa" => Words::Ass,
+            _ if fits => TextConversion::Same,
+            "application/x-ass" | "application/x-ssa" => TextConversion::Ass,
             _ => {
                 self.notes.push(format!("{what} is left out: {} cannot hold it", container.name()));
                 return;
@@ -239,11 +241,11 @@ impl Tracks {
             return;
         }
         let note = match words {
-            Words::Ass => Some(format!(
+            TextConversion::Ass => Some(format!(
                 "{what} is converted to plain text: {} holds no other",
                 container.name()
             )),
-            Words::Vtt { .. } => Some(format!("{what} is converted to plain text")),
+            TextConversion::Vtt { .. } => Some(format!("{what} is converted to plain text")),
             _ => None,
         };
         let order = Order {

@@ -10,5 +10,5 @@ mod transport;
 
 pub(super) use caps::{complete, complete_on, repair_demuxers, usual_positions};
 pub(super) use deinterlacer::one_frame_for_each;
-pub(super) use quicktime::Facts;
+pub(super) use quicktime::ContainerFacts;
 pub(super) use transport::{is_transport_stream, repair_transport_stream};

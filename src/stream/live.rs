@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::adapt::Adapter;
-use super::look::{Adjustable, Look, Looks, Wanted};
+use super::live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
+use super::model_fallback::SourceRate;
 use super::outputs::Outputs;
-use super::pace::Pace;
 use super::snapshot::{SnapshotRequest, Snapshots};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::{LiveStatus, RunContext};
 use crate::batch::Batcher;
 use crate::encoding::Encoding;
-use crate::endpoint::{Input, Output};
+use crate::endpoint::{InputSpec, OutputSpec};
 use crate::frame::{Frame, FramePool};
 use crate::media::clock::LiveClock;
 use crate::media::live::{LiveOptions, LiveSource};
@@ -37,9 +37,9 @@ use crate::worker;
 #[derive(Debug, Clone)]
 pub struct LiveJob {
     /// Where frames come from.
-    pub input: Input,
+    pub input: InputSpec,
     /// Where they go; one at least.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<OutputSpec>,
     /// How the source is opened.
     pub options: LiveOptions,
     /// Lower the scale when the network cannot keep up, raise it when it can.
@@ -63,8 +63,8 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// When the source or an output cannot be opened or fails; files are finished first.
 pub fn stylize_live<S: Adjustable>(
     job: &LiveJob,
-    models: impl FnOnce(Pace, &mut RunContext) -> Result<Vec<S>>,
-    wanted: &Wanted,
+    models: impl FnOnce(SourceRate, &mut RunContext) -> Result<Vec<S>>,
+    wanted: &SharedSettings,
     snapshot: &SnapshotRequest,
     context: &mut RunContext,
 ) -> Result<Summary> {
@@ -80,7 +80,7 @@ pub fn stylize_live<S: Adjustable>(
     }
     let stream = source.stream().clone();
     let (width, height) = (stream.frame.width, stream.frame.height);
-    let models = models(Pace { width, height, interval: interval_of(&stream) }, context)?;
+    let models = models(SourceRate { width, height, interval: interval_of(&stream) }, context)?;
     if stop.is_set() {
         return Ok(nothing_made(job, context));
     }
@@ -98,7 +98,7 @@ pub fn stylize_live<S: Adjustable>(
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher = Batcher::newest(Newest::of(captured_out).context("cannot start a thread")?);
     let mut stylizer = Adapting {
-        looks: Looks::new(models, wanted.clone()),
+        looks: CrossFade::new(models, wanted.clone()),
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
         interval: interval_of(&stream),
@@ -126,7 +126,7 @@ pub fn stylize_live<S: Adjustable>(
                     dropped_by_outputs: outputs.dropped(),
                     delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
                     clients: outputs.clients(),
-                    look: wanted.get(),
+                    settings: wanted.get(),
                 });
             },
         });
@@ -188,7 +188,7 @@ impl LiveJob {
     }
 }
 
-fn names(outputs: &[Output]) -> String {
+fn names(outputs: &[OutputSpec]) -> String {
     let names: Vec<_> = outputs.iter().map(ToString::to_string).collect();
     names.join(" ")
 }
@@ -210,10 +210,10 @@ fn interval_of(stream: &VideoStream) -> Duration {
     Duration::from_secs_f64(f64::from(d) / f64::from(n.max(1)))
 }
 
-/// Looks, with the scale adapted to what each step takes.
+/// CrossFade, with the scale adapted to what each step takes.
 struct Adapting<S> {
-    looks: Looks<S>,
-    wanted: Wanted,
+    looks: CrossFade<S>,
+    wanted: SharedSettings,
     adapter: Option<Adapter>,
     /// Between two frames of the source.
     interval: Duration,
@@ -232,7 +232,7 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
         if let Some(adapter) = self.adapter.as_mut().filter(|_| !fading)
             && let Some(scale) = adapter.step(since.elapsed(), self.interval, Instant::now())
         {
-            self.wanted.change(|look: &mut Look| look.scale = scale);
+            self.wanted.change(|settings: &mut LiveSettings| settings.scale = scale);
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Runs that join media and engine: files, live sources, pictures.
 //!
 //! - [`run`]: a configuration → what is made
-//! - `models` opens what paints; `pace` decides, live, between a model and its lite sibling
+//! - `models` opens what paints; `model_fallback` decides, live, between a model and its lite sibling
 //! - `video`, `live`: a run of either kind, from its opening to its end; [`RunContext`]: what all parts
 //!   of it share; `supervisor`: the loop that hears them, `finish`: how a file gets its name
-//! - `ends`: what an input or output is; `sources` and `sinks` open those of a video
+//! - `path_kinds`: what an input or output is; `sources` and `sinks` open those of a video
 //! - [`Regions`]: models each in a region of a mask
 //! - `still`: one picture, `pictures`: many
 //! - [`PartialFile`]: nothing half-made under a final name
@@ -12,21 +12,21 @@
 #[cfg(feature = "media")]
 mod adapt;
 mod context;
-mod ends;
 #[cfg(feature = "media")]
-mod feed;
+mod feeder;
 #[cfg(feature = "media")]
 mod finish;
 #[cfg(feature = "media")]
 mod live;
 #[cfg(feature = "media")]
-mod look;
+mod live_settings;
+#[cfg(feature = "media")]
+mod model_fallback;
 mod models;
 #[cfg(feature = "media")]
 mod outputs;
-#[cfg(feature = "media")]
-mod pace;
 mod partial;
+mod path_kinds;
 mod pictures;
 #[cfg(feature = "media")]
 mod recording;
@@ -45,15 +45,15 @@ mod supervisor;
 mod video;
 
 pub use context::RunContext;
-pub use ends::{Pictures, Source, Target};
 #[cfg(feature = "media")]
 pub use live::{LiveJob, stylize_live};
 #[cfg(feature = "media")]
-pub use look::{Adjustable, Look, Looks, Wanted};
-pub use models::{Choice, EngineOptions};
+pub use live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
 #[cfg(feature = "media")]
-pub use pace::{Contenders, Pace, Settled};
+pub use model_fallback::{Candidates, ChosenModels, SourceRate};
+pub use models::{EngineOptions, ModelChoice};
 pub use partial::PartialFile;
+pub use path_kinds::{InputKind, OutputKind, Pictures};
 pub use pictures::stylize_pictures;
 pub use regions::Regions;
 pub use run::{Config, run};
@@ -91,7 +91,7 @@ pub struct LiveStatus {
     /// Clients of the RTSP servers, where there are any.
     pub clients: Option<usize>,
     /// The current settings: model, scale, strength, colours.
-    pub look: Look,
+    pub settings: LiveSettings,
 }
 
 /// Receives notes and the progress of a run, for the user.

@@ -36,14 +36,14 @@ pub struct EngineOptions {
 
 /// A model, and which of its styles.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
+pub struct ModelChoice {
     /// File, or name of a shipped one.
     pub model: String,
     /// Its styles; the first alone when none.
     pub blend: Option<Blend>,
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for ModelChoice {
     /// `mosaic`, or `many.pt wave` for a style of a network with several.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
@@ -51,7 +51,7 @@ impl fmt::Display for Choice {
     }
 }
 
-impl Choice {
+impl ModelChoice {
     /// Every style of these models as a choice of its own, for live keys to step through.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Choice {
                 Ok(_) | Err(ModelError::TorchScript { .. }) => Vec::new(),
                 Err(error) => return Err(error.into()),
             };
-            let of = |blend| Choice { model: model.clone(), blend };
+            let of = |blend| ModelChoice { model: model.clone(), blend };
             if styles.is_empty() {
                 choices.push(of(None));
             }
@@ -82,7 +82,7 @@ impl EngineOptions {
     /// When there is no such device or model, or one is damaged.
     pub fn open(
         &self,
-        choices: &[Choice],
+        choices: &[ModelChoice],
         observer: &mut dyn Observer,
     ) -> Result<Vec<NetworkStylizer>> {
         let on = self.place(observer)?;
@@ -120,7 +120,7 @@ impl EngineOptions {
     /// Loads one.
     pub(super) fn load(
         &self,
-        choice: &Choice,
+        choice: &ModelChoice,
         (device, precision): (Device, Precision),
         observer: &mut dyn Observer,
     ) -> Result<NetworkStylizer> {

@@ -13,7 +13,7 @@ use super::Observer;
 use super::live::LiveJob;
 use super::recording::Recording;
 use super::supervisor::{Stage, Supervisor};
-use crate::endpoint::{Output, RtspUrl};
+use crate::endpoint::{OutputSpec, RtspUrl};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;
@@ -49,22 +49,25 @@ impl Outputs {
     ) -> Result<Self> {
         let mut outputs = Outputs { sinks: Vec::new(), notes: Vec::new() };
         let (events, stop) = (&supervisor.events(), supervisor.signal());
-        let ends = Ends { source, clock, events };
+        let ends = OutputOpener { source, clock, events };
         for (number, output) in job.outputs.iter().enumerate() {
             let delays = Arc::clone(delays);
             let on_delay: OnDelay = Box::new(move |delay| delays.add(delay));
             let sink = match output {
-                Output::Serve(url) => {
+                OutputSpec::Serve(url) => {
                     let server = ends.serve(url, number, on_delay)?;
                     outputs.notes.push(format!("serving {}", server.url()));
                     outputs.notes.extend_from_slice(server.notes());
                     Sink::Served(server)
                 }
-                Output::File(path) => {
+                OutputSpec::File(path) => {
                     let file = ends.record(path, number, job, on_delay)?;
                     Sink::File(Box::new(Mutex::new(file)))
                 }
-                Output::Window | Output::Device(_) | Output::Push(_) | Output::Pipeline(_) => {
+                OutputSpec::Window
+                | OutputSpec::Device(_)
+                | OutputSpec::Push(_)
+                | OutputSpec::Pipeline(_) => {
                     let (stream, audio) = (source.stream(), source.audio());
                     let opened = LiveSink::open(
                         output, number, stream, audio, clock, events, on_delay, stop,
@@ -244,13 +247,13 @@ impl Stage for Ending {
 }
 
 /// What outputs are opened between.
-struct Ends<'a> {
+struct OutputOpener<'a> {
     source: &'a LiveSource,
     clock: &'a LiveClock,
     events: &'a Sender<Event>,
 }
 
-impl Ends<'_> {
+impl OutputOpener<'_> {
     fn record(
         &self,
         path: &Path,

@@ -41,14 +41,14 @@ impl<S: Stylizer> Stylizer for Regions<S> {
         self.painters.iter_mut().try_for_each(|painter| painter.warm_up(like))
     }
 
-    fn most_at_once(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+    fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
         // Each of them has a copy of the batch.
         let bytes = frame_bytes * (1 + self.painters.len());
-        self.painters.iter().filter_map(|painter| painter.most_at_once(info, bytes)).min()
+        self.painters.iter().filter_map(|painter| painter.max_batch(info, bytes)).min()
     }
 
-    fn at_once(&self) -> usize {
-        self.painters.iter().map(Stylizer::at_once).max().unwrap_or(1)
+    fn preferred_batch(&self) -> usize {
+        self.painters.iter().map(Stylizer::preferred_batch).max().unwrap_or(1)
     }
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::ends::{Pictures, Source, Target, part_of};
+use super::path_kinds::{InputKind, OutputKind, Pictures, part_of};
 use super::pictures::{pairs, remove_rest, stylize_pictures};
-use super::{Choice, EngineOptions, Observer, Regions, RunContext, still};
+use super::{EngineOptions, ModelChoice, Observer, Regions, RunContext, still};
 use crate::animation::Animation;
 use crate::encoding::Encoding;
 #[cfg(feature = "media")]
@@ -16,7 +16,7 @@ use crate::engine::device::try_algorithms;
 #[cfg(feature = "media")]
 use crate::media::error::ErrorKind;
 #[cfg(feature = "media")]
-use crate::media::source::{VideoSource, Wanted};
+use crate::media::source::{FrameFormat, VideoSource};
 use crate::picture::{self, Picture};
 use crate::rate::Rate;
 use crate::regions::Mask;
@@ -29,7 +29,7 @@ use crate::unreadable::{is_cut_off_jpeg, what_it_is};
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The model, and which of its styles; with a mask, those of its regions.
-    pub models: Vec<Choice>,
+    pub models: Vec<ModelChoice>,
     /// Where which of the models paints: a plane for each, and one for what stays as it is.
     pub mask: Option<Mask>,
     /// How the model runs.
@@ -61,12 +61,12 @@ pub struct Config {
 /// # Errors
 /// One line for the user, with the file it is about.
 pub fn run(config: &Config, context: &mut RunContext) -> Result<Summary> {
-    let (source, target) = (Source::of(&config.input), Target::of(&config.output));
+    let (source, target) = (InputKind::of(&config.input), OutputKind::of(&config.output));
     check_input(&config.input, &source)?;
     let pairs = pairs_of(config, &source, &target, context.observer)?;
     check_output(config, &target, pairs.as_deref())?;
     let summary = make(config, &source, &target, pairs.as_deref(), context)?;
-    if let Target::Pictures(pictures) = &target
+    if let OutputKind::Pictures(pictures) = &target
         && config.overwrite
         && !summary.interrupted
     {
@@ -78,7 +78,7 @@ pub fn run(config: &Config, context: &mut RunContext) -> Result<Summary> {
 /// Removes what is left of an earlier sequence that the new one replaces.
 fn replace_all(
     config: &Config,
-    source: &Source,
+    source: &InputKind,
     target: &Pictures,
     pairs: Option<&[(PathBuf, PathBuf)]>,
     summary: &Summary,
@@ -100,15 +100,15 @@ fn replace_all(
 
 fn make(
     config: &Config,
-    source: &Source,
-    target: &Target,
+    source: &InputKind,
+    target: &OutputKind,
     pairs: Option<&[(PathBuf, PathBuf)]>,
     context: &mut RunContext,
 ) -> Result<Summary> {
     // The input is opened before the model: it is the likelier mistake, and soon found.
     let wants_picture = target.is_picture();
-    let is_picture = matches!(source, Source::File(_)) && picture::is_picture(&config.input);
-    let still = if let (Source::Animation(path), true) = (source, wants_picture) {
+    let is_picture = matches!(source, InputKind::File(_)) && picture::is_picture(&config.input);
+    let still = if let (InputKind::Animation(path), true) = (source, wants_picture) {
         let animation = Animation::open(path)?;
         if config.preview.is_none() {
             context.observer.note(&format!(
@@ -176,20 +176,20 @@ fn stopped_before(config: &Config, context: &RunContext) -> Summary {
 /// Pictures and what is to be made of them, where both are pictures.
 fn pairs_of(
     config: &Config,
-    source: &Source,
-    target: &Target,
+    source: &InputKind,
+    target: &OutputKind,
     observer: &mut dyn Observer,
 ) -> Result<Option<Vec<(PathBuf, PathBuf)>>> {
-    let Target::Pictures(target) = target else { return Ok(None) };
+    let OutputKind::Pictures(target) = target else { return Ok(None) };
     let inputs = match source {
-        Source::Pictures(pictures) => {
+        InputKind::Pictures(pictures) => {
             let (files, note) = pictures.files()?;
             note.into_iter().for_each(|note| observer.note(&note));
             let rate = config.rate.unwrap_or(Rate::USUAL);
             part_of(files, rate, config.span)
                 .with_context(|| format!("cannot decode '{}'", config.input.display()))?
         }
-        Source::File(path) if picture::is_picture(path) => vec![path.clone()],
+        InputKind::File(path) if picture::is_picture(path) => vec![path.clone()],
         _ => return Ok(None),
     };
     let outputs = target.made_of(source, &inputs);
@@ -209,15 +209,15 @@ fn fits_all(mask: &Mask, pairs: &[(PathBuf, PathBuf)]) -> Result<()> {
 }
 
 /// What can be said of the input before anything is loaded.
-fn check_input(input: &Path, source: &Source) -> Result<()> {
+fn check_input(input: &Path, source: &InputKind) -> Result<()> {
     let path = match source {
-        Source::File(path) | Source::Animation(path) | Source::Y4m(path) => path,
-        Source::Pictures(pictures) => return pictures.files().map(drop),
-        Source::Stdin => return Ok(()),
+        InputKind::File(path) | InputKind::Animation(path) | InputKind::Y4m(path) => path,
+        InputKind::Pictures(pictures) => return pictures.files().map(drop),
+        InputKind::Stdin => return Ok(()),
     };
     let metadata =
         std::fs::metadata(path).with_context(|| format!("cannot read '{}'", input.display()))?;
-    if matches!(source, Source::File(_)) && metadata.file_type().is_fifo() {
+    if matches!(source, InputKind::File(_)) && metadata.file_type().is_fifo() {
         bail!(
             "cannot decode '{}': it is a named pipe, and of pipes YUV4MPEG2 is read, from stdin: \
              `ffmpeg -i IN -f yuv4mpegpipe - | nst-stream --input - …`",
@@ -236,7 +236,7 @@ fn check_input(input: &Path, source: &Source) -> Result<()> {
 /// What can be said of the output before anything is loaded.
 fn check_output(
     config: &Config,
-    target: &Target,
+    target: &OutputKind,
     pairs: Option<&[(PathBuf, PathBuf)]>,
 ) -> Result<()> {
     let output = &config.output;
@@ -245,8 +245,8 @@ fn check_output(
         true => Ok(()),
     };
     let folder = match target {
-        Target::Stdout => return Ok(()),
-        Target::File(_) | Target::Y4m(_) => {
+        OutputKind::Stdout => return Ok(()),
+        OutputKind::File(_) | OutputKind::Y4m(_) => {
             if output.is_dir() {
                 bail!("cannot write '{}': it is a folder", output.display());
             }
@@ -255,7 +255,7 @@ fn check_output(
             }
             output.parent().map(Path::to_owned)
         }
-        Target::Pictures(pictures) => {
+        OutputKind::Pictures(pictures) => {
             let folder = pictures.folder();
             let made = pairs.into_iter().flatten().map(|(_, output)| output.clone());
             let numbered = match pairs {
@@ -280,7 +280,7 @@ fn check_output(
 #[cfg(feature = "media")]
 fn frame_of_video(config: &Config, context: &RunContext) -> Result<Option<Picture>> {
     let span = Span { start: config.preview, duration: None };
-    let frame = VideoSource::open(&config.input, span, Wanted::Rgb, &context.stop)
+    let frame = VideoSource::open(&config.input, span, FrameFormat::Rgb, &context.stop)
         .and_then(|source| source.first_frame());
     let frame = match frame {
         Err(error) if error.kind == ErrorKind::Stopped => return Ok(None),
@@ -305,7 +305,7 @@ fn video(
         span: config.span,
         rate: config.rate,
         audio: config.audio,
-        batch: config.batch.unwrap_or_else(|| stylizer.at_once()),
+        batch: config.batch.unwrap_or_else(|| stylizer.preferred_batch()),
         encoding: config.encoding,
         dump_dot: config.dump_dot.as_deref(),
     };
@@ -332,7 +332,7 @@ fn video(
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
     /// Models and their styles; the first is shown first, or with a mask all of them.
-    pub models: Vec<Choice>,
+    pub models: Vec<ModelChoice>,
     /// Where which of the models paints: a plane for each, and one for what stays as it is.
     pub mask: Option<Mask>,
     /// How the models run.
@@ -348,21 +348,21 @@ pub struct LiveConfig {
 #[cfg(feature = "media")]
 pub fn run_live(
     config: &LiveConfig,
-    wanted: &super::Wanted,
+    wanted: &super::SharedSettings,
     snapshot: &super::SnapshotRequest,
     context: &mut RunContext,
 ) -> Result<Summary> {
     let contenders = config.engine.open_live(&config.models, context.observer)?;
     let job = &config.job;
     let Some(mask) = config.mask.clone() else {
-        let settle = |pace: super::Pace, context: &mut RunContext| {
+        let settle = |pace: super::SourceRate, context: &mut RunContext| {
             let settled = contenders.settle(pace, false, context)?;
             context.observer.models(&settled.names);
             Ok(settled.models)
         };
         return super::stylize_live(job, settle, wanted, snapshot, context);
     };
-    let settle = |pace: super::Pace, context: &mut RunContext| {
+    let settle = |pace: super::SourceRate, context: &mut RunContext| {
         mask.check(pace.width, pace.height, "the picture")
             .map_err(StylizeError::from)
             .with_context(|| format!("cannot stylize '{}'", job.input))?;

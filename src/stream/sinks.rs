@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::ends::Target;
 use super::partial::PartialFile;
+use super::path_kinds::OutputKind;
 use super::pictures::write_into_folder;
 use crate::encoding::{Container, Encoding};
 use crate::frame::Frame;
@@ -26,14 +26,14 @@ use crate::stop::StopSignal;
 use crate::y4m::Writer;
 
 /// Takes frames one after another, on the feeder's thread.
-pub(super) trait Taker: Send {
+pub(super) trait FrameSink: Send {
     /// Takes a frame, waiting while there is no room; false when nobody wants any more.
     fn take(&mut self, frame: Frame) -> Result<bool>;
     /// No more frames: the sink finishes what it makes, and says [`Event::End`] when it has.
     fn end(&mut self);
 }
 
-impl Taker for FrameInput {
+impl FrameSink for FrameInput {
     fn take(&mut self, frame: Frame) -> Result<bool> {
         Ok(self.push(frame)?)
     }
@@ -56,30 +56,30 @@ pub(super) enum Sink {
 /// # Errors
 /// When it cannot be made, or cannot hold frames like those of `stream`.
 pub(super) fn open(
-    target: &Target,
+    target: &OutputKind,
     container: Option<(Container, &Encoding)>,
     file: Option<&PartialFile>,
     stream: &VideoStream,
     tracks: Tracks,
     events: &Sender<Event>,
     stop: &StopSignal,
-) -> Result<(Sink, Box<dyn Taker>)> {
+) -> Result<(Sink, Box<dyn FrameSink>)> {
     let (busy, events) = (Busy::default(), events.clone());
     let output: Box<dyn Write + Send> = match (target, file, container) {
-        (Target::File(_), Some(file), Some((container, encoding))) => {
+        (OutputKind::File(_), Some(file), Some((container, encoding))) => {
             let file = NewFile { path: file.path(), container, encoding, stream };
             let sink = VideoSink::create(file, tracks, &events)?;
             let input = sink.input();
             return Ok((Sink::File(Box::new(sink)), Box::new(input)));
         }
-        (Target::Pictures(pictures), ..) => {
+        (OutputKind::Pictures(pictures), ..) => {
             let (pattern, number) = (pictures.pattern(), 1);
             let taker = PictureTaker { pattern, number, busy: busy.clone(), events };
             return Ok((Sink::Own(busy), Box::new(taker)));
         }
-        (Target::Y4m(_), Some(file), _) => Box::new(File::create(file.path())?),
+        (OutputKind::Y4m(_), Some(file), _) => Box::new(File::create(file.path())?),
         // Not std's stdout, which looks for ends of lines in every frame.
-        (Target::Stdout, ..) => {
+        (OutputKind::Stdout, ..) => {
             Box::new(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))
         }
         _ => bail!("no file to write to"),
@@ -139,7 +139,7 @@ struct Y4mTaker {
     stop: StopSignal,
 }
 
-impl Taker for Y4mTaker {
+impl FrameSink for Y4mTaker {
     fn take(&mut self, frame: Frame) -> Result<bool> {
         self.stream.check(&frame)?;
         let time = frame.pts.unwrap_or_default();
@@ -184,7 +184,7 @@ struct PictureTaker {
     events: Sender<Event>,
 }
 
-impl Taker for PictureTaker {
+impl FrameSink for PictureTaker {
     fn take(&mut self, frame: Frame) -> Result<bool> {
         let since = Instant::now();
         write_into_folder(&Picture::from_frame(frame), &self.pattern.path(self.number))?;

@@ -9,12 +9,12 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::ends::{Pictures, Source, nothing_there, part_of};
+use super::path_kinds::{InputKind, Pictures, nothing_there, part_of};
 use super::{Observer, VideoJob};
 use crate::animation::Animation;
 use crate::media::error::ErrorKind;
-use crate::media::fed::{self, Log, Next, Shape};
-use crate::media::source::{VideoSource, Wanted};
+use crate::media::raw_source::{self, NextFrame, Shape, SharedReport};
+use crate::media::source::{FrameFormat, VideoSource};
 use crate::picture::Picture;
 use crate::rate::Rate;
 use crate::span::Span;
@@ -29,24 +29,24 @@ use crate::y4m::{Reader, Y4mError};
 /// When it contains no frame.
 pub(super) fn open(
     job: &VideoJob,
-    source: &Source,
-    wanted: Wanted,
-    log: &Log,
+    source: &InputKind,
+    wanted: FrameFormat,
+    log: &SharedReport,
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let input = job.input.display();
     let opened = match source {
-        Source::File(path) => match VideoSource::open(path, job.span, wanted, stop) {
+        InputKind::File(path) => match VideoSource::open(path, job.span, wanted, stop) {
             Err(error) if error.kind == ErrorKind::Stopped => Ok(None),
             opened => opened.map(|source| Some(source.telling(log))).map_err(Into::into),
         },
-        Source::Animation(path) => of_animation(path, job.span, wanted, log, stop),
-        Source::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
-        Source::Y4m(path) => {
+        InputKind::Animation(path) => of_animation(path, job.span, wanted, log, stop),
+        InputKind::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
+        InputKind::Y4m(path) => {
             let path = path.clone();
             of_y4m(move || File::open(path), job.span, wanted, log, stop)
         }
-        Source::Stdin => {
+        InputKind::Stdin => {
             let stdin = || std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
             of_y4m(stdin, job.span, wanted, log, stop)
         }
@@ -60,15 +60,15 @@ const BUFFER: usize = 256 * 1024;
 fn of_y4m(
     file: impl FnOnce() -> std::io::Result<File> + Send + 'static,
     span: Span,
-    wanted: Wanted,
-    log: &Log,
+    wanted: FrameFormat,
+    log: &SharedReport,
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let Some(opened) = header(file, stop)? else { return Ok(None) };
     let mut reader = opened?;
     let header = *reader.header();
     let (first, count) = header.rate.frames_of(span);
-    let next: Next = Box::new(move |frame| {
+    let next: NextFrame = Box::new(move |frame| {
         if count.is_some_and(|count| reader.frames() >= first.saturating_add(count)) {
             return Ok(false);
         }
@@ -83,7 +83,7 @@ fn of_y4m(
         }
         Ok(more)
     });
-    Ok(fed::open(&Shape::Y4m(header), count, wanted, next, log, stop)?)
+    Ok(raw_source::open(&Shape::Y4m(header), count, wanted, next, log, stop)?)
 }
 
 type Opened = Result<Result<Reader<BufReader<File>>, Y4mError>, std::io::Error>;
@@ -112,8 +112,8 @@ fn header(
 fn of_animation(
     path: &Path,
     span: Span,
-    wanted: Wanted,
-    log: &Log,
+    wanted: FrameFormat,
+    log: &SharedReport,
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let animation = Animation::open(path)?;
@@ -123,7 +123,7 @@ fn of_animation(
     let (count, rate, first) = (part.ends.len(), part.rate(), part.first);
     let frames = animation.frames(first).context("cannot start a thread")?;
     let mut left = count;
-    let next: Next = Box::new(move |bytes| {
+    let next: NextFrame = Box::new(move |bytes| {
         let Some(fewer) = left.checked_sub(1) else { return Ok(false) };
         left = fewer;
         match frames.recv() {
@@ -137,7 +137,7 @@ fn of_animation(
     });
     let Animation { width, height, .. } = animation;
     let shape = Shape::Animation { width, height, rate, ends: part.ends };
-    Ok(fed::open(&shape, Some(count as u64), wanted, next, log, stop)?)
+    Ok(raw_source::open(&shape, Some(count as u64), wanted, next, log, stop)?)
 }
 
 /// Pictures as the frames of a video. All have the size of the first; one that cannot be read is
@@ -145,8 +145,8 @@ fn of_animation(
 fn of_pictures(
     pictures: &Pictures,
     job: &VideoJob,
-    wanted: Wanted,
-    log: &Log,
+    wanted: FrameFormat,
+    log: &SharedReport,
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let rate = job.rate.unwrap_or(Rate::USUAL);
@@ -167,7 +167,7 @@ fn of_pictures(
     let mut last: Vec<u8> = first.frame.planes.bytes().to_vec();
     let mut begun = false;
     let said = log.clone();
-    let next: Next = Box::new(move |frame| {
+    let next: NextFrame = Box::new(move |frame| {
         if std::mem::replace(&mut begun, true) {
             let Some(file) = files.next() else { return Ok(false) };
             match Picture::open(&file).map(Picture::on_white) {
@@ -193,25 +193,25 @@ fn of_pictures(
         Ok(true)
     });
     let shape = Shape::Rgb { width, height, rate };
-    Ok(fed::open(&shape, Some(count), wanted, next, log, stop)?)
+    Ok(raw_source::open(&shape, Some(count), wanted, next, log, stop)?)
 }
 
-fn skipped(log: &Log, text: &str) {
+fn skipped(log: &SharedReport, text: &str) {
     let mut said = log.lock();
     said.notes.push(text.to_owned());
     said.damaged += 1;
 }
 
 /// Says what the feeder had to say since the last time.
-pub(super) fn tell(log: &Log, observer: &mut dyn Observer) {
+pub(super) fn tell(log: &SharedReport, observer: &mut dyn Observer) {
     let notes = std::mem::take(&mut log.lock().notes);
     notes.iter().for_each(|text| observer.note(text));
 }
 
 /// The file that may hold other tracks than the picture.
-pub(super) fn tracks_of(source: &Source) -> Option<&Path> {
+pub(super) fn tracks_of(source: &InputKind) -> Option<&Path> {
     match source {
-        Source::File(path) => Some(path),
+        InputKind::File(path) => Some(path),
         _ => None,
     }
 }

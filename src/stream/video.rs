@@ -15,23 +15,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::ends::{Source, Target};
-use super::feed::{Early, Written, feed};
+use super::feeder::{EndedEarly, Written, feed};
 use super::finish::{commit, finish};
 use super::partial::PartialFile;
+use super::path_kinds::{InputKind, OutputKind};
 use super::sinks::{self, Sink};
 use super::sources::{self, tell};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::{Observer, Progress, RunContext};
 use crate::batch::Batcher;
-use crate::cut_off::is_cut_off;
 use crate::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::frame::{Frame, FramePool};
 use crate::media::encoder::without_hardware_decoders;
-use crate::media::fed::Log;
 use crate::media::finalise::Layout;
+use crate::media::raw_source::SharedReport;
 use crate::media::sink::VideoSink;
-use crate::media::source::{VideoSource, Wanted};
+use crate::media::source::{FrameFormat, VideoSource};
 use crate::media::tracks::Tracks;
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, Role, RunThread, ThreadEnd};
@@ -44,6 +43,7 @@ use crate::stylizer::Stylizer;
 use crate::timeouts::{
     ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, Patience,
 };
+use crate::truncation::is_cut_off;
 use crate::worker::{self, Ended};
 
 /// How a video is to be made.
@@ -97,9 +97,9 @@ pub fn stylize_video(
     context: &mut RunContext,
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
-    let (source_kind, target) = (Source::of(job.input), Target::of(job.output));
+    let (source_kind, target) = (InputKind::of(job.input), OutputKind::of(job.output));
     let container = Container::from_path(job.output);
-    if matches!(target, Target::File(_)) && container.is_none() {
+    if matches!(target, OutputKind::File(_)) && container.is_none() {
         bail!("cannot write '{output}': its name must end in {}", Container::ENDINGS);
     }
     let wanted = wanted(job, &target, container)?;
@@ -107,7 +107,7 @@ pub fn stylize_video(
         without_hardware_decoders()?;
     }
 
-    let log = Log::default();
+    let log = SharedReport::default();
     let source = sources::open(job, &source_kind, wanted, &log, &context.stop)?;
     tell(&log, context.observer);
     let Some(source) = source else {
@@ -131,15 +131,15 @@ pub fn stylize_video(
     tracks.notes().iter().for_each(|note| context.observer.note(note));
 
     let partial = match target {
-        Target::File(_) | Target::Y4m(_) => Some(PartialFile::beside(job.output)),
-        Target::Stdout | Target::Pictures(_) => None,
+        OutputKind::File(_) | OutputKind::Y4m(_) => Some(PartialFile::beside(job.output)),
+        OutputKind::Stdout | OutputKind::Pictures(_) => None,
     };
     let partial = partial.transpose().with_context(|| format!("cannot write '{output}'"))?;
     let supervisor = Supervisor::new(&context.stop);
     let file = container.map(|container| (container, &job.encoding));
-    let ends = Ends {
+    let ends = RunIo {
         source: &source,
-        is_file: matches!(source_kind, Source::File(_)),
+        is_file: matches!(source_kind, InputKind::File(_)),
         log: &log,
         target: &target,
         file,
@@ -179,7 +179,7 @@ fn batch_in_memory(
     observer: &mut dyn Observer,
 ) -> usize {
     let (width, height) = (stream.frame.width, stream.frame.height);
-    let most = stylizer.most_at_once(&stream.frame, stream.layout.bytes(width, height));
+    let most = stylizer.max_batch(&stream.frame, stream.layout.bytes(width, height));
     match most.filter(|most| *most < wanted) {
         Some(most) => {
             observer.note(&format!(
@@ -193,22 +193,26 @@ fn batch_in_memory(
 }
 
 /// As what the output takes frames.
-fn wanted(job: &VideoJob, target: &Target, container: Option<Container>) -> Result<Wanted> {
+fn wanted(
+    job: &VideoJob,
+    target: &OutputKind,
+    container: Option<Container>,
+) -> Result<FrameFormat> {
     let codec = container.map(|container| job.encoding.codec_in(container)).transpose();
     Ok(match codec.map_err(anyhow::Error::msg)? {
-        _ if matches!(target, Target::Pictures(_)) => Wanted::Rgb,
-        _ if job.encoding.even => Wanted::Even,
-        Some(Codec::H264 | Codec::H265) => Wanted::Exact,
-        Some(Codec::Vp9 | Codec::Av1) => Wanted::Subsampled,
-        None => Wanted::Raw,
+        _ if matches!(target, OutputKind::Pictures(_)) => FrameFormat::Rgb,
+        _ if job.encoding.even => FrameFormat::Even,
+        Some(Codec::H264 | Codec::H265) => FrameFormat::Exact,
+        Some(Codec::Vp9 | Codec::Av1) => FrameFormat::Subsampled,
+        None => FrameFormat::Raw,
     })
 }
 
 /// The tracks beside the picture that come along.
 fn open_tracks(
     job: &VideoJob,
-    source: &Source,
-    target: &Target,
+    source: &InputKind,
+    target: &OutputKind,
     context: &mut RunContext,
 ) -> Tracks {
     let Some(path) = sources::tracks_of(source) else { return Tracks::default() };
@@ -217,7 +221,7 @@ fn open_tracks(
     }
     if job.audio && Tracks::has_sound(path, &context.stop) {
         let holds = match target {
-            Target::Pictures(_) => "pictures have no sound",
+            OutputKind::Pictures(_) => "pictures have no sound",
             _ => "YUV4MPEG2 has no sound",
         };
         let input = job.input.display();
@@ -233,31 +237,31 @@ fn stopped_after(
     partial: Option<PartialFile>,
     job: &VideoJob,
 ) -> anyhow::Error {
-    let kept = match (partial, Target::of(job.output)) {
+    let kept = match (partial, OutputKind::of(job.output)) {
         (Some(partial), _) => match partial.keep() {
             Some(kept) => format!(" frames, which are in '{}'", kept.display()),
             None => return why.context(format!("cannot write '{}'", job.output.display())),
         },
-        (None, Target::Pictures(_)) => " pictures, which are kept".to_owned(),
+        (None, OutputKind::Pictures(_)) => " pictures, which are kept".to_owned(),
         (None, _) => " frames".to_owned(),
     };
     why.context(format!("stopped after {frames}{kept}"))
 }
 
 /// Between what frames go.
-struct Ends<'a> {
+struct RunIo<'a> {
     source: &'a VideoSource,
     /// GStreamer reads a file; we do not read a pipe or pictures.
     is_file: bool,
     /// What the source has to say, when we read it ourselves.
-    log: &'a Log,
-    target: &'a Target,
+    log: &'a SharedReport,
+    target: &'a OutputKind,
     file: Option<(Container, &'a Encoding)>,
     partial: Option<&'a PartialFile>,
 }
 
 /// What a run made, complete or not.
-struct Made {
+struct FileOutcome {
     frames: u64,
     layout: Layout,
     totals: Totals,
@@ -279,12 +283,12 @@ struct Totals {
 /// When nothing could begin; later failures are those of what was [`Made`].
 fn run_frames(
     job: &VideoJob,
-    ends: &Ends,
+    ends: &RunIo,
     tracks: Tracks,
     stylizer: &mut dyn Stylizer,
     supervisor: &Supervisor,
     context: &mut RunContext,
-) -> Result<Made> {
+) -> Result<FileOutcome> {
     let RunContext { stop, stats, observer } = context;
     let (stop, stats, observer) = (&*stop, &*stats, &mut **observer);
     let (source, events) = (ends.source, supervisor.events());
@@ -301,7 +305,7 @@ fn run_frames(
     let decoded = Queue { stats: decoded_in.stats(), closer: decoded_in.closer() };
     let styled = Queue { stats: styled_in.stats(), closer: styled_in.closer() };
     let batcher = Batcher::every_frame(decoded_out, job.batch);
-    let early = Early::default();
+    let early = EndedEarly::default();
     let written = Written::default();
     let total = stream.frames();
 
@@ -379,7 +383,7 @@ fn run_frames(
     let cut_off = said.failure.take().filter(|_| !stop.is_set());
     failure = failure.or(cut_off.map(|why| anyhow!("'{}': {why}", job.input.display())));
     let layout = sink.file().map(VideoSink::layout).unwrap_or_default();
-    Ok(Made { frames, layout, totals, failure })
+    Ok(FileOutcome { frames, layout, totals, failure })
 }
 
 /// What is known of a queue from outside.
@@ -405,11 +409,11 @@ struct SourceEnd {
 
 /// All frames of a file go through, until its muxer has finished.
 struct FileStage<'a> {
-    ends: &'a Ends<'a>,
+    ends: &'a RunIo<'a>,
     sink: Option<&'a VideoSink>,
     decoded: &'a Queue,
     styled: &'a Queue,
-    early: &'a Early,
+    early: &'a EndedEarly,
     written: &'a Written,
     stop: &'a StopSignal,
     stats: &'a Stats,

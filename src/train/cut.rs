@@ -38,7 +38,7 @@ pub struct Piece {
 
 /// Where in a photograph a piece lies.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct CropRect {
     /// The photo's size when the piece is cut out, pixels.
     scaled: (u32, u32),
     /// The piece's left upper corner then.
@@ -78,7 +78,7 @@ impl Cut {
     }
 
     /// Where it lies in a photo of this size.
-    fn place(self, (width, height): (u32, u32), number: u64) -> Place {
+    fn place(self, (width, height): (u32, u32), number: u64) -> CropRect {
         let mut random = generator(self.seed, "cut", number);
         let zoom = if self.augment { 1.0 + random.f32() * (ZOOM - 1.0) } else { 1.0 };
         let size = self.size as f32;
@@ -90,14 +90,14 @@ impl Cut {
             true => (random.u32(0..=free_x), random.u32(0..=free_y)),
             false => (free_x / 2, free_y / 2),
         };
-        Place { scaled: (w, h), corner, mirrored: self.augment && random.bool() }
+        CropRect { scaled: (w, h), corner, mirrored: self.augment && random.bool() }
     }
 
     /// Its pixels.
     fn pixels(
         self,
         photo: RgbImage,
-        Place { scaled: (w, h), corner, mirrored }: Place,
+        CropRect { scaled: (w, h), corner, mirrored }: CropRect,
     ) -> RgbImage {
         let photo = match (w, h) == photo.dimensions() {
             true => photo,
@@ -115,7 +115,7 @@ impl Cut {
     fn regions(
         self,
         mask: &Mask,
-        Place { scaled: (w, h), corner, mirrored }: Place,
+        CropRect { scaled: (w, h), corner, mirrored }: CropRect,
     ) -> Vec<Vec<f32>> {
         let size = self.size as usize;
         let (x, y) = (corner.0 as usize, corner.1 as usize);

@@ -87,7 +87,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Looks for pictures by their endings, through links too; decodes none.
+    /// CrossFade for pictures by their endings, through links too; decodes none.
     ///
     /// # Errors
     /// [`DatasetError::Read`], or [`DatasetError::TooFew`] for a batch of this size.

@@ -25,7 +25,7 @@ const PIECES: usize = 200;
 
 /// How borders differ from the rest, painted less photographed, over many random pieces of photos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Border {
+pub struct BorderFigures {
     /// Brightness of the outer 16 pixels less that of the inner part, levels of 255, signed: 0 when
     /// borders are neither darker nor lighter.
     pub mean: f64,
@@ -44,7 +44,7 @@ pub struct Evaluation {
     #[serde(flatten)]
     pub mean: Figures,
     /// Of borders.
-    pub border: Border,
+    pub border: BorderFigures,
     /// Each photo's own figures, by file name.
     pub photos: Vec<(String, Figures)>,
 }
@@ -188,10 +188,10 @@ impl Rings {
         Ok(())
     }
 
-    fn border(&self) -> Border {
+    fn border(&self) -> BorderFigures {
         let brightness = |sums: &[f64; 4]| (sums[0] - sums[1]) / self.pieces.max(1) as f64;
         let texture = |sums: &[f64; 4]| sums[2] / sums[3];
-        Border {
+        BorderFigures {
             mean: brightness(&self.painted) - brightness(&self.photographed),
             contrast: texture(&self.painted) / texture(&self.photographed) - 1.0,
             pieces: self.pieces,

@@ -11,8 +11,8 @@ mod kernels {
 
     use crate::engine::device::tensor::{self, Fresh};
     use crate::engine::kernels::Level;
+    use crate::engine::kernels::executor::PaintError;
     use crate::engine::kernels::features::{FeatureNetwork, LayerWeights, Pass};
-    use crate::engine::kernels::painter::PaintError;
     use crate::engine::model_file::Padding;
     use crate::engine::threads;
 

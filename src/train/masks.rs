@@ -20,7 +20,7 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Looks for the mask of each photo: of the same name within `folder` as the photo's within
+    /// CrossFade for the mask of each photo: of the same name within `folder` as the photo's within
     /// `dataset`, but for the ending.
     ///
     /// # Errors

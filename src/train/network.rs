@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::random::generator;
+use crate::engine::layer_list::{After, Change, Layer, last, layers};
 use crate::engine::model_file::{
     Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
 };
 use crate::engine::network::{MIDDLE, TANH_SCALE, luma};
-use crate::engine::plan::{After, Change, Layer, last, layers};
 use crate::engine::{EPSILON, channels_last, pad_reflect};
 
 /// Levels of RGB that a change of 1 in the last convolution's result makes.

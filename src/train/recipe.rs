@@ -14,11 +14,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::vgg::{Layer, Release};
-use crate::choice::weighted;
 use crate::engine::model_file::{
     Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling,
 };
 use crate::engine::precision::Precision;
+use crate::named_values::weighted;
 use crate::regions::Color;
 
 /// A layer of the loss network and its weight within a term.

@@ -119,7 +119,7 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
     };
     let mut loader = Loader::new(&photos, cut, done * batch, loaders);
     let (mut smooth, mut start) = (None, None);
-    let mut pace = Pace::default();
+    let mut pace = StepRate::default();
     let styles = trainer.network().architecture().styles;
     if done == 0 {
         previews.paint(trainer.network(), config.device.torch(), &folder.preview(0))?;
@@ -169,9 +169,9 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
 
 /// Seconds a step takes of late: the median, which a pause or a preview does not move.
 #[derive(Debug, Default)]
-struct Pace(VecDeque<f64>);
+struct StepRate(VecDeque<f64>);
 
-impl Pace {
+impl StepRate {
     fn add(&mut self, seconds: f64) {
         self.0.push_back(seconds);
         if self.0.len() > 31 {

@@ -1,7 +1,7 @@
 //! The models inside the program are what their manifest says.
 
+use nst_stream::engine::layer_list::multiply_adds;
 use nst_stream::engine::model_file::{Architecture, DType, Kind, ModelError};
-use nst_stream::engine::plan::multiply_adds;
 use nst_stream::engine::shipped::{self, Role};
 use sha2::{Digest, Sha256};
 

@@ -1,6 +1,6 @@
 //! Colours: against the definitions in double precision, and there and back.
 
-use nst_stream::engine::color::{Affine, Converter};
+use nst_stream::engine::color::{ColorMatrix, Converter};
 use nst_stream::frame::{Colorimetry, Frame, Layout, Matrix, Range};
 use tch::Tensor;
 
@@ -183,7 +183,7 @@ fn black_white_and_the_primaries_have_their_published_codes() {
     // BT.709, limited range: 16, 235; red 63, 102, 240; green 173, 42, 26; blue 32, 240, 118.
     let c = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
     let codes = |rgb: [f64; 3]| {
-        let Affine { rows, constants } = Affine::from_rgb(c);
+        let ColorMatrix { rows, constants } = ColorMatrix::from_rgb(c);
         let row = |i: usize| rows[i].iter().zip(rgb).map(|(a, b)| a * b).sum::<f64>();
         [0, 1, 2].map(|i| (row(i) + constants[i]).round() as u8)
     };

@@ -5,7 +5,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use nst_stream::encoding::Encoding;
-use nst_stream::endpoint::{Input, Output};
+use nst_stream::endpoint::{InputSpec, OutputSpec};
 use nst_stream::engine::stylizer::StyleMix;
 use nst_stream::frame::Frame;
 use nst_stream::media::live::LiveOptions;
@@ -13,7 +13,8 @@ use nst_stream::media::mode::Wish;
 use nst_stream::stats::Summary;
 use nst_stream::stop::StopSignal;
 use nst_stream::stream::{
-    Adjustable, LiveJob, Look, RunContext, SnapshotRequest, VideoJob, Wanted, stylize_live,
+    Adjustable, LiveJob, LiveSettings, RunContext, SharedSettings, SnapshotRequest, VideoJob,
+    stylize_live,
 };
 use nst_stream::stylizer::{StylizeError, Stylizer};
 
@@ -54,8 +55,8 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
                   ! appsink name=frames audiotestsrc is-live=true ! fakesink";
     std::fs::write(&own, source).unwrap();
     let job = LiveJob {
-        input: Input::Pipeline(own),
-        outputs: ["a.mkv", "b.mp4"].map(|name| Output::File(folder.join(name))).into(),
+        input: InputSpec::Pipeline(own),
+        outputs: ["a.mkv", "b.mp4"].map(|name| OutputSpec::File(folder.join(name))).into(),
         options: LiveOptions { wish: Wish::default(), latency: Duration::ZERO, tcp: None },
         adapt: false,
         overwrite: false,
@@ -64,7 +65,8 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
     };
     let (send, ended) = channel();
     std::thread::spawn(move || {
-        let wanted = Wanted::new(Look { model: 0, scale: 1.0, mix: StyleMix::default() });
+        let wanted =
+            SharedSettings::new(LiveSettings { model: 0, scale: 1.0, mix: StyleMix::default() });
         let (mut said, stop) = (Said::default(), StopSignal::default());
         let mut context = RunContext::new(&stop, &mut said);
         let request = SnapshotRequest::default();

@@ -4,14 +4,14 @@ use nst_stream::engine::device::Device;
 use nst_stream::engine::model::Model;
 use nst_stream::engine::model_file::{Architecture, Description, Padding, Upsampling};
 use nst_stream::engine::precision::Precision;
-use nst_stream::train::evaluate::{Border, evaluate};
+use nst_stream::train::evaluate::{BorderFigures, evaluate};
 use nst_stream::train::network::TrainNetwork;
 use tch::Kind;
 
 use crate::{cat, style};
 
 /// Figures of an untrained network: what its layers do to borders, without any style.
-fn border(padding: Padding, upsample: Upsampling) -> Border {
+fn border(padding: Padding, upsample: Upsampling) -> BorderFigures {
     let architecture = Architecture {
         widths: vec![8, 16, 32],
         residual_blocks: 2,
@@ -32,7 +32,7 @@ fn zero_padding_and_transposed_convolutions_fail_the_border_figure_and_ours_pass
     let ours = border(Padding::Reflect, Upsampling::Nearest);
     let theirs = border(Padding::Zero, Upsampling::Transposed);
     println!("{ours:?} {theirs:?}");
-    let passes = |b: &Border| b.mean.abs() <= 2.0 && b.contrast.abs() <= 0.05;
+    let passes = |b: &BorderFigures| b.mean.abs() <= 2.0 && b.contrast.abs() <= 0.05;
     assert!(ours.pieces >= 200 && passes(&ours), "{ours:?}");
     assert!(!passes(&theirs), "{theirs:?}");
 }

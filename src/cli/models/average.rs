@@ -7,10 +7,10 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
 use super::megabytes;
-use crate::choice::weighted;
 use crate::cli::UsageError;
 use crate::engine::model_file::ModelFile;
 use crate::engine::shipped;
+use crate::named_values::weighted;
 
 /// Arguments of `models average`.
 #[derive(Args, Clone, Debug)]

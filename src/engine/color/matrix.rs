@@ -4,21 +4,21 @@ use crate::frame::{Colorimetry, Range};
 
 /// Rows of a 3 × 3 matrix and a constant for each: `out = rows · in + constants`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
+pub struct ColorMatrix {
     /// The matrix, row by row.
     pub rows: [[f64; 3]; 3],
     /// Added to each row's result.
     pub constants: [f64; 3],
 }
 
-impl Affine {
+impl ColorMatrix {
     /// From R', G', B' on the scale 0–255 to codes of Y', Cb, Cr.
     pub fn from_rgb(colorimetry: Colorimetry) -> Self {
         let (kr, kb) = colorimetry.matrix.luma_coefficients();
         let kg = 1.0 - kr - kb;
         let Codes { black, luma, chroma } = Codes::of(colorimetry.range);
         let (cb, cr) = (chroma / (2.0 * (1.0 - kb)), chroma / (2.0 * (1.0 - kr)));
-        Affine {
+        ColorMatrix {
             rows: [
                 [luma * kr, luma * kg, luma * kb],
                 [-cb * kr, -cb * kg, cb * (1.0 - kb)],
@@ -35,7 +35,7 @@ impl Affine {
         let Codes { black, luma, chroma } = Codes::of(colorimetry.range);
         let (y, cb, cr) = (1.0 / luma, 2.0 * (1.0 - kb) / chroma, 2.0 * (1.0 - kr) / chroma);
         let rows = [[y, 0.0, cr], [y, -cb * kb / kg, -cr * kr / kg], [y, cb, 0.0]];
-        Affine { rows, constants: rows.map(|[y, b, r]| -black * y - 128.0 * (b + r)) }
+        ColorMatrix { rows, constants: rows.map(|[y, b, r]| -black * y - 128.0 * (b + r)) }
     }
 }
 

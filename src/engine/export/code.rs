@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::engine::EPSILON;
+use crate::engine::layer_list::{After, Change, Layer, layers};
 use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
-use crate::engine::plan::{After, Change, Layer, layers};
 
 /// The class of the whole network.
 pub(super) const TOP: &str = "Stylizer";

@@ -10,9 +10,9 @@ use super::messages::{
 };
 use super::{ExportError, metadata, single, tensor};
 use crate::engine::EPSILON;
+use crate::engine::layer_list::{After, Change, Layer, layers};
 use crate::engine::model_file::{ModelFile, OutputLayer, Padding, RawTensor};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
-use crate::engine::plan::{After, Change, Layer, layers};
 
 /// Operators as of ONNX 1.12 (2022), which every current runtime knows.
 const OPERATORS: i64 = 17;

@@ -4,9 +4,9 @@
 use std::io;
 
 use super::{code, metadata, single, tensor};
+use crate::engine::layer_list::{Layer, layers};
 use crate::engine::model_file::ModelFile;
 use crate::engine::model_file::write::{DESCRIPTION, Records, tensor as pickle_tensor, text};
-use crate::engine::plan::{Layer, layers};
 
 /// The archive; `_extra_files={"nst-stream.json": ""}` of `torch.jit.load` gives the description.
 pub(super) fn to_bytes(model: &ModelFile) -> io::Result<Vec<u8>> {

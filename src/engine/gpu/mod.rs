@@ -15,11 +15,11 @@ use tch::{Kind, TchError, Tensor};
 
 use super::color::Converter;
 use super::device::Device;
-use super::device::gpu::{BLOCK, Border, Form, Gpu, Made, TILE};
+use super::device::gpu::{Activation, BLOCK, BorderMode, Form, Gpu, TILE};
+use super::layer_list::{self, After, Change};
 use super::layers::{InstanceNorm, channels_last};
 use super::model_file::{ModelFile, Padding, RawTensor};
 use super::network::{MULTIPLE, Network};
-use super::plan::{self, After, Change};
 use super::precision::Precision;
 use super::{EPSILON, failed, guarded};
 use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
@@ -80,10 +80,10 @@ impl Fused {
         precision: Precision,
     ) -> Result<Option<Self>, TchError> {
         let architecture = &model.description.architecture;
-        let list = plan::layers(architecture);
+        let list = layer_list::layers(architecture);
         let border = match architecture.padding {
-            Padding::Reflect => Border::Mirror,
-            Padding::Zero => Border::Zero,
+            Padding::Reflect => BorderMode::Mirror,
+            Padding::Zero => BorderMode::Zero,
         };
         let (Some((last, body)), Some(first)) = (list.split_last(), list.first()) else {
             return Ok(None);
@@ -92,8 +92,8 @@ impl Fused {
         if !small || (first.size / 2) % 2 != 0 || body.iter().any(|l| !gpu.takes(l.channels.1)) {
             return Ok(None);
         }
-        let place = Place { model, device, precision };
-        let layer = |(n, layer): (usize, &plan::Layer)| -> Result<Layer, TchError> {
+        let place = Upload { model, device, precision };
+        let layer = |(n, layer): (usize, &layer_list::Layer)| -> Result<Layer, TchError> {
             Ok(Layer {
                 convolution: place.convolution(n, layer)?,
                 norm: place.norm(n, layer)?,
@@ -257,18 +257,18 @@ fn waves(height: i64, width: i64, device: tch::Device) -> Result<Tensor, TchErro
 }
 
 impl Convolution {
-    fn forward(&self, x: &Tensor) -> Result<Made, TchError> {
+    fn forward(&self, x: &Tensor) -> Result<Activation, TchError> {
         match self {
-            Self::Within(weight) => Made::within(&convolve(x, weight, 1)?),
-            Self::Stride(weight, stride) => Made::plain(&convolve(x, weight, *stride)?),
+            Self::Within(weight) => Activation::within(&convolve(x, weight, 1)?),
+            Self::Stride(weight, stride) => Activation::plain(&convolve(x, weight, *stride)?),
             Self::Apart([a, b, c, d]) => {
                 let one = |weight| convolve(x, weight, 1);
-                Made::apart(&[one(a)?, one(b)?, one(c)?, one(d)?])
+                Activation::apart(&[one(a)?, one(b)?, one(c)?, one(d)?])
             }
             Self::Transposed(weight) => {
                 let none = None::<&Tensor>;
                 let y = x.f_conv_transpose2d(weight, none, [2, 2], [1, 1], [1, 1], 1, [1, 1])?;
-                Made::plain(&y)
+                Activation::plain(&y)
             }
         }
     }
@@ -279,7 +279,7 @@ fn convolve(x: &Tensor, weight: &Tensor, stride: i64) -> Result<Tensor, TchError
 }
 
 /// How a layer reads the one before it.
-fn form(layer: &plan::Layer, border: Border, last: bool) -> Form {
+fn form(layer: &layer_list::Layer, border: BorderMode, last: bool) -> Form {
     let pad = layer.size / 2;
     match layer.change {
         Change::Transposed => Form { pad: 0, border, enlarge: 1 },
@@ -287,7 +287,7 @@ fn form(layer: &plan::Layer, border: Border, last: bool) -> Form {
         Change::Nearest if last => Form { pad, border, enlarge: 2 },
         Change::Nearest => {
             // The upsampled picture, mirrored at its border, shows the outermost pixel once more.
-            let border = if border == Border::Mirror { Border::Repeat } else { border };
+            let border = if border == BorderMode::Mirror { BorderMode::Repeat } else { border };
             Form { pad, border, enlarge: 1 }
         }
         Change::Same | Change::Halve => Form { pad, border, enlarge: 1 },
@@ -295,13 +295,13 @@ fn form(layer: &plan::Layer, border: Border, last: bool) -> Form {
 }
 
 /// A model's tensors on their way to the device.
-struct Place<'a> {
+struct Upload<'a> {
     model: &'a ModelFile,
     device: Device,
     precision: Precision,
 }
 
-impl Place<'_> {
+impl Upload<'_> {
     fn raw(&self, conv: &str, part: &str) -> Result<Vec<f32>, TchError> {
         self.named(&format!("{conv}.conv2d.{part}")).map(RawTensor::to_f32)
     }
@@ -317,7 +317,7 @@ impl Place<'_> {
         channels_last(&weight.f_to_kind(self.precision.kind())?)
     }
 
-    fn convolution(&self, n: usize, layer: &plan::Layer) -> Result<Convolution, TchError> {
+    fn convolution(&self, n: usize, layer: &layer_list::Layer) -> Result<Convolution, TchError> {
         let weight = self.raw(&layer.conv, "weight")?;
         // Lossless: widths and sizes are not negative.
         let (inputs, outputs) = (layer.channels.0 as usize, layer.channels.1 as usize);
@@ -340,7 +340,7 @@ impl Place<'_> {
         })
     }
 
-    fn norm(&self, n: usize, layer: &plan::Layer) -> Result<Norm, TchError> {
+    fn norm(&self, n: usize, layer: &layer_list::Layer) -> Result<Norm, TchError> {
         let to_tensor =
             |numbers: &[f32]| Tensor::f_from_slice(numbers)?.f_to_device(self.device.torch());
         if let Some(norm) = &layer.norm {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 use crate::engine::color::Converter;
-use crate::engine::device::gpu::{Border, Form, Gpu, Made};
+use crate::engine::device::gpu::{Activation, BorderMode, Form, Gpu};
 use crate::engine::device::{Device, prepare};
 use crate::engine::layers::channels_last;
 use crate::engine::model::Model;
@@ -136,7 +136,7 @@ fn statistics_and_sums_are_those_of_each_picture_far_from_zero_too() {
         let x = x.to_kind(precision.kind());
         let (weight, bias) =
             (Tensor::rand([48], (Kind::Float, CPU)), Tensor::rand([48], (Kind::Float, CPU)));
-        let made = Made::plain(&x).unwrap();
+        let made = Activation::plain(&x).unwrap();
         let (scale, shift) = gpu.norm(&made, (&weight, &bias), 1e-5).unwrap();
         let double = x.to_kind(Kind::Double);
         let mean = double.mean_dim([2, 3].as_slice(), false, Kind::Double);
@@ -146,7 +146,7 @@ fn statistics_and_sums_are_those_of_each_picture_far_from_zero_too() {
         let wrong = (&shift - (&bias - mean * &expected)).abs().max().double_value(&[]);
         assert!(wrong < 2e-3, "{precision}: {wrong}");
         // Normalized, plus what was kept, with a border of zeros.
-        let form = Form { pad: 1, border: Border::Zero, enlarge: 1 };
+        let form = Form { pad: 1, border: BorderMode::Zero, enlarge: 1 };
         let kept = Tensor::rand([2, 48, 25, 133], (Kind::Float, CPU)).to_kind(precision.kind());
         let seen = gpu.apply(&made, (&scale, &shift), Some(&kept), form).unwrap();
         let shape = [2, 48, 1, 1];
@@ -162,17 +162,19 @@ fn statistics_and_sums_are_those_of_each_picture_far_from_zero_too() {
 fn what_does_not_fit_a_kernel_is_refused() {
     prepare();
     let gpu = Gpu::on_host(Precision::Fp32);
-    let form = Form { pad: 1, border: Border::Mirror, enlarge: 1 };
+    let form = Form { pad: 1, border: BorderMode::Mirror, enlarge: 1 };
     let float = (Kind::Float, CPU);
     let two = (Tensor::ones([8], float), Tensor::ones([8], float));
-    let layer = |channels: i64| Made::plain(&Tensor::ones([1, channels, 4, 4], float)).unwrap();
-    let apply = |made: &Made, skip: Option<&Tensor>| gpu.apply(made, (&two.0, &two.1), skip, form);
+    let layer =
+        |channels: i64| Activation::plain(&Tensor::ones([1, channels, 4, 4], float)).unwrap();
+    let apply =
+        |made: &Activation, skip: Option<&Tensor>| gpu.apply(made, (&two.0, &two.1), skip, form);
     assert!(apply(&layer(8), None).is_ok());
     assert!(apply(&layer(6), None).unwrap_err().to_string().contains("no kernel"));
     assert!(apply(&layer(12), None).unwrap_err().to_string().contains("8 numbers for 12"));
     let small = Tensor::ones([1, 8, 4, 4], float);
     assert!(apply(&layer(8), Some(&small)).unwrap_err().to_string().contains("skips"));
-    let half = Made::plain(&Tensor::ones([1, 8, 4, 4], (Kind::Half, CPU))).unwrap();
+    let half = Activation::plain(&Tensor::ones([1, 8, 4, 4], (Kind::Half, CPU))).unwrap();
     assert!(apply(&half, None).unwrap_err().to_string().contains("Half"));
     assert!(gpu.stem(&Tensor::ones([1, 4, 4, 4], float), 4, form, 0.0).is_err());
     let wide = Form { pad: 2, ..form };

@@ -3,7 +3,7 @@
 use super::gemm::{accumulate, pack};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
-use super::source::{Border, Input, Planes, places};
+use super::source::{BorderMode, ConvInput, Planes, places};
 use super::{Level, Shared, at_level, each, enough};
 
 /// Rows of outputs of a task: rows of inputs that two tasks share are prepared by both.
@@ -16,7 +16,7 @@ pub(super) struct Direct {
     outputs: usize,
     size: usize,
     stride: usize,
-    border: Border,
+    border: BorderMode,
     level: Level,
     /// Panels of outputs, in each the kernel's rows, its columns, the inputs.
     weights: Vec<f32>,
@@ -29,7 +29,7 @@ impl Direct {
         outputs: usize,
         inputs: usize,
         stride: usize,
-        border: Border,
+        border: BorderMode,
         level: Level,
     ) -> Self {
         let size = (weight.len() / (outputs * inputs)).isqrt();
@@ -49,7 +49,7 @@ impl Direct {
     /// Convolves into `out`: height and width are the source's over the stride, rounded up.
     pub(super) fn run(
         &self,
-        input: &Input<'_>,
+        input: &ConvInput<'_>,
         out: &mut [f32],
         statistics: &mut Statistics,
         scratch: &[Shared],
@@ -64,15 +64,15 @@ impl Direct {
         let before = self.size / 2;
         let mut rows = places(self.border, before, height + self.size, height);
         let mut columns = places(self.border, before, width + self.size - 1, width);
-        if let Input::Planes(planes) = input {
-            let inner = places(Border::Reflect, 0, height, planes.height);
+        if let ConvInput::Planes(planes) = input {
+            let inner = places(BorderMode::Reflect, 0, height, planes.height);
             rows.iter_mut().for_each(|row| *row = row.and_then(|row| inner[row]));
-            let inner = places(Border::Reflect, 0, width, planes.width);
+            let inner = places(BorderMode::Reflect, 0, width, planes.width);
             columns.iter_mut().for_each(|column| *column = column.and_then(|c| inner[c]));
         }
         let (out, statistics) = (Shared::of(out), statistics.parts());
         each(parts, scratch, |n, scratch| {
-            let task = Task {
+            let task = DirectTask {
                 conv: self,
                 input,
                 rows: &rows[LINES * self.stride * n..],
@@ -86,15 +86,15 @@ impl Direct {
             };
             // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large
             // as they must be; tasks write to lines of their own.
-            unsafe { at_level!(self.level, convolve, &task, Task<'_>) }
+            unsafe { at_level!(self.level, convolve, &task, DirectTask<'_>) }
         });
     }
 }
 
 /// Some lines.
-struct Task<'a> {
+struct DirectTask<'a> {
     conv: &'a Direct,
-    input: &'a Input<'a>,
+    input: &'a ConvInput<'a>,
     /// Which of the source's rows and columns the inputs are.
     rows: &'a [Option<usize>],
     columns: &'a [Option<usize>],
@@ -109,15 +109,15 @@ struct Task<'a> {
 }
 
 #[inline(always)]
-unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+unsafe fn convolve<S: Simd, const ROWS: usize>(task: &DirectTask<'_>) {
     let Direct { inputs, outputs, size, stride, .. } = *task.conv;
     let length = task.columns.len() * inputs;
     let ready = task.scratch.at(0);
     for n in 0..stride * (task.lines - 1) + size {
         let to = ready.add(n * length);
         match task.input {
-            Input::Layer(source) => source.line::<S>(task.rows[n], task.columns, to),
-            Input::Planes(planes) => interleave(planes, task.rows[n], task.columns, to),
+            ConvInput::Layer(source) => source.line::<S>(task.rows[n], task.columns, to),
+            ConvInput::Planes(planes) => interleave(planes, task.rows[n], task.columns, to),
         }
     }
     for line in 0..task.lines {
@@ -147,7 +147,7 @@ unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
 /// A panel of V vectors of outputs, of a whole line.
 #[inline(always)]
 unsafe fn outputs_of<S: Simd, const ROWS: usize, const V: usize>(
-    task: &Task<'_>,
+    task: &DirectTask<'_>,
     from: *const f32,
     length: usize,
     o: usize,
@@ -170,7 +170,7 @@ unsafe fn outputs_of<S: Simd, const ROWS: usize, const V: usize>(
 /// The same of R pixels side by side.
 #[inline(always)]
 unsafe fn pixels<S: Simd, const R: usize, const V: usize>(
-    task: &Task<'_>,
+    task: &DirectTask<'_>,
     from: *const f32,
     length: usize,
     x: usize,

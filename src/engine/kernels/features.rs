@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::direct::Direct;
+use super::executor::{PaintError, room};
 use super::norm::Statistics;
-use super::painter::{PaintError, room};
-use super::source::{Border, Input, Planes, Source, places};
+use super::source::{BorderMode, ConvInput, Planes, SourceRows, places};
 use super::winograd::Winograd;
 use super::{Level, Shared};
 use crate::engine::model_file::Padding;
@@ -71,8 +71,8 @@ impl FeatureNetwork {
     /// Of these layers; none where kernels lack their widths.
     pub fn new(layers: &[LayerWeights<'_>], padding: Padding, level: Level) -> Option<Self> {
         let border = match padding {
-            Padding::Reflect => Border::Reflect,
-            Padding::Zero => Border::Zero,
+            Padding::Reflect => BorderMode::Reflect,
+            Padding::Zero => BorderMode::Zero,
         };
         let (first, mut inputs) = (layers.first()?, COLORS);
         let outputs = first.bias.len();
@@ -95,7 +95,7 @@ impl FeatureNetwork {
                     to.reverse();
                 }
             }
-            let backward = Winograd::new(&turned, back, outputs, Border::Zero, false, level);
+            let backward = Winograd::new(&turned, back, outputs, BorderMode::Zero, false, level);
             all.push(Layer {
                 forward: (n > 0).then(|| forward(weight)),
                 // What lies beyond the border in a mirrored picture goes back to where it came from.
@@ -167,7 +167,7 @@ impl FeatureNetwork {
                             source
                         };
                         let before = &self.layers[n - 1];
-                        let source = Source {
+                        let source = SourceRows {
                             numbers: source,
                             height,
                             width,
@@ -182,7 +182,12 @@ impl FeatureNetwork {
                     }
                     None => {
                         let planes = Planes { numbers: picture, height, width, padded: size };
-                        self.first.run(&Input::Planes(planes), &mut made[0], statistics, &scratch);
+                        self.first.run(
+                            &ConvInput::Planes(planes),
+                            &mut made[0],
+                            statistics,
+                            &scratch,
+                        );
                     }
                 }
                 for (_, to) in wanted.iter_mut().filter(|(layer, _)| *layer == n) {
@@ -241,16 +246,16 @@ impl FeatureNetwork {
                 assert!(there.iter().all(|g| g.len() == sides.0 * sides.1 * channels));
                 // Of what the layer makes: from the layers behind it, and what is given for itself.
                 let (own, beyond) = (&mut own[..sides.0 * sides.1 * channels], &mut *beyond);
-                let behind = (n < deepest).then(|| Behind {
+                let behind = (n < deepest).then(|| GradientBehind {
                     numbers: beyond,
                     sides: self.sides(n + 1, size),
                     width: self.layers[n + 1].backward.sides(0, self.sides(n + 1, size).1).1,
                     pooled: self.layers[n + 1].pools,
-                    rows: Folds::of(self.padding, self.sides(n + 1, size).0),
-                    columns: Folds::of(self.padding, self.sides(n + 1, size).1),
+                    rows: FoldedInputs::of(self.padding, self.sides(n + 1, size).0),
+                    columns: FoldedInputs::of(self.padding, self.sides(n + 1, size).1),
                 });
                 gather(behind.as_ref(), &there, &pass.made[n], &layer.bias, sides, own);
-                let source = Source {
+                let source = SourceRows {
                     numbers: own,
                     height: sides.0,
                     width: sides.1,
@@ -265,7 +270,7 @@ impl FeatureNetwork {
             }
             // The picture's own: of the padded channels the first three.
             let (rows, columns) =
-                (Folds::of(self.padding, size.0), Folds::of(self.padding, size.1));
+                (FoldedInputs::of(self.padding, size.0), FoldedInputs::of(self.padding, size.1));
             let width = self.layers[0].backward.sides(0, size.1).1;
             let channels = self.layers[0].backward.outputs();
             out.par_chunks_mut(size.1).enumerate().for_each(|(line, out)| {
@@ -366,15 +371,15 @@ fn largest(
 
 /// Which rows (or columns) of a padded picture show each one of the picture itself.
 #[derive(Debug)]
-struct Folds {
+struct FoldedInputs {
     first: Vec<usize>,
     shown: Vec<usize>,
 }
 
-impl Folds {
+impl FoldedInputs {
     fn of(padding: Padding, length: usize) -> Self {
         let (mut first, mut shown) = (vec![0], Vec::with_capacity(length + 2));
-        let ends = places(Border::Reflect, 1, length + 2, length);
+        let ends = places(BorderMode::Reflect, 1, length + 2, length);
         for n in 0..length {
             match padding {
                 Padding::Zero => shown.push(n),
@@ -385,7 +390,7 @@ impl Folds {
             }
             first.push(shown.len());
         }
-        Folds { first, shown }
+        FoldedInputs { first, shown }
     }
 
     fn to(&self, n: usize) -> &[usize] {
@@ -394,7 +399,7 @@ impl Folds {
 }
 
 /// The gradient for what the layer behind reads.
-struct Behind<'a> {
+struct GradientBehind<'a> {
     numbers: &'a [f32],
     /// Of what is read.
     sides: (usize, usize),
@@ -402,11 +407,11 @@ struct Behind<'a> {
     width: usize,
     /// Whether it reads the largest of each 2×2.
     pooled: bool,
-    rows: Folds,
-    columns: Folds,
+    rows: FoldedInputs,
+    columns: FoldedInputs,
 }
 
-impl Behind<'_> {
+impl GradientBehind<'_> {
     /// Adds the gradient for the pixel that is read at a place.
     fn add(&self, y: usize, x: usize, to: &mut [f32]) {
         let channels = to.len();
@@ -422,7 +427,7 @@ impl Behind<'_> {
 /// The gradient for a convolution's output `z`: of the layers behind, back through the pooling, and
 /// `given` ones, where `z + bias` is positive.
 fn gather(
-    behind: Option<&Behind<'_>>,
+    behind: Option<&GradientBehind<'_>>,
     given: &[&[f32]],
     z: &[f32],
     bias: &[f32],

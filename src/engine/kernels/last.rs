@@ -2,7 +2,7 @@
 //! vector holds inputs here, and its numbers are added up at the end.
 
 use super::simd::Simd;
-use super::source::{Border, Source, places};
+use super::source::{BorderMode, SourceRows, places};
 use super::{Level, Shared, at_level, each, enough};
 
 /// R, G, B.
@@ -18,7 +18,7 @@ pub(super) struct Last {
     size: usize,
     /// Whether each pixel counts for 2×2.
     doubles: bool,
-    border: Border,
+    border: BorderMode,
     level: Level,
     bias: [f32; OUTPUTS],
     /// Rows, columns, vectors of inputs, outputs.
@@ -33,7 +33,7 @@ impl Last {
         bias: &[f32],
         inputs: usize,
         doubles: bool,
-        border: Border,
+        border: BorderMode,
         level: Level,
     ) -> Self {
         let taps = weight.len() / OUTPUTS / inputs;
@@ -58,7 +58,7 @@ impl Last {
     /// Convolves into three planes of `height` × `width`, the upper left of the result.
     pub(super) fn run(
         &self,
-        source: &Source<'_>,
+        source: &SourceRows<'_>,
         out: &mut [f32],
         (height, width): (usize, usize),
         scratch: &[Shared],
@@ -78,7 +78,7 @@ impl Last {
         let out = Shared::of(out);
         each(down * across, scratch, |n, scratch| {
             let (y, x) = (n / across * LINES, n % across * COLUMNS);
-            let task = Task {
+            let task = LastConvTask {
                 conv: self,
                 source,
                 rows: &rows[y..],
@@ -92,15 +92,15 @@ impl Last {
             };
             // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large
             // as they must be; tasks write to pixels of their own.
-            unsafe { at_level!(self.level, convolve, &task, Task<'_>) }
+            unsafe { at_level!(self.level, convolve, &task, LastConvTask<'_>) }
         });
     }
 }
 
 /// A part of the picture.
-struct Task<'a> {
+struct LastConvTask<'a> {
     conv: &'a Last,
-    source: &'a Source<'a>,
+    source: &'a SourceRows<'a>,
     rows: &'a [Option<usize>],
     columns: &'a [Option<usize>],
     from: (usize, usize),
@@ -112,7 +112,7 @@ struct Task<'a> {
 }
 
 #[inline(always)]
-unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+unsafe fn convolve<S: Simd, const ROWS: usize>(task: &LastConvTask<'_>) {
     let size = task.conv.size;
     let length = (task.count + size - 1) * task.conv.inputs;
     let ready = task.scratch.at(0);
@@ -147,7 +147,7 @@ unsafe fn convolve<S: Simd, const ROWS: usize>(task: &Task<'_>) {
 /// R pixels side by side.
 #[inline(always)]
 unsafe fn pixels<S: Simd, const R: usize>(
-    task: &Task<'_>,
+    task: &LastConvTask<'_>,
     from: *const f32,
     length: usize,
     x: usize,

@@ -1,13 +1,13 @@
 //! The network on x86-64 processors, in kernels of our own.
 //!
-//! * [`choice`]: which kernels paint a model; [`painter`]: the network, layer by layer.
+//! * [`select`]: which kernels paint a model; [`executor`]: the network, layer by layer.
 //! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
-//! * `single`: all of these as one arithmetic of a painter's; `amx`: the other, bfloat16, where the
+//! * `single`: all of these as one arithmetic of a executor's; `amx`: the other, bfloat16, where the
 //!   processor multiplies matrices of it.
 //! * [`features`]: a loss network, forward and backward to its input.
 //! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.
-//! * `parts`: a model's tensors; `simd`: the processor's vectors.
+//! * `weights`: a model's tensors; `simd`: the processor's vectors.
 //!
 //! Values lie in memory pixel by pixel, the channels of a pixel side by side, in single precision.
 //! No layer is written twice: padding, norm, ReLU and the residual blocks' sums are all made while
@@ -20,19 +20,19 @@
 #![allow(clippy::needless_range_loop)]
 
 mod amx;
-pub mod choice;
 mod direct;
+pub mod executor;
 pub mod features;
 mod gemm;
 mod last;
 mod norm;
-pub mod painter;
-mod parts;
+pub mod select;
 mod simd;
 mod single;
 mod source;
 #[cfg(test)]
 mod tests;
+mod weights;
 mod winograd;
 
 use rayon::prelude::*;

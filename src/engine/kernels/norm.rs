@@ -25,8 +25,12 @@ impl Statistics {
     }
 
     /// Where tasks write their parts' sums.
-    pub(super) fn parts(&mut self) -> Parts {
-        Parts { first: Shared::of(&mut self.numbers), parts: self.parts, channels: self.channels }
+    pub(super) fn parts(&mut self) -> PartialSums {
+        PartialSums {
+            first: Shared::of(&mut self.numbers),
+            parts: self.parts,
+            channels: self.channels,
+        }
     }
 
     /// Scale and shift of the norm with this weight and bias, for each of its channels. A convolution
@@ -68,13 +72,13 @@ impl Statistics {
 
 /// Where sums are written to.
 #[derive(Clone, Copy)]
-pub(super) struct Parts {
+pub(super) struct PartialSums {
     first: Shared,
     parts: usize,
     channels: usize,
 }
 
-impl Parts {
+impl PartialSums {
     /// The place of a part's sums.
     pub(super) fn part(&self, part: usize) -> Shared {
         assert!(part < self.parts);

@@ -1,14 +1,14 @@
 //! Single precision, in the vectors of a [`Level`].
 
 use super::direct::Direct;
+use super::executor::Arithmetic;
 use super::last::Last;
 use super::norm::Statistics;
-use super::painter::Arithmetic;
-use super::parts::Parts;
-use super::source::{Input, Source};
+use super::source::{ConvInput, SourceRows};
+use super::weights::LayerWeights;
 use super::winograd::Winograd;
 use super::{Level, Shared};
-use crate::engine::plan::{Change, Layer};
+use crate::engine::layer_list::{Change, Layer};
 
 #[derive(Debug)]
 pub(super) enum Convolution {
@@ -24,7 +24,7 @@ impl Arithmetic for Level {
     type Last = Last;
 
     /// Outputs must fill vectors, what is repeated before a convolution must meet one of 3×3.
-    fn convolution(self, parts: &Parts<'_>, layer: &Layer) -> Option<Convolution> {
+    fn convolution(self, parts: &LayerWeights<'_>, layer: &Layer) -> Option<Convolution> {
         let (weight, outputs, inputs) = parts.weight(&layer.conv)?;
         if !outputs.is_multiple_of(self.lanes()) {
             return None;
@@ -41,7 +41,7 @@ impl Arithmetic for Level {
         })
     }
 
-    fn last(self, parts: &Parts<'_>, layer: &Layer) -> Option<Last> {
+    fn last(self, parts: &LayerWeights<'_>, layer: &Layer) -> Option<Last> {
         let doubles = match layer.change {
             Change::Same => false,
             Change::Nearest => true,
@@ -65,26 +65,26 @@ impl Arithmetic for Level {
 
     fn convolve(
         convolution: &Convolution,
-        input: &Input<'_>,
+        input: &ConvInput<'_>,
         out: &mut [f32],
         statistics: &mut Statistics,
         scratch: &[Shared],
     ) {
         match (convolution, input) {
-            (Convolution::Winograd(convolution), Input::Layer(source)) => {
+            (Convolution::Winograd(convolution), ConvInput::Layer(source)) => {
                 convolution.run(source, out, Some(statistics), scratch);
             }
             (Convolution::Direct(convolution), input) => {
                 convolution.run(input, out, statistics, scratch);
             }
             // The first layer is direct.
-            (Convolution::Winograd(_), Input::Planes(_)) => {}
+            (Convolution::Winograd(_), ConvInput::Planes(_)) => {}
         }
     }
 
     fn finish(
         last: &Last,
-        source: Source<'_>,
+        source: SourceRows<'_>,
         out: &mut [f32],
         size: (usize, usize),
         scratch: &[Shared],

@@ -7,7 +7,7 @@ use crate::engine::layers::mirrored;
 
 /// What lies beyond the borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Border {
+pub(super) enum BorderMode {
     /// The picture mirrored at the middle of its border pixels.
     Reflect,
     /// Its border pixels, again and again.
@@ -18,7 +18,7 @@ pub(super) enum Border {
 
 /// For each place from `-before` on, `count` of them, the place within `length` that is seen there.
 pub(super) fn places(
-    border: Border,
+    border: BorderMode,
     before: usize,
     count: usize,
     length: usize,
@@ -27,14 +27,14 @@ pub(super) fn places(
     let (length, first) = (length as i64, -(before as i64));
     let beyond = first + count as i64;
     match border {
-        Border::Reflect => {
+        BorderMode::Reflect => {
             let seen = mirrored(before as i64, length, beyond - length);
             seen.into_iter().map(|n| Some(n as usize)).collect()
         }
-        Border::Replicate => {
+        BorderMode::Replicate => {
             (first..beyond).map(|n| Some(n.clamp(0, length - 1) as usize)).collect()
         }
-        Border::Zero => {
+        BorderMode::Zero => {
             (first..beyond).map(|n| (0..length).contains(&n).then_some(n as usize)).collect()
         }
     }
@@ -50,7 +50,7 @@ pub(super) const LINEAR: u8 = 2;
 /// A value is `max(x · scale + shift, 0)`; `x · scale + shift + skip` where there is a skip; `x` where
 /// it is linear.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a, T = f32> {
+pub(super) struct SourceRows<'a, T = f32> {
     pub numbers: &'a [T],
     pub height: usize,
     pub width: usize,
@@ -66,7 +66,7 @@ pub(super) struct Source<'a, T = f32> {
     pub keep: Option<Shared<T>>,
 }
 
-impl<T> Source<'_, T> {
+impl<T> SourceRows<'_, T> {
     /// Whether there are as many numbers as it says.
     pub(super) fn is_whole(&self) -> bool {
         let size = self.height * self.width * self.channels;
@@ -78,7 +78,7 @@ impl<T> Source<'_, T> {
     }
 }
 
-impl Source<'_> {
+impl SourceRows<'_> {
     /// One vector of values: `at` counts numbers, from the source's first.
     ///
     /// # Safety
@@ -123,9 +123,9 @@ impl Source<'_> {
 
 /// What a convolution reads.
 #[derive(Clone, Copy)]
-pub(super) enum Input<'a, T = f32> {
+pub(super) enum ConvInput<'a, T = f32> {
     /// The layer before.
-    Layer(Source<'a, T>),
+    Layer(SourceRows<'a, T>),
     /// A picture: planes of `height` × `width` each.
     Planes(Planes<'a>),
 }
@@ -146,27 +146,27 @@ impl Planes<'_> {
     }
 }
 
-impl<T> Input<'_, T> {
+impl<T> ConvInput<'_, T> {
     /// Height and width.
     pub(super) fn size(&self) -> (usize, usize) {
         match self {
-            Input::Layer(source) => (source.height, source.width),
-            Input::Planes(planes) => planes.padded,
+            ConvInput::Layer(source) => (source.height, source.width),
+            ConvInput::Planes(planes) => planes.padded,
         }
     }
 
     pub(super) fn channels(&self) -> usize {
         match self {
-            Input::Layer(source) => source.channels,
-            Input::Planes(planes) => planes.channels(),
+            ConvInput::Layer(source) => source.channels,
+            ConvInput::Planes(planes) => planes.channels(),
         }
     }
 
     /// Whether there are as many numbers as it says.
     pub(super) fn is_whole(&self) -> bool {
         match self {
-            Input::Layer(source) => source.is_whole(),
-            Input::Planes(planes) => planes.numbers.len() % (planes.height * planes.width) == 0,
+            ConvInput::Layer(source) => source.is_whole(),
+            ConvInput::Planes(planes) => planes.numbers.len() % (planes.height * planes.width) == 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::Level;
-use super::painter::Painter;
+use super::executor::Executor;
 use crate::engine::device::{Device, default_threads, prepare};
 use crate::engine::model_file::{
     Architecture, ModelFile, Normalization, OutputLayer, Padding, Upsampling,
@@ -38,16 +38,16 @@ pub(super) fn picture(height: i64, width: i64) -> Tensor {
 /// What a level makes of a picture, and what libtorch does.
 fn both(model: &ModelFile, level: Level, shares: Option<&[f32]>, x: &Tensor) -> (Tensor, Tensor) {
     let mut torch = Network::in_torch(model, Device::CPU, Precision::Fp32).unwrap();
-    let mut painter = Painter::new(model, level).unwrap();
+    let mut executor = Executor::new(model, level).unwrap();
     if let Some(shares) = shares {
         torch.blend(shares).unwrap();
-        painter.blend(shares);
+        executor.blend(shares);
     }
     let (_, _, height, width) = x.size4().unwrap();
     let mut y = vec![f32::NAN; x.numel()];
     let numbers = Vec::<f32>::try_from(x.flatten(0, -1)).unwrap();
     let size = (height as usize, width as usize);
-    painter.paint(&numbers, size, &mut y, default_threads()).unwrap();
+    executor.paint(&numbers, size, &mut y, default_threads()).unwrap();
     (Tensor::from_slice(&y).reshape(x.size()), torch.forward(x).unwrap())
 }
 
@@ -111,12 +111,12 @@ fn buffers_of_one_size_serve_another_and_threads_do_not_matter() {
     prepare();
     let model = model(small());
     for level in levels() {
-        let painter = Painter::new(&model, level).unwrap();
+        let executor = Executor::new(&model, level).unwrap();
         let x: Vec<f32> = (0..3 * 40 * 52).map(|n| (n * 37 % 251) as f32).collect();
         let paint = |height: usize, width: usize, threads| {
             let count = 3 * height * width;
             let mut y = vec![f32::NAN; count];
-            painter.paint(&x[..count], (height, width), &mut y, threads).unwrap();
+            executor.paint(&x[..count], (height, width), &mut y, threads).unwrap();
             y
         };
         let first = paint(24, 32, 1);
@@ -129,11 +129,11 @@ fn buffers_of_one_size_serve_another_and_threads_do_not_matter() {
 fn what_kernels_lack_is_left_to_libtorch() {
     for level in levels() {
         let narrow = model(Architecture { widths: vec![12, 16, 32], ..small() });
-        assert!(Painter::new(&narrow, level).is_none());
+        assert!(Executor::new(&narrow, level).is_none());
         let transposed = model(Architecture { upsample: Upsampling::Transposed, ..small() });
-        assert!(Painter::new(&transposed, level).is_none());
+        assert!(Executor::new(&transposed, level).is_none());
         let tanh = model(Architecture { output: OutputLayer::Tanh, ..small() });
-        assert!(Painter::new(&tanh, level).is_some());
+        assert!(Executor::new(&tanh, level).is_some());
     }
 }
 
@@ -155,11 +155,12 @@ fn pictures_of_a_batch_are_painted_as_each_alone() {
 #[should_panic(expected = "enough(scratch")]
 fn a_kernel_does_not_begin_with_less_scratch_than_it_needs() {
     use super::last::Last;
-    use super::source::{Border, Source};
+    use super::source::{BorderMode, SourceRows};
     // The sizes are compared before any instruction of the level runs.
-    let last = Last::new(&[0.0; 3 * 16 * 9], &[0.0; 3], 16, false, Border::Reflect, Level::Avx2);
+    let last =
+        Last::new(&[0.0; 3 * 16 * 9], &[0.0; 3], 16, false, BorderMode::Reflect, Level::Avx2);
     let (numbers, channel) = (vec![0.0; 8 * 8 * 16], [0.0; 16]);
-    let source = Source {
+    let source = SourceRows {
         numbers: &numbers,
         height: 8,
         width: 8,

@@ -8,7 +8,7 @@
 use super::gemm::{pack, product};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
-use super::source::{Border, LINEAR, RELU, SKIP, Source, places};
+use super::source::{BorderMode, LINEAR, RELU, SKIP, SourceRows, places};
 use super::{Level, Shared, at_level, each, enough};
 
 /// Outputs of a tile, each way.
@@ -31,7 +31,7 @@ pub(super) struct Winograd {
     inputs: usize,
     /// Of the convolution as it is computed: four times those of an upsampled picture.
     outputs: usize,
-    border: Border,
+    border: BorderMode,
     upsample: bool,
     /// Rows and columns that the result has beyond the source's, on each side.
     margin: usize,
@@ -47,7 +47,7 @@ impl Winograd {
         weight: &[f32],
         outputs: usize,
         inputs: usize,
-        border: Border,
+        border: BorderMode,
         upsample: bool,
         level: Level,
     ) -> Self {
@@ -57,7 +57,8 @@ impl Winograd {
         };
         let all = if upsample { 4 * outputs } else { outputs };
         // Mirrored beyond the border of the upsampled picture is repeated beyond the small one's.
-        let border = if upsample && border == Border::Reflect { Border::Replicate } else { border };
+        let border =
+            if upsample && border == BorderMode::Reflect { BorderMode::Replicate } else { border };
         let transformed: Vec<[f64; POINTS]> = (0..all * inputs)
             .map(|n| {
                 let (o, i) = (n / inputs, n % inputs);
@@ -101,7 +102,7 @@ impl Winograd {
     /// `statistics` where they are wanted. `scratch`: one for each thread of the pool.
     pub(super) fn run(
         &self,
-        source: &Source<'_>,
+        source: &SourceRows<'_>,
         out: &mut [f32],
         statistics: Option<&mut Statistics>,
         scratch: &[Shared],
@@ -128,7 +129,7 @@ impl Winograd {
         let out = Shared::of(out);
         each(parts, scratch, |n, scratch| {
             let (first, last) = (n * tiles / parts, (n + 1) * tiles / parts);
-            let task = Task {
+            let task = WinogradTask {
                 conv: self,
                 source,
                 rows: &rows,
@@ -145,9 +146,9 @@ impl Winograd {
             // as `size` and `scratch` say; tasks write to tiles of their own.
             unsafe {
                 match (source.skip.is_some(), source.linear) {
-                    (true, _) => at_level!(self.level, with_skip, &task, Task<'_>),
-                    (false, true) => at_level!(self.level, linear, &task, Task<'_>),
-                    (false, false) => at_level!(self.level, rectified, &task, Task<'_>),
+                    (true, _) => at_level!(self.level, with_skip, &task, WinogradTask<'_>),
+                    (false, true) => at_level!(self.level, linear, &task, WinogradTask<'_>),
+                    (false, false) => at_level!(self.level, rectified, &task, WinogradTask<'_>),
                 }
             }
         });
@@ -160,9 +161,9 @@ impl Winograd {
 }
 
 /// Some tiles, row by row.
-struct Task<'a> {
+struct WinogradTask<'a> {
     conv: &'a Winograd,
-    source: &'a Source<'a>,
+    source: &'a SourceRows<'a>,
     /// Which of the source's rows and columns the tiles' inputs are.
     rows: &'a [Option<usize>],
     columns: &'a [Option<usize>],
@@ -178,7 +179,7 @@ struct Task<'a> {
     sums: Option<Shared>,
 }
 
-impl Task<'_> {
+impl WinogradTask<'_> {
     /// Row and column of a tile's first output.
     #[inline(always)]
     fn place(&self, tile: usize) -> (usize, usize) {
@@ -188,17 +189,17 @@ impl Task<'_> {
 }
 
 #[inline(always)]
-unsafe fn with_skip<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+unsafe fn with_skip<S: Simd, const ROWS: usize>(task: &WinogradTask<'_>) {
     convolve::<S, ROWS, SKIP>(task);
 }
 
 #[inline(always)]
-unsafe fn linear<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+unsafe fn linear<S: Simd, const ROWS: usize>(task: &WinogradTask<'_>) {
     convolve::<S, ROWS, LINEAR>(task);
 }
 
 #[inline(always)]
-unsafe fn rectified<S: Simd, const ROWS: usize>(task: &Task<'_>) {
+unsafe fn rectified<S: Simd, const ROWS: usize>(task: &WinogradTask<'_>) {
     convolve::<S, ROWS, RELU>(task);
 }
 
@@ -206,7 +207,7 @@ unsafe fn rectified<S: Simd, const ROWS: usize>(task: &Task<'_>) {
 /// The processor has S's instructions; the scratch is large enough; no other task writes to the
 /// same outputs.
 #[inline(always)]
-unsafe fn convolve<S: Simd, const ROWS: usize, const READ: u8>(task: &Task<'_>) {
+unsafe fn convolve<S: Simd, const ROWS: usize, const READ: u8>(task: &WinogradTask<'_>) {
     let Winograd { inputs, outputs, weights, .. } = task.conv;
     let (inputs, outputs, tiles) = (*inputs, *outputs, task.tiles);
     let seen_stride = tiles * inputs + GAP;
@@ -271,8 +272,13 @@ unsafe fn rows_of<S: Simd, const ROWS: usize, const V: usize>(
 
 /// Reads one tile's inputs and transforms them.
 #[inline(always)]
-unsafe fn read<S: Simd, const READ: u8>(task: &Task<'_>, tile: usize, to: *mut f32, stride: usize) {
-    let Source { width, channels, .. } = *task.source;
+unsafe fn read<S: Simd, const READ: u8>(
+    task: &WinogradTask<'_>,
+    tile: usize,
+    to: *mut f32,
+    stride: usize,
+) {
+    let SourceRows { width, channels, .. } = *task.source;
     let (y, x) = task.place(tile);
     // Where the tile's rows and columns begin.
     let (mut rows, mut columns, mut whole) = ([0; IN], [0; IN], true);
@@ -314,11 +320,11 @@ unsafe fn read<S: Simd, const READ: u8>(task: &Task<'_>, tile: usize, to: *mut f
     }
 }
 
-impl Task<'_> {
+impl WinogradTask<'_> {
     /// Keeps a column of a tile's own values, from row `y` of column `x` on.
     #[inline(always)]
     unsafe fn keep<S: Simd>(&self, keep: Shared, line: &[S; IN], (y, x): (usize, usize), c: usize) {
-        let Source { height, width, channels, .. } = *self.source;
+        let SourceRows { height, width, channels, .. } = *self.source;
         if x >= width {
             return;
         }
@@ -331,7 +337,7 @@ impl Task<'_> {
 
 /// Transforms one tile's outputs back, and writes them.
 #[inline(always)]
-unsafe fn write<S: Simd>(task: &Task<'_>, tile: usize, from: *const f32, stride: usize) {
+unsafe fn write<S: Simd>(task: &WinogradTask<'_>, tile: usize, from: *const f32, stride: usize) {
     let outputs = task.conv.outputs;
     let ((height, width), (y, x)) = (task.size, task.place(tile));
     let (lines, columns) = (OUT.min(height - y), OUT.min(width - x));

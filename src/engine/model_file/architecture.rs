@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::RawTensor;
-use crate::engine::plan::{Change, Layer, layers};
+use crate::engine::layer_list::{Change, Layer, layers};
 
 /// Family of networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

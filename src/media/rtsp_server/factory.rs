@@ -27,7 +27,7 @@ const HOLD: Duration = Duration::from_millis(50);
 
 /// Where units and packets go into the shared media.
 #[derive(Default)]
-pub(super) struct Outlet {
+pub(super) struct ClientOutput {
     inlets: Mutex<Inlets>,
     changed: Condvar,
 }
@@ -56,7 +56,7 @@ enum Joining {
     KeyFrame,
 }
 
-impl Outlet {
+impl ClientOutput {
     fn lock(&self) -> MutexGuard<'_, Inlets> {
         self.inlets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,17 +148,17 @@ impl Outlet {
 }
 
 /// One stream of the media: its format, and what gst-rtsp-server learns it from.
-pub(super) struct Primer {
+pub(super) struct InitialData {
     caps: gst::Caps,
     buffer: gst::Buffer,
 }
 
-impl Primer {
+impl InitialData {
     pub fn new(caps: gst::Caps, mut buffer: gst::Buffer) -> Self {
         let writable = buffer.make_mut();
         writable.set_pts(gst::ClockTime::ZERO);
         writable.set_dts(gst::ClockTime::NONE);
-        Primer { caps, buffer }
+        InitialData { caps, buffer }
     }
 }
 
@@ -167,9 +167,9 @@ pub(super) struct Recipe {
     /// The payloaders, in `gst-launch` syntax.
     pub description: String,
     pub clock: LiveClock,
-    pub outlet: Arc<Outlet>,
-    pub video: Primer,
-    pub audio: Option<Primer>,
+    pub client_output: Arc<ClientOutput>,
+    pub video: InitialData,
+    pub audio: Option<InitialData>,
 }
 
 mod imp {
@@ -216,14 +216,14 @@ mod imp {
             let lines = recipe.description.lines().filter(|l| !l.trim_start().starts_with('#'));
             let text = lines.collect::<Vec<_>>().join("\n");
             let bin = gst::parse::bin_from_description(&text, false).ok()?;
-            let inlet = |name, primer: &Primer| {
+            let inlet = |name, initial: &InitialData| {
                 let source = bin.by_name(name).and_downcast::<gst_app::AppSrc>()?;
-                prime(&source, primer);
+                prime(&source, initial);
                 Some(source)
             };
             let units = inlet("units", &recipe.video);
             let packets = recipe.audio.as_ref().and_then(|audio| inlet("packets", audio));
-            recipe.outlet.set(units, packets);
+            recipe.client_output.set(units, packets);
             Some(bin.upcast())
         }
 
@@ -268,10 +268,10 @@ impl SharedFactory {
     }
 }
 
-/// Has an appsrc begin with its primer.
-fn prime(source: &gst_app::AppSrc, primer: &Primer) {
-    source.set_caps(Some(&primer.caps));
-    let (buffer, done) = (primer.buffer.clone(), AtomicBool::new(false));
+/// Has an appsrc begin with its initial.
+fn prime(source: &gst_app::AppSrc, initial: &InitialData) {
+    source.set_caps(Some(&initial.caps));
+    let (buffer, done) = (initial.buffer.clone(), AtomicBool::new(false));
     let callbacks = gst_app::AppSrcCallbacks::builder()
         .need_data(move |source, _| {
             if !done.swap(true, Ordering::AcqRel) {
@@ -292,7 +292,7 @@ fn name_rtcp(element: &gst::Element) {
     }
 }
 
-/// gst-rtsp-server blocks each stream behind its primer until a client plays it. What then comes
+/// gst-rtsp-server blocks each stream behind its initial until a client plays it. What then comes
 /// out first is old, and a client that takes it for new would show the rest too late.
 fn hold_primers_back(media: &gst_rtsp_server::RTSPMedia) {
     for stream in (0..media.n_streams()).filter_map(|i| media.stream(i)) {

@@ -2,7 +2,7 @@
 
 use gstreamer as gst;
 
-use super::factory::Primer;
+use super::factory::InitialData;
 use crate::media::packages;
 
 /// Codec, payloader, what joins it to the description.
@@ -21,7 +21,7 @@ pub(in crate::media) fn can_carry(caps: &gst::Caps) -> Result<(), String> {
 
 /// The elements for packets of this format, and a first packet; or, in a line for the user, why
 /// there will be no sound.
-pub(super) fn payloader(caps: &gst::Caps) -> Result<(String, Primer), String> {
+pub(super) fn payloader(caps: &gst::Caps) -> Result<(String, InitialData), String> {
     let joined = joined(caps)?;
     // More than half a second in front of the payloader would be a delay that stays.
     let description = format!(
@@ -30,7 +30,7 @@ pub(super) fn payloader(caps: &gst::Caps) -> Result<(String, Primer), String> {
     );
     // What it holds is never sent.
     let packet = gst::Buffer::from_slice([0xffu8; 160]);
-    Ok((description, Primer::new(caps.clone(), packet)))
+    Ok((description, InitialData::new(caps.clone(), packet)))
 }
 
 /// The payloader, in `gst-launch` syntax.

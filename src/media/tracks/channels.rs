@@ -6,7 +6,7 @@
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::super::bitstream::change_caps;
+use super::super::bitstream_color::change_caps;
 use super::super::workarounds::usual_positions;
 
 const LEFT: u64 = 1 << 0;

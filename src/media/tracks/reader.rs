@@ -17,14 +17,14 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::movie;
+use super::super::mp4_duration;
 use super::super::pipeline::{Event, Pipeline, Role};
-use super::super::workarounds::{Facts, repair_demuxers};
-use super::about;
+use super::super::workarounds::{ContainerFacts, repair_demuxers};
 use super::channels;
-use super::contents::{Kind, Stream, leave_packets, tags_on};
-use super::place::{Counting, Place, Words};
+use super::metadata;
+use super::retiming::{Retiming, TextConversion, TimeOrigin};
 use super::segments::count_from_zero;
+use super::track_list::{TrackInfo, TrackKind, leave_packets, tags_on};
 use crate::span::Span;
 use crate::stop::StopSignal;
 use crate::timeouts::PREROLL;
@@ -43,7 +43,7 @@ pub(super) struct Order<'a> {
     /// What the muxer takes; anything when none.
     pub form: Option<gst::Caps>,
     /// What becomes of the words of a subtitle.
-    pub words: Words,
+    pub words: TextConversion,
     /// It goes through an encoder.
     pub encoded: bool,
     /// Samples that the encoder puts before the sound.
@@ -61,7 +61,7 @@ pub(in super::super) struct Reader {
     pipeline: Pipeline,
     packets: gst_app::AppSink,
     pub caps: gst::Caps,
-    kind: Kind,
+    kind: TrackKind,
     pub tags: Option<gst::TagList>,
     /// When it is played.
     pub flags: Flags,
@@ -77,7 +77,7 @@ pub(in super::super) struct Reader {
 
 /// The first packets of a track, and where the others go.
 struct Beginning {
-    place: Place,
+    place: Retiming,
     packets: Vec<gst::Buffer>,
 }
 
@@ -93,12 +93,12 @@ impl Reader {
     /// Opens a track; none when it is empty.
     pub(super) fn open(
         path: &Path,
-        stream: &Stream,
+        stream: &TrackInfo,
         order: Order,
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
         let pipeline = Pipeline::parse(Role::Track(order.number), &description)?.until(order.stop);
-        movie::read(&pipeline.element("src")?, path);
+        mp4_duration::read(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
         if order.encoded {
@@ -110,9 +110,9 @@ impl Reader {
         if let (Ok(mix), Ok(layout)) = (pipeline.element("mix"), pipeline.element("layout")) {
             channels::arrange(&mix, &layout, order.through.contains("opusenc"));
         }
-        repair_demuxers(&parse, &Facts::of(path));
+        repair_demuxers(&parse, &ContainerFacts::of(path));
         // A subtitle that is shown when the span begins may come long before it: all are read.
-        let start = order.span.start.filter(|_| stream.kind == Kind::Audio);
+        let start = order.span.start.filter(|_| stream.kind == TrackKind::Audio);
         let (wanted, input) = (stream.id.clone(), track.downgrade());
         let counted = Arc::new(AtomicBool::new(false));
         let count = start.is_none().then(|| Arc::clone(&counted));
@@ -138,7 +138,7 @@ impl Reader {
                 // Without a need none is sought: matroskademux (1.22) would leave out what comes
                 // before the first picture.
                 match start {
-                    Some(start) if pipeline.guesses() => {
+                    Some(start) if pipeline.seeks_by_bitrate() => {
                         pipeline.read_up_to(&track, start)?;
                         pipeline.wait_prerolled(PREROLL)?;
                     }
@@ -152,16 +152,17 @@ impl Reader {
         if packets.is_eos() {
             return Ok(None);
         }
-        let anew = start.is_none() && pipeline.counts_anew() && !counted.load(Ordering::Acquire);
-        let counting = if anew { Counting::Stream } else { Counting::Running };
+        let anew =
+            start.is_none() && pipeline.restarts_timestamps() && !counted.load(Ordering::Acquire);
+        let counting = if anew { TimeOrigin::Stream } else { TimeOrigin::Running };
         // matroskamux alone takes it into account.
         let opus_delay = opus_delay(&caps).filter(|_| !order.lengths);
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
         let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
-        let mut place = Place::new(stream, &order, counting, opus_delay, delay);
+        let mut place = Retiming::new(stream, &order, counting, opus_delay, delay);
         let mut first = Vec::new();
-        if stream.kind == Kind::Audio {
+        if stream.kind == TrackKind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
             pipeline.set_state(gst::State::Playing)?;
             first = beginning(&pipeline, &packets, &mut place, order.stop)?;
@@ -170,13 +171,13 @@ impl Reader {
             }
         }
         let tags = pad.and_then(|pad| tags_on(&pad, gst::TagScope::Stream));
-        let caps = if stream.kind == Kind::Text { order.words.caps(&caps) } else { caps };
+        let caps = if stream.kind == TrackKind::Text { order.words.caps(&caps) } else { caps };
         Ok(Some(Reader {
             pipeline,
             packets,
             caps,
             kind: stream.kind,
-            tags: about::of_track(tags.as_deref(), order.room),
+            tags: metadata::of_track(tags.as_deref(), order.room),
             flags: stream.flags.clone(),
             lead: place.lead() + Duration::from_nanos(delay),
             begins_unheard: place.begins_unheard(),
@@ -188,7 +189,7 @@ impl Reader {
 
     /// Whether it is sound; if not, subtitles.
     pub fn is_sound(&self) -> bool {
-        self.kind == Kind::Audio
+        self.kind == TrackKind::Audio
     }
 
     /// A handle that ends the track early.
@@ -348,7 +349,7 @@ fn seek_unheard(
     pipeline.set_state(gst::State::Paused)?;
     pipeline.wait(PREROLL, &|| come.load(Ordering::Acquire))?;
     let sought = match start {
-        Some(start) if pipeline.guesses() => pipeline.read_up_to(track, start),
+        Some(start) if pipeline.seeks_by_bitrate() => pipeline.read_up_to(track, start),
         start => pipeline.seek_at(track, start),
     };
     if let Some(waiting) = waiting {
@@ -362,7 +363,7 @@ fn seek_unheard(
 fn beginning(
     pipeline: &Pipeline,
     packets: &gst_app::AppSink,
-    place: &mut Place,
+    place: &mut Retiming,
     stop: &StopSignal,
 ) -> Result<Vec<gst::Buffer>, PipelineError> {
     let deadline = Instant::now() + PREROLL;

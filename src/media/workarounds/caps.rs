@@ -4,14 +4,14 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::super::bitstream::change_caps;
+use super::super::bitstream_color::change_caps;
 use super::super::matroska::TrackEntry;
 use super::super::older_than;
 use super::flash;
-use super::quicktime::Facts;
+use super::quicktime::ContainerFacts;
 
 /// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
-pub fn complete_on(pad: &gst::Pad, facts: &Facts, centred: bool) {
+pub fn complete_on(pad: &gst::Pad, facts: &ContainerFacts, centred: bool) {
     let facts = facts.clone();
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
         let aspect = facts.pixel_aspect(pad.stream_id().as_deref());
@@ -94,7 +94,7 @@ fn completed(colours: &str, large: bool) -> Option<String> {
 /// - PCM of several channels of which no place is known (mask 0) cannot be converted: it gets the usual
 ///   places. To see it: `ffmpeg -ac 6 -c:a pcm_s24le x.mov`, "negotiation problem".
 /// - matroskademux (1.22 to 1.26) does not know ALAC and MLP. To see it: `ffmpeg -c:a alac x.mkv`.
-pub fn repair_demuxers(bin: &gst::Element, facts: &Facts) {
+pub fn repair_demuxers(bin: &gst::Element, facts: &ContainerFacts) {
     let facts = facts.clone();
     bin.connect("element-added", false, move |args| {
         let element = args.get(1)?.get::<gst::Element>().ok()?;
@@ -113,7 +113,7 @@ pub fn repair_demuxers(bin: &gst::Element, facts: &Facts) {
     });
 }
 
-fn repair(pad: &gst::Pad, facts: &Facts) {
+fn repair(pad: &gst::Pad, facts: &ContainerFacts) {
     let kept = facts.clone();
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
         change_caps(info, |format| corrected(format, &kept, pad))
@@ -128,7 +128,7 @@ fn repair(pad: &gst::Pad, facts: &Facts) {
     }
 }
 
-fn corrected(format: &mut gst::StructureRef, facts: &Facts, pad: &gst::Pad) -> bool {
+fn corrected(format: &mut gst::StructureRef, facts: &ContainerFacts, pad: &gst::Pad) -> bool {
     let id = pad.stream_id();
     let id = id.as_deref();
     match format.name().as_str() {

@@ -16,7 +16,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 #[derive(Debug, Clone, Copy)]
-struct Times {
+struct FrameTimes {
     pts: Option<gst::ClockTime>,
     duration: Option<gst::ClockTime>,
 }
@@ -34,7 +34,7 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
     else {
         return;
     };
-    let taken: Arc<Mutex<VecDeque<Times>>> = Arc::default();
+    let taken: Arc<Mutex<VecDeque<FrameTimes>>> = Arc::default();
     let kinds = gst::PadProbeType::BUFFER
         | gst::PadProbeType::EVENT_DOWNSTREAM
         | gst::PadProbeType::EVENT_FLUSH;
@@ -80,7 +80,7 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
                     }
                     None => {}
                 }
-                let times = Times { pts: buffer.pts(), duration: buffer.duration() };
+                let times = FrameTimes { pts: buffer.pts(), duration: buffer.duration() };
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push_back(times);
             }
             _ => {}
@@ -103,7 +103,7 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
 }
 
 /// Whether a frame that comes out begins more than two frames later.
-fn is_long_past(times: &Times, buffer: &gst::BufferRef) -> bool {
+fn is_long_past(times: &FrameTimes, buffer: &gst::BufferRef) -> bool {
     let (Some(from), Some(now), Some(step)) = (times.pts, buffer.pts(), times.duration) else {
         return false;
     };

@@ -13,19 +13,19 @@ use gstreamer as gst;
 use super::super::edit_list::{number, parts};
 use super::super::matroska::{Flags, TrackEntry, track_entries};
 use super::flash;
-use super::transport::{Sound, sounds_of};
-use crate::cut_off::boxes;
+use super::transport::{SoundCodec, sounds_of};
+use crate::truncation::boxes;
 
 /// Larger indexes than this are none.
 const LARGEST: u64 = 1 << 28;
 
 /// What is known of a file's tracks beside what its demuxer says; nothing of other files.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub struct ContainerFacts {
     /// By the ids of tracks.
     tracks: Arc<BTreeMap<u64, Track>>,
     /// By the numbers of packets (PID).
-    sounds: Arc<BTreeMap<u64, Sound>>,
+    sounds: Arc<BTreeMap<u64, SoundCodec>>,
     /// By the numbers of tracks.
     matroska: Arc<BTreeMap<u64, TrackEntry>>,
     /// When the first packet of an FLV is presented.
@@ -45,10 +45,10 @@ struct Track {
     positions: Option<u64>,
 }
 
-impl Facts {
+impl ContainerFacts {
     /// Reads them.
     pub fn of(path: &Path) -> Self {
-        let mut facts = Facts::default();
+        let mut facts = ContainerFacts::default();
         match read(path) {
             Some(tracks) => facts.tracks = Arc::new(tracks),
             None => {
@@ -85,7 +85,7 @@ impl Facts {
     /// Whether a pad of tsdemux ("audio_0_1100") has AC-3.
     pub fn is_ac3(&self, pad: &str) -> bool {
         let pid = pad.rsplit('_').next().and_then(|pid| u64::from_str_radix(pid, 16).ok());
-        pid.and_then(|pid| self.sounds.get(&pid)) == Some(&Sound::Ac3)
+        pid.and_then(|pid| self.sounds.get(&pid)) == Some(&SoundCodec::Ac3)
     }
 
     fn track(&self, id: Option<&str>) -> Option<&Track> {
@@ -234,7 +234,7 @@ mod tests {
             trak(3, 1, b"soun", 50, &sound),
         ]
         .concat();
-        let facts = Facts { tracks: Arc::new(tracks(&moov)), ..Facts::default() };
+        let facts = ContainerFacts { tracks: Arc::new(tracks(&moov)), ..ContainerFacts::default() };
         let id = |n: u32| Some(format!("abc/{n:03}"));
         assert!(facts.is_beside_the_film(id(1).as_deref()));
         assert!(!facts.is_beside_the_film(id(2).as_deref()));

@@ -26,7 +26,7 @@ const SYNC: u8 = 0x47;
 
 /// What sound is, after its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sound {
+pub enum SoundCodec {
     Dts,
     Ac3,
     Eac3,
@@ -66,7 +66,7 @@ pub fn is_transport_stream(path: &Path) -> bool {
 }
 
 /// What the tracks of a transport stream are that hold sound, by their numbers (PID).
-pub fn sounds_of(path: &Path) -> BTreeMap<u64, Sound> {
+pub fn sounds_of(path: &Path) -> BTreeMap<u64, SoundCodec> {
     let sounds = read(path).map(|(_, sounds)| sounds).unwrap_or_default();
     sounds.into_iter().map(|(pid, sound)| (pid.into(), sound)).collect()
 }
@@ -132,7 +132,7 @@ struct Entry {
     about: Vec<u8>,
 }
 
-fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, Sound>)> {
+fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, SoundCodec>)> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).ok()?;
     // Most files are none, and told by their beginning.
@@ -140,7 +140,7 @@ fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, Sound>)> {
     let (first, step) = rhythm(&bytes)?;
     file.take(SEARCHED).read_to_end(&mut bytes).ok()?;
     let (mut programmes, mut map_pid, mut head) = (None, None, None);
-    let (mut entries, mut sounds): (Vec<Entry>, BTreeMap<u16, Sound>) = Default::default();
+    let (mut entries, mut sounds): (Vec<Entry>, BTreeMap<u16, SoundCodec>) = Default::default();
     let packets = (first..bytes.len()).step_by(step).map_while(|at| bytes.get(at..at + SIZE));
     for packet in packets.filter(|packet| packet[0] == SYNC && packet[1] & 0x40 != 0) {
         let Some(payload) = payload(packet) else { continue };
@@ -176,10 +176,10 @@ fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, Sound>)> {
         let known = sounds.get(&entry.pid);
         let unnamed = entry.kind == 0x06 && entry.about.first().is_none_or(|tag| *tag == 0x0A);
         match known {
-            Some(Sound::Dts) if unnamed || entry.kind == 0x82 => entry.kind = 0x8A,
-            Some(Sound::Aac) if unnamed => entry.kind = 0x0F,
-            Some(Sound::Ac3) if unnamed => entry.kind = 0x81,
-            Some(Sound::Mpeg) if unnamed => entry.kind = 0x03,
+            Some(SoundCodec::Dts) if unnamed || entry.kind == 0x82 => entry.kind = 0x8A,
+            Some(SoundCodec::Aac) if unnamed => entry.kind = 0x0F,
+            Some(SoundCodec::Ac3) if unnamed => entry.kind = 0x81,
+            Some(SoundCodec::Mpeg) if unnamed => entry.kind = 0x03,
             _ => {}
         }
     }
@@ -257,14 +257,16 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 /// What begins in a packet, if it is sound.
-fn sound(payload: &[u8]) -> Option<Sound> {
+fn sound(payload: &[u8]) -> Option<SoundCodec> {
     payload.starts_with(&[0, 0, 1]).then_some(())?;
     let data = payload.get(9 + usize::from(*payload.get(8)?)..)?;
     match *data.get(..4)? {
-        [0x7F, 0xFE, 0x80, 0x01] => Some(Sound::Dts),
-        [0x0B, 0x77, ..] => Some(if data.get(5)? >> 3 <= 10 { Sound::Ac3 } else { Sound::Eac3 }),
-        [0xFF, second, ..] if second & 0xF6 == 0xF0 => Some(Sound::Aac),
-        [0xFF, second, ..] if second & 0xE0 == 0xE0 && second & 0x06 != 0 => Some(Sound::Mpeg),
+        [0x7F, 0xFE, 0x80, 0x01] => Some(SoundCodec::Dts),
+        [0x0B, 0x77, ..] => {
+            Some(if data.get(5)? >> 3 <= 10 { SoundCodec::Ac3 } else { SoundCodec::Eac3 })
+        }
+        [0xFF, second, ..] if second & 0xF6 == 0xF0 => Some(SoundCodec::Aac),
+        [0xFF, second, ..] if second & 0xE0 == 0xE0 && second & 0x06 != 0 => Some(SoundCodec::Mpeg),
         _ => None,
     }
 }
@@ -311,7 +313,7 @@ mod tests {
         std::fs::write(&path, stream()).unwrap();
         gst::init().unwrap();
         let (tables, sounds) = read(&path).unwrap();
-        assert_eq!(sounds.get(&257), Some(&Sound::Dts));
+        assert_eq!(sounds.get(&257), Some(&SoundCodec::Dts));
         let wanted = map(0, &[(0x1B, 256), (0x8A, 257), (0x0F, 258)]);
         // However the file is cut into buffers.
         for size in [50, 188, 189, 940] {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use tch::Tensor;
 
 use super::lbfgs::{HISTORY, Lbfgs};
-use super::painting::Painting;
+use super::objective::Objective;
 use super::{Config, Method, Stopped};
 use crate::train::loss::LossTerms;
 use crate::train::optimizer::OptimizerState;
@@ -12,7 +12,7 @@ use crate::train::recipe::Optimizer;
 
 /// What lowers the loss of a painting.
 pub(super) struct Minimizer<'a> {
-    painting: &'a Painting<'a>,
+    painting: &'a Objective<'a>,
     config: &'a Config,
     state: State,
     /// Of the best.
@@ -29,7 +29,7 @@ impl<'a> Minimizer<'a> {
     /// Ready at a picture, which is measured.
     pub(super) fn new(
         config: &'a Config,
-        painting: &'a Painting<'a>,
+        painting: &'a Objective<'a>,
         start: &Tensor,
     ) -> Result<Self> {
         let x = painting.variable(start)?;

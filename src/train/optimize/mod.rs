@@ -2,7 +2,7 @@
 //! itself is changed until its features are those of the content and its Gram matrices those of the
 //! style.
 //!
-//! * [`painting`]: the loss of a picture and its gradient, at one size.
+//! * [`objective`]: the loss of a picture and its gradient, at one size.
 //! * [`lbfgs`] with `line_search`, and Adam: how it falls.
 //! * [`color`], [`regions`]: control over colour and space (Gatys et al. 2017).
 //! * [`worth`]: how many steps a fast network saves.
@@ -11,8 +11,8 @@ pub mod color;
 pub mod lbfgs;
 mod line_search;
 mod method;
+pub mod objective;
 mod open;
-pub mod painting;
 pub mod regions;
 pub mod worth;
 
@@ -35,8 +35,8 @@ use crate::engine::precision::Precision;
 use crate::engine::{guarded, is_out_of_memory, words};
 use color::Preserve;
 use method::Minimizer;
-pub use open::Wanted;
-use painting::Painting;
+use objective::Objective;
+pub use open::Sizes;
 use regions::StyleAt;
 
 choice! {
@@ -75,7 +75,7 @@ impl FromStr for Init {
 /// What is asked for that cannot be: the arguments are to blame.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct UsageFault(pub String);
 
 /// What to paint, and how.
 #[derive(Clone, Debug)]
@@ -121,13 +121,13 @@ impl Config {
     /// # Errors
     /// As [`optimize`] itself.
     pub fn level_count(&self) -> Result<u64> {
-        Ok(Wanted::sizes_of(self)?.len() as u64)
+        Ok(Sizes::sizes_of(self)?.len() as u64)
     }
 }
 
 /// What came out.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct Optimized {
     /// The picture with the lowest loss.
     pub picture: RgbImage,
     /// Its loss terms.
@@ -157,7 +157,7 @@ pub fn optimize(
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
-) -> Result<Made> {
+) -> Result<Optimized> {
     let made = guarded(|| run(config, stop, watcher, show), anyhow::Error::from);
     made.map_err(|error| match error.downcast_ref::<TchError>() {
         Some(torch) if is_out_of_memory(torch) => {
@@ -173,9 +173,9 @@ fn run(
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
-) -> Result<Made> {
+) -> Result<Optimized> {
     set_threads(config.threads);
-    let wanted = Wanted::open(config)?;
+    let wanted = Sizes::open(config)?;
     let losses = wanted.losses(config)?;
     let mut made = Progressing::new(config, wanted.sizes().len() as u64);
     let mut picture: Option<Tensor> = None;
@@ -186,8 +186,8 @@ fn run(
             None => begin(config, &photo)?,
         };
         let styles = wanted.styles(config, size, &photo)?;
-        let painting = Painting::new(&losses, photo, styles, config.preserve)?;
-        let painted = made.level(&painting, &start, n as u64, stop, watcher, show)?;
+        let objective = Objective::new(&losses, photo, styles, config.preserve)?;
+        let painted = made.level(&objective, &start, n as u64, stop, watcher, show)?;
         picture = Some(painted);
         if made.interrupted {
             break;
@@ -198,7 +198,7 @@ fn run(
     // Interrupted at a small size, the result still has the size that was asked for.
     let last = wanted.sizes().last().copied().unwrap_or_default();
     let picture = enlarged(&picture, &wanted.photo(config, last)?)?;
-    Ok(Made {
+    Ok(Optimized {
         picture: to_picture(&picture)?,
         terms: made.terms,
         start: made.start,
@@ -268,7 +268,7 @@ impl<'a> Progressing<'a> {
     /// All steps at one size: the picture with the lowest loss.
     fn level(
         &mut self,
-        painting: &Painting<'_>,
+        objective: &Objective<'_>,
         start: &Tensor,
         level: u64,
         stop: &AtomicBool,
@@ -277,11 +277,11 @@ impl<'a> Progressing<'a> {
     ) -> Result<Tensor> {
         let steps = self.config.recipe.steps;
         let (first, total) = (level * steps, self.levels * steps);
-        let mut minimizer = Minimizer::new(self.config, painting, start)?;
+        let mut minimizer = Minimizer::new(self.config, objective, start)?;
         self.start = *minimizer.terms();
         let mut seen = |step: u64, minimizer: &Minimizer<'_>| -> Result<()> {
             if self.config.shown.binary_search(&step).is_ok() {
-                show(step, to_picture(&painting.picture(minimizer.now())?)?)?;
+                show(step, to_picture(&objective.picture(minimizer.now())?)?)?;
             }
             Ok(())
         };
@@ -308,6 +308,6 @@ impl<'a> Progressing<'a> {
         }
         self.evaluations += minimizer.evaluations();
         self.terms = *minimizer.terms();
-        Ok(painting.picture(minimizer.best())?)
+        Ok(objective.picture(minimizer.best())?)
     }
 }

@@ -5,12 +5,12 @@ use anyhow::{Result, ensure};
 use image::RgbImage;
 use tch::Tensor;
 
-use super::{Config, Refused};
+use super::{Config, UsageFault};
 use crate::engine::memory;
 use crate::regions::{Color, Mask, MaskError};
 use crate::train::dataset::{decode, resized};
 use crate::train::loss::Losses;
-use crate::train::optimize::painting::Styles;
+use crate::train::optimize::objective::Styles;
 use crate::train::preview::to_tensor;
 use crate::train::recipe::{Recipe, StyleSource};
 use crate::train::vgg::Vgg;
@@ -24,13 +24,13 @@ const LEAST_LEVEL: u32 = 256;
 
 /// What was checked.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct Sizes {
     sizes: Vec<u32>,
     /// The regions that styles are for, and where they lie.
     mask: Option<(Vec<Color>, Mask)>,
 }
 
-impl Wanted {
+impl Sizes {
     /// Shorter side of the result when none is asked for and the photo is larger, pixels.
     pub const DEFAULT_SIZE: u32 = 512;
 
@@ -39,7 +39,7 @@ impl Wanted {
     /// # Errors
     /// One line; [`Refused`] when the arguments are to blame.
     pub fn open(config: &Config) -> Result<Self> {
-        config.recipe.check().map_err(Refused)?;
+        config.recipe.check().map_err(UsageFault)?;
         let photo = decode(&config.content)?;
         let (width, height) = photo.dimensions();
         let own = width.min(height);
@@ -58,7 +58,7 @@ impl Wanted {
                 }
             };
             let deepest = deepest(&config.recipe);
-            return Err(Refused(format!(
+            return Err(UsageFault(format!(
                 "{said}; the loss network needs {least} for {deepest}: a larger --size, or layers \
                  further in front"
             ))
@@ -66,7 +66,7 @@ impl Wanted {
         }
         let style_sizes = config.style_size.iter().flat_map(|sizes| &sizes.0);
         if let Some(style) = style_sizes.copied().find(|&style| style < least) {
-            return Err(Refused(format!(
+            return Err(UsageFault(format!(
                 "--style-size {style}: too small; the loss network needs {least} for {}",
                 deepest(&config.recipe)
             ))
@@ -78,7 +78,7 @@ impl Wanted {
             // Decoded now, so that a wrong name is told before the work.
             decode(&style.picture)?;
         }
-        Ok(Wanted { sizes, mask })
+        Ok(Sizes { sizes, mask })
     }
 
     /// The sizes alone.
@@ -103,7 +103,7 @@ impl Wanted {
             Some(path) => Vgg::open(path, device, kind)?,
             None => Vgg::shipped(device, kind)?,
         };
-        config.recipe.check_release(vgg.release()).map_err(Refused)?;
+        config.recipe.check_release(vgg.release()).map_err(UsageFault)?;
         Ok(Losses::new(vgg, &config.recipe))
     }
 
@@ -207,7 +207,7 @@ fn read_mask(config: &Config, photo: &RgbImage) -> Result<Option<(Vec<Color>, Ma
             named.push(region);
         }
     }
-    let refused = |text: &str| Err(Refused(text.to_owned()).into());
+    let refused = |text: &str| Err(UsageFault(text.to_owned()).into());
     let Some(path) = &config.mask else {
         if named.is_empty() {
             return Ok(None);

@@ -9,7 +9,7 @@ use tch::{Kind, TchError, Tensor};
 
 use super::lbfgs::{HISTORY, Lbfgs};
 use super::noise;
-use super::painting::{Painting, Styles};
+use super::objective::{Objective, Styles};
 use crate::engine::model::Model;
 use crate::engine::{guarded, words};
 use crate::train::dataset::{Dataset, resized};
@@ -76,7 +76,7 @@ fn measure(
         let painted = tch::no_grad(|| model.forward(&photo))?.f_clamp(0.0, 255.0)?;
         let start = noise(&photo, recipe.seed)?;
         let styles = Styles::Everywhere(vec![(style.shallow_clone(), 1.0)]);
-        let painting = Painting::new(&losses, photo.shallow_clone(), styles, None)?;
+        let painting = Objective::new(&losses, photo.shallow_clone(), styles, None)?;
         let loss = |x: &Tensor| -> Result<f64> { Ok(painting.measure(x)?.total()) };
         let (network, content) = (loss(&painted)?, loss(&photo)?);
         let mut evaluations = 0;

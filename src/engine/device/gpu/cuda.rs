@@ -8,7 +8,7 @@ use cudarc::driver::{
 use cudarc::nvrtc::Ptx;
 
 use super::nvrtc;
-use super::tasks::{NAMES, Task};
+use super::tasks::{KernelArgs, NAMES};
 use crate::engine::precision::Precision;
 
 const SOURCE: &str = include_str!("kernels.cu");
@@ -49,7 +49,7 @@ impl Cuda {
 
     /// # Safety
     /// As [`Gpu::launch`](super::Gpu::launch).
-    pub(super) unsafe fn launch<T: Task>(
+    pub(super) unsafe fn launch<T: KernelArgs>(
         &self,
         task: &T,
         [x, y, z]: [u32; 3],

@@ -6,7 +6,7 @@ use cudarc::driver::CudaEvent;
 use tch::{Kind, TchError, Tensor};
 
 use super::tasks::{Colors, Read, Write};
-use super::{Gpu, THREADS, Way, int};
+use super::{Backend, Gpu, THREADS, int};
 
 /// A moment in the device's work.
 #[derive(Clone, Debug)]
@@ -77,12 +77,12 @@ impl Gpu {
     /// An event that is complete when all work queued on the device so far is done.
     pub fn mark(&self) -> Result<Mark, TchError> {
         match &self.way {
-            Way::Cuda(cuda) => {
+            Backend::Cuda(cuda) => {
                 let event = cuda.mark().map_err(TchError::Torch)?;
                 Ok(Mark(Some(Arc::new(event))))
             }
             #[cfg(test)]
-            Way::Host(_) | Way::Failing => Ok(Mark(None)),
+            Backend::Host(_) | Backend::Failing => Ok(Mark(None)),
         }
     }
 }

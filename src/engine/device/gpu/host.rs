@@ -6,7 +6,7 @@ use std::process::Command;
 
 use libloading::{Library, Symbol};
 
-use super::tasks::Task;
+use super::tasks::KernelArgs;
 use crate::engine::precision::Precision;
 
 /// What a launch gets: the task, the grid, the block.
@@ -52,7 +52,7 @@ impl Host {
 
     /// # Safety
     /// As [`Gpu::launch`](super::Gpu::launch).
-    pub(super) unsafe fn launch<T: Task>(
+    pub(super) unsafe fn launch<T: KernelArgs>(
         &self,
         task: &T,
         [x, y, z]: [u32; 3],

@@ -8,11 +8,11 @@
 
 #![allow(unsafe_code)]
 
+mod activation;
 mod cuda;
 mod frames;
 #[cfg(test)]
 mod host;
-mod made;
 mod nvrtc;
 mod tasks;
 
@@ -24,9 +24,9 @@ use tch::{Kind, TchError, Tensor};
 use super::Device;
 use crate::engine::layers::channels_last;
 use crate::engine::precision::Precision;
+pub use activation::Activation;
 pub use frames::Mark;
-pub use made::Made;
-use tasks::{Affine, Apply, Finish, Moments, Stem, Task};
+use tasks::{Apply, Finish, KernelArgs, Moments, ScaleShift, Stem};
 
 /// Channels of what [`Gpu::stem`] makes: four pixels of R, G and B, and zeros.
 pub const BLOCK: i64 = 16;
@@ -48,13 +48,13 @@ const RUN: usize = 4;
 /// The kernels on a device, for one type of numbers.
 #[derive(Debug)]
 pub struct Gpu {
-    way: Way,
+    way: Backend,
     kind: Kind,
     device: tch::Device,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Backend {
     Cuda(cuda::Cuda),
     #[cfg(test)]
     Host(host::Host),
@@ -66,7 +66,7 @@ enum Way {
 /// What lies beyond a picture's border.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Border {
+pub enum BorderMode {
     /// Zeros.
     Zero = 0,
     /// The picture mirrored at the middle of its border pixels.
@@ -81,7 +81,7 @@ pub struct Form {
     /// Pixels before and behind, each way, of the enlarged picture.
     pub pad: i64,
     /// What they show.
-    pub border: Border,
+    pub border: BorderMode,
     /// 2: each pixel counts for 2×2; else 1.
     pub enlarge: i64,
 }
@@ -101,7 +101,7 @@ impl Gpu {
         if let Some(gpu) = open.get(&name) {
             return Ok(gpu.clone());
         }
-        let way = Way::Cuda(cuda::Cuda::open(index, precision)?);
+        let way = Backend::Cuda(cuda::Cuda::open(index, precision)?);
         let gpu = Arc::new(Gpu { way, kind: precision.kind(), device: device.torch() });
         open.insert(name, gpu.clone());
         Ok(gpu)
@@ -110,14 +110,14 @@ impl Gpu {
     /// The kernels compiled for the CPU.
     #[cfg(test)]
     pub fn on_host(precision: Precision) -> Arc<Self> {
-        let way = Way::Host(host::Host::open(precision));
+        let way = Backend::Host(host::Host::open(precision));
         Arc::new(Gpu { way, kind: precision.kind(), device: tch::Device::Cpu })
     }
 
     /// Kernels whose every launch fails.
     #[cfg(test)]
     pub fn failing(precision: Precision) -> Arc<Self> {
-        Arc::new(Gpu { way: Way::Failing, kind: precision.kind(), device: tch::Device::Cpu })
+        Arc::new(Gpu { way: Backend::Failing, kind: precision.kind(), device: tch::Device::Cpu })
     }
 
     /// Whether layers of so many channels can be read: whole packs, no more than a block has threads.
@@ -179,12 +179,12 @@ impl Gpu {
     /// picture with, and adds: N × C each.
     pub fn norm(
         &self,
-        made: &Made,
+        made: &Activation,
         (weight, bias): (&Tensor, &Tensor),
         epsilon: f64,
     ) -> Result<(Tensor, Tensor), TchError> {
         let raw = self.raw(made)?;
-        let Made { batch, channels, .. } = *made;
+        let Activation { batch, channels, .. } = *made;
         let (weight, bias) = (self.numbers(weight, channels)?, self.numbers(bias, channels)?);
         let packs = (channels / self.wide()) as usize;
         let lanes = THREADS / packs;
@@ -203,7 +203,7 @@ impl Gpu {
         };
         // SAFETY: `raw` has checked the layer; the parts have room for the sums of all chunks.
         unsafe { self.launch(&task, [chunks, batch as usize, 1], [packs, lanes]) }?;
-        let task = Affine {
+        let task = ScaleShift {
             parts: parts.data_ptr() as u64,
             weight: weight.data_ptr() as u64,
             bias: bias.data_ptr() as u64,
@@ -224,13 +224,13 @@ impl Gpu {
     /// below.
     pub fn apply(
         &self,
-        made: &Made,
+        made: &Activation,
         (scale, shift): (&Tensor, &Tensor),
         skip: Option<&Tensor>,
         form: Form,
     ) -> Result<Tensor, TchError> {
         let raw = self.raw(made)?;
-        let Made { batch, channels, .. } = *made;
+        let Activation { batch, channels, .. } = *made;
         let (height, width) = made.size();
         let norms = scale.dim() == 2;
         let count = if norms { batch * channels } else { channels };
@@ -340,7 +340,7 @@ impl Gpu {
 
     /// # Safety
     /// What the task points to is on the device and as large as the kernel expects.
-    unsafe fn launch<T: Task>(
+    unsafe fn launch<T: KernelArgs>(
         &self,
         task: &T,
         grid: [usize; 3],
@@ -353,12 +353,12 @@ impl Gpu {
         let (grid, block) = (grid.map(|n| n as u32), block.map(|n| n as u32));
         match &self.way {
             // SAFETY: as the caller says.
-            Way::Cuda(cuda) => unsafe { cuda.launch(task, grid, block) },
+            Backend::Cuda(cuda) => unsafe { cuda.launch(task, grid, block) },
             #[cfg(test)]
             // SAFETY: as the caller says.
-            Way::Host(host) => unsafe { host.launch(task, grid, block) },
+            Backend::Host(host) => unsafe { host.launch(task, grid, block) },
             #[cfg(test)]
-            Way::Failing => Err("CUDA_ERROR_INVALID_VALUE".to_owned()),
+            Backend::Failing => Err("CUDA_ERROR_INVALID_VALUE".to_owned()),
         }
         .map_err(|error| TchError::Torch(format!("kernel '{}': {error}", T::NAME)))
     }

@@ -2,7 +2,7 @@
 //! Addresses are those of the device's memory.
 
 /// The parameter of a kernel.
-pub(super) trait Task: Copy + cudarc::driver::DeviceRepr {
+pub(super) trait KernelArgs: Copy + cudarc::driver::DeviceRepr {
     /// Name of the kernel.
     const NAME: &'static str;
     /// Its place among [`NAMES`].
@@ -18,7 +18,7 @@ macro_rules! tasks {
         #[derive(Clone, Copy)]
         enum Order { $($task),+ }
 
-        $(impl Task for $task {
+        $(impl KernelArgs for $task {
             const NAME: &'static str = $name;
             const INDEX: usize = Order::$task as usize;
         }
@@ -31,7 +31,7 @@ macro_rules! tasks {
 tasks! {
     Stem "stem",
     Moments "moments",
-    Affine "affine",
+    ScaleShift "affine",
     Apply "apply",
     Finish "finish",
     Read "read_frame",
@@ -77,7 +77,7 @@ pub(super) struct Moments {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Affine {
+pub(super) struct ScaleShift {
     pub parts: u64,
     pub weight: u64,
     pub bias: u64,

@@ -1,15 +1,15 @@
 //! bfloat16, in the tiles of a [`Unit`].
 
 use super::convolution::Convolution;
+use super::input_rows::MIDDLE;
 use super::last::Last;
-use super::lines::MIDDLE;
 use super::tiles::Unit;
 use super::{Line, Shared, half, wide};
+use crate::engine::kernels::executor::Arithmetic;
 use crate::engine::kernels::norm::Statistics;
-use crate::engine::kernels::painter::Arithmetic;
-use crate::engine::kernels::parts::Parts;
-use crate::engine::kernels::source::{Input, Source};
-use crate::engine::plan::{Change, Layer};
+use crate::engine::kernels::source::{ConvInput, SourceRows};
+use crate::engine::kernels::weights::LayerWeights;
+use crate::engine::layer_list::{Change, Layer};
 
 impl Arithmetic for Unit {
     type Number = u16;
@@ -18,7 +18,7 @@ impl Arithmetic for Unit {
     type Convolution = Convolution;
     type Last = Last;
 
-    fn convolution(self, parts: &Parts<'_>, layer: &Layer) -> Option<Convolution> {
+    fn convolution(self, parts: &LayerWeights<'_>, layer: &Layer) -> Option<Convolution> {
         let (stride, upsample) = match layer.change {
             Change::Same => (1, false),
             Change::Halve => (2, false),
@@ -29,7 +29,7 @@ impl Arithmetic for Unit {
         Convolution::new(&weight, outputs, inputs, stride, upsample, parts.border(), self)
     }
 
-    fn last(self, parts: &Parts<'_>, layer: &Layer) -> Option<Last> {
+    fn last(self, parts: &LayerWeights<'_>, layer: &Layer) -> Option<Last> {
         let upsample = match layer.change {
             Change::Same => false,
             Change::Nearest => true,
@@ -50,7 +50,7 @@ impl Arithmetic for Unit {
 
     fn convolve(
         convolution: &Convolution,
-        input: &Input<'_, u16>,
+        input: &ConvInput<'_, u16>,
         out: &mut [u16],
         statistics: &mut Statistics,
         scratch: &[Shared<Line>],
@@ -60,12 +60,12 @@ impl Arithmetic for Unit {
 
     fn finish(
         last: &Last,
-        source: Source<'_, u16>,
+        source: SourceRows<'_, u16>,
         out: &mut [f32],
         size: (usize, usize),
         scratch: &[Shared<Line>],
     ) {
-        last.run(&Input::Layer(source), out, size, scratch);
+        last.run(&ConvInput::Layer(source), out, size, scratch);
     }
 
     /// The picture is read as numbers about 0.

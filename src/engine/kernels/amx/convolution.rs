@@ -7,12 +7,12 @@
 use std::marker::PhantomData;
 
 use super::matrix::{Matrix, Sums, Take, Tile};
-use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
+use super::tiling::{InputWindow, Strip, Window};
 use super::vector::Halves;
 use super::{Line, Shared, beside};
 use crate::engine::kernels::norm::{self, Statistics};
-use crate::engine::kernels::source::{Border, Input};
+use crate::engine::kernels::source::{BorderMode, ConvInput};
 use crate::engine::kernels::{each, enough};
 
 /// A convolution.
@@ -37,11 +37,11 @@ impl Convolution {
         inputs: usize,
         stride: usize,
         upsample: bool,
-        border: Border,
+        border: BorderMode,
         unit: Unit,
     ) -> Option<Self> {
         let size = (weight.len() / (outputs * inputs)).isqrt();
-        let mirrored_twice = upsample && size > 3 && border == Border::Reflect;
+        let mirrored_twice = upsample && size > 3 && border == BorderMode::Reflect;
         if !outputs.is_multiple_of(SIDE) || size.is_multiple_of(2) || mirrored_twice {
             return None;
         }
@@ -56,7 +56,8 @@ impl Convolution {
         let phases = (0..if upsample { 4 } else { 1 }).map(phase).collect();
         let (before, seen) = span(size, upsample);
         let stride = (stride, stride);
-        let border = if upsample && border == Border::Reflect { Border::Replicate } else { border };
+        let border =
+            if upsample && border == BorderMode::Reflect { BorderMode::Replicate } else { border };
         let window = Window { inputs, before, size: (seen, seen), stride, border };
         let scale = if upsample { 2 } else { 1 };
         Some(Convolution { window, outputs, scale, unit, phases })
@@ -82,7 +83,7 @@ impl Convolution {
     /// of the pool.
     pub(super) fn run(
         &self,
-        input: &Input<'_, u16>,
+        input: &ConvInput<'_, u16>,
         out: &mut [u16],
         statistics: &mut Statistics,
         scratch: &[Shared<Line>],
@@ -99,19 +100,20 @@ impl Convolution {
         each(strips.count(), scratch, |n, scratch| {
             let strip = strips.strip(n);
             let sums = statistics.part(n);
-            let task = Task { conv: self, input, seen: &seen, strip, width, scratch, out, sums };
+            let task =
+                ConvTask { conv: self, input, seen: &seen, strip, width, scratch, out, sums };
             // SAFETY: the processor has the unit; `out` and `scratch` are as large as they must be;
             // tasks write to strips of their own.
-            unsafe { beside!(self.unit, convolve, &task, Task<'_>) }
+            unsafe { beside!(self.unit, convolve, &task, ConvTask<'_>) }
         });
     }
 }
 
 /// A strip.
-struct Task<'a> {
+struct ConvTask<'a> {
     conv: &'a Convolution,
-    input: &'a Input<'a, u16>,
-    seen: &'a Seen,
+    input: &'a ConvInput<'a, u16>,
+    seen: &'a InputWindow,
     strip: Strip,
     /// Of the result.
     width: usize,
@@ -121,7 +123,7 @@ struct Task<'a> {
 }
 
 #[inline(always)]
-unsafe fn convolve<S: Halves>(task: &Task<'_>) {
+unsafe fn convolve<S: Halves>(task: &ConvTask<'_>) {
     let Convolution { window, outputs, scale, unit, phases } = task.conv;
     let (outputs, scale, strip) = (*outputs, *scale, task.strip);
     let ready: *mut u16 = task.scratch.at(0).cast();

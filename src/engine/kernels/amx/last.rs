@@ -1,14 +1,14 @@
 //! The last convolution, many inputs to three outputs. Three outputs would leave most of a tile
 //! empty: a place is several pixels here, whose kernels are parts of one that is wider.
 
+use super::border::Rim;
 use super::convolution::{combined, range, span, taps};
 use super::matrix::{Matrix, Sums, Take, Tile};
-use super::rim::Rim;
-use super::strip::{Seen, Strip, Window};
 use super::tiles::{SIDE, Tiles, Unit};
+use super::tiling::{InputWindow, Strip, Window};
 use super::vector::Halves;
 use super::{Line, Shared, beside};
-use crate::engine::kernels::source::{Border, Input};
+use crate::engine::kernels::source::{BorderMode, ConvInput};
 use crate::engine::kernels::{each, enough};
 
 /// R, G, B.
@@ -34,7 +34,7 @@ impl Last {
         bias: &[f32],
         inputs: usize,
         upsample: bool,
-        border: Border,
+        border: BorderMode,
         unit: Unit,
     ) -> Option<Self> {
         let size = (weight.len() / (OUTPUTS * inputs)).isqrt();
@@ -66,10 +66,11 @@ impl Last {
                 combined(kernel, &lines, &columns, y, x)
             },
         );
-        let rim = (upsample && border == Border::Reflect)
+        let rim = (upsample && border == BorderMode::Reflect)
             .then(|| Rim::new(weight, bias, inputs, size, unit))
             .flatten();
-        let border = if upsample && border == Border::Reflect { Border::Replicate } else { border };
+        let border =
+            if upsample && border == BorderMode::Reflect { BorderMode::Replicate } else { border };
         let stride = (1, if upsample { 1 } else { pixels.1 });
         let window = Window { inputs, before, size: seen, stride, border };
         Some(Last { window, unit, bias, pixels, matrix, rim })
@@ -94,7 +95,7 @@ impl Last {
     /// Convolves into three planes of `size`, the upper left of the result.
     pub(super) fn run(
         &self,
-        input: &Input<'_, u16>,
+        input: &ConvInput<'_, u16>,
         out: &mut [f32],
         size: (usize, usize),
         scratch: &[Shared<Line>],
@@ -110,22 +111,22 @@ impl Last {
         let out = Shared::of(out);
         each(strips.count(), scratch, |n, scratch| {
             let strip = strips.strip(n);
-            let task = Task { conv: self, input, seen: &seen, strip, size, scratch, out };
+            let task = LastConvTask { conv: self, input, seen: &seen, strip, size, scratch, out };
             // SAFETY: the processor has the unit; `out` and `scratch` are as large as they must be;
             // tasks write to strips of their own.
-            unsafe { beside!(self.unit, convolve, &task, Task<'_>) }
+            unsafe { beside!(self.unit, convolve, &task, LastConvTask<'_>) }
         });
-        if let (Some(rim), Input::Layer(source)) = (&self.rim, input) {
+        if let (Some(rim), ConvInput::Layer(source)) = (&self.rim, input) {
             rim.run(source, out, size, scratch);
         }
     }
 }
 
 /// A strip.
-struct Task<'a> {
+struct LastConvTask<'a> {
     conv: &'a Last,
-    input: &'a Input<'a, u16>,
-    seen: &'a Seen,
+    input: &'a ConvInput<'a, u16>,
+    seen: &'a InputWindow,
     strip: Strip,
     /// Of the planes.
     size: (usize, usize),
@@ -134,7 +135,7 @@ struct Task<'a> {
 }
 
 #[inline(always)]
-unsafe fn convolve<S: Halves>(task: &Task<'_>) {
+unsafe fn convolve<S: Halves>(task: &LastConvTask<'_>) {
     let Last { window, unit, pixels, matrix, .. } = task.conv;
     let strip = task.strip;
     let ready: *mut u16 = task.scratch.at(0).cast();
@@ -154,14 +155,14 @@ unsafe fn convolve<S: Halves>(task: &Task<'_>) {
 
 /// Writes places of a line, from the pixels' line `y` on.
 struct Writer<'a> {
-    task: &'a Task<'a>,
+    task: &'a LastConvTask<'a>,
     y: usize,
 }
 
 impl Take for Writer<'_> {
     #[inline(always)]
     unsafe fn take(&self, tile: Tile) {
-        let Task { conv, strip, .. } = self.task;
+        let LastConvTask { conv, strip, .. } = self.task;
         let x = (strip.x + tile.place) * conv.pixels.1;
         match conv.pixels {
             (2, 2) => write::<2, 2>(self.task, tile, self.y, x),
@@ -173,7 +174,7 @@ impl Take for Writer<'_> {
 /// Writes a tile's places from the pixel x, y on: DOWN × ACROSS pixels each.
 #[inline(always)]
 unsafe fn write<const DOWN: usize, const ACROSS: usize>(
-    task: &Task<'_>,
+    task: &LastConvTask<'_>,
     tile: Tile,
     y: usize,
     x: usize,

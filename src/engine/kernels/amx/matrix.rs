@@ -119,7 +119,7 @@ impl Matrix {
             _ => PLACES / 2,
         };
         // What is made is taken while the next product is on its way: the processor does both at once.
-        let mut made = Made { sums, rows: 0, tiles: 1, place: 0, end: 0, output: 0 };
+        let mut made = Product { sums, rows: 0, tiles: 1, place: 0, end: 0, output: 0 };
         for from in (0..places).step_by(block) {
             let end = places.min(from + block);
             for (n, group) in self.groups.iter().enumerate() {
@@ -131,7 +131,7 @@ impl Matrix {
                     tiles.product((rows, group.tiles), offsets, inputs, 2 * stride, weights, sums);
                     made.each(take);
                     let output = 2 * n * SIDE;
-                    made = Made { sums, rows, tiles: group.tiles, place, end, output };
+                    made = Product { sums, rows, tiles: group.tiles, place, end, output };
                     std::mem::swap(&mut sums, &mut others);
                 }
             }
@@ -141,7 +141,7 @@ impl Matrix {
 }
 
 /// What a product made: `rows` × `tiles` tiles, from a place and an output on.
-struct Made {
+struct Product {
     sums: *const f32,
     rows: usize,
     tiles: usize,
@@ -151,7 +151,7 @@ struct Made {
     output: usize,
 }
 
-impl Made {
+impl Product {
     #[inline(always)]
     unsafe fn each(&self, take: &impl Take) {
         for tile in 0..self.rows * self.tiles {

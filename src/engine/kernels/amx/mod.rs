@@ -1,25 +1,25 @@
 //! The network in bfloat16 on processors that multiply matrices of it: Intel's AMX.
 //!
-//! * `arithmetic`: what a [`painter`](super::painter) needs of it.
+//! * `arithmetic`: what a [`executor`](super::executor) needs of it.
 //! * `convolution`: all of its convolutions but the last, which is `last`; `matrix` is what both come
 //!   down to: weights in tiles, and where in a picture their inputs lie.
-//! * `rim`: pixels at the border that the last one, where it repeats pixels, computes apart.
-//! * `strip`: the parts of a picture that are tasks; `lines`: what a task reads, made ready.
+//! * `border`: pixels at the border that the last one, where it repeats pixels, computes apart.
+//! * `tiling`: the parts of a picture that are tasks; `input_rows`: what a task reads, made ready.
 //! * `tiles`: the processor's tiles; `vector`: its vectors with bfloat16 in memory.
 //!
 //! Values lie pixel by pixel, as in the kernels beside, two bytes each. Sums, statistics and what norms
 //! make of a value are in single precision.
 
 mod arithmetic;
+mod border;
 mod convolution;
+mod input_rows;
 mod last;
-mod lines;
 mod matrix;
-mod rim;
-mod strip;
 #[cfg(test)]
 mod tests;
 pub(super) mod tiles;
+mod tiling;
 mod vector;
 
 use super::Shared;

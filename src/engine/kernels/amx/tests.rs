@@ -7,9 +7,9 @@ use super::last::{Last, OUTPUTS};
 use super::tiles::Unit;
 use super::{Line, Shared, half, wide};
 use crate::engine::device::{Device, prepare};
+use crate::engine::kernels::executor::Executor;
 use crate::engine::kernels::norm::Statistics;
-use crate::engine::kernels::painter::Painter;
-use crate::engine::kernels::source::{Border, Input, Source};
+use crate::engine::kernels::source::{BorderMode, ConvInput, SourceRows};
 use crate::engine::kernels::tests::{lite, model, picture, small};
 use crate::engine::layers::pad_reflect;
 use crate::engine::model_file::{Architecture, ModelFile, Normalization, Padding, Upsampling};
@@ -27,11 +27,11 @@ fn numbers(x: &Tensor) -> Vec<f32> {
     Vec::try_from(x.contiguous().flatten(0, -1)).unwrap()
 }
 
-fn paint(painter: &Painter<Unit>, x: &Tensor, threads: usize) -> Tensor {
+fn paint(executor: &Executor<Unit>, x: &Tensor, threads: usize) -> Tensor {
     let (_, _, height, width) = x.size4().unwrap();
     let mut y = vec![f32::NAN; x.numel()];
     let size = (height as usize, width as usize);
-    painter.paint(&numbers(x), size, &mut y, threads).unwrap();
+    executor.paint(&numbers(x), size, &mut y, threads).unwrap();
     Tensor::from_slice(&y).reshape(x.size())
 }
 
@@ -44,12 +44,12 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
 
 fn agrees(unit: Unit, model: &ModelFile, shares: Option<&[f32]>, x: &Tensor, within: f64) {
     let mut torch = Network::in_torch(model, Device::CPU, Precision::Fp32).unwrap();
-    let mut painter = Painter::new(model, unit).unwrap();
+    let mut executor = Executor::new(model, unit).unwrap();
     if let Some(shares) = shares {
         torch.blend(shares).unwrap();
-        painter.blend(shares);
+        executor.blend(shares);
     }
-    let error = difference(&paint(&painter, x, 2), &torch.forward(x).unwrap());
+    let error = difference(&paint(&executor, x, 2), &torch.forward(x).unwrap());
     let name = model.description.architecture.to_string();
     assert!(error < within, "{unit:?} {name} {:?}: {error}", x.size());
 }
@@ -100,12 +100,12 @@ fn buffers_of_one_size_serve_another_and_threads_do_not_matter() {
     prepare();
     let model = model(small());
     for unit in units() {
-        let painter = Painter::new(&model, unit).unwrap();
+        let executor = Executor::new(&model, unit).unwrap();
         let x = picture(24, 32);
-        let first = paint(&painter, &x, 1);
-        assert_ne!(paint(&painter, &picture(40, 52), 3).numel(), first.numel());
-        assert_eq!(paint(&painter, &x, 2), first, "{unit:?}");
-        assert_eq!(paint(&painter, &x, 3), first, "{unit:?}");
+        let first = paint(&executor, &x, 1);
+        assert_ne!(paint(&executor, &picture(40, 52), 3).numel(), first.numel());
+        assert_eq!(paint(&executor, &x, 2), first, "{unit:?}");
+        assert_eq!(paint(&executor, &x, 3), first, "{unit:?}");
     }
 }
 
@@ -115,7 +115,8 @@ fn both_units_make_the_same() {
     let Some(unit) = Unit::available() else { return eprintln!("SKIPPED: no AMX") };
     let model = model(small());
     let x = picture(30, 50);
-    let [amx, looped] = [unit, Unit::Loop].map(|u| paint(&Painter::new(&model, u).unwrap(), &x, 2));
+    let [amx, looped] =
+        [unit, Unit::Loop].map(|u| paint(&Executor::new(&model, u).unwrap(), &x, 2));
     // The processor adds up in another order, and sums are rounded to 8 bits on the way.
     assert!(difference(&amx, &looped) < 0.01);
 }
@@ -135,7 +136,7 @@ fn weight(outputs: i64, inputs: i64, size: i64) -> (Vec<f32>, Tensor) {
     (numbers(&w), w)
 }
 
-fn expected(x: &Tensor, w: &Tensor, stride: i64, upsample: bool, border: Border) -> Tensor {
+fn expected(x: &Tensor, w: &Tensor, stride: i64, upsample: bool, border: BorderMode) -> Tensor {
     let (_, _, height, width) = x.size4().unwrap();
     let x = match upsample {
         true => x.upsample_nearest2d([2 * height, 2 * width], None, None),
@@ -143,7 +144,7 @@ fn expected(x: &Tensor, w: &Tensor, stride: i64, upsample: bool, border: Border)
     };
     let half = w.size()[2] / 2;
     let x = match border {
-        Border::Zero => x.constant_pad_nd([half; 4]),
+        BorderMode::Zero => x.constant_pad_nd([half; 4]),
         _ => pad_reflect(&x, [half; 4]).unwrap(),
     };
     x.conv2d::<Tensor>(w, None, [stride; 2], [0; 2], [1; 2], 1)
@@ -174,7 +175,7 @@ fn convolutions_of_any_size_stride_and_width_are_libtorchs() {
     ];
     for unit in units() {
         for (size, inputs, outputs, stride, upsample) in cases {
-            for border in [Border::Reflect, Border::Zero] {
+            for border in [BorderMode::Reflect, BorderMode::Zero] {
                 for (height, width) in [(11, 37), (7, 70)] {
                     let (numbers_in, x) = layer(inputs, height, width);
                     let (values, w) = weight(outputs, inputs, size);
@@ -188,7 +189,7 @@ fn convolutions_of_any_size_stride_and_width_are_libtorchs() {
                     let mut out = vec![0; h * w_out * o];
                     let (mut lines, mut sums) = (Vec::new(), Statistics::default());
                     let scratch = scratch(&mut lines, conv.scratch(size_in));
-                    alone(|| conv.run(&Input::Layer(source), &mut out, &mut sums, &scratch));
+                    alone(|| conv.run(&ConvInput::Layer(source), &mut out, &mut sums, &scratch));
                     let found: Vec<f32> = out.into_iter().map(wide).collect();
                     let shape = [1, h as i64, w_out as i64, outputs];
                     let found = Tensor::from_slice(&found).reshape(shape).permute([0, 3, 1, 2]);
@@ -213,8 +214,18 @@ fn source<'a>(
     (height, width): (usize, usize),
     channels: usize,
     (scale, shift): (&'a [f32], &'a [f32]),
-) -> Source<'a, u16> {
-    Source { numbers, height, width, channels, scale, shift, skip: None, linear: false, keep: None }
+) -> SourceRows<'a, u16> {
+    SourceRows {
+        numbers,
+        height,
+        width,
+        channels,
+        scale,
+        shift,
+        skip: None,
+        linear: false,
+        keep: None,
+    }
 }
 
 #[test]
@@ -222,7 +233,7 @@ fn last_convolutions_are_libtorchs_to_the_border() {
     prepare();
     for unit in units() {
         for (size, upsample) in [(9, false), (3, false), (3, true), (5, true), (9, true)] {
-            for border in [Border::Reflect, Border::Zero] {
+            for border in [BorderMode::Reflect, BorderMode::Zero] {
                 for (height, width) in [(11, 37), (6, 90)] {
                     let (numbers_in, x) = layer(16, height, width);
                     let (values, w) = weight(3, 16, size);
@@ -237,7 +248,7 @@ fn last_convolutions_are_libtorchs_to_the_border() {
                     let mut out = vec![f32::NAN; OUTPUTS * h * w_out];
                     let mut lines = Vec::new();
                     let scratch = scratch(&mut lines, last.scratch(size_in));
-                    alone(|| last.run(&Input::Layer(source), &mut out, (h, w_out), &scratch));
+                    alone(|| last.run(&ConvInput::Layer(source), &mut out, (h, w_out), &scratch));
                     let shape = [1, 3, h as i64, w_out as i64];
                     let expected = expected(&x, &w, 1, upsample, border);
                     let expected = expected.narrow(2, 0, shape[2]).narrow(3, 0, shape[3]);
@@ -255,8 +266,8 @@ fn last_convolutions_are_libtorchs_to_the_border() {
 fn what_kernels_lack_is_left_to_libtorch() {
     for unit in units() {
         let narrow = model(Architecture { widths: vec![8, 16, 32], ..small() });
-        assert!(Painter::new(&narrow, unit).is_none());
+        assert!(Executor::new(&narrow, unit).is_none());
         let transposed = model(Architecture { upsample: Upsampling::Transposed, ..small() });
-        assert!(Painter::new(&transposed, unit).is_none());
+        assert!(Executor::new(&transposed, unit).is_none());
     }
 }

@@ -24,7 +24,7 @@ pub enum Pictures {
 
 /// What is repainted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum InputKind {
     /// A file that a decoder opens, or a picture.
     File(PathBuf),
     /// An animated picture: a video without sound.
@@ -37,33 +37,33 @@ pub enum Source {
     Pictures(Pictures),
 }
 
-impl Source {
+impl InputKind {
     /// The kind of input that a path names; looks at the file system.
     pub fn of(path: &Path) -> Self {
         if path == Path::new("-") {
-            return Source::Stdin;
+            return InputKind::Stdin;
         }
         if path.is_dir() {
-            return Source::Pictures(Pictures::Folder(path.to_owned()));
+            return InputKind::Pictures(Pictures::Folder(path.to_owned()));
         }
         // A file of exactly this name is meant, whatever percent signs it has.
         match Pattern::parse(path).filter(|_| !path.exists()) {
-            Some(pattern) => Source::Pictures(Pictures::Numbered(pattern)),
-            None if is_y4m(path) => Source::Y4m(path.to_owned()),
-            None if is_animated(path) => Source::Animation(path.to_owned()),
-            None => Source::File(path.to_owned()),
+            Some(pattern) => InputKind::Pictures(Pictures::Numbered(pattern)),
+            None if is_y4m(path) => InputKind::Y4m(path.to_owned()),
+            None if is_animated(path) => InputKind::Animation(path.to_owned()),
+            None => InputKind::File(path.to_owned()),
         }
     }
 
     /// Whether the frames come from separate picture files.
     pub fn is_pictures(&self) -> bool {
-        matches!(self, Source::Pictures(_))
+        matches!(self, InputKind::Pictures(_))
     }
 }
 
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum OutputKind {
     /// A video file, or one picture.
     File(PathBuf),
     /// A file of YUV4MPEG2.
@@ -74,27 +74,27 @@ pub enum Target {
     Pictures(Pictures),
 }
 
-impl Target {
+impl OutputKind {
     /// What `--output` names: a folder is one that ends in a slash, or that is there and has no
     /// file's ending.
     pub fn of(path: &Path) -> Self {
         let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if path == Path::new("-") {
-            Target::Stdout
+            OutputKind::Stdout
         } else if slash || (path.is_dir() && path.extension().is_none()) {
-            Target::Pictures(Pictures::Folder(path.to_owned()))
+            OutputKind::Pictures(Pictures::Folder(path.to_owned()))
         } else if let Some(pattern) = Pattern::parse(path) {
-            Target::Pictures(Pictures::Numbered(pattern))
+            OutputKind::Pictures(Pictures::Numbered(pattern))
         } else if has_ending(path, "y4m") {
-            Target::Y4m(path.to_owned())
+            OutputKind::Y4m(path.to_owned())
         } else {
-            Target::File(path.to_owned())
+            OutputKind::File(path.to_owned())
         }
     }
 
     /// True when it is one still picture.
     pub fn is_picture(&self) -> bool {
-        matches!(self, Target::File(path) if picture::format_for_output(path).is_some())
+        matches!(self, OutputKind::File(path) if picture::format_for_output(path).is_some())
     }
 }
 
@@ -158,7 +158,7 @@ impl Pictures {
 
     /// The files that are made of `inputs`, pictures all: in a folder each keeps its name, a
     /// pattern keeps the numbers of a pattern, and anything else is numbered from 1.
-    pub fn made_of(&self, source: &Source, inputs: &[PathBuf]) -> Vec<PathBuf> {
+    pub fn made_of(&self, source: &InputKind, inputs: &[PathBuf]) -> Vec<PathBuf> {
         let numbered_from_1 = |n: usize| self.pattern().path(n as u64 + 1);
         let name = |(n, input): (usize, &PathBuf)| match (self, source) {
             (Pictures::Folder(folder), _) => {
@@ -166,7 +166,7 @@ impl Pictures {
                 let stem = input.file_stem().unwrap_or_default().to_string_lossy();
                 folder.join(format!("{stem}.png"))
             }
-            (Pictures::Numbered(to), Source::Pictures(Pictures::Numbered(from))) => {
+            (Pictures::Numbered(to), InputKind::Pictures(Pictures::Numbered(from))) => {
                 let name = input.file_name().unwrap_or_default().to_string_lossy();
                 from.number_of(&name).map_or_else(|| numbered_from_1(n), |number| to.path(number))
             }
@@ -179,15 +179,17 @@ impl Pictures {
     /// many. None where pictures keep other names than numbers.
     pub(super) fn numbered(
         &self,
-        source: &Source,
+        source: &InputKind,
         made: Option<&[PathBuf]>,
         frames: u64,
     ) -> Option<(Pattern, u64)> {
         let pattern = match (self, source) {
-            (_, Source::Pictures(Pictures::Folder(_))) if matches!(self, Pictures::Folder(_)) => {
+            (_, InputKind::Pictures(Pictures::Folder(_)))
+                if matches!(self, Pictures::Folder(_)) =>
+            {
                 return None;
             }
-            (Pictures::Folder(folder), Source::Pictures(Pictures::Numbered(from))) => {
+            (Pictures::Folder(folder), InputKind::Pictures(Pictures::Numbered(from))) => {
                 from.made_into(folder)
             }
             _ => self.pattern(),
@@ -234,36 +236,36 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("50%d.mp4"), "a file").unwrap();
         std::fs::write(at("raw"), "YUV4MPEG2 W2 H2\n").unwrap();
-        assert_eq!(Source::of(Path::new("-")), Source::Stdin);
-        assert_eq!(Source::of(Path::new("./-")), Source::File("./-".into()));
+        assert_eq!(InputKind::of(Path::new("-")), InputKind::Stdin);
+        assert_eq!(InputKind::of(Path::new("./-")), InputKind::File("./-".into()));
         let all = Pictures::Folder(folder.path().to_owned());
-        assert_eq!(Source::of(folder.path()), Source::Pictures(all));
-        assert_eq!(Source::of(&at("50%d.mp4")), Source::File(at("50%d.mp4")));
-        assert!(Source::of(&at("%d.png")).is_pictures());
-        assert_eq!(Source::of(&at("raw")), Source::Y4m(at("raw")));
+        assert_eq!(InputKind::of(folder.path()), InputKind::Pictures(all));
+        assert_eq!(InputKind::of(&at("50%d.mp4")), InputKind::File(at("50%d.mp4")));
+        assert!(InputKind::of(&at("%d.png")).is_pictures());
+        assert_eq!(InputKind::of(&at("raw")), InputKind::Y4m(at("raw")));
     }
 
     #[test]
     fn what_is_made_is_told_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
-        let folder_of = |text: &str| Target::Pictures(Pictures::Folder(text.into()));
+        let folder_of = |text: &str| OutputKind::Pictures(Pictures::Folder(text.into()));
         let here = folder.path().join("here");
         std::fs::create_dir(&here).unwrap();
-        assert_eq!(Target::of(Path::new("-")), Target::Stdout);
-        assert_eq!(Target::of(Path::new("new/")), folder_of("new/"));
-        assert_eq!(Target::of(&here), Target::Pictures(Pictures::Folder(here.clone())));
-        assert_eq!(Target::of(Path::new("a.Y4M")), Target::Y4m("a.Y4M".into()));
-        assert_eq!(Target::of(Path::new("new")), Target::File("new".into()));
-        assert!(Target::of(Path::new("a.JPG")).is_picture());
-        assert!(!Target::of(Path::new("%d.jpg")).is_picture());
+        assert_eq!(OutputKind::of(Path::new("-")), OutputKind::Stdout);
+        assert_eq!(OutputKind::of(Path::new("new/")), folder_of("new/"));
+        assert_eq!(OutputKind::of(&here), OutputKind::Pictures(Pictures::Folder(here.clone())));
+        assert_eq!(OutputKind::of(Path::new("a.Y4M")), OutputKind::Y4m("a.Y4M".into()));
+        assert_eq!(OutputKind::of(Path::new("new")), OutputKind::File("new".into()));
+        assert!(OutputKind::of(Path::new("a.JPG")).is_picture());
+        assert!(!OutputKind::of(Path::new("%d.jpg")).is_picture());
     }
 
     #[test]
     fn a_folder_keeps_names_and_a_pattern_keeps_numbers() {
         let inputs = ["in/x7.a.jpg", "in/x8.a.jpg"].map(PathBuf::from);
         let named = |source: &str, target: &str| {
-            let Target::Pictures(target) = Target::of(Path::new(target)) else { panic!() };
-            let made = target.made_of(&Source::of(Path::new(source)), &inputs);
+            let OutputKind::Pictures(target) = OutputKind::of(Path::new(target)) else { panic!() };
+            let made = target.made_of(&InputKind::of(Path::new(source)), &inputs);
             made.iter().map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         assert_eq!(named("in/x%d.a.jpg", "out/"), ["out/x7.a.png", "out/x8.a.png"]);

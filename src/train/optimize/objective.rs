@@ -14,7 +14,7 @@ pub const TV_PIXELS: f64 = 256.0 * 256.0;
 
 /// A content and its styles at one size.
 #[derive(Debug)]
-pub struct Painting<'a> {
+pub struct Objective<'a> {
     losses: &'a Losses,
     photo: Tensor,
     content: Vec<Tensor>,
@@ -32,7 +32,7 @@ pub enum Styles {
     Regions(Vec<Region>),
 }
 
-impl<'a> Painting<'a> {
+impl<'a> Objective<'a> {
     /// Measures what is wanted. `photo`: 1 × 3 × height × width, RGB 0–255.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl<'a> Painting<'a> {
             _ => losses.content_target(&photo)?,
         };
         let tv = TV_PIXELS / (height * width) as f64;
-        Ok(Painting { losses, photo, content, style, tv, preserve })
+        Ok(Objective { losses, photo, content, style, tv, preserve })
     }
 
     /// What is optimized for a picture, 1 × 3 × height × width: itself, or its brightness alone.

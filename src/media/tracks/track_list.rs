@@ -11,35 +11,35 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::movie;
+use super::super::mp4_duration;
 use super::super::pipeline::{Pipeline, Role};
-use super::super::workarounds::{Facts, is_transport_stream, repair_demuxers};
+use super::super::workarounds::{ContainerFacts, is_transport_stream, repair_demuxers};
 use crate::stop::StopSignal;
 use crate::timeouts::LIST_TRACKS;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
 
 /// What a file holds.
-pub(super) struct Contents {
-    pub streams: Vec<Stream>,
+pub(super) struct TrackList {
+    pub streams: Vec<TrackInfo>,
     pub tags: Option<gst::TagList>,
     pub toc: Option<gst::Toc>,
     pub duration: Option<Duration>,
 }
 
 /// One track of a file.
-pub(super) struct Stream {
+pub(super) struct TrackInfo {
     /// The same whenever the file is opened.
     pub id: String,
     pub caps: gst::Caps,
-    pub kind: Kind,
-    pub times: Times,
+    pub kind: TrackKind,
+    pub times: TimeCorrection,
     pub flags: Flags,
 }
 
 /// What a demuxer does to the times of a track's packets.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Times {
+pub(super) struct TimeCorrection {
     /// They are later by this than the packets are presented. matroskademux (1.22 to 1.26, at
     /// least) takes a track's CodecDelay into account for Opus alone; FFmpeg writes it for AAC and
     /// others, too, from version 6 on.
@@ -49,7 +49,7 @@ pub(super) struct Times {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TrackKind {
     Video,
     Audio,
     Text,
@@ -58,41 +58,41 @@ pub(super) enum Kind {
     Other,
 }
 
-impl Kind {
+impl TrackKind {
     fn of(caps: &gst::Caps) -> Self {
         let name = caps.structure(0).map_or("", |s| s.name().as_str());
         match name {
             "application/x-ssa" | "application/x-ass" | "application/x-usf" | WEBVTT
-            | "subtitle/x-kate" => Kind::Text,
-            name if name.starts_with("text/") => Kind::Text,
-            name if name.starts_with("audio/") => Kind::Audio,
-            name if name.starts_with("video/") || name.starts_with("image/") => Kind::Video,
+            | "subtitle/x-kate" => TrackKind::Text,
+            name if name.starts_with("text/") => TrackKind::Text,
+            name if name.starts_with("audio/") => TrackKind::Audio,
+            name if name.starts_with("video/") || name.starts_with("image/") => TrackKind::Video,
             // Of those that matroskademux (1.22 to 1.26) does not know, it gives the bytes: no text for us.
-            "application/x-subtitle-unknown" => Kind::Bitmap,
-            name if name.starts_with("subpicture/") => Kind::Bitmap,
-            _ => Kind::Other,
+            "application/x-subtitle-unknown" => TrackKind::Bitmap,
+            name if name.starts_with("subpicture/") => TrackKind::Bitmap,
+            _ => TrackKind::Other,
         }
     }
 }
 
-impl Contents {
+impl TrackList {
     /// Reads a file as far as its first packet.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn of(path: &Path, stop: &StopSignal) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?.until(stop);
-        let length = movie::read(&pipeline.element("src")?, path);
+        let length = mp4_duration::read(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
         leave_packets(&parse, path);
-        let facts = Facts::of(path);
+        let facts = ContainerFacts::of(path);
         repair_demuxers(&parse, &facts);
         let input = pipeline.element("track")?.static_pad("sink");
         parse.connect_pad_added(move |_, pad| {
             // The next packet of a subtitle track may be an hour away.
             let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-            if matches!(Kind::of(&caps), Kind::Video | Kind::Audio)
+            if matches!(TrackKind::of(&caps), TrackKind::Video | TrackKind::Audio)
                 && let Some(input) = input.as_ref().filter(|pad| !pad.is_linked())
             {
                 let _ = pad.link(input);
@@ -125,18 +125,18 @@ impl Contents {
             let caps = known(stream.caps()?, &entry.codec);
             let opus = entry.codec == "A_OPUS";
             let delay = if opus { Duration::ZERO } else { entry.delay };
-            let times = Times { delay, clamped: opus && !entry.delay.is_zero() };
-            let kind = Kind::of(&caps);
+            let times = TimeCorrection { delay, clamped: opus && !entry.delay.is_zero() };
+            let kind = TrackKind::of(&caps);
             let flags = facts.flags(Some(&id)).unwrap_or_else(|| Flags {
                 // Where nothing is said, the first of its kind.
                 default: !seen.contains(&kind),
                 ..Flags::default()
             });
             seen.push(kind);
-            Some(Stream { id, kind, caps, times, flags })
+            Some(TrackInfo { id, kind, caps, times, flags })
         });
         let pad = first.static_pad("sink");
-        Ok(Contents {
+        Ok(TrackList {
             streams: streams.collect(),
             tags: pad.as_ref().and_then(|pad| tags_on(pad, gst::TagScope::Global)),
             toc: pad

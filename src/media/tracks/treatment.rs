@@ -4,18 +4,18 @@ use gstreamer as gst;
 
 use super::super::packages;
 use super::super::sink::muxer;
-use super::contents::WEBVTT;
+use super::track_list::WEBVTT;
 use crate::encoding::Container;
 
 /// How a track comes into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum Way {
+pub(in super::super) enum Treatment {
     /// Untouched, through elements that give it the form the muxer asks for.
-    Copy(&'static str),
+    Passthrough(&'static str),
     /// Through these elements, into this codec.
-    Encode(String, &'static str),
+    Transcode(String, &'static str),
     /// Not at all; why, for the user.
-    None(String),
+    Drop(String),
 }
 
 /// The caps of the muxer's pads of this kind ("audio_%u").
@@ -26,9 +26,9 @@ pub(in super::super) fn template(container: Container, pads: &str) -> Option<gst
 }
 
 /// The way of an audio track.
-pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way {
+pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Treatment {
     let Some(format) = caps.structure(0) else {
-        return Way::None("its format is unknown".to_owned());
+        return Treatment::Drop("its format is unknown".to_owned());
     };
     let text = |field| format.get::<&str>(field).unwrap_or_default();
     let raw = format.name() == "audio/x-raw";
@@ -39,29 +39,31 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Way 
         || raw && container == Container::Mov
         || ["audio/x-speex", "audio/x-adpcm"].contains(&format.name().as_str());
     if !unfit && fits(format, template(container, "audio_%u").as_ref()) {
-        return Way::Copy(match (format.name().as_str(), format.get::<i32>("mpegversion")) {
-            ("audio/mpeg", Ok(1)) => "mpegaudioparse",
-            ("audio/mpeg", Ok(_)) => "aacparse",
-            ("audio/x-ac3" | "audio/x-eac3", _) => "ac3parse",
-            ("audio/x-flac", _) => "flacparse",
-            ("audio/x-dts", _) => "dcaparse",
-            _ => "identity",
-        });
+        return Treatment::Passthrough(
+            match (format.name().as_str(), format.get::<i32>("mpegversion")) {
+                ("audio/mpeg", Ok(1)) => "mpegaudioparse",
+                ("audio/mpeg", Ok(_)) => "aacparse",
+                ("audio/x-ac3" | "audio/x-eac3", _) => "ac3parse",
+                ("audio/x-flac", _) => "flacparse",
+                ("audio/x-dts", _) => "dcaparse",
+                _ => "identity",
+            },
+        );
     }
     anew(caps, container)
 }
 
 /// The way of an audio track that cannot be copied.
-pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Way {
+pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Treatment {
     let Some(format) = caps.structure(0) else {
-        return Way::None("its format is unknown".to_owned());
+        return Treatment::Drop("its format is unknown".to_owned());
     };
     let channels = format.get::<i32>("channels").unwrap_or(2);
     let raw = format.name() == "audio/x-raw";
     if !raw && !has_decoder(caps) {
         let package = packages::for_format(format.name());
         let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
-        return Way::None(format!("there is no decoder for it{remedy}"));
+        return Treatment::Drop(format!("there is no decoder for it{remedy}"));
     }
     // decodebin would put opusparse before it (see `leave_packets`).
     let decode = match format.name().as_str() {
@@ -73,10 +75,10 @@ pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Way {
     if gst::ElementFactory::find(element).is_none() {
         let package = packages::for_element(element);
         let remedy = package.map_or_else(String::new, |package| format!("; install {package}"));
-        return Way::None(format!("there is no encoder ({element}){remedy}"));
+        return Treatment::Drop(format!("there is no encoder ({element}){remedy}"));
     }
     let convert = "audioconvert name=mix ! capsfilter name=layout ! audioresample";
-    Way::Encode(format!("{decode}{convert} ! {encode}"), codec)
+    Treatment::Transcode(format!("{decode}{convert} ! {encode}"), codec)
 }
 
 /// What encodes sound for a container: the elements, the encoder among them, and its codec.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::models::{Choice, EngineOptions};
+use super::models::{EngineOptions, ModelChoice};
 use super::{Observer, RunContext};
 use crate::engine::bench::{self, Job};
 use crate::engine::device::while_trying_algorithms;
@@ -22,7 +22,7 @@ const TRIAL: f64 = 100_000.0;
 
 /// What a live source delivers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
+pub struct SourceRate {
     /// Pixels.
     pub width: usize,
     /// Lines.
@@ -32,17 +32,17 @@ pub struct Pace {
 }
 
 /// A model that is open, and its lite sibling where that may take its place.
-struct Contender {
-    choice: Choice,
+struct Candidate {
+    choice: ModelChoice,
     named: NetworkStylizer,
-    lite: Option<(Choice, NetworkStylizer)>,
+    lite: Option<(ModelChoice, NetworkStylizer)>,
 }
 
 /// Models of a live run before its source is known.
-pub struct Contenders(Vec<Contender>);
+pub struct Candidates(Vec<Candidate>);
 
 /// Models of a live run, and what to call them.
-pub struct Settled {
+pub struct ChosenModels {
     /// What paints, in the order in which the models were given.
     pub models: Vec<NetworkStylizer>,
     /// Their names.
@@ -54,39 +54,48 @@ impl EngineOptions {
     ///
     /// # Errors
     /// As [`EngineOptions::open`].
-    pub fn open_live(&self, choices: &[Choice], observer: &mut dyn Observer) -> Result<Contenders> {
+    pub fn open_live(
+        &self,
+        choices: &[ModelChoice],
+        observer: &mut dyn Observer,
+    ) -> Result<Candidates> {
         let on = self.place(observer)?;
-        let mut open = |choice: &Choice| -> Result<Contender> {
+        let mut open = |choice: &ModelChoice| -> Result<Candidate> {
             let sibling = choice.blend.is_none().then(|| shipped::lite_of(&choice.model)).flatten();
             let named = self.load(choice, on, observer)?;
             let mut lite = None;
             if let Some(sibling) = sibling {
-                let choice = Choice { model: sibling.name.to_owned(), blend: None };
+                let choice = ModelChoice { model: sibling.name.to_owned(), blend: None };
                 let model = self.load(&choice, on, observer)?;
                 lite = Some((choice, model));
             }
-            Ok(Contender { choice: choice.clone(), named, lite })
+            Ok(Candidate { choice: choice.clone(), named, lite })
         };
-        let all: Vec<Contender> = choices.iter().map(&mut open).collect::<Result<_>>()?;
+        let all: Vec<Candidate> = choices.iter().map(&mut open).collect::<Result<_>>()?;
         self.say_what_paints(all.first().map(|one| &one.named), observer);
-        Ok(Contenders(all))
+        Ok(Candidates(all))
     }
 }
 
-impl Contenders {
+impl Candidates {
     /// Decides, by painting a trial picture with the first model that has a lite sibling: the shipped
     /// networks of a kind are equally fast, and a source keeps its size and rate but for surprises.
     /// Where every frame is painted by all of them, `together`, it is painted by all.
     ///
     /// # Errors
     /// When the trial cannot be painted.
-    pub fn settle(self, pace: Pace, together: bool, context: &mut RunContext) -> Result<Settled> {
-        let Contenders(mut all) = self;
+    pub fn settle(
+        self,
+        pace: SourceRate,
+        together: bool,
+        context: &mut RunContext,
+    ) -> Result<ChosenModels> {
+        let Candidates(mut all) = self;
         let stop = context.stop.clone();
         let trial = while_trying_algorithms(|| trial(&mut all, pace, together, &stop));
         let trial = trial.context("cannot stylize")?;
-        let mut settled = Settled { models: Vec::new(), names: Vec::new() };
-        for Contender { choice, named, lite } in all {
+        let mut settled = ChosenModels { models: Vec::new(), names: Vec::new() };
+        for Candidate { choice, named, lite } in all {
             let (choice, model) = match lite.zip(trial.as_ref()) {
                 Some(((lite, model), trial)) => {
                     context.observer.note(&trial.in_words(&choice, &lite));
@@ -103,8 +112,8 @@ impl Contenders {
 
 /// The trial; none where no model has a lite sibling, or when the run is to end.
 fn trial(
-    all: &mut [Contender],
-    pace: Pace,
+    all: &mut [Candidate],
+    pace: SourceRate,
     together: bool,
     stop: &StopSignal,
 ) -> Result<Option<Trial>, StylizeError> {
@@ -128,7 +137,7 @@ struct Trial {
     seconds: f64,
     /// How many models painted it.
     models: usize,
-    pace: Pace,
+    pace: SourceRate,
 }
 
 impl Trial {
@@ -136,8 +145,8 @@ impl Trial {
         self.seconds <= SHARE * self.pace.interval.as_secs_f64()
     }
 
-    fn in_words(&self, named: &Choice, lite: &Choice) -> String {
-        let Pace { width, height, interval } = self.pace;
+    fn in_words(&self, named: &ModelChoice, lite: &ModelChoice) -> String {
+        let SourceRate { width, height, interval } = self.pace;
         let ms = |seconds: f64| (seconds * 1e3).round();
         let (takes, comes) = (ms(self.seconds), ms(interval.as_secs_f64()));
         let kept = self.keeps_pace();
@@ -164,7 +173,7 @@ impl Trial {
 
 /// How long a frame of this size takes, from one that is smaller: a network's work is that of a pixel,
 /// times the pixels.
-fn seconds(stylizer: &mut NetworkStylizer, pace: Pace) -> Result<f64, StylizeError> {
+fn seconds(stylizer: &mut NetworkStylizer, pace: SourceRate) -> Result<f64, StylizeError> {
     let pixels = (pace.width * pace.height) as f64;
     let factor = (TRIAL / pixels).sqrt().min(1.0);
     // I420 has even sides.
@@ -181,15 +190,15 @@ mod tests {
 
     #[test]
     fn a_model_keeps_pace_if_it_leaves_time_for_the_rest() {
-        let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
+        let pace = SourceRate { width: 640, height: 360, interval: Duration::from_millis(40) };
         assert!(Trial { seconds: 0.027, models: 1, pace }.keeps_pace());
         assert!(!Trial { seconds: 0.030, models: 1, pace }.keeps_pace());
     }
 
     #[test]
     fn it_says_which_one_paints_and_why() {
-        let pace = Pace { width: 640, height: 360, interval: Duration::from_millis(40) };
-        let name = |model: &str| Choice { model: model.to_owned(), blend: None };
+        let pace = SourceRate { width: 640, height: 360, interval: Duration::from_millis(40) };
+        let name = |model: &str| ModelChoice { model: model.to_owned(), blend: None };
         let say =
             |seconds, models| Trial { seconds, models, pace }.in_words(&name("a"), &name("a-lite"));
         let words = |seconds| say(seconds, 1);

@@ -20,7 +20,7 @@ use gst_rtsp_server::{
     RTSPServer, RTSPSession, RTSPSessionPool, RTSPThread, RTSPThreadType,
 };
 
-use super::factory::{Outlet, SharedFactory};
+use super::factory::{ClientOutput, SharedFactory};
 use super::{ServeAddress, Watchers, failed};
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, Role};
@@ -37,16 +37,16 @@ const ENDING: Duration = Duration::from_secs(3);
 const ROLE: &str = "viewer";
 
 /// The listening socket and all connections, served by the thread "rtsp".
-pub(super) struct Door {
+pub(super) struct Listener {
     server: RTSPServer,
     sessions: RTSPSessionPool,
     pub listening: glib::Source,
-    closed: Arc<Closed>,
+    closed: Arc<ClosedClients>,
     timer: Option<glib::Source>,
     thread: Option<(glib::MainLoop, Running)>,
 }
 
-impl Door {
+impl Listener {
     /// Takes the port. Who connects waits until [`open`](Door::open).
     pub fn build(address: &ServeAddress) -> Result<Self, PipelineError> {
         let at = address.checked()?;
@@ -65,11 +65,11 @@ impl Door {
             .create_source(None::<&gio::Cancellable>)
             .map_err(|error| failed(why_not(at, error.message())))?;
         let closed = Arc::default();
-        Ok(Door { server, sessions, listening, closed, timer: None, thread: None })
+        Ok(Listener { server, sessions, listening, closed, timer: None, thread: None })
     }
 
     /// Puts the media behind its path, and the password before it. The address for clients.
-    pub fn furnish(&self, address: &ServeAddress, factory: &SharedFactory) -> String {
+    pub fn mount(&self, address: &ServeAddress, factory: &SharedFactory) -> String {
         if let Some((user, password)) = &address.user {
             self.server.set_auth(Some(&guard(factory, user, password)));
         }
@@ -83,23 +83,23 @@ impl Door {
     pub fn watch(
         &self,
         watchers: &Arc<Watchers>,
-        outlet: &Arc<Outlet>,
+        client_output: &Arc<ClientOutput>,
         want_key: impl Fn() + Send + Sync + 'static,
     ) {
         let connections = Arc::new(AtomicUsize::new(0));
         let want_key = Arc::new(want_key);
         let change = {
-            let (watchers, outlet) = (Arc::clone(watchers), Arc::clone(outlet));
+            let (watchers, client_output) = (Arc::clone(watchers), Arc::clone(client_output));
             move |session: Option<glib::GString>, watches| {
                 if let Some(id) = session {
-                    watchers.change(&outlet, id.into(), watches);
+                    watchers.change(&client_output, id.into(), watches);
                 }
             }
         };
         let gone = change.clone();
         self.sessions.connect_session_removed(move |_, session| gone(session.sessionid(), false));
         let (sessions, closed) = (self.sessions.clone(), Arc::clone(&self.closed));
-        let outlet = Arc::clone(outlet);
+        let client_output = Arc::clone(client_output);
         self.server.connect_client_connected(move |_, client| {
             if connections.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
                 close_soon(client);
@@ -120,12 +120,12 @@ impl Door {
                 session.set_timeout(SESSION_TIMEOUT);
                 own.lock().unwrap_or_else(PoisonError::into_inner).push(session.clone());
             });
-            let (want_key, waits) = (Arc::clone(&want_key), Arc::clone(&outlet));
+            let (want_key, waits) = (Arc::clone(&want_key), Arc::clone(&client_output));
             client.connect_pre_play_request(move |_, _| {
                 waits.join(&*want_key);
                 gst_rtsp::RTSPStatusCode::Ok
             });
-            let (began, ready) = (change.clone(), Arc::clone(&outlet));
+            let (began, ready) = (change.clone(), Arc::clone(&client_output));
             client.connect_play_request(move |_, context| {
                 began(context.session().and_then(|s| s.sessionid()), true);
                 ready.joined();
@@ -175,7 +175,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.listening.destroy();
         if let Some(timer) = self.timer.take() {
@@ -293,9 +293,9 @@ fn close_soon(client: &RTSPClient) {
 /// gst-rtsp-server (1.22; harmless elsewhere) has its thread close it "soon" without holding a reference: the memory
 /// could belong to something else by then.
 #[derive(Default)]
-struct Closed(Mutex<Vec<(Instant, RTSPClient)>>);
+struct ClosedClients(Mutex<Vec<(Instant, RTSPClient)>>);
 
-impl Closed {
+impl ClosedClients {
     fn keep(&self, client: &RTSPClient) {
         self.lock().push((Instant::now(), client.clone()));
     }

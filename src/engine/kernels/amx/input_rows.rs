@@ -3,13 +3,13 @@
 
 use super::half;
 use super::vector::Halves;
-use crate::engine::kernels::source::{Input, Planes, Source};
+use crate::engine::kernels::source::{ConvInput, Planes, SourceRows};
 
 /// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution,
 /// and whole ones are still exact.
 pub(super) const MIDDLE: f32 = 128.0;
 
-impl Input<'_, u16> {
+impl ConvInput<'_, u16> {
     /// Makes the part of a line ready that `columns` tell, one for each pixel; `own` are those which no
     /// other task keeps.
     ///
@@ -25,16 +25,16 @@ impl Input<'_, u16> {
         to: *mut u16,
     ) {
         match (self, row) {
-            (Input::Layer(source), Some(row)) => source.line::<S>(row, columns, own, to),
-            (Input::Layer(source), None) => {
+            (ConvInput::Layer(source), Some(row)) => source.line::<S>(row, columns, own, to),
+            (ConvInput::Layer(source), None) => {
                 std::ptr::write_bytes(to, 0, columns.len() * source.channels);
             }
-            (Input::Planes(planes), row) => interleave(planes, row, columns, to),
+            (ConvInput::Planes(planes), row) => interleave(planes, row, columns, to),
         }
     }
 }
 
-impl Source<'_, u16> {
+impl SourceRows<'_, u16> {
     #[inline(always)]
     unsafe fn line<S: Halves>(
         &self,

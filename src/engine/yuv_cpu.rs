@@ -6,7 +6,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::color::Affine;
+use super::color::ColorMatrix;
 use crate::frame::Layout;
 
 /// Rows of a matrix, each with its constant.
@@ -32,10 +32,10 @@ impl Conversion {
     pub fn new(
         layout: Layout,
         (width, height): (usize, usize),
-        to_rgb: Affine,
-        from_rgb: Affine,
+        to_rgb: ColorMatrix,
+        from_rgb: ColorMatrix,
     ) -> Self {
-        let rows = |affine: Affine| {
+        let rows = |affine: ColorMatrix| {
             let row = |n: usize| (affine.rows[n].map(|x| x as f32), affine.constants[n] as f32);
             [0, 1, 2].map(row)
         };

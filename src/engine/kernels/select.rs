@@ -2,21 +2,21 @@
 
 use super::Level;
 use super::amx::tiles::Unit;
-use super::painter::{PaintError, Painter};
+use super::executor::{Executor, PaintError};
 use crate::engine::device::cpu_has_bf16;
 use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
 
 /// Paints a model in kernels of our own.
 #[derive(Debug)]
-pub struct Kernels(Way);
+pub struct Kernels(Algorithm);
 
 #[derive(Debug)]
-enum Way {
+enum Algorithm {
     /// In single precision.
-    Single(Box<Painter<Level>>),
+    Single(Box<Executor<Level>>),
     /// In bfloat16, on a processor that multiplies matrices of it.
-    Matrices(Box<Painter<Unit>>),
+    Matrices(Box<Executor<Unit>>),
 }
 
 impl Kernels {
@@ -29,23 +29,23 @@ impl Kernels {
             return None;
         }
         if precision == Precision::Bf16 {
-            if let Some(painter) = Unit::available().and_then(|unit| Painter::new(model, unit)) {
-                return Some(Kernels(Way::Matrices(Box::new(painter))));
+            if let Some(executor) = Unit::available().and_then(|unit| Executor::new(model, unit)) {
+                return Some(Kernels(Algorithm::Matrices(Box::new(executor))));
             }
             if !cpu_has_bf16() {
                 return None;
             }
         }
-        let painter =
-            Level::available().into_iter().find_map(|level| Painter::new(model, level))?;
-        Some(Kernels(Way::Single(Box::new(painter))))
+        let executor =
+            Level::available().into_iter().find_map(|level| Executor::new(model, level))?;
+        Some(Kernels(Algorithm::Single(Box::new(executor))))
     }
 
     /// Paints a mixture of styles from now on: a share for each.
     pub fn blend(&mut self, shares: &[f32]) {
         match &mut self.0 {
-            Way::Single(painter) => painter.blend(shares),
-            Way::Matrices(painter) => painter.blend(shares),
+            Algorithm::Single(executor) => executor.blend(shares),
+            Algorithm::Matrices(executor) => executor.blend(shares),
         }
     }
 
@@ -64,8 +64,8 @@ impl Kernels {
         threads: usize,
     ) -> Result<(), PaintError> {
         match &self.0 {
-            Way::Single(painter) => painter.paint(picture, size, out, threads),
-            Way::Matrices(painter) => painter.paint(picture, size, out, threads),
+            Algorithm::Single(executor) => executor.paint(picture, size, out, threads),
+            Algorithm::Matrices(executor) => executor.paint(picture, size, out, threads),
         }
     }
 
@@ -73,8 +73,8 @@ impl Kernels {
     /// to 2000².
     pub fn memory_a_pixel(&self) -> f64 {
         match &self.0 {
-            Way::Single(_) => 400.0,
-            Way::Matrices(_) => 200.0,
+            Algorithm::Single(_) => 400.0,
+            Algorithm::Matrices(_) => 200.0,
         }
     }
 }

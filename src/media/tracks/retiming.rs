@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use super::contents::{Kind, Stream, Times};
 use super::reader::Order;
 use super::text::{plain, plain_of_ass};
+use super::track_list::{TimeCorrection, TrackInfo, TrackKind};
 use crate::span::Span;
 
 /// What becomes of the words of a subtitle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Words {
+pub(super) enum TextConversion {
     /// They are left as they are.
     Same,
     /// Markup goes.
@@ -22,10 +22,12 @@ pub(super) enum Words {
     Vtt { whole_cue: bool },
 }
 
-impl Words {
+impl TextConversion {
     /// The format of packets of the format `caps` afterwards.
     pub fn caps(self, caps: &gst::Caps) -> gst::Caps {
-        if self == Words::Same && caps.structure(0).is_some_and(|s| s.name() != "text/x-raw") {
+        if self == TextConversion::Same
+            && caps.structure(0).is_some_and(|s| s.name() != "text/x-raw")
+        {
             return caps.clone();
         }
         gst::Caps::builder("text/x-raw").field("format", "utf8").build()
@@ -35,8 +37,8 @@ impl Words {
         let bytes = packet.map_readable().ok()?;
         let text = String::from_utf8_lossy(&bytes);
         let text = match self {
-            Words::Ass => plain_of_ass(text.trim_end_matches('\0')),
-            Words::Vtt { whole_cue: true } => {
+            TextConversion::Ass => plain_of_ass(text.trim_end_matches('\0')),
+            TextConversion::Vtt { whole_cue: true } => {
                 plain(text.splitn(3, '\n').nth(2).unwrap_or_default())
             }
             _ => plain(text.trim_end_matches('\0')),
@@ -53,7 +55,7 @@ const MATROSKA_TICK: i64 = 1_000_000;
 
 /// The origin of a track's timestamps, chosen so that they agree with those of the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counting {
+pub(super) enum TimeOrigin {
     /// As running time.
     Running,
     /// As stream time.
@@ -61,20 +63,20 @@ pub(super) enum Counting {
 }
 
 /// Computes the timestamps of a track's packets in the new file.
-pub(super) struct Place {
-    kind: Kind,
-    words: Words,
+pub(super) struct Retiming {
+    kind: TrackKind,
+    words: TextConversion,
     part: Span,
     /// The container asks how long each packet is.
     lengths: bool,
     /// It comes out of an encoder.
     encoded: bool,
-    counting: Counting,
+    counting: TimeOrigin,
     /// By how much an encoder's packets hold sound of before their times, in nanoseconds.
     delay: i64,
     /// Its packets are of Opus, as they lie in the file: they say how long they are.
     opus: bool,
-    times: Times,
+    times: TimeCorrection,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
     /// By how much all packets are late, for no time is negative (nor, in Matroska, one of Opus that is
@@ -95,25 +97,25 @@ pub(super) struct Place {
     edit: Option<Option<gst::ClockTime>>,
 }
 
-impl Place {
+impl Retiming {
     /// `delay`: the sound in a packet begins as many nanoseconds before its time.
     pub fn new(
-        stream: &Stream,
+        stream: &TrackInfo,
         order: &Order,
-        counting: Counting,
+        counting: TimeOrigin,
         opus_delay: Option<i64>,
         delay: u64,
     ) -> Self {
         let Order { words, span, lengths, encoded, .. } = *order;
-        let Stream { kind, mut times, .. } = *stream;
+        let TrackInfo { kind, mut times, .. } = *stream;
         // What comes out of an encoder has times of its own, and none that was clamped.
         times.clamped &= !encoded;
         // But opusenc clamps.
         times.clamped |= opus_delay.is_some();
         // Sound is sought: its time begins with the span.
-        let start = span.start.filter(|_| kind != Kind::Audio);
+        let start = span.start.filter(|_| kind != TrackKind::Audio);
         let part = Span { start, ..span };
-        Place {
+        Retiming {
             kind,
             words,
             part,
@@ -155,7 +157,7 @@ impl Place {
             return Vec::new();
         }
         let at = match (self.counting, self.part.start) {
-            (Counting::Running, None) => segment.to_running_time_full(pts),
+            (TimeOrigin::Running, None) => segment.to_running_time_full(pts),
             _ => segment.to_stream_time_full(pts),
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
@@ -165,7 +167,7 @@ impl Place {
             return Vec::new();
         }
         match self.kind {
-            Kind::Audio => self.sound(packet, at),
+            TrackKind::Audio => self.sound(packet, at),
             _ => self.subtitle(packet, at).into_iter().collect(),
         }
     }
@@ -197,7 +199,7 @@ impl Place {
     /// of a track can be presented in part.
     fn is_over(&self, packet: &gst::BufferRef, at: i64) -> bool {
         let half = packet.duration().map_or(0, signed) / 2;
-        self.kind == Kind::Audio && self.ends - at > half.max(ROUNDING)
+        self.kind == TrackKind::Audio && self.ends - at > half.max(ROUNDING)
     }
 
     fn sound(&mut self, packet: gst::Buffer, at: i64) -> Vec<gst::Buffer> {
@@ -267,7 +269,7 @@ impl Place {
         let begins = begins.max(0);
         let shown = ends.map(|ends| ends.min(part_ends) - begins);
         let packet = match self.words {
-            Words::Same => packet,
+            TextConversion::Same => packet,
             words => words.of(&packet)?,
         };
         Some(timed(packet, begins, shown))

@@ -1,4 +1,4 @@
-//! What a live picture looks like right now, and how it changes: cross-fades between models and
+//! What a live picture cross_fade like right now, and how it changes: cross-fades between models and
 //! between scales.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ const SCALE_FADE: Duration = Duration::from_millis(500);
 
 /// Which model, at which scale, how strongly.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Look {
+pub struct LiveSettings {
     /// Number of the model among those that are loaded.
     pub model: usize,
     /// Fraction of the size at which is painted.
@@ -24,26 +24,26 @@ pub struct Look {
     pub mix: StyleMix,
 }
 
-/// The look that is wanted; may be changed from any thread, counts from the next frame on.
+/// The settings that is wanted; may be changed from any thread, counts from the next frame on.
 #[derive(Debug, Clone)]
-pub struct Wanted(Arc<Mutex<Look>>);
+pub struct SharedSettings(Arc<Mutex<LiveSettings>>);
 
-impl Wanted {
-    /// Begins with this look.
-    pub fn new(look: Look) -> Self {
-        Wanted(Arc::new(Mutex::new(look)))
+impl SharedSettings {
+    /// Begins with this settings.
+    pub fn new(settings: LiveSettings) -> Self {
+        SharedSettings(Arc::new(Mutex::new(settings)))
     }
 
-    /// The look that is wanted now.
-    pub fn get(&self) -> Look {
+    /// The settings that is wanted now.
+    pub fn get(&self) -> LiveSettings {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes it, and returns what it is then.
-    pub fn change(&self, change: impl FnOnce(&mut Look)) -> Look {
-        let mut look = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut look);
-        *look
+    pub fn change(&self, change: impl FnOnce(&mut LiveSettings)) -> LiveSettings {
+        let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut settings);
+        *settings
     }
 }
 
@@ -66,11 +66,11 @@ impl<S: Adjustable> Adjustable for Regions<S> {
     }
 }
 
-/// Paints with the look that is wanted; a change of model or scale fades in, during which both are
+/// Paints with the settings that is wanted; a change of model or scale fades in, during which both are
 /// painted and the rate may halve.
-pub struct Looks<S> {
+pub struct CrossFade<S> {
     models: Vec<S>,
-    wanted: Wanted,
+    wanted: SharedSettings,
     /// Model and scale that are shown.
     shown: (usize, f64),
     fade: Option<Fade>,
@@ -83,14 +83,14 @@ struct Fade {
     takes: Duration,
 }
 
-impl<S: Adjustable> Looks<S> {
+impl<S: Adjustable> CrossFade<S> {
     /// `models` must not be empty; a number in `wanted` beyond them means the last one.
-    pub fn new(models: Vec<S>, wanted: Wanted) -> Self {
-        let look = wanted.get();
-        Looks { models, wanted, shown: (look.model, look.scale), fade: None }
+    pub fn new(models: Vec<S>, wanted: SharedSettings) -> Self {
+        let settings = wanted.get();
+        CrossFade { models, wanted, shown: (settings.model, settings.scale), fade: None }
     }
 
-    /// True while two looks are painted.
+    /// True while two cross_fade are painted.
     pub fn fading(&self) -> bool {
         self.fade.is_some()
     }
@@ -108,10 +108,10 @@ impl<S: Adjustable> Looks<S> {
     }
 
     /// Begins a fade if something else is wanted, ends one that is over; how far it is, 0–1.
-    fn advance(&mut self, look: Look, now: Instant) -> Option<(Fade, f64)> {
-        let target = (look.model, look.scale);
+    fn advance(&mut self, settings: LiveSettings, now: Instant) -> Option<(Fade, f64)> {
+        let target = (settings.model, settings.scale);
         if self.fade.is_none() && target != self.shown {
-            let takes = if look.model == self.shown.0 { SCALE_FADE } else { MODEL_FADE };
+            let takes = if settings.model == self.shown.0 { SCALE_FADE } else { MODEL_FADE };
             self.fade = Some(Fade { to: target, began: now, takes });
         }
         let fade = self.fade?;
@@ -125,23 +125,23 @@ impl<S: Adjustable> Looks<S> {
     }
 }
 
-impl<S: Adjustable> Stylizer for Looks<S> {
+impl<S: Adjustable> Stylizer for CrossFade<S> {
     fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
-        let look = self.wanted.get();
+        let settings = self.wanted.get();
         self.models.iter_mut().try_for_each(|model| {
-            model.adjust(look.scale, look.mix);
+            model.adjust(settings.scale, settings.mix);
             model.warm_up(like)
         })
     }
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
-        let look = self.wanted.get();
-        let Some((fade, share)) = self.advance(look, Instant::now()) else {
-            return self.paint(self.shown, look.mix, batch);
+        let settings = self.wanted.get();
+        let Some((fade, share)) = self.advance(settings, Instant::now()) else {
+            return self.paint(self.shown, settings.mix, batch);
         };
         let mut next = batch.to_vec();
-        self.paint(self.shown, look.mix, batch)?;
-        self.paint(fade.to, look.mix, &mut next)?;
+        self.paint(self.shown, settings.mix, batch)?;
+        self.paint(fade.to, settings.mix, &mut next)?;
         for (frame, next) in batch.iter_mut().zip(&next) {
             blend(frame.planes.bytes_mut(), next.planes.bytes(), share);
         }
@@ -179,47 +179,47 @@ mod tests {
         }
     }
 
-    fn look(model: usize, scale: f64) -> Look {
-        Look { model, scale, mix: StyleMix::default() }
+    fn settings(model: usize, scale: f64) -> LiveSettings {
+        LiveSettings { model, scale, mix: StyleMix::default() }
     }
 
-    fn value(looks: &mut Looks<Flat>) -> u8 {
+    fn value(cross_fade: &mut CrossFade<Flat>) -> u8 {
         let mut batch = [rgb_frame(2, 1, vec![0; 6])];
-        looks.stylize(&mut batch).unwrap();
+        cross_fade.stylize(&mut batch).unwrap();
         batch[0].planes.bytes()[0]
     }
 
     #[test]
     fn a_change_of_model_fades_in_and_then_only_the_new_one_paints() {
-        let wanted = Wanted::new(look(0, 1.0));
-        let mut looks = Looks::new(vec![Flat(0, 0.0), Flat(200, 0.0)], wanted.clone());
-        assert_eq!(value(&mut looks), 0);
-        wanted.change(|look| look.model = 1);
-        assert!(value(&mut looks) < 100, "it begins with the old picture");
-        let fade = looks.fade.as_mut().unwrap();
+        let wanted = SharedSettings::new(settings(0, 1.0));
+        let mut cross_fade = CrossFade::new(vec![Flat(0, 0.0), Flat(200, 0.0)], wanted.clone());
+        assert_eq!(value(&mut cross_fade), 0);
+        wanted.change(|settings| settings.model = 1);
+        assert!(value(&mut cross_fade) < 100, "it begins with the old picture");
+        let fade = cross_fade.fade.as_mut().unwrap();
         fade.began -= MODEL_FADE / 2;
-        let middle = value(&mut looks);
+        let middle = value(&mut cross_fade);
         assert!((95..150).contains(&middle), "{middle}");
-        looks.fade.as_mut().unwrap().began -= MODEL_FADE;
-        assert_eq!(value(&mut looks), 200);
-        assert!(looks.fade.is_none());
+        cross_fade.fade.as_mut().unwrap().began -= MODEL_FADE;
+        assert_eq!(value(&mut cross_fade), 200);
+        assert!(cross_fade.fade.is_none());
     }
 
     #[test]
     fn a_change_of_scale_fades_faster_and_one_fade_follows_the_other() {
-        let wanted = Wanted::new(look(0, 1.0));
-        let mut looks = Looks::new(vec![Flat(7, 0.0), Flat(9, 0.0)], wanted.clone());
-        wanted.change(|look| look.scale = 0.5);
-        value(&mut looks);
-        assert_eq!(looks.fade.unwrap().takes, SCALE_FADE);
-        wanted.change(|look| look.model = 1);
-        value(&mut looks);
-        assert_eq!(looks.fade.unwrap().to, (0, 0.5), "the first fade is finished first");
-        looks.fade.as_mut().unwrap().began -= SCALE_FADE;
-        value(&mut looks);
-        value(&mut looks);
-        assert_eq!(looks.fade.unwrap().to, (1, 0.5));
-        assert_eq!(looks.models[0].1, 0.5);
+        let wanted = SharedSettings::new(settings(0, 1.0));
+        let mut cross_fade = CrossFade::new(vec![Flat(7, 0.0), Flat(9, 0.0)], wanted.clone());
+        wanted.change(|settings| settings.scale = 0.5);
+        value(&mut cross_fade);
+        assert_eq!(cross_fade.fade.unwrap().takes, SCALE_FADE);
+        wanted.change(|settings| settings.model = 1);
+        value(&mut cross_fade);
+        assert_eq!(cross_fade.fade.unwrap().to, (0, 0.5), "the first fade is finished first");
+        cross_fade.fade.as_mut().unwrap().began -= SCALE_FADE;
+        value(&mut cross_fade);
+        value(&mut cross_fade);
+        assert_eq!(cross_fade.fade.unwrap().to, (1, 0.5));
+        assert_eq!(cross_fade.models[0].1, 0.5);
     }
 
     #[test]

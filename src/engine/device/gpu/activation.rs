@@ -8,7 +8,7 @@ use crate::engine::layers::channels_last;
 
 /// What a convolution made, N × C × H × W: as it is, or in four parts of half the height and width.
 #[derive(Debug)]
-pub struct Made {
+pub struct Activation {
     pub(super) tensors: Vec<Tensor>,
     /// The first number of each phase.
     pub(super) first: [i64; 4],
@@ -23,7 +23,7 @@ pub struct Made {
     pub(super) width: i64,
 }
 
-impl Made {
+impl Activation {
     /// Of a tensor N × C × H × W.
     ///
     /// # Errors
@@ -33,7 +33,18 @@ impl Made {
         let (line, pixel) = (width * channels, channels);
         let tensors = vec![channels_last(x)?];
         let (first, phases, picture) = ([0; 4], 1, height * line);
-        Ok(Made { tensors, first, picture, line, pixel, phases, batch, channels, height, width })
+        Ok(Activation {
+            tensors,
+            first,
+            picture,
+            line,
+            pixel,
+            phases,
+            batch,
+            channels,
+            height,
+            width,
+        })
     }
 
     /// Of a tensor N × 4C × H/2 × W/2: C channels of the upper left pixel of each 2×2, of the upper
@@ -45,7 +56,7 @@ impl Made {
         }
         let channels = all.channels / 4;
         let first = [0, 1, 2, 3].map(|n| n * channels);
-        Ok(Made { first, phases: 4, channels, ..all })
+        Ok(Activation { first, phases: 4, channels, ..all })
     }
 
     /// Of four tensors N × C × H/2+1 × W/2+1, in the same order, of kernels of 2×2 that saw a border of
@@ -59,7 +70,7 @@ impl Made {
         let tensors = x.iter().map(channels_last).collect::<Result<_, _>>()?;
         let first = [0, one.pixel, one.line, one.line + one.pixel];
         let (height, width) = (one.height - 1, one.width - 1);
-        Ok(Made { tensors, first, phases: 4, height, width, ..one })
+        Ok(Activation { tensors, first, phases: 4, height, width, ..one })
     }
 
     /// Height and width of the whole.
@@ -71,8 +82,8 @@ impl Made {
 
 impl Gpu {
     /// A layer's numbers, checked.
-    pub(super) fn raw(&self, made: &Made) -> Result<Raw, TchError> {
-        let Made { channels, height, width, phases, batch, .. } = *made;
+    pub(super) fn raw(&self, made: &Activation) -> Result<Raw, TchError> {
+        let Activation { channels, height, width, phases, batch, .. } = *made;
         if !self.takes(channels) || batch * height * width == 0 {
             let what = format!("{batch} × {channels} × {height} × {width}");
             return Err(TchError::Shape(format!("no kernel for a layer of {what}")));

@@ -2,7 +2,7 @@
 
 use super::Line;
 use super::vector::Halves;
-use crate::engine::kernels::source::{Border, Input, places};
+use crate::engine::kernels::source::{BorderMode, ConvInput, places};
 
 /// Bytes of a line that is ready, at most: a task's lines stay in the second-level cache.
 const LINE_BYTES: usize = 48 << 10;
@@ -23,7 +23,7 @@ pub(super) struct Window {
     pub size: (usize, usize),
     /// From one place to the next.
     pub stride: (usize, usize),
-    pub border: Border,
+    pub border: BorderMode,
 }
 
 /// A result in parts, which only its size decides: statistics are the same for any number of threads.
@@ -90,18 +90,22 @@ impl Window {
     }
 
     /// Which of the input's rows and columns lie around places of so many lines and columns.
-    pub(super) fn seen(&self, input: &Input<'_, u16>, (height, width): (usize, usize)) -> Seen {
+    pub(super) fn seen(
+        &self,
+        input: &ConvInput<'_, u16>,
+        (height, width): (usize, usize),
+    ) -> InputWindow {
         let (rows, columns) = input.size();
         let down = (height - 1) * self.stride.0 + self.size.0;
         let across = (width - 1) * self.stride.1 + self.size.1;
-        let mut seen = Seen {
+        let mut seen = InputWindow {
             rows: places(self.border, self.before, down.max(rows), rows),
             columns: places(self.border, self.before, across.max(columns), columns),
         };
-        if let Input::Planes(planes) = input {
-            let inner = places(Border::Reflect, 0, rows, planes.height);
+        if let ConvInput::Planes(planes) = input {
+            let inner = places(BorderMode::Reflect, 0, rows, planes.height);
             seen.rows.iter_mut().for_each(|row| *row = row.and_then(|row| inner[row]));
-            let inner = places(Border::Reflect, 0, columns, planes.width);
+            let inner = places(BorderMode::Reflect, 0, columns, planes.width);
             seen.columns.iter_mut().for_each(|column| *column = column.and_then(|c| inner[c]));
         }
         seen
@@ -114,8 +118,8 @@ impl Window {
     #[inline(always)]
     pub(super) unsafe fn prepare<S: Halves>(
         &self,
-        input: &Input<'_, u16>,
-        seen: &Seen,
+        input: &ConvInput<'_, u16>,
+        seen: &InputWindow,
         strip: &Strip,
         to: *mut u16,
     ) {
@@ -136,7 +140,7 @@ impl Window {
 }
 
 /// Rows and columns of an input, from the first place's first on.
-pub(super) struct Seen {
+pub(super) struct InputWindow {
     rows: Vec<Option<usize>>,
     columns: Vec<Option<usize>>,
 }

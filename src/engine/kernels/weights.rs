@@ -1,12 +1,12 @@
 //! The tensors of a model on their way into layers, for painters of any precision.
 
-use super::source::Border;
+use super::source::BorderMode;
 use crate::engine::blend::mixed;
+use crate::engine::layer_list::Layer;
 use crate::engine::model_file::{ModelFile, Padding, RawTensor};
-use crate::engine::plan::Layer;
 
 /// Scale and shift of a layer's channels.
-pub(super) type Affine = (Vec<f32>, Vec<f32>);
+pub(super) type ScaleShift = (Vec<f32>, Vec<f32>);
 
 /// What comes behind a convolution.
 #[derive(Debug)]
@@ -28,17 +28,17 @@ impl Norm {
 }
 
 /// The tensors of a model.
-pub(super) struct Parts<'a>(&'a ModelFile);
+pub(super) struct LayerWeights<'a>(&'a ModelFile);
 
-impl<'a> Parts<'a> {
+impl<'a> LayerWeights<'a> {
     pub(super) fn of(model: &'a ModelFile) -> Self {
-        Parts(model)
+        LayerWeights(model)
     }
 
-    pub(super) fn border(&self) -> Border {
+    pub(super) fn border(&self) -> BorderMode {
         match self.0.description.architecture.padding {
-            Padding::Reflect => Border::Reflect,
-            Padding::Zero => Border::Zero,
+            Padding::Reflect => BorderMode::Reflect,
+            Padding::Zero => BorderMode::Zero,
         }
     }
 

@@ -9,7 +9,7 @@ use super::tiles::Unit;
 use super::vector::Halves;
 use super::{Line, Shared, beside};
 use crate::engine::kernels::each;
-use crate::engine::kernels::source::{Border, Source, places};
+use crate::engine::kernels::source::{BorderMode, SourceRows, places};
 
 /// A convolution to three outputs of the upsampled picture, pixel by pixel.
 #[derive(Debug)]
@@ -47,17 +47,17 @@ impl Rim {
     /// Writes the outermost pixels into planes of `size`, the upper left of the result.
     pub(super) fn run(
         &self,
-        source: &Source<'_, u16>,
+        source: &SourceRows<'_, u16>,
         out: Shared,
         (height, width): (usize, usize),
         scratch: &[Shared<Line>],
     ) {
         let whole = (2 * source.height, 2 * source.width);
         let seen =
-            |length: usize| places(Border::Reflect, self.size / 2, length + self.size, length);
+            |length: usize| places(BorderMode::Reflect, self.size / 2, length + self.size, length);
         let (rows, columns) = (seen(whole.0), seen(whole.1));
         each(height, scratch, |y, _| {
-            let task = Task {
+            let task = BorderTask {
                 rim: self,
                 source,
                 rows: &rows[y..],
@@ -70,15 +70,15 @@ impl Rim {
             };
             // SAFETY: the processor has the unit; the planes have the size; tasks write to lines
             // of their own.
-            unsafe { beside!(self.unit, line, &task, Task<'_>) }
+            unsafe { beside!(self.unit, line, &task, BorderTask<'_>) }
         });
     }
 }
 
 /// A line.
-struct Task<'a> {
+struct BorderTask<'a> {
     rim: &'a Rim,
-    source: &'a Source<'a, u16>,
+    source: &'a SourceRows<'a, u16>,
     /// Which of the upsampled picture's rows and columns the taps meet.
     rows: &'a [Option<usize>],
     columns: &'a [Option<usize>],
@@ -92,7 +92,7 @@ struct Task<'a> {
 }
 
 #[inline(always)]
-unsafe fn line<S: Halves>(task: &Task<'_>) {
+unsafe fn line<S: Halves>(task: &BorderTask<'_>) {
     let (width, whole) = task.width;
     let depth = task.rim.depth;
     if task.all {
@@ -104,7 +104,7 @@ unsafe fn line<S: Halves>(task: &Task<'_>) {
 }
 
 #[inline(always)]
-unsafe fn pixel<S: Halves>(task: &Task<'_>, x: usize) {
+unsafe fn pixel<S: Halves>(task: &BorderTask<'_>, x: usize) {
     let Rim { inputs, size, ref bias, ref weights, .. } = *task.rim;
     let source = task.source;
     let mut sums = [S::zero(); OUTPUTS];

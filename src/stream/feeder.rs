@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::sinks::Taker;
+use super::sinks::FrameSink;
 use crate::frame::Frame;
 use crate::media::tracks::TrackLimit;
 use crate::queue::Consumer;
@@ -13,9 +13,9 @@ use crate::stats::Stats;
 
 /// Why the stream ends before its source does; the copied tracks then end with the picture.
 #[derive(Default)]
-pub(super) struct Early(AtomicBool);
+pub(super) struct EndedEarly(AtomicBool);
 
-impl Early {
+impl EndedEarly {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -31,7 +31,7 @@ impl Early {
 
 /// See [`Early::unless_whole`].
 pub(super) struct UnlessWhole<'a> {
-    early: &'a Early,
+    early: &'a EndedEarly,
     pub(super) whole: bool,
 }
 
@@ -46,9 +46,9 @@ impl Drop for UnlessWhole<'_> {
 /// Moves frames from the second queue to the sink, and ends its stream.
 pub(super) fn feed(
     mut frames: Consumer<Frame>,
-    sink: &mut dyn Taker,
+    sink: &mut dyn FrameSink,
     limits: &[TrackLimit],
-    early: &Early,
+    early: &EndedEarly,
     out: &Written,
     stats: &Stats,
 ) -> Result<()> {

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Shared;
 use super::norm::Statistics;
-use super::parts::{Affine, Norm, Parts};
-use super::source::{Input, Planes, Source};
+use super::source::{ConvInput, Planes, SourceRows};
+use super::weights::{LayerWeights, Norm, ScaleShift};
+use crate::engine::layer_list::{self, After, Change};
 use crate::engine::model_file::ModelFile;
-use crate::engine::plan::{self, After, Change};
 use crate::engine::threads;
 
 /// What layers are computed in, and by which instructions.
@@ -22,9 +22,13 @@ pub(super) trait Arithmetic: Copy + Debug {
     type Last: Debug + Send + Sync;
 
     /// None where kernels lack it.
-    fn convolution(self, parts: &Parts<'_>, layer: &plan::Layer) -> Option<Self::Convolution>;
+    fn convolution(
+        self,
+        parts: &LayerWeights<'_>,
+        layer: &layer_list::Layer,
+    ) -> Option<Self::Convolution>;
     /// The last one; none where kernels lack it.
-    fn last(self, parts: &Parts<'_>, layer: &plan::Layer) -> Option<Self::Last>;
+    fn last(self, parts: &LayerWeights<'_>, layer: &layer_list::Layer) -> Option<Self::Last>;
     /// How much a thread needs beside, for an input of this height and width.
     fn scratch(convolution: &Self::Convolution, input: (usize, usize)) -> usize;
     /// The same for the last one.
@@ -32,7 +36,7 @@ pub(super) trait Arithmetic: Copy + Debug {
     /// Convolves into `out`, whose norm's sums become `statistics`.
     fn convolve(
         convolution: &Self::Convolution,
-        input: &Input<'_, Self::Number>,
+        input: &ConvInput<'_, Self::Number>,
         out: &mut [Self::Number],
         statistics: &mut Statistics,
         scratch: &[Shared<Self::Scratch>],
@@ -40,7 +44,7 @@ pub(super) trait Arithmetic: Copy + Debug {
     /// Convolves into three planes of this height and width, the upper left of the result.
     fn finish(
         last: &Self::Last,
-        source: Source<'_, Self::Number>,
+        source: SourceRows<'_, Self::Number>,
         out: &mut [f32],
         size: (usize, usize),
         scratch: &[Shared<Self::Scratch>],
@@ -52,7 +56,7 @@ pub(super) trait Arithmetic: Copy + Debug {
 
 /// Paints as [`Network`](crate::engine::network::Network) does.
 #[derive(Debug)]
-pub(super) struct Painter<A: Arithmetic> {
+pub(super) struct Executor<A: Arithmetic> {
     layers: Vec<Layer<A::Convolution>>,
     last: A::Last,
     /// Those that no picture is being painted with.
@@ -79,7 +83,7 @@ struct State<A: Arithmetic> {
     /// What blocks begin with, by turns.
     kept: [Vec<A::Number>; 2],
     statistics: Statistics,
-    affine: [Affine; 2],
+    affine: [ScaleShift; 2],
     scratch: Vec<Vec<A::Scratch>>,
 }
 
@@ -95,14 +99,14 @@ impl<A: Arithmetic> State<A> {
     }
 }
 
-impl<A: Arithmetic> Painter<A> {
+impl<A: Arithmetic> Executor<A> {
     /// Of a model whose tensors have been [checked](ModelFile::check); none where kernels lack
     /// something that it needs.
     pub(super) fn new(model: &ModelFile, arithmetic: A) -> Option<Self> {
-        let parts = Parts::of(model);
-        let plan = plan::layers(&model.description.architecture);
+        let parts = LayerWeights::of(model);
+        let plan = layer_list::layers(&model.description.architecture);
         let (last, plan) = plan.split_last()?;
-        let layer = |(n, layer): (usize, &plan::Layer)| {
+        let layer = |(n, layer): (usize, &layer_list::Layer)| {
             let mut norm = parts.norm(layer)?;
             if let (0, Norm::Bias(bias)) = (n, &mut norm) {
                 let (weight, outputs, _) = parts.weight(&layer.conv)?;
@@ -121,7 +125,7 @@ impl<A: Arithmetic> Painter<A> {
             })
         };
         let layers = plan.iter().enumerate().map(layer).collect::<Option<_>>()?;
-        Some(Painter { layers, last: arithmetic.last(&parts, last)?, idle: Mutex::default() })
+        Some(Executor { layers, last: arithmetic.last(&parts, last)?, idle: Mutex::default() })
     }
 
     /// Paints a mixture of styles from now on: a share for each.
@@ -195,11 +199,11 @@ impl<A: Arithmetic> Painter<A> {
         let mut size = padded(height, width);
         for (n, layer) in self.layers.iter().enumerate() {
             let input = match n {
-                0 => Input::Planes(Planes { numbers: picture, height, width, padded: size }),
+                0 => ConvInput::Planes(Planes { numbers: picture, height, width, padded: size }),
                 _ => {
                     let skip = skips.then_some(values.as_slice());
                     let keep = layer.begins_block.then(|| Shared::of(keep));
-                    Input::Layer(Source { skip, keep, ..read(left, size, before) })
+                    ConvInput::Layer(SourceRows { skip, keep, ..read(left, size, before) })
                 }
             };
             A::convolve(&layer.convolution, &input, next, statistics, &scratch);
@@ -266,8 +270,18 @@ pub(super) fn room<T: Copy>(
 fn read<'a, T>(
     numbers: &'a [T],
     (height, width): (usize, usize),
-    (scale, shift): &'a Affine,
-) -> Source<'a, T> {
+    (scale, shift): &'a ScaleShift,
+) -> SourceRows<'a, T> {
     let channels = scale.len();
-    Source { numbers, height, width, channels, scale, shift, skip: None, linear: false, keep: None }
+    SourceRows {
+        numbers,
+        height,
+        width,
+        channels,
+        scale,
+        shift,
+        skip: None,
+        linear: false,
+        keep: None,
+    }
 }

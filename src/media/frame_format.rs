@@ -12,7 +12,7 @@ use crate::frame::{Frame, FrameInfo, FramePool, Layout, Range};
 
 /// The format in which an output takes frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum FrameFormat {
     /// RGB, for still pictures.
     Rgb,
     /// 4:2:0 of any size.
@@ -27,7 +27,7 @@ pub enum Wanted {
 
 /// How decoded frames are converted: the format to ask of GStreamer, and what is lost.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct Conversion {
     /// Layout of the painted frames.
     pub layout: Layout,
     /// The format asked of GStreamer; it differs from that of the layout for frames with alpha.
@@ -38,20 +38,20 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-impl Plan {
+impl Conversion {
     /// For pictures with these caps.
-    pub fn new(decoded: &gst::CapsRef, wanted: Wanted) -> Self {
+    pub fn new(decoded: &gst::CapsRef, wanted: FrameFormat) -> Self {
         let odd = decoded.structure(0).is_some_and(|s| {
             ["width", "height"].iter().any(|side| s.get::<i32>(*side).is_ok_and(|v| v % 2 == 1))
         });
         let layout = match (wanted, odd) {
-            (Wanted::Rgb, _) => Layout::Rgb,
-            (Wanted::Exact | Wanted::Raw, true) => Layout::Y444,
+            (FrameFormat::Rgb, _) => Layout::Rgb,
+            (FrameFormat::Exact | FrameFormat::Raw, true) => Layout::Y444,
             _ => Layout::I420,
         };
         let site = decoded.structure(0).and_then(|s| s.get::<String>("chroma-site").ok());
         let site = (layout == Layout::I420).then(|| site.unwrap_or_else(|| "mpeg2".to_owned()));
-        let mut plan = Plan { layout, format: format_of(layout), site, notes: Vec::new() };
+        let mut plan = Conversion { layout, format: format_of(layout), site, notes: Vec::new() };
         // Caps with features are of a decoder's own memory; the picture in it is the same.
         let Ok(info) = gst_video::VideoInfo::from_caps(decoded) else { return plan };
         if info.format_info().has_alpha() {
@@ -62,17 +62,17 @@ impl Plan {
             plan.site = None;
             plan.notes.push("it is partly transparent: painted on black".to_owned());
         }
-        if wanted == Wanted::Rgb {
+        if wanted == FrameFormat::Rgb {
             return plan;
         }
         plan.notes.extend(lost(&info, layout));
-        if odd && wanted == Wanted::Exact {
+        if odd && wanted == FrameFormat::Exact {
             plan.notes.push(
                 "its size is odd: written as 4:4:4, which not every player shows (--even crops a line, --codec vp9 keeps the size)"
                     .to_owned(),
             );
         }
-        if odd && wanted == Wanted::Even {
+        if odd && wanted == FrameFormat::Even {
             plan.notes.push("its size is odd: the last line or column is left out".to_owned());
         }
         if info.interlace_mode() != gst_video::VideoInterlaceMode::Progressive {
@@ -230,13 +230,15 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn notes(format: &str, wanted: Wanted) -> String {
-        Plan::new(&caps(format, 64, 48, ""), wanted).notes.join("; ")
+    fn notes(format: &str, wanted: FrameFormat) -> String {
+        Conversion::new(&caps(format, 64, 48, ""), wanted).notes.join("; ")
     }
 
     #[test]
     fn plain_video_needs_no_word() {
-        for wanted in [Wanted::Exact, Wanted::Subsampled, Wanted::Even, Wanted::Rgb] {
+        for wanted in
+            [FrameFormat::Exact, FrameFormat::Subsampled, FrameFormat::Even, FrameFormat::Rgb]
+        {
             assert_eq!(notes("I420", wanted), "");
             assert_eq!(notes("NV12", wanted), "");
         }
@@ -244,26 +246,26 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_said() {
-        assert_eq!(notes("I420_10LE", Wanted::Exact), "10 bits: painted with 8");
-        assert_eq!(notes("Y42B", Wanted::Exact), "4:2:2: painted as 4:2:0");
+        assert_eq!(notes("I420_10LE", FrameFormat::Exact), "10 bits: painted with 8");
+        assert_eq!(notes("Y42B", FrameFormat::Exact), "4:2:2: painted as 4:2:0");
         assert_eq!(
-            notes("Y444_10LE", Wanted::Exact),
+            notes("Y444_10LE", FrameFormat::Exact),
             "10 bits and 4:4:4: painted with 8 bits and 4:2:0"
         );
-        assert_eq!(notes("I420_10LE", Wanted::Rgb), "");
+        assert_eq!(notes("I420_10LE", FrameFormat::Rgb), "");
         let hdr = caps("P010_10LE", 64, 48, ",colorimetry=(string)2:6:14:7");
-        let hdr = Plan::new(&hdr, Wanted::Exact).notes.join("; ");
+        let hdr = Conversion::new(&hdr, FrameFormat::Exact).notes.join("; ");
         assert!(hdr.contains("HDR (PQ)"), "{hdr}");
     }
 
     #[test]
     fn odd_sizes_are_kept_cropped_or_subsampled_as_asked() {
-        let of = |wanted| Plan::new(&caps("I420", 63, 48, ""), wanted);
-        assert_eq!(of(Wanted::Exact).layout, Layout::Y444);
-        assert_eq!(of(Wanted::Even).layout, Layout::I420);
-        assert_eq!(of(Wanted::Subsampled).layout, Layout::I420);
-        assert!(of(Wanted::Subsampled).notes.is_empty());
-        assert!(of(Wanted::Exact).notes[0].contains("--even"));
+        let of = |wanted| Conversion::new(&caps("I420", 63, 48, ""), wanted);
+        assert_eq!(of(FrameFormat::Exact).layout, Layout::Y444);
+        assert_eq!(of(FrameFormat::Even).layout, Layout::I420);
+        assert_eq!(of(FrameFormat::Subsampled).layout, Layout::I420);
+        assert!(of(FrameFormat::Subsampled).notes.is_empty());
+        assert!(of(FrameFormat::Exact).notes[0].contains("--even"));
     }
 
     #[test]
@@ -273,11 +275,11 @@ mod tests {
         let data = vec![255, 200, 90, 160, 0, 200, 90, 160, 128, 200, 90, 160];
         let buffer = gst::Buffer::from_mut_slice(data);
         let sample = gst::Sample::builder().buffer(&buffer).caps(&caps).build();
-        let plan = Plan::new(&caps, Wanted::Exact);
+        let plan = Conversion::new(&caps, FrameFormat::Exact);
         assert_eq!((plan.layout, plan.format), (Layout::Y444, gst_video::VideoFormat::Ayuv));
         let frame = plan.frame(&sample, &FramePool::new(0)).unwrap();
         assert_eq!(&frame.planes.bytes()[..], [200, 16, 108, 90, 128, 109, 160, 128, 144]);
-        let plan = Plan::new(&caps, Wanted::Subsampled);
+        let plan = Conversion::new(&caps, FrameFormat::Subsampled);
         let frame = plan.frame(&sample, &FramePool::new(0)).unwrap();
         assert_eq!(&frame.planes.bytes()[..], [200, 16, 108, 109, 109, 144, 144]);
     }

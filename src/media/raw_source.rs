@@ -11,8 +11,8 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::decoded::{Plan, Wanted};
 use super::error::{ErrorKind, PipelineError};
+use super::frame_format::{Conversion, FrameFormat};
 use super::pipeline::{Pipeline, Role};
 use super::source::{Busy, DECODED, VideoSource, crop_to_even};
 use super::video::tight_buffer;
@@ -51,7 +51,7 @@ pub enum Shape {
 
 /// What a feeder has said so far.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct FeedReport {
     /// What the user should know, oldest first.
     pub notes: Vec<String>,
     /// How many frames could not be read, and were replaced or left out.
@@ -65,17 +65,17 @@ pub struct Said {
 
 /// What a feeder says, shared with who tells the user.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Said>>);
+pub struct SharedReport(Arc<Mutex<FeedReport>>);
 
-impl Log {
+impl SharedReport {
     /// To read and to add to.
-    pub fn lock(&self) -> MutexGuard<'_, Said> {
+    pub fn lock(&self) -> MutexGuard<'_, FeedReport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Gives one frame after another, `false` after the last one; an error ends the stream, too.
-pub type Next = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send>;
+pub type NextFrame = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send>;
 
 /// Opens a source of the frames that `next` gives, on a thread of its own, and converts the first.
 ///
@@ -88,9 +88,9 @@ pub type Next = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send>;
 pub fn open(
     shape: &Shape,
     count: Option<u64>,
-    wanted: Wanted,
-    mut next: Next,
-    log: &Log,
+    wanted: FrameFormat,
+    mut next: NextFrame,
+    log: &SharedReport,
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>, PipelineError> {
     super::init()?;
@@ -100,12 +100,12 @@ pub fn open(
     source.set_caps(Some(&raw.caps));
     one_frame_for_each(&pipeline.element("deinterlace")?);
     let format = pipeline.element("format")?;
-    let plan = Plan::new(&raw.caps, wanted);
-    if wanted == Wanted::Even {
+    let plan = Conversion::new(&raw.caps, wanted);
+    if wanted == FrameFormat::Even {
         crop_to_even(&pipeline.element("crop")?);
     }
     let mut caps = plan.caps();
-    if raw.format == gst_video::VideoFormat::Rgb && wanted != Wanted::Rgb {
+    if raw.format == gst_video::VideoFormat::Rgb && wanted != FrameFormat::Rgb {
         // Matrix as players expect it for the size, but the primaries of the pictures.
         let matrix = if raw.size.1 >= 720 { 3 } else { 4 };
         caps.make_mut().set("colorimetry", format!("2:{matrix}:5:1"));
@@ -171,7 +171,7 @@ pub fn open(
 /// A stream of our own frames. However its thread ends, the stream ends with it.
 struct Feeding {
     source: gst_app::AppSrc,
-    said: Log,
+    said: SharedReport,
     /// Frames so far.
     number: u64,
 }
