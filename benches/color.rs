@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use nst_stream::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use nst_stream::engine::color::Converter;
 use nst_stream::engine::device::{self, Device};
-use nst_stream::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 
 fn color(c: &mut Criterion) {
     device::prepare();

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nst_stream::frame::{Bytes, Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
-use nst_stream::queue::bounded;
+use nst_stream::core::frame::{Bytes, Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
+use nst_stream::core::queue::bounded;
 
 /// What `stream` uses for batches of one.
 const DEPTH: usize = 3;

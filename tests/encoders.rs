@@ -14,9 +14,9 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use common::*;
-use nst_stream::encoding::{Encoding, Preset, Rate};
+use nst_stream::core::encoding::{Encoding, Preset, Rate};
+use nst_stream::core::stylizer::Identity;
 use nst_stream::stream::VideoJob;
-use nst_stream::stylizer::Identity;
 
 mod fixed {
     use std::sync::LazyLock;

@@ -10,10 +10,10 @@ mod route;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use nst_stream::encoding::{Codec, Encoding, Preset};
-use nst_stream::stats::Summary;
+use nst_stream::core::encoding::{Codec, Encoding, Preset};
+use nst_stream::core::stats::Summary;
+use nst_stream::core::stylizer::Identity;
 use nst_stream::stream::VideoJob;
-use nst_stream::stylizer::Identity;
 use route::Said;
 
 #[path = "formats/against_ffmpeg.rs"]
@@ -40,9 +40,9 @@ mod transparent;
 /// As fast as encoders go: these tests look at what is kept, not at sizes of files.
 const QUICK: Encoding = Encoding {
     codec: None,
-    rate: nst_stream::encoding::Rate::Quality(80),
+    rate: nst_stream::core::encoding::Rate::Quality(80),
     preset: Some(Preset::Ultrafast),
-    hwaccel: nst_stream::encoding::HwAccel::Off,
+    hwaccel: nst_stream::core::encoding::HwAccel::Off,
     even: false,
     live: false,
 };

@@ -22,10 +22,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::{carphone, data, nst, output};
-use nst_stream::span::Span;
-use nst_stream::stats::Summary;
+use nst_stream::core::span::Span;
+use nst_stream::core::stats::Summary;
+use nst_stream::core::stylizer::Identity;
 use nst_stream::stream::VideoJob;
-use nst_stream::stylizer::Identity;
 
 /// Through the whole route without a network.
 fn route(job: &VideoJob) -> (Result<Summary, String>, Vec<String>) {

@@ -17,13 +17,13 @@ mod stylizer;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use nst_stream::core::stylizer::StylizeError;
 use nst_stream::engine::device::{self, Device, DeviceChoice};
 use nst_stream::engine::model::{Model, OpenError};
 use nst_stream::engine::model_file::{ModelError, ModelFile};
 use nst_stream::engine::network::Network;
 use nst_stream::engine::precision::Precision;
 use nst_stream::engine::shipped;
-use nst_stream::stylizer::StylizeError;
 use tch::{Kind, Tensor};
 
 fn data(name: &str) -> PathBuf {

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nst_stream::endpoint::{InputSpec, OutputSpec};
+use nst_stream::core::endpoint::{InputSpec, OutputSpec};
+use nst_stream::core::stop::StopSignal;
 use nst_stream::media::Role;
 use nst_stream::media::clock::LiveClock;
 use nst_stream::media::live::{LiveOptions, LiveSource};
@@ -14,7 +15,6 @@ use nst_stream::media::live_sink::LiveSink;
 use nst_stream::media::mode::Wish;
 use nst_stream::media::pipeline::Pipeline;
 use nst_stream::media::video::VideoStream;
-use nst_stream::stop::StopSignal;
 
 #[test]
 fn every_description_parses_and_has_its_ends() {

@@ -11,13 +11,13 @@ mod threads;
 use std::time::Duration;
 
 use common::*;
-use nst_stream::encoding::{Encoding, Preset, Rate};
-use nst_stream::frame::Frame;
-use nst_stream::span::Span;
-use nst_stream::stats::Summary;
-use nst_stream::stop::StopSignal;
+use nst_stream::core::encoding::{Encoding, Preset, Rate};
+use nst_stream::core::frame::Frame;
+use nst_stream::core::span::Span;
+use nst_stream::core::stats::Summary;
+use nst_stream::core::stop::StopSignal;
+use nst_stream::core::stylizer::{Identity, StylizeError, Stylizer};
 use nst_stream::stream::VideoJob;
-use nst_stream::stylizer::{Identity, StylizeError, Stylizer};
 
 fn identity(job: &VideoJob) -> Summary {
     route::route(job, &mut Identity).0.unwrap()

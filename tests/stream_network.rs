@@ -9,12 +9,12 @@
 mod common;
 
 use common::*;
+use nst_stream::core::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
+use nst_stream::core::stylizer::Stylizer;
 use nst_stream::engine::device::Device;
 use nst_stream::engine::model::Model;
 use nst_stream::engine::precision::Precision;
 use nst_stream::engine::stylizer::NetworkStylizer;
-use nst_stream::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
-use nst_stream::stylizer::Stylizer;
 
 /// At quantizer 20 x264 keeps this style's fine, high-contrast strokes at 32 to 36 dB in luma and 33
 /// to 37 dB in chroma. A frame shifted by one is at most 26 dB like its neighbour, an unpainted one

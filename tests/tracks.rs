@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::*;
+use nst_stream::core::stylizer::{Identity, Stylizer};
 use nst_stream::stream::VideoJob;
-use nst_stream::stylizer::{Identity, Stylizer};
 use serde_json::Value;
 
 /// Runs a job with nothing done to the picture; what it said.

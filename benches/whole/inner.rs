@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use nst_stream::core::stop::StopSignal;
+use nst_stream::core::stylizer::Identity;
 use nst_stream::engine::device::{self, Device};
 use nst_stream::engine::model::Model;
 use nst_stream::engine::precision::PrecisionChoice;
-use nst_stream::stop::StopSignal;
 use nst_stream::stream::{Observer, Progress, RunContext, VideoJob, stylize_video};
-use nst_stream::stylizer::Identity;
 use tch::{Kind, Tensor};
 
 struct Silent;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::progress::Reporter;
 use super::stream_args::switch;
-use crate::endpoint::parse_size;
+use crate::core::endpoint::parse_size;
+use crate::core::stylizer::StylizeError;
 use crate::engine::bench::{self, Job, Timing};
 use crate::engine::device::{self, DeviceChoice};
 use crate::engine::layer_list::multiply_adds;
@@ -17,7 +18,6 @@ use crate::engine::model::Model;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
 use crate::stream::{EngineOptions, ModelChoice};
-use crate::stylizer::StylizeError;
 
 /// Approximate duration of each of the two measurements.
 const BUDGET: Duration = Duration::from_secs(4);

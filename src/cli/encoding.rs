@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::encoding::{Codec, Encoding, HwAccel, Preset, Rate, parse_bitrate, parse_quality};
+use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, Rate, parse_bitrate, parse_quality};
 
 /// How a video file is encoded.
 #[derive(Debug, Args)]

@@ -8,9 +8,9 @@ use anyhow::Result;
 use super::UsageError;
 use super::regions::{self, ModelSelection};
 use super::stream_args::{Batch, StreamArgs};
-use crate::encoding::Container;
-use crate::picture;
-use crate::span::Span;
+use crate::core::encoding::Container;
+use crate::core::picture;
+use crate::core::span::Span;
 use crate::stream::{Config, InputKind, OutputKind, Pictures};
 
 impl StreamArgs {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::stop::{Interruption, StopSignal};
-use crate::timeouts::LAST_WORDS;
+use crate::core::stop::{Interruption, StopSignal};
+use crate::core::timeouts::LAST_WORDS;
 
 /// Signals within this time count as one request.
 const SAME_REQUEST: Duration = Duration::from_millis(300);

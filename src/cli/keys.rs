@@ -10,8 +10,8 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, pol
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
 use super::interrupts::Interrupts;
+use crate::core::timeouts::KEYS;
 use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
-use crate::timeouts::KEYS;
 
 /// The line that explains the keys, for this number of models.
 pub fn help(models: usize) -> String {

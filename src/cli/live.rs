@@ -11,8 +11,8 @@ use super::progress::Reporter;
 use super::regions::{self, ModelSelection};
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
-use crate::encoding::Container;
-use crate::endpoint::{InputSpec, OutputSpec, RtspUrl};
+use crate::core::encoding::Container;
+use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::stream::{
     InputKind, LiveConfig, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind, RunContext,
     SharedSettings, SnapshotRequest, run_live,

@@ -7,10 +7,10 @@ use anyhow::Result;
 use super::progress::Reporter;
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
-use crate::span::about;
-use crate::stats::Summary;
+use crate::core::span::about;
+use crate::core::stats::Summary;
+use crate::core::stylizer::StylizeError;
 use crate::stream::Observer;
-use crate::stylizer::StylizeError;
 
 /// Prints how a run ended: `summary` as JSON if asked for, and as one line to stderr.
 ///

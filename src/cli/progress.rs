@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::span::about;
+use crate::core::span::about;
 #[cfg(feature = "media")]
 use crate::stream::LiveStatus;
 use crate::stream::{Observer, Progress};

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use anyhow::Result;
 
 use super::UsageError;
+use crate::core::regions::{self, Color, Mask, MaskError};
 use crate::engine::blend::Blend;
-use crate::regions::{self, Color, Mask, MaskError};
 use crate::stream::ModelChoice;
 
 /// A model, and the region it is for.

@@ -7,10 +7,10 @@ use clap::Args;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
+use crate::core::picture::{Picture, rgb_frame};
+use crate::core::span::Span;
+use crate::core::stop::StopSignal;
 use crate::media::source::{FrameFormat, VideoSource};
-use crate::picture::{Picture, rgb_frame};
-use crate::span::Span;
-use crate::stop::StopSignal;
 use crate::stream::PartialFile;
 
 /// Options of `sheet`.

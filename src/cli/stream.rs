@@ -10,8 +10,8 @@ use super::progress::Reporter;
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
 #[cfg(feature = "media")]
-use crate::endpoint::RtspUrl;
-use crate::endpoint::{InputSpec, OutputSpec};
+use crate::core::endpoint::RtspUrl;
+use crate::core::endpoint::{InputSpec, OutputSpec};
 use crate::stream::RunContext;
 
 /// What is read and written, as the user named it.

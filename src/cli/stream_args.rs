@@ -14,7 +14,9 @@ use super::UsageError;
 use super::encoding::EncodingArgs;
 use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
-use crate::endpoint::parse_size;
+use crate::core::endpoint::parse_size;
+use crate::core::rate::Rate;
+use crate::core::span::parse_time;
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
@@ -22,8 +24,6 @@ use crate::engine::stylizer::StyleMix;
 use crate::media::live::LiveOptions;
 #[cfg(feature = "media")]
 use crate::media::mode::Wish;
-use crate::rate::Rate;
-use crate::span::parse_time;
 use crate::stream::EngineOptions;
 
 /// Options of the main command, in the groups of its help.

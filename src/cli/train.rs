@@ -12,10 +12,10 @@ use bar::Bar;
 use numbers::Numbers;
 
 use super::{Outcome, UsageError};
+use crate::core::regions::{Color, MaskError};
 use crate::engine::device::{Device, DeviceChoice, cpu_has_matrices, resolve};
 use crate::engine::model_file::Kind;
 use crate::engine::precision::{Precision, PrecisionChoice};
-use crate::regions::{Color, MaskError};
 use crate::train::dataset::{Dataset, DatasetError};
 use crate::train::optimize::regions::StyleAt;
 use crate::train::recipe::{Preset, Recipe, StyleSource};

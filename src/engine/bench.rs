@@ -9,8 +9,8 @@ use super::device::Device;
 use super::precision::Precision;
 use super::stylizer::NetworkStylizer;
 use super::{failed_on, guarded};
-use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
-use crate::stylizer::{StylizeError, Stylizer};
+use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
+use crate::core::stylizer::{StylizeError, Stylizer};
 
 /// Runs that are measured at least, and at most.
 const LEAST: usize = 3;

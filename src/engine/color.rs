@@ -24,7 +24,7 @@ use super::device::gpu::Gpu;
 use super::device::tensor::{Fresh, copied, copy, paste};
 use super::threads;
 use super::yuv_cpu::Conversion;
-use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
+use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
 use matrix::Codes;
 pub use matrix::ColorMatrix;
 

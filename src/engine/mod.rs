@@ -8,7 +8,7 @@
 //! * [`blend`]: which of a network's styles.
 //! * [`layer_list`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`samples`]: on a CPU, in one pass.
-//! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::stylizer::Stylizer).
+//! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::core::stylizer::Stylizer).
 //!
 //! `memory` asks how much of it there is, `threads` are those that compute on a CPU.
 //!
@@ -39,7 +39,7 @@ pub mod yuv_cpu;
 
 use tch::{TchError, Tensor};
 
-use crate::stylizer::StylizeError;
+use crate::core::stylizer::StylizeError;
 
 pub(crate) use guard::guarded;
 pub(crate) use layers::EPSILON;

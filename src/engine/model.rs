@@ -13,7 +13,7 @@ use super::model_file::{ModelError, ModelFile};
 use super::network::{MULTIPLE, Network, any_size};
 use super::precision::Precision;
 use super::{failed, memory, shipped, words};
-use crate::stylizer::StylizeError;
+use crate::core::stylizer::StylizeError;
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -24,7 +24,7 @@ use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTe
 use super::precision::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::threads;
-use crate::stylizer::StylizeError;
+use crate::core::stylizer::StylizeError;
 
 /// Subtracted from the last bias in half precisions and added in single: results about 0 keep one
 /// bit more than results about 128.

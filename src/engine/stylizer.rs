@@ -10,8 +10,8 @@ use super::device::{set_threads, while_trying_algorithms};
 use super::model::Model;
 use super::staging::Staging;
 use super::{failed, failed_on, guarded, memory};
-use crate::frame::{Frame, FrameInfo};
-use crate::stylizer::{Begun, StylizeError, Stylizer};
+use crate::core::frame::{Frame, FrameInfo};
+use crate::core::stylizer::{Begun, StylizeError, Stylizer};
 
 /// Frames on their way through a run's queues for each one of a batch.
 const IN_FLIGHT: usize = 7;

@@ -7,7 +7,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::color::ColorMatrix;
-use crate::frame::Layout;
+use crate::core::frame::Layout;
 
 /// Rows of a matrix, each with its constant.
 type Rows = [([f32; 3], f32); 3];

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::truncation::boxes;
+use crate::core::truncation::boxes;
 
 /// Longer indexes than this are none.
 const LARGEST: u64 = 1 << 30;

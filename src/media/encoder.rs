@@ -11,7 +11,7 @@ use super::error::{ErrorKind, PipelineError};
 use super::packages;
 use super::pipeline::{Pipeline, Role};
 use super::video::VideoStream;
-use crate::encoding::{Codec, Encoding, HwAccel, Preset, Rate};
+use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, Rate};
 
 /// An encoder and the parser behind it, not yet in a pipeline.
 pub struct Encoder {

@@ -8,7 +8,7 @@ use gstreamer as gst;
 
 use super::encoder::usual_bits;
 use super::video::VideoStream;
-use crate::encoding::{Encoding, Preset, Rate};
+use crate::core::encoding::{Encoding, Preset, Rate};
 
 /// Properties that take a bit rate.
 const BIT_RATES: [&str; 4] = ["bitrate", "target-bitrate", "bps", "average-bitrate"];

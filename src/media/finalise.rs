@@ -21,8 +21,8 @@ use super::mp4_duration;
 use super::pipeline::{Event, Pipeline, Role};
 use super::recording;
 use super::sink::{muxer, timescale};
-use crate::encoding::Container;
-use crate::timeouts::{Patience, REMUX_STALLED, TICK};
+use crate::core::encoding::Container;
+use crate::core::timeouts::{Patience, REMUX_STALLED, TICK};
 
 /// The tracks of a file beside its picture, in their order.
 pub type Layout = Vec<Track>;

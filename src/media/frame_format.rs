@@ -8,7 +8,7 @@ use gstreamer_video as gst_video;
 use super::error::PipelineError;
 use super::fit::Fit;
 use super::video::{VideoStream, format_of, frame_from_sample};
-use crate::frame::{Frame, FrameInfo, FramePool, Layout, Range};
+use crate::core::frame::{Frame, FrameInfo, FramePool, Layout, Range};
 
 /// The format in which an output takes frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

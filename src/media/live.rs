@@ -22,11 +22,11 @@ use super::rtsp_peer;
 use super::source::{DECODED, DecodeAttempt, FileDecoder, SourceFindings, link_video};
 use super::video::VideoStream;
 use super::workarounds::ContainerFacts;
-use crate::endpoint::InputSpec;
-use crate::frame::{Frame, FramePool};
-use crate::queue::{Producer, PushError};
-use crate::stop::StopSignal;
-use crate::timeouts::FIRST_LIVE_FRAME;
+use crate::core::endpoint::InputSpec;
+use crate::core::frame::{Frame, FramePool};
+use crate::core::queue::{Producer, PushError};
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::FIRST_LIVE_FRAME;
 
 /// How a live source is opened.
 #[derive(Debug, Clone, Copy, PartialEq)]

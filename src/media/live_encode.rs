@@ -10,7 +10,7 @@ use super::error::PipelineError;
 use super::live_audio::packet_in_running_time;
 use super::pipeline::{Pipeline, Role};
 use super::tracks::{AAC_DELAY, sound_encoder};
-use crate::encoding::Container;
+use crate::core::encoding::Container;
 
 /// All encoders have it, and both codecs are at home in it.
 const RATE: u32 = 48_000;

@@ -16,7 +16,7 @@ use super::live_encode::SoundEncoder;
 use super::pipeline::Event;
 use super::sink::{NewFile, VideoSink};
 use super::tracks::{Treatment, encode_audio, name_of, way_of_audio};
-use crate::encoding::{Container, Encoding};
+use crate::core::encoding::{Container, Encoding};
 
 /// A muxer writes nothing of the picture until it knows what sound belongs to it. When the sound
 /// is further behind than this, matroskamux is told that there is none, and the picture goes on.

@@ -20,9 +20,9 @@ use super::rtsp_peer;
 use super::rtsp_server::rtp_sound;
 use super::video::VideoStream;
 use super::window;
-use crate::endpoint::{OutputSpec, RtspUrl};
-use crate::stop::StopSignal;
-use crate::timeouts::{FINISH_OWN_OUTPUT, PARTING};
+use crate::core::endpoint::{OutputSpec, RtspUrl};
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::{FINISH_OWN_OUTPUT, PARTING};
 
 /// How many frames may wait for an output, where its description does not say.
 const FRAMES: u64 = 2;

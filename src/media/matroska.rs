@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::recording::texts_of;
-use crate::truncation::{Element, SEGMENT, element};
+use crate::core::truncation::{Element, SEGMENT, element};
 
 const EBML: u32 = 0x1A45_DFA3;
 const TRACKS: u32 = 0x1654_AE6B;

@@ -15,7 +15,7 @@
 //!   within a packet
 //! - [`matroska`]: tags and names of a finished Matroska file are put right
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
-//! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::frame::Frame)
+//! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::core::frame::Frame)
 //! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
 //! - `workarounds`: repairs of what GStreamer's elements get wrong, with the versions they are needed for
 //! - [`probe`]: what this installation can do

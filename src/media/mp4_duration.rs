@@ -20,7 +20,7 @@ use super::avi;
 use super::edit_list::{number, timescale};
 use super::patch::patch;
 use super::workarounds::repair_transport_stream;
-use crate::truncation::{boxes, regular};
+use crate::core::truncation::{boxes, regular};
 
 /// What the header of a movie says of its length.
 struct Header {

@@ -9,8 +9,8 @@ use gstreamer as gst;
 
 use super::error::{ErrorKind, PipelineError};
 use super::{older_than, packages};
-use crate::stop::StopSignal;
-use crate::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, Patience};
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, Patience};
 
 /// Which pipeline an [`Event`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

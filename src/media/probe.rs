@@ -7,7 +7,7 @@ use super::encoder::{in_hardware, software_encoder};
 use super::error::PipelineError;
 use super::packages;
 use super::sink::muxer;
-use crate::encoding::{Codec, Container};
+use crate::core::encoding::{Codec, Container};
 
 /// An element the program uses.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

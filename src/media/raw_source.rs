@@ -17,10 +17,10 @@ use super::pipeline::{Pipeline, Role};
 use super::source::{Busy, DECODED, VideoSource, crop_to_even};
 use super::video::tight_buffer;
 use super::workarounds::one_frame_for_each;
-use crate::frame::{Bytes, FramePool, Range};
-use crate::rate::Rate;
-use crate::stop::StopSignal;
-use crate::y4m::{Header, Interlace, Sampling, Site};
+use crate::core::frame::{Bytes, FramePool, Range};
+use crate::core::rate::Rate;
+use crate::core::stop::StopSignal;
+use crate::core::y4m::{Header, Interlace, Sampling, Site};
 
 /// What the frames are like.
 #[derive(Debug, Clone)]

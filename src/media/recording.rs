@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::edit_list::{Part, index, number, parts, put};
-use crate::encoding::Container;
+use crate::core::encoding::Container;
 
 /// With this the text of the tag begins; hexadecimal digits follow.
 const MARK: &str = "nst-stream:recording:";

@@ -5,9 +5,9 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use super::error::PipelineError;
-use crate::endpoint::RtspUrl;
-use crate::stop::StopSignal;
-use crate::timeouts::{CONNECT, POLL};
+use crate::core::endpoint::RtspUrl;
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::{CONNECT, POLL};
 
 /// Tries whether the server can be reached: GStreamer's elements only say "could not open
 /// resource" when it cannot.

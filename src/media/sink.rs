@@ -18,8 +18,8 @@ use super::pipeline::{Event, Pipeline, Role};
 use super::source::Busy;
 use super::tracks::Tracks;
 use super::video::{VideoStream, buffer_from_frame};
-use crate::encoding::{Codec, Container, Encoding};
-use crate::frame::{Frame, Range};
+use crate::core::encoding::{Codec, Container, Encoding};
+use crate::core::frame::{Frame, Range};
 
 /// Planes to what the encoder takes.
 const FRAMES: &str = include_str!("../../pipelines/encode-file.pipeline");

@@ -22,12 +22,12 @@ use super::video::VideoStream;
 use super::workarounds::{
     ContainerFacts, complete, complete_on, one_frame_for_each, repair_demuxers,
 };
-use crate::frame::{Frame, FramePool};
-use crate::queue::{Producer, PushError};
-use crate::span::Span;
-use crate::stop::StopSignal;
-use crate::timeouts::PREROLL;
-use crate::truncation::has_no_index;
+use crate::core::frame::{Frame, FramePool};
+use crate::core::queue::{Producer, PushError};
+use crate::core::span::Span;
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::PREROLL;
+use crate::core::truncation::has_no_index;
 
 /// From a decoded picture to planes, for every source.
 pub(super) const DECODED: &str = include_str!("../../pipelines/decoded.pipeline");

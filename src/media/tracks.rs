@@ -28,9 +28,9 @@ pub(super) use treatment::{
 use super::error::PipelineError;
 use super::recording::Recording;
 use super::workarounds::is_transport_stream;
-use crate::encoding::Container;
-use crate::span::Span;
-use crate::stop::StopSignal;
+use crate::core::encoding::Container;
+use crate::core::span::Span;
+use crate::core::stop::StopSignal;
 
 /// avenc_aac puts one frame of silence before the sound and does not say so.
 pub(super) const AAC_DELAY: u32 = 1024;

@@ -7,11 +7,11 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::error::PipelineError;
-use crate::frame::{
+use crate::core::frame::{
     Bytes, Colorimetry, Frame, FrameInfo, FramePool, Layout, Matrix, Planes, Range,
 };
-use crate::rate::Rate;
-use crate::y4m::{Header, Interlace, Sampling, Site};
+use crate::core::rate::Rate;
+use crate::core::y4m::{Header, Interlace, Sampling, Site};
 
 /// What is known of a video before its frames come.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Observer;
-use crate::stats::Stats;
-use crate::stop::StopSignal;
+use crate::core::stats::Stats;
+use crate::core::stop::StopSignal;
 
 /// What belongs to one run: who may end it, what counts, who is told how it goes.
 pub struct RunContext<'a> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::sinks::FrameSink;
-use crate::frame::Frame;
+use crate::core::frame::Frame;
+use crate::core::queue::Consumer;
+use crate::core::stats::Stats;
 use crate::media::tracks::TrackLimit;
-use crate::queue::Consumer;
-use crate::stats::Stats;
 
 /// Why the stream ends before its source does; the copied tracks then end with the picture.
 #[derive(Default)]

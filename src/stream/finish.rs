@@ -9,11 +9,11 @@ use anyhow::Result;
 use super::Observer;
 use super::partial::PartialFile;
 use super::supervisor::{Stage, Supervisor};
-use crate::encoding::Container;
+use crate::core::encoding::Container;
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::{Patience, REMUX_STALLED};
 use crate::media::finalise::{Remux, RemuxFiles, Track};
 use crate::media::{Event, PipelineError, Role, matroska};
-use crate::stop::StopSignal;
-use crate::timeouts::{Patience, REMUX_STALLED};
 
 /// Completes a file that is written to its end.
 ///

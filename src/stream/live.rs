@@ -20,18 +20,18 @@ use super::outputs::Outputs;
 use super::snapshot::{SnapshotRequest, Snapshots};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::{LiveStatus, RunContext};
-use crate::batch::Batcher;
-use crate::encoding::Encoding;
-use crate::endpoint::{InputSpec, OutputSpec};
-use crate::frame::{Frame, FramePool};
+use crate::core::batch::Batcher;
+use crate::core::encoding::Encoding;
+use crate::core::endpoint::{InputSpec, OutputSpec};
+use crate::core::frame::{Frame, FramePool};
+use crate::core::queue::{Consumer, Newest, bounded};
+use crate::core::stats::{Delays, Stats, Summary};
+use crate::core::stylizer::{StylizeError, Stylizer};
+use crate::core::worker;
 use crate::media::clock::LiveClock;
 use crate::media::live::{LiveOptions, LiveSource};
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, Role, RunThread};
-use crate::queue::{Consumer, Newest, bounded};
-use crate::stats::{Delays, Stats, Summary};
-use crate::stylizer::{StylizeError, Stylizer};
-use crate::worker;
 
 /// What a live run reads, writes and how.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Regions;
+use crate::core::frame::Frame;
+use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
-use crate::frame::Frame;
-use crate::stylizer::{StylizeError, Stylizer};
 
 /// A change of the model fades over this long, a change of the scale over half of it.
 const MODEL_FADE: Duration = Duration::from_secs(1);
@@ -161,7 +161,7 @@ fn blend(a: &mut [u8], b: &[u8], share: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::rgb_frame;
+    use crate::core::picture::rgb_frame;
 
     /// Paints everything in one value, and remembers at which scale.
     struct Flat(u8, f64);

@@ -65,7 +65,7 @@ pub use still::stylize_picture;
 #[cfg(feature = "media")]
 pub use video::{VideoJob, stylize_video};
 
-use crate::stats::Stats;
+use crate::core::stats::Stats;
 
 /// Progress of a run.
 pub struct Progress<'a> {

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 
 use super::models::{EngineOptions, ModelChoice};
 use super::{Observer, RunContext};
+use crate::core::stop::StopSignal;
+use crate::core::stylizer::StylizeError;
 use crate::engine::bench::{self, Job};
 use crate::engine::device::while_trying_algorithms;
 use crate::engine::shipped;
 use crate::engine::stylizer::NetworkStylizer;
-use crate::stop::StopSignal;
-use crate::stylizer::StylizeError;
 
 /// Share of the time between two frames that painting may take. The rest is for decoding and
 /// encoding, which on a CPU have the same cores, and for a machine that is not always as fast.

@@ -13,15 +13,15 @@ use super::Observer;
 use super::live::LiveJob;
 use super::recording::Recording;
 use super::supervisor::{Stage, Supervisor};
-use crate::endpoint::{OutputSpec, RtspUrl};
+use crate::core::endpoint::{OutputSpec, RtspUrl};
+use crate::core::stats::Delays;
+use crate::core::timeouts::{FINISH_LIVE_FILE, Patience};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;
 use crate::media::live_sink::{LiveSink, OnDelay};
 use crate::media::rtsp_server::{RtspServer, ServeAddress};
 use crate::media::{Buffer, Event, PipelineError, Role};
-use crate::stats::Delays;
-use crate::timeouts::{FINISH_LIVE_FILE, Patience};
 
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
@@ -303,7 +303,7 @@ impl OutputOpener<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stop::StopSignal;
+    use crate::core::stop::StopSignal;
 
     #[test]
     fn each_output_ends_by_itself() {

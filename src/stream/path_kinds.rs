@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::animation::is_animated;
-use crate::picture;
-use crate::rate::Rate;
-use crate::sequence::{Pattern, pictures_in};
-use crate::span::Span;
+use crate::core::animation::is_animated;
+use crate::core::picture;
+use crate::core::rate::Rate;
+use crate::core::sequence::{Pattern, pictures_in};
+use crate::core::span::Span;
 
 /// Many pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::still::write_picture;
 use super::{Observer, Progress, RunContext};
-use crate::picture::{Picture, PictureError};
-use crate::sequence::Pattern;
-use crate::stats::{Stats, Summary};
-use crate::stylizer::Stylizer;
+use crate::core::picture::{Picture, PictureError};
+use crate::core::sequence::Pattern;
+use crate::core::stats::{Stats, Summary};
+use crate::core::stylizer::Stylizer;
 
 /// Pictures that wait at each step.
 const WAITING: usize = 2;

@@ -11,7 +11,7 @@ use super::live::LiveJob;
 use super::outputs::OutputEnd;
 use super::supervisor::Supervisor;
 use super::{Observer, PartialFile};
-use crate::encoding::{Container, Encoding};
+use crate::core::encoding::{Container, Encoding};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;

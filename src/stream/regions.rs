@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::frame::{Frame, FrameInfo, Layout};
-use crate::regions::Mask;
-use crate::stylizer::{StylizeError, Stylizer};
+use crate::core::frame::{Frame, FrameInfo, Layout};
+use crate::core::regions::Mask;
+use crate::core::stylizer::{StylizeError, Stylizer};
 
 /// Paints whole frames with each of some stylizers, since a network's statistics are of the whole
 /// picture, and mixes them by the parts of a mask.
@@ -212,7 +212,7 @@ fn add(sums: &mut [u16], values: &[u8], weights: &[u16], samples: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Colorimetry, Matrix, Planes, Range};
+    use crate::core::frame::{Colorimetry, Matrix, Planes, Range};
     use image::{Rgb, RgbImage};
 
     /// Paints everything in one value, and counts.

@@ -9,21 +9,21 @@ use anyhow::{Context, Result, bail};
 use super::path_kinds::{InputKind, OutputKind, Pictures, part_of};
 use super::pictures::{pairs, remove_rest, stylize_pictures};
 use super::{EngineOptions, ModelChoice, Observer, Regions, RunContext, still};
-use crate::animation::Animation;
-use crate::encoding::Encoding;
+use crate::core::animation::Animation;
+use crate::core::encoding::Encoding;
+use crate::core::picture::{self, Picture};
+use crate::core::rate::Rate;
+use crate::core::regions::Mask;
+use crate::core::span::Span;
+use crate::core::stats::Summary;
+use crate::core::stylizer::{StylizeError, Stylizer};
+use crate::core::unreadable::{is_cut_off_jpeg, what_it_is};
 #[cfg(feature = "media")]
 use crate::engine::device::try_algorithms;
 #[cfg(feature = "media")]
 use crate::media::error::ErrorKind;
 #[cfg(feature = "media")]
 use crate::media::source::{FrameFormat, VideoSource};
-use crate::picture::{self, Picture};
-use crate::rate::Rate;
-use crate::regions::Mask;
-use crate::span::Span;
-use crate::stats::Summary;
-use crate::stylizer::{StylizeError, Stylizer};
-use crate::unreadable::{is_cut_off_jpeg, what_it_is};
 
 /// What is to be made, of what, and how.
 #[derive(Debug, Clone)]

@@ -12,18 +12,18 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::partial::PartialFile;
 use super::path_kinds::OutputKind;
 use super::pictures::write_into_folder;
-use crate::encoding::{Container, Encoding};
-use crate::frame::Frame;
+use crate::core::encoding::{Container, Encoding};
+use crate::core::frame::Frame;
+use crate::core::picture::Picture;
+use crate::core::rate::Rate;
+use crate::core::sequence::Pattern;
+use crate::core::stop::StopSignal;
+use crate::core::y4m::Writer;
 use crate::media::sink::{FrameInput, NewFile, VideoSink};
 use crate::media::source::Busy;
 use crate::media::tracks::{TrackLimit, Tracks};
 use crate::media::video::VideoStream;
 use crate::media::{Event, Role};
-use crate::picture::Picture;
-use crate::rate::Rate;
-use crate::sequence::Pattern;
-use crate::stop::StopSignal;
-use crate::y4m::Writer;
 
 /// Takes frames one after another, on the feeder's thread.
 pub(super) trait FrameSink: Send {

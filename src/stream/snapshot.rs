@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::PartialFile;
+use crate::core::picture::Picture;
+use crate::core::stop::StopSignal;
 use crate::media::Buffer;
 use crate::media::video::{VideoStream, rgb_of};
-use crate::picture::Picture;
-use crate::stop::StopSignal;
 
 /// Frames that may wait to be saved.
 const WAITING: usize = 2;

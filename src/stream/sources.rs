@@ -11,16 +11,16 @@ use anyhow::{Context, Result, anyhow};
 
 use super::path_kinds::{InputKind, Pictures, nothing_there, part_of};
 use super::{Observer, VideoJob};
-use crate::animation::Animation;
+use crate::core::animation::Animation;
+use crate::core::picture::Picture;
+use crate::core::rate::Rate;
+use crate::core::span::Span;
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::POLL;
+use crate::core::y4m::{Reader, Y4mError};
 use crate::media::error::ErrorKind;
 use crate::media::raw_source::{self, NextFrame, Shape, SharedReport};
 use crate::media::source::{FrameFormat, VideoSource};
-use crate::picture::Picture;
-use crate::rate::Rate;
-use crate::span::Span;
-use crate::stop::StopSignal;
-use crate::timeouts::POLL;
-use crate::y4m::{Reader, Y4mError};
 
 /// Opens the input up to its first frame, as it is `wanted`. What is to be said
 /// of it later comes into `log`. None when `stop` was set before there was a frame.

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::PartialFile;
-use crate::picture::Picture;
-use crate::stats::{Stats, Summary};
-use crate::stylizer::Stylizer;
+use crate::core::picture::Picture;
+use crate::core::stats::{Stats, Summary};
+use crate::core::stylizer::Stylizer;
 
 /// Stylizes a picture and writes it to `output`.
 ///

@@ -10,9 +10,9 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use anyhow::{Error, anyhow};
 
+use crate::core::stop::{StopSignal, Subscription};
+use crate::core::timeouts::TICK;
 use crate::media::{Event, RunThread, ThreadEnd};
-use crate::stop::{StopSignal, Subscription};
-use crate::timeouts::TICK;
 
 /// A part of a run in which one thing is waited for.
 pub(super) trait Stage {

@@ -23,9 +23,20 @@ use super::sinks::{self, Sink};
 use super::sources::{self, tell};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::{Observer, Progress, RunContext};
-use crate::batch::Batcher;
-use crate::encoding::{Codec, Container, Encoding, HwAccel};
-use crate::frame::{Frame, FramePool};
+use crate::core::batch::Batcher;
+use crate::core::encoding::{Codec, Container, Encoding, HwAccel};
+use crate::core::frame::{Frame, FramePool};
+use crate::core::queue::{Closer, QueueStats, bounded};
+use crate::core::rate::Rate;
+use crate::core::span::Span;
+use crate::core::stats::{Stats, Summary};
+use crate::core::stop::StopSignal;
+use crate::core::stylizer::Stylizer;
+use crate::core::timeouts::{
+    ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, Patience,
+};
+use crate::core::truncation::is_cut_off;
+use crate::core::worker::{self, Ended};
 use crate::media::encoder::without_hardware_decoders;
 use crate::media::finalise::Layout;
 use crate::media::raw_source::SharedReport;
@@ -34,17 +45,6 @@ use crate::media::source::{FrameFormat, VideoSource};
 use crate::media::tracks::Tracks;
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, Role, RunThread, ThreadEnd};
-use crate::queue::{Closer, QueueStats, bounded};
-use crate::rate::Rate;
-use crate::span::Span;
-use crate::stats::{Stats, Summary};
-use crate::stop::StopSignal;
-use crate::stylizer::Stylizer;
-use crate::timeouts::{
-    ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, Patience,
-};
-use crate::truncation::is_cut_off;
-use crate::worker::{self, Ended};
 
 /// How a video is to be made.
 #[derive(Debug, Clone, Copy)]

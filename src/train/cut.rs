@@ -5,7 +5,7 @@ use image::RgbImage;
 use image::imageops::{self, FilterType};
 
 use super::random::{generator, normal_pair};
-use crate::regions::Mask;
+use crate::core::regions::Mask;
 
 /// Photos are shown up to this much larger than the piece cut out of them.
 const ZOOM: f32 = 1.25;

@@ -19,8 +19,8 @@ use walkdir::WalkDir;
 use super::cut::{Cut, Piece};
 use super::masks::Masks;
 use super::random::Order;
-use crate::picture::{Picture, PictureError};
-use crate::regions::{Color, MaskError};
+use crate::core::picture::{Picture, PictureError};
+use crate::core::regions::{Color, MaskError};
 
 /// Endings of files that are taken for photographs.
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];

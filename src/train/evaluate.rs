@@ -11,10 +11,10 @@ use super::dataset::{Dataset, resized, resized_to};
 use super::measures::{Figures, Measures, PHOTO_SIZE, STYLE_SIZE};
 use super::preview::{save_columns, to_picture, to_tensor};
 use super::random::generator;
+use crate::core::picture::format_for_output;
 use crate::engine::model::Model;
 use crate::engine::network::luma;
 use crate::engine::{guarded, words};
-use crate::picture::format_for_output;
 
 /// Width of the ring at the border, pixels.
 const RING: i64 = 16;
@@ -136,7 +136,7 @@ pub fn evaluate_pictures(
     let measure = || -> Result<Vec<(String, Figures)>> {
         let mut all = Vec::new();
         for (file, photo) in painted {
-            let (width, height) = crate::picture::size(file)?;
+            let (width, height) = crate::core::picture::size(file)?;
             let size = PHOTO_SIZE.min(width.min(height) as u32);
             let measures = Measures::new(&to_tensor(&resized(style, style_size(size))?)?)?;
             let picture = resized(file, size)?;

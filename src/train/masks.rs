@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::dataset::DatasetError;
-use crate::picture;
-use crate::regions::{Color, Mask};
+use crate::core::picture;
+use crate::core::regions::{Color, Mask};
 
 /// Endings of masks; the first that is there is taken.
 const ENDINGS: [&str; 4] = ["png", "webp", "jpg", "jpeg"];

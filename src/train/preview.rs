@@ -12,7 +12,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::dataset::resized;
 use super::network::TrainNetwork;
 use super::run_folder::RunFolder;
-use crate::picture::{Picture, rgb_frame};
+use crate::core::picture::{Picture, rgb_frame};
 
 /// Shorter side of the photos as they are painted, pixels.
 const SIZE: u32 = 256;

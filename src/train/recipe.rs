@@ -14,12 +14,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::vgg::{Layer, Release};
+use crate::core::named_values::weighted;
+use crate::core::regions::Color;
 use crate::engine::model_file::{
     Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling,
 };
 use crate::engine::precision::Precision;
-use crate::named_values::weighted;
-use crate::regions::Color;
 
 /// A layer of the loss network and its weight within a term.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

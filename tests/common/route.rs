@@ -1,10 +1,10 @@
 //! The frame path as a library, without the program around it.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use nst_stream::stats::Summary;
-use nst_stream::stop::StopSignal;
+use nst_stream::core::stats::Summary;
+use nst_stream::core::stop::StopSignal;
+use nst_stream::core::stylizer::Stylizer;
 use nst_stream::stream::{Observer, Progress, RunContext, VideoJob, stylize_video};
-use nst_stream::stylizer::Stylizer;
 
 /// Keeps what is said.
 #[derive(Default)]

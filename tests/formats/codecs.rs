@@ -1,7 +1,7 @@
 //! Codecs and containers.
 
 use super::*;
-use nst_stream::encoding::{Container, Rate};
+use nst_stream::core::encoding::{Container, Rate};
 
 #[test]
 fn every_codec_in_every_container_that_holds_it() {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use nst_stream::picture::{Picture, size};
+use nst_stream::core::picture::{Picture, size};
 
 use crate::common;
 

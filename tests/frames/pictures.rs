@@ -3,7 +3,7 @@
 use std::fs;
 
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
-use nst_stream::rate::Rate;
+use nst_stream::core::rate::Rate;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! Colours: against the definitions in double precision, and there and back.
 
+use nst_stream::core::frame::{Colorimetry, Frame, Layout, Matrix, Range};
 use nst_stream::engine::color::{ColorMatrix, Converter};
-use nst_stream::frame::{Colorimetry, Frame, Layout, Matrix, Range};
 use tch::Tensor;
 
 use super::cpu;
@@ -198,6 +198,6 @@ fn black_white_and_the_primaries_have_their_published_codes() {
 fn a_frame_of_the_wrong_length_is_an_error() {
     let whole = frame(Layout::I420, info(8, 8, super::frames::BT709), vec![0; 96]);
     let mut cut = whole.clone();
-    cut.planes = nst_stream::frame::Planes::new(Layout::I420, vec![0; 95].into());
+    cut.planes = nst_stream::core::frame::Planes::new(Layout::I420, vec![0; 95].into());
     assert!(converter(&whole).upload(&[whole.clone(), cut]).is_err());
 }

@@ -1,6 +1,8 @@
 //! Frames of made-up pictures, and a colour conversion written down plainly, in double precision.
 
-use nst_stream::frame::{Bytes, Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
+use nst_stream::core::frame::{
+    Bytes, Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range,
+};
 
 pub const LAYOUTS: [Layout; 3] = [Layout::I420, Layout::Y444, Layout::Rgb];
 pub const BT709: Colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };

@@ -1,11 +1,11 @@
 //! What the stylizer makes of frames.
 
+use nst_stream::core::frame::{Frame, Layout};
+use nst_stream::core::stylizer::{StylizeError, Stylizer};
 use nst_stream::engine::color::Converter;
 use nst_stream::engine::model::Model;
 use nst_stream::engine::precision::Precision;
 use nst_stream::engine::stylizer::{NetworkStylizer, StyleMix};
-use nst_stream::frame::{Frame, Layout};
-use nst_stream::stylizer::{StylizeError, Stylizer};
 
 use super::frames::{LAYOUTS, slopes};
 use super::{cpu, data, model};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
-use nst_stream::frame::{Bytes, Frame, Planes};
+use nst_stream::core::frame::{Bytes, Frame, Planes};
 use nst_stream::media::clock::LiveClock;
 use nst_stream::media::rtsp_server::{RtspServer, ServeAddress};
 use nst_stream::media::video::{VideoStream, buffer_from_frame};

@@ -4,19 +4,19 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use nst_stream::encoding::Encoding;
-use nst_stream::endpoint::{InputSpec, OutputSpec};
+use nst_stream::core::encoding::Encoding;
+use nst_stream::core::endpoint::{InputSpec, OutputSpec};
+use nst_stream::core::frame::Frame;
+use nst_stream::core::stats::Summary;
+use nst_stream::core::stop::StopSignal;
+use nst_stream::core::stylizer::{StylizeError, Stylizer};
 use nst_stream::engine::stylizer::StyleMix;
-use nst_stream::frame::Frame;
 use nst_stream::media::live::LiveOptions;
 use nst_stream::media::mode::Wish;
-use nst_stream::stats::Summary;
-use nst_stream::stop::StopSignal;
 use nst_stream::stream::{
     Adjustable, LiveJob, LiveSettings, RunContext, SharedSettings, SnapshotRequest, VideoJob,
     stylize_live,
 };
-use nst_stream::stylizer::{StylizeError, Stylizer};
 
 use super::common::*;
 use super::route::{Said, route};

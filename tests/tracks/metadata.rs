@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nst_stream::span::Span;
+use nst_stream::core::span::Span;
 use nst_stream::stream::VideoJob;
 
 use super::common::{carphone, data, size};

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use nst_stream::encoding::{Encoding, HwAccel, Preset};
-use nst_stream::frame::Frame;
-use nst_stream::stop::StopSignal;
-use nst_stream::stylizer::{StylizeError, Stylizer};
+use nst_stream::core::encoding::{Encoding, HwAccel, Preset};
+use nst_stream::core::frame::Frame;
+use nst_stream::core::stop::StopSignal;
+use nst_stream::core::stylizer::{StylizeError, Stylizer};
 
 use super::common::carphone;
 use super::*;

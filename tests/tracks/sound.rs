@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use nst_stream::span::Span;
+use nst_stream::core::span::Span;
 use nst_stream::stream::VideoJob;
 
 use super::common::{carphone, nst, output};

@@ -8,9 +8,9 @@ use clap::Args;
 
 use super::megabytes;
 use crate::cli::UsageError;
+use crate::core::named_values::weighted;
 use crate::engine::model_file::ModelFile;
 use crate::engine::shipped;
-use crate::named_values::weighted;
 
 /// Arguments of `models average`.
 #[derive(Args, Clone, Debug)]

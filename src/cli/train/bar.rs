@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::span::about;
+use crate::core::span::about;
 use crate::train::run::{Progress, Watcher};
 
 /// A bar on a terminal, lines elsewhere.

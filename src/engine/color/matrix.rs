@@ -1,6 +1,6 @@
 //! The matrices between R', G', B' and Y', Cb, Cr.
 
-use crate::frame::{Colorimetry, Range};
+use crate::core::frame::{Colorimetry, Range};
 
 /// Rows of a 3 × 3 matrix and a constant for each: `out = rows · in + constants`.
 #[derive(Clone, Copy, Debug, PartialEq)]

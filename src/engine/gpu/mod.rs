@@ -22,7 +22,7 @@ use super::model_file::{ModelFile, Padding, RawTensor};
 use super::network::{MULTIPLE, Network};
 use super::precision::Precision;
 use super::{EPSILON, failed, guarded};
-use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
+use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use weights::Kernel;
 
 /// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution, and

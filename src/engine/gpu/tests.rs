@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
+use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
+use crate::core::stylizer::{Begun, StylizeError, Stylizer};
 use crate::engine::color::Converter;
 use crate::engine::device::gpu::{Activation, BorderMode, Form, Gpu};
 use crate::engine::device::{Device, prepare};
@@ -17,8 +19,6 @@ use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 use crate::engine::random_model;
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
-use crate::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
-use crate::stylizer::{Begun, StylizeError, Stylizer};
 
 const CPU: tch::Device = tch::Device::Cpu;
 

@@ -10,7 +10,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use crate::frame::{Bytes, Frame, FrameInfo, Planes, Range};
+use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
 use crate::media::clock::LiveClock;
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, Pipeline, Role};

@@ -218,11 +218,11 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::encoding::{Container, Encoding};
+    use crate::core::encoding::{Container, Encoding};
+    use crate::core::span::Span;
+    use crate::core::stop::StopSignal;
     use crate::media::sink::NewFile;
     use crate::media::video::VideoStream;
-    use crate::span::Span;
-    use crate::stop::StopSignal;
 
     #[test]
     fn a_reader_that_fails_ends_its_own_track_though_one_before_it_was_refused() {

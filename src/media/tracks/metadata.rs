@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::super::matroska::with_room;
-use crate::span::Span;
+use crate::core::span::Span;
 
 /// What describes the old file, not the work in it. Covers stay, other attachments do not.
 const OUTDATED: [&str; 21] = [

@@ -25,9 +25,9 @@ use super::metadata;
 use super::retiming::{Retiming, TextConversion, TimeOrigin};
 use super::segments::count_from_zero;
 use super::track_list::{TrackInfo, TrackKind, leave_packets, tags_on};
-use crate::span::Span;
-use crate::stop::StopSignal;
-use crate::timeouts::PREROLL;
+use crate::core::span::Span;
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::PREROLL;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 /// What containers round times by is no gap in the sound.

@@ -7,7 +7,7 @@ use gstreamer as gst;
 use super::reader::Order;
 use super::text::{plain, plain_of_ass};
 use super::track_list::{TimeCorrection, TrackInfo, TrackKind};
-use crate::span::Span;
+use crate::core::span::Span;
 
 /// What becomes of the words of a subtitle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

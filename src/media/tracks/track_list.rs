@@ -14,8 +14,8 @@ use super::super::matroska::Flags;
 use super::super::mp4_duration;
 use super::super::pipeline::{Pipeline, Role};
 use super::super::workarounds::{ContainerFacts, is_transport_stream, repair_demuxers};
-use crate::stop::StopSignal;
-use crate::timeouts::LIST_TRACKS;
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::LIST_TRACKS;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
 

@@ -5,7 +5,7 @@ use gstreamer as gst;
 use super::super::packages;
 use super::super::sink::muxer;
 use super::track_list::WEBVTT;
-use crate::encoding::Container;
+use crate::core::encoding::Container;
 
 /// How a track comes into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]

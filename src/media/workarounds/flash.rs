@@ -115,7 +115,7 @@ mod tests {
         let sound = tag(SOUND, 59, &[0xAF, 1, 1, 2, 3, 4]);
         let of_headers = |more: &[Vec<u8>]| of(&[&headers[..], more, &[vec![0; 4]]].concat());
         assert_eq!(of_headers(&[picture.clone(), sound.clone()]), Some(59));
-        assert_eq!(of_headers(&[picture.clone()]), Some(80));
+        assert_eq!(of_headers(std::slice::from_ref(&picture)), Some(80));
         // Shown before it is decoded: a time that some programs write.
         let early = tag(PICTURE, 100, &[0x17, 1, 0xFF, 0xFF, 0xF6, 1, 2, 3]);
         assert_eq!(of_headers(&[early, sound]), Some(59));

@@ -14,7 +14,7 @@ use super::super::edit_list::{number, parts};
 use super::super::matroska::{Flags, TrackEntry, track_entries};
 use super::flash;
 use super::transport::{SoundCodec, sounds_of};
-use crate::truncation::boxes;
+use crate::core::truncation::boxes;
 
 /// Larger indexes than this are none.
 const LARGEST: u64 = 1 << 28;

@@ -6,8 +6,8 @@ use image::RgbImage;
 use tch::Tensor;
 
 use super::{Config, UsageFault};
+use crate::core::regions::{Color, Mask, MaskError};
 use crate::engine::memory;
-use crate::regions::{Color, Mask, MaskError};
 use crate::train::dataset::{decode, resized};
 use crate::train::loss::Losses;
 use crate::train::optimize::objective::Styles;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::regions::{self, Color};
+use crate::core::regions::{self, Color};
 use crate::train::recipe::StyleSource;
 
 /// A style picture with its weight, and the region it is for.

@@ -1,7 +1,7 @@
 //! Groups frames of a queue into batches for one pass of the network.
 
-use crate::frame::Frame;
-use crate::queue::{Consumer, Newest};
+use crate::core::frame::Frame;
+use crate::core::queue::{Consumer, Newest};
 
 /// Takes batches from a queue.
 pub struct Batcher {
@@ -76,8 +76,8 @@ impl Batcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Colorimetry, FrameInfo, Matrix, Planes, Range};
-    use crate::queue::bounded;
+    use crate::core::frame::{Colorimetry, FrameInfo, Matrix, Planes, Range};
+    use crate::core::queue::bounded;
     use std::time::Duration;
 
     fn frame(n: u64, width: usize) -> Frame {

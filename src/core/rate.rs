@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::span::Span;
+use crate::core::span::Span;
 
 /// Frames per second, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The header line of YUV4MPEG2.
 
 use super::Y4mError;
-use crate::frame::Range;
-use crate::rate::Rate;
+use crate::core::frame::Range;
+use crate::core::rate::Rate;
 
 /// Chroma subsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

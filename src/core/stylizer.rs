@@ -1,7 +1,7 @@
 //! The trait of what repaints frames.
 
-use crate::frame::{Frame, FrameInfo};
-use crate::regions::MaskError;
+use crate::core::frame::{Frame, FrameInfo};
+use crate::core::regions::MaskError;
 
 /// Why a batch could not be stylized.
 #[derive(Debug, thiserror::Error)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::batch::Batcher;
-use crate::frame::Frame;
-use crate::queue::Producer;
-use crate::stats::Stats;
-use crate::stop::StopSignal;
-use crate::stylizer::{Begun, StylizeError, Stylizer};
+use crate::core::batch::Batcher;
+use crate::core::frame::Frame;
+use crate::core::queue::Producer;
+use crate::core::stats::Stats;
+use crate::core::stop::StopSignal;
+use crate::core::stylizer::{Begun, StylizeError, Stylizer};
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +100,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::frame::{Colorimetry, FrameInfo, Matrix, Planes, Range};
-    use crate::queue::{Consumer, bounded};
+    use crate::core::frame::{Colorimetry, FrameInfo, Matrix, Planes, Range};
+    use crate::core::queue::{Consumer, bounded};
 
     fn queue_of(count: u64) -> Consumer<Frame> {
         let (mut producer, consumer) = bounded(8);
@@ -223,7 +223,7 @@ mod tests {
             let (seen, stop) = (seen.clone(), &stop);
             let worker = scope.spawn(move || {
                 let mut device = Device { seen, begun: 0, fails: None };
-                let newest = crate::queue::Newest::of(consumer).unwrap();
+                let newest = crate::core::queue::Newest::of(consumer).unwrap();
                 let stats = Arc::new(Stats::default());
                 run(Batcher::newest(newest), &mut device, &mut output, stop, &stats).unwrap()
             });

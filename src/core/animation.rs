@@ -12,9 +12,9 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{AnimationDecoder, Delay, Frames, ImageDecoder, ImageError, ImageFormat, Limits};
 
-use crate::picture::{Picture, PictureError, rgb_frame};
-use crate::rate::Rate;
-use crate::span::Span;
+use crate::core::picture::{Picture, PictureError, rgb_frame};
+use crate::core::rate::Rate;
+use crate::core::span::Span;
 
 /// Duration of a frame whose stated one is at most [`SHORTEST`], as browsers have it.
 const USUAL: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use image::RgbImage;
 
-use crate::picture::{Picture, PictureError};
+use crate::core::picture::{Picture, PictureError};
 
 /// The colour of a region in a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use image::{
     ImageReader, RgbImage,
 };
 
-use crate::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
+use crate::core::frame::{Colorimetry, Frame, FrameInfo, Matrix, Planes, Range};
 
 /// Why a picture could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -152,8 +152,8 @@ impl<W: Write> Writer<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Range;
-    use crate::rate::Rate;
+    use crate::core::frame::Range;
+    use crate::core::rate::Rate;
 
     fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Option<String>) {
         let mut reader = match Reader::open(bytes) {
