@@ -5,12 +5,12 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::bitstream_color::change_caps;
 use super::encoder_settings::configure;
 use super::error::{ErrorKind, PipelineError};
 use super::packages;
 use super::pipeline::{Pipeline, Role};
 use super::video::VideoStream;
+use super::workarounds::change_caps;
 use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, Rate};
 
 /// An encoder and the parser behind it, not yet in a pipeline.

@@ -12,15 +12,14 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::bitstream_color::change_caps;
 use super::edit_list::{enable, hide_leads, show_whole};
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
 use super::matroska::Flags;
-use super::mp4_duration;
 use super::pipeline::{Event, Pipeline, Role};
 use super::recording;
 use super::sink::{muxer, timescale};
+use super::workarounds::{change_caps, open_file};
 use crate::core::encoding::Container;
 use crate::core::timeouts::{Patience, REMUX_STALLED, TICK};
 
@@ -225,7 +224,7 @@ fn start(
     }
     let pipeline = Pipeline::parse(Role::Remux, &description)?;
     for (id, pad, end) in &tracks {
-        mp4_duration::read(&pipeline.element(&format!("src_{id}"))?, from);
+        open_file(&pipeline.element(&format!("src_{id}"))?, from);
         let track = pipeline.element(&format!("track_{id}"))?;
         if let Some(out) = track.static_pad("src").filter(|_| *pad == "subtitle") {
             begin_at_zero(&out, *end);

@@ -1,9 +1,7 @@
 //! Everything that uses GStreamer: decoding, encoding, live sources and outputs, and their errors.
 //!
-//! - [`source`]: a file → decoded frames (`frame_format`: their layout for the network, `bitstream_color`: what its
-//!   compressed stream says of colours); [`raw_source`]: frames from a pipe or pictures → the same
+//! - [`source`]: a file → decoded frames (`frame_format`: their layout for the network); [`raw_source`]: frames from a pipe or pictures → the same
 //! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
-//! - `mp4_duration`: an MP4 as its demuxer should read it
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
@@ -17,12 +15,10 @@
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::core::frame::Frame)
 //! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
-//! - `workarounds`: repairs of what GStreamer's elements get wrong, with the versions they are needed for
+//! - `workarounds`: repairs of what GStreamer's elements get wrong, with the versions that need them
 //! - [`probe`]: what this installation can do
 
 mod advice;
-mod avi;
-mod bitstream_color;
 pub mod clock;
 mod edit_list;
 pub mod encoder;
@@ -40,9 +36,7 @@ pub mod live_file;
 pub mod live_sink;
 pub mod matroska;
 pub mod mode;
-mod mp4_duration;
 pub mod packages;
-mod patch;
 pub mod pipeline;
 pub mod probe;
 pub mod raw_source;

@@ -10,17 +10,16 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::bitstream_color::prefer_colorimetry;
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
 use super::frame_format::Conversion;
 pub use super::frame_format::FrameFormat;
-use super::mp4_duration;
 use super::pipeline::{Event, Pipeline, Role};
 use super::raw_source::SharedReport;
 use super::video::VideoStream;
 use super::workarounds::{
-    ContainerFacts, complete, complete_on, one_frame_for_each, repair_demuxers,
+    ContainerFacts, complete, complete_on, one_frame_for_each, open_file, prefer_colorimetry,
+    repair_demuxers,
 };
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Producer, PushError};
@@ -264,7 +263,7 @@ impl FileDecoder {
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, &format!("{FILE}\n{DECODED}"))?.until(stop);
-        let length = mp4_duration::read(&pipeline.element("src")?, path);
+        let length = open_file(&pipeline.element("src")?, path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
         decode.set_property("expose-all-streams", trial.all);

@@ -4,7 +4,6 @@ mod channels;
 mod metadata;
 mod reader;
 mod retiming;
-mod segments;
 mod text;
 mod track_list;
 mod treatment;

@@ -2,13 +2,37 @@
 //! affected, what is wrong, how to see it, and thereby when it can go. What GStreamer does right from a version
 //! on asks [`older_than`](super::older_than); of the rest, 1.26 was seen to need it.
 
+use std::path::Path;
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+mod avi;
 mod caps;
+mod colorimetry;
+mod container_facts;
 mod deinterlacer;
-mod flash;
-mod quicktime;
+mod flv;
+mod matroska_segments;
+mod mp4_duration;
+mod patch;
 mod transport;
 
 pub(super) use caps::{complete, complete_on, repair_demuxers, usual_positions};
+pub(super) use colorimetry::{change_caps, prefer_colorimetry};
+pub(super) use container_facts::ContainerFacts;
 pub(super) use deinterlacer::one_frame_for_each;
-pub(super) use quicktime::ContainerFacts;
-pub(super) use transport::{is_transport_stream, repair_transport_stream};
+pub(super) use matroska_segments::count_from_zero;
+pub(super) use transport::is_transport_stream;
+
+/// Lets a filesrc read a file as its demuxer should see it: an MP4 without its duration, an AVI whose ADPCM has
+/// blocks of any size, a transport stream with tables that do not change. Returns how long an MP4 says that it is.
+pub(super) fn open_file(src: &gst::Element, path: &Path) -> Option<Duration> {
+    src.set_property("location", path);
+    transport::repair_transport_stream(src, path);
+    patch::patch(src, avi::patches(path));
+    let (duration_patch, duration) = mp4_duration::without_duration(path)?;
+    patch::patch(src, vec![duration_patch]);
+    Some(duration).filter(|duration| !duration.is_zero())
+}

@@ -6,8 +6,7 @@
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::super::bitstream_color::change_caps;
-use super::super::workarounds::usual_positions;
+use super::super::workarounds::{change_caps, usual_positions};
 
 const LEFT: u64 = 1 << 0;
 const RIGHT: u64 = 1 << 1;

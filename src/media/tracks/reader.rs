@@ -17,13 +17,11 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::mp4_duration;
 use super::super::pipeline::{Event, Pipeline, Role};
-use super::super::workarounds::{ContainerFacts, repair_demuxers};
+use super::super::workarounds::{ContainerFacts, count_from_zero, open_file, repair_demuxers};
 use super::channels;
 use super::metadata;
 use super::retiming::{Retiming, TextConversion, TimeOrigin};
-use super::segments::count_from_zero;
 use super::track_list::{TrackInfo, TrackKind, leave_packets, tags_on};
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
@@ -98,7 +96,7 @@ impl Reader {
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
         let pipeline = Pipeline::parse(Role::Track(order.number), &description)?.until(order.stop);
-        mp4_duration::read(&pipeline.element("src")?, path);
+        open_file(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
         if order.encoded {

@@ -11,9 +11,8 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::mp4_duration;
 use super::super::pipeline::{Pipeline, Role};
-use super::super::workarounds::{ContainerFacts, is_transport_stream, repair_demuxers};
+use super::super::workarounds::{ContainerFacts, is_transport_stream, open_file, repair_demuxers};
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::LIST_TRACKS;
 
@@ -82,7 +81,7 @@ impl TrackList {
     /// When it cannot be read.
     pub fn of(path: &Path, stop: &StopSignal) -> Result<Self, PipelineError> {
         let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?.until(stop);
-        let length = mp4_duration::read(&pipeline.element("src")?, path);
+        let length = open_file(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;
         leave_packets(&parse, path);

@@ -4,11 +4,11 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::super::bitstream_color::change_caps;
 use super::super::matroska::TrackEntry;
 use super::super::older_than;
-use super::flash;
-use super::quicktime::ContainerFacts;
+use super::colorimetry::change_caps;
+use super::container_facts::ContainerFacts;
+use super::flv;
 
 /// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
 pub fn complete_on(pad: &gst::Pad, facts: &ContainerFacts, centred: bool) {
@@ -106,7 +106,7 @@ pub fn repair_demuxers(bin: &gst::Element, facts: &ContainerFacts) {
         element.connect_pad_added(move |_, pad| {
             repair(pad, &facts);
             if let Some(begins) = facts.begins {
-                flash::count_from(pad, begins);
+                flv::count_from(pad, begins);
             }
         });
         None

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::older_than;
+use super::super::older_than;
 
 /// Lets what H.264 and H.265 say of their colours count before what the container says.
 ///
@@ -49,7 +49,7 @@ pub fn prefer_colorimetry(decodebin: &gst::Element) {
 }
 
 /// Lets `change` have the caps that pass a pad; it says whether it changed them.
-pub(super) fn change_caps(
+pub fn change_caps(
     info: &mut gst::PadProbeInfo,
     change: impl Fn(&mut gst::StructureRef) -> bool,
 ) -> gst::PadProbeReturn {

@@ -13,7 +13,7 @@ use gstreamer as gst;
 /// it meets, and another follows when a packet of another track turns out to be earlier, be it between
 /// two packets of this one (an E-AC-3 track that begins before the picture). Running time would jump
 /// there, and an encoder would end and begin again, with what it puts before the sound.
-pub(super) fn count_from_zero(parse: &gst::Element, pad: &gst::Pad, counted: &Arc<AtomicBool>) {
+pub fn count_from_zero(parse: &gst::Element, pad: &gst::Pad, counted: &Arc<AtomicBool>) {
     let Some(bin) = parse.downcast_ref::<gst::Bin>() else { return };
     let elements = bin.iterate_recurse().into_iter().flatten();
     let mut factories = elements.filter_map(|element| element.factory());

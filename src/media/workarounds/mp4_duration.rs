@@ -1,11 +1,10 @@
-//! MP4 and MOV files as qtdemux should read them.
+//! Workaround: qtdemux and the duration that an MP4 or MOV states.
 //!
-//! In GStreamer 1.22 it ends a track too early when its edit list begins late, as that of every AAC track with priming
-//! and of every clip that was cut without encoding: it adds the beginning of the edit, a time of the
-//! track, to a time of the movie, and compares that with the duration of the movie. And it leaves
-//! out tracks that are shorter than a fifth of that, in 1.26.2 still. A movie that does not say how long it is has
-//! neither trouble: every track then ends with its own edit list. So what goes to the demuxer has no
-//! duration, and who wants to know it asks us.
+//! qtdemux 1.22 ends a track too early when its edit list begins late, as that of every AAC track with priming and of
+//! every clip that was cut without encoding: it adds the beginning of the edit, a time of the track, to a time of the
+//! movie, and compares that with the duration of the movie. 1.22 to 1.26 leave out tracks that are shorter than a
+//! fifth of the duration. A movie that does not state a duration has neither trouble: every track then ends with its
+//! own edit list. So the demuxer reads zeros in place of the duration, and who needs it asks here.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,13 +12,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use gst::prelude::*;
-use gstreamer as gst;
-
-use super::avi;
-use super::edit_list::{number, timescale};
-use super::patch::patch;
-use super::workarounds::repair_transport_stream;
+use super::super::edit_list::{number, timescale};
+use super::patch::Patch;
 use crate::core::truncation::{boxes, regular};
 
 /// What the header of a movie says of its length.
@@ -70,44 +64,17 @@ fn find(file: &mut File, within: Range<u64>, wanted: &[u8; 4]) -> Option<Range<u
     found
 }
 
-/// Lets a filesrc read a file; how long an MP4 says that it is.
-pub(super) fn read(src: &gst::Element, path: &Path) -> Option<Duration> {
-    src.set_property("location", path);
-    repair_transport_stream(src, path);
-    patch(src, avi::patches(path));
-    let (Some(Header { at, duration }), Some(pad)) = (Header::of(path), src.static_pad("src"))
-    else {
-        return None;
-    };
-    // Also of buffers that the demuxer pulls.
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        if let Some(buffer) = info.buffer_mut() {
-            blank(buffer, &at);
-        }
-        gst::PadProbeReturn::Ok
-    });
-    Some(duration).filter(|duration| !duration.is_zero())
-}
-
-/// Writes zeros over a part of the file, as far as it lies in this buffer.
-fn blank(buffer: &mut gst::Buffer, part: &Range<u64>) {
-    let begins = buffer.offset();
-    let ends = begins.saturating_add(buffer.size() as u64);
-    let (from, to) = (part.start.max(begins), part.end.min(ends));
-    if from < to
-        && let Ok(mut bytes) = buffer.make_mut().map_writable()
-    {
-        let inside = |at: u64| usize::try_from(at - begins).unwrap_or(usize::MAX);
-        if let Some(bytes) = bytes.get_mut(inside(from)..inside(to)) {
-            bytes.fill(0);
-        }
-    }
+/// Leaves out the duration that the header of an MP4 says; and that duration.
+pub(super) fn without_duration(path: &Path) -> Option<(Patch, Duration)> {
+    let Header { at, duration } = Header::of(path)?;
+    let bytes = vec![0; usize::try_from(at.end - at.start).ok()?];
+    Some((Patch { at: at.start, bytes }, duration))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::edit_list::tests::{of, words};
+    use super::super::super::edit_list::tests::{of, words};
     use super::*;
 
     fn header(file: &[u8]) -> Option<Header> {
@@ -134,23 +101,5 @@ mod tests {
         let fragments = [of(b"mvhd", &words(&[0; 9])), of(b"mvex", b"")].concat();
         assert!(header(&of(b"moov", &fragments)).is_none());
         assert!(header(b"no movie").is_none());
-    }
-
-    #[test]
-    fn only_what_lies_in_a_buffer_is_blanked() {
-        gst::init().unwrap();
-        for (part, left) in
-            [(2..4, "ab..efgh"), (0..1, ".bcdefgh"), (7..12, "abcdefg."), (9..12, "abcdefgh")]
-        {
-            let mut buffer = gst::Buffer::from_slice(b"abcdefgh".to_vec());
-            buffer.get_mut().unwrap().set_offset(100);
-            blank(&mut buffer, &(100 + part.start..100 + part.end));
-            let bytes = buffer.map_readable().unwrap();
-            assert_eq!(bytes.as_slice(), left.replace('.', "\0").as_bytes());
-        }
-        let mut buffer = gst::Buffer::from_slice(b"abcdefgh".to_vec());
-        buffer.get_mut().unwrap().set_offset(100);
-        blank(&mut buffer, &(98..102));
-        assert_eq!(buffer.map_readable().unwrap().as_slice(), b"\0\0cdefgh");
     }
 }

@@ -12,7 +12,7 @@ use gstreamer as gst;
 
 use super::super::edit_list::{number, parts};
 use super::super::matroska::{Flags, TrackEntry, track_entries};
-use super::flash;
+use super::flv;
 use super::transport::{SoundCodec, sounds_of};
 use crate::core::truncation::boxes;
 
@@ -55,7 +55,7 @@ impl ContainerFacts {
                 facts.matroska = Arc::new(track_entries(path));
                 if facts.matroska.is_empty() {
                     facts.sounds = Arc::new(sounds_of(path));
-                    facts.begins = flash::begins(path);
+                    facts.begins = flv::begins(path);
                 }
             }
         }
