@@ -36,7 +36,14 @@ pub(super) fn finish(
         }
         return commit(partial, None, supervisor.signal());
     }
-    let front = partial.sibling()?;
+    let front = match partial.sibling() {
+        Ok(front) => front,
+        Err(error) => {
+            let name = partial.target().display();
+            observer.note(&format!("the index stays at the end of '{name}': {error}"));
+            return commit(partial, None, supervisor.signal());
+        }
+    };
     let files = RemuxFiles::new(partial.path(), front.path(), layout);
     let (given_up, whole) = (files.clone(), Names::of(&partial));
     let at_once = supervisor.signal().clean_up(move || {

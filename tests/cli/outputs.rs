@@ -120,3 +120,17 @@ fn a_run_that_fails_leaves_the_earlier_output_as_it_was() {
     assert_eq!(out.status.code(), Some(2));
     assert_eq!(fs::read(folder.path().join("out.mp4")).unwrap(), b"earlier");
 }
+
+/// The name of a second file for the index may not be had: here all partial names but one are taken.
+#[test]
+fn a_finished_file_whose_index_cannot_be_moved_keeps_it_at_its_end() {
+    let folder = folder();
+    for number in (2..1000).map(|n| format!("-{n}")) {
+        fs::write(folder.path().join(format!("out.partial{number}.mp4")), "").unwrap();
+    }
+    let out = run(folder.path(), &["-m", "mosaic-lite", "-i", "clip.mp4", "-o", "out.mp4"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("the index stays at the end of") && said.contains("out.mp4"), "{said}");
+    assert!(fs::metadata(folder.path().join("out.mp4")).unwrap().len() > 1000, "{said}");
+}
