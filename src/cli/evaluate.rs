@@ -21,27 +21,30 @@ use crate::train::optimize::worth::{Worth, median, worth};
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// Style model: a file, or the name of a shipped model
-    #[arg(
-        short,
-        long,
-        value_name = "MODEL",
-        required_unless_present = "painted",
-        requires = "images"
-    )]
+    #[arg(short, long, value_name = "MODEL", required_unless_present = "painted")]
     model: Option<String>,
-    /// Style picture to compare with
-    #[arg(short, long, value_name = "PICTURE")]
-    style: PathBuf,
+    /// Style picture to compare with; needed for photos and painted pictures
+    #[arg(short, long, value_name = "PICTURE", required_unless_present = "video")]
+    style: Option<PathBuf>,
     /// Folder of photos to paint and measure
-    #[arg(short, long, value_name = "FOLDER", required_unless_present = "painted")]
+    #[arg(short, long, value_name = "FOLDER", required_unless_present_any = ["painted", "video"])]
     images: Option<PathBuf>,
+    /// Measure how much the model's video of this clip flickers; repeat it for several clips
+    #[cfg(feature = "media")]
+    #[arg(long, value_name = "CLIP", conflicts_with_all = ["images", "painted", "style", "against_optimize"])]
+    video: Vec<PathBuf>,
+    /// Draw the warping error of --video over time (.png or .svg)
+    #[cfg(feature = "media")]
+    #[arg(long, value_name = "FILE", requires = "video")]
+    plot: Option<PathBuf>,
     /// Measure this painted picture instead of a model
     #[arg(long, value_name = "PICTURE", requires = "photo", conflicts_with_all = ["model", "images", "sheet", "against_optimize"])]
     painted: Option<PathBuf>,
     /// Photo that --painted was made from
     #[arg(long, value_name = "PICTURE", requires = "painted")]
     photo: Option<PathBuf>,
-    /// Write each photo beside its painted version, as one picture (.png or .jpg)
+    /// Write each photo beside its painted version, as one picture (.png or .jpg); of --video one column of pixels
+    /// over time, source and painted
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
     /// Also find how many steps of `optimize`, up to N, reach the model's loss on each photo (Johnson et
@@ -70,15 +73,20 @@ pub struct EvaluateArgs {
 pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     set_threads(args.threads.map(usize::from));
-    let (Some(name), Some(images)) = (&args.model, &args.images) else {
-        return measure_picture(args);
-    };
+    let Some(name) = &args.model else { return measure_picture(args) };
     // In single precision, so that every machine gets the same figures.
     let file = shipped::open(name)?;
     let model = Model::from_file(&file, device, Precision::Fp32)?;
+    #[cfg(feature = "media")]
+    if !args.video.is_empty() {
+        let files = (args.sheet.as_deref(), args.plot.as_deref());
+        return super::evaluate_video::run(model, &args.video, files, (args.json, quiet));
+    }
+    // Clap has made sure that both are there.
+    let (Some(style), Some(images)) = (&args.style, &args.images) else { return Ok(()) };
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     let sheet = args.sheet.as_deref();
-    let measured = evaluate(&model, &args.style, images, sheet, |done, of| {
+    let measured = evaluate(&model, style, images, sheet, |done, of| {
         if let Some(bar) = &bar {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
@@ -90,7 +98,7 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let measured = measured?;
     let worth = args
         .against_optimize
-        .map(|steps| compare_with_optimize(args, &model, images, steps, quiet))
+        .map(|steps| compare_with_optimize(args, &model, (style, images), steps, quiet))
         .transpose()?;
     if args.json {
         let mut json = evaluation_json(&measured);
@@ -114,9 +122,10 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
 
 /// Measures and prints the figures of a painted picture.
 fn measure_picture(args: &EvaluateArgs) -> Result<()> {
-    // Clap has made sure that both are there.
+    // Clap has made sure that all are there.
     let pair = args.painted.iter().cloned().zip(args.photo.iter().cloned());
-    let measured = evaluate_pictures(&pair.collect::<Vec<_>>(), &args.style)?;
+    let Some(style) = &args.style else { return Ok(()) };
+    let measured = evaluate_pictures(&pair.collect::<Vec<_>>(), style)?;
     for (_, figures) in &measured {
         if args.json {
             let json = serde_json::to_value(figures).unwrap_or_default();
@@ -132,13 +141,13 @@ fn measure_picture(args: &EvaluateArgs) -> Result<()> {
 fn compare_with_optimize(
     args: &EvaluateArgs,
     model: &Model,
-    images: &Path,
+    (style, images): (&Path, &Path),
     steps: u64,
     quiet: bool,
 ) -> Result<Vec<Worth>> {
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(steps));
     let size = (args.optimize_size, steps);
-    let found = worth(model, &args.style, images, size, |photo, step| {
+    let found = worth(model, style, images, size, |photo, step| {
         if let Some(bar) = &bar {
             bar.set_message(format!("photo {}", photo + 1));
             bar.set_position(step);

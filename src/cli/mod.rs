@@ -3,6 +3,8 @@
 mod bench;
 mod encoding;
 mod evaluate;
+#[cfg(feature = "media")]
+mod evaluate_video;
 mod files;
 mod interrupts;
 #[cfg(feature = "media")]

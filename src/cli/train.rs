@@ -276,7 +276,7 @@ mod tests {
             --content-weight 2 --style-weight 3 --tv-weight 0 --content-form relative --content-layers relu3_3:0.5,relu2_2 \
             --style-layers relu1_1 --style-form paper --tv-form absolute --style-tiles 2 --tile-share 0.5 --style-size 300,400 --style-scale 1.5 \
             --image-size 128 --batch 3 --epochs 2 --optimizer rmsprop --learning-rate 0.1 \
-            --decay 0.5 --averaging 0.9 --seed 9 --noise 1 --exposure 1 --augment true --width 8 --residual-blocks 2 \
+            --decay 0.5 --averaging 0.9 --seed 9 --noise 1 --temporal-weight 3 --exposure 1 --augment true --width 8 --residual-blocks 2 \
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \
             --styles-separate --arch lite --teacher mosaic --teacher-weight 2 --init mosaic --precision bf16";
         let args = Only::parse_from(text.split_whitespace()).train;

@@ -87,7 +87,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// CrossFade for pictures by their endings, through links too; decodes none.
+    /// Finds pictures by their extensions, following links; decodes none.
     ///
     /// # Errors
     /// [`DatasetError::Read`], or [`DatasetError::TooFew`] for a batch of this size.

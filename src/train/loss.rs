@@ -16,12 +16,15 @@ pub struct LossTerms {
     pub style: f64,
     /// Total variation: how much neighbouring pixels differ.
     pub tv: f64,
+    /// How far the picture is from moving with its photo; 0 without a temporal weight.
+    #[serde(default)]
+    pub temporal: f64,
 }
 
 impl LossTerms {
     /// The sum, which is what is minimized.
     pub fn total(&self) -> f64 {
-        self.content + self.style + self.tv
+        self.content + self.style + self.tv + self.temporal
     }
 
     /// Whether no term is NaN or infinite.
@@ -34,6 +37,7 @@ impl LossTerms {
         self.content += other.content * part;
         self.style += other.style * part;
         self.tv += other.tv * part;
+        self.temporal += other.temporal * part;
     }
 }
 
@@ -150,6 +154,7 @@ impl Losses {
                 content: recipe.content_weight,
                 style: recipe.style_weight,
                 tv: recipe.tv_weight,
+                temporal: 0.0,
             },
             teacher: recipe.teacher_weight,
             content_form: recipe.content_form,
@@ -276,7 +281,7 @@ impl Losses {
     }
 
     /// Computes the terms and adds the gradients of `share` times their sum to all that `y` was made
-    /// of. Returns the terms' values; the total variation, and its gradient, times `tv`.
+    /// of. Returns the values of the terms. Total variation is multiplied by `tv`, in the value and in the gradient.
     ///
     /// As [`terms`](Self::terms) and libtorch's way back through them, but faster where kernels of our own
     /// compute the loss network.
@@ -295,7 +300,7 @@ impl Losses {
         let values = |terms: &[Tensor; 3]| -> Result<LossTerms, TchError> {
             let [content, style, smooth] =
                 terms.each_ref().map(|t| t.f_to_kind(Kind::Double)?.f_double_value(&[]));
-            Ok(LossTerms { content: content?, style: style?, tv: smooth? * tv })
+            Ok(LossTerms { content: content?, style: style?, tv: smooth? * tv, temporal: 0.0 })
         };
         let Some(measured) = self.vgg.measured(y, &self.layers)? else {
             let terms = self.terms(y, content, lesson, style)?;

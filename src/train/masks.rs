@@ -20,7 +20,7 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// CrossFade for the mask of each photo: of the same name within `folder` as the photo's within
+    /// Finds the mask of each photo: the file of the same name within `folder` as the photo's within
     /// `dataset`, but for the ending.
     ///
     /// # Errors

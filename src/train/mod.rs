@@ -3,8 +3,8 @@
 //! * [`vgg`] (in kernels: `features`) → [`loss`]: the loss network and what is measured with it.
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
 //!   [`cut`]: what a step sees of them.
-//! * [`network`], [`optimizer`]: what is trained, and how.
-//! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is.
+//! * [`network`], [`optimizer`]: what is trained, and how; [`temporal`]: so that it is steady.
+//! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
 //! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
 //!
@@ -16,6 +16,7 @@ pub mod cut;
 pub mod dataset;
 pub mod evaluate;
 mod features;
+pub mod flicker;
 pub mod loss;
 mod masks;
 pub mod measures;
@@ -29,5 +30,6 @@ pub mod random;
 pub mod recipe;
 pub mod run;
 pub mod run_folder;
+pub mod temporal;
 pub mod trainer;
 pub mod vgg;

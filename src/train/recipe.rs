@@ -161,6 +161,9 @@ pub struct Recipe {
     pub style_weight: f64,
     /// Weight of the total variation, a sum over the pixels of each picture.
     pub tv_weight: f64,
+    /// Weight of the temporal loss (see [`temporal`](super::temporal)), a mean square of values 0–1.
+    #[serde(default)]
+    pub temporal_weight: f64,
     /// How features are compared.
     #[serde(default)]
     pub content_form: ContentForm,
@@ -311,6 +314,7 @@ impl Recipe {
         }
         let from_zero = [
             ("tv-weight", self.tv_weight),
+            ("temporal-weight", self.temporal_weight),
             ("teacher-weight", self.teacher_weight),
             ("noise", self.noise),
             ("exposure", self.exposure),

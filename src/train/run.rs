@@ -219,11 +219,12 @@ fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
     };
     anyhow!(
         "training diverged: the loss {what} in step {} (content {:.3e}, style {:.3e}, total \
-         variation {:.3e}); a lower --learning-rate or --style-weight helps; {last} '{shown}'",
+         variation {:.3e}, temporal {:.3e}); a lower --learning-rate or --style-weight helps; {last} '{shown}'",
         step + 1,
         terms.content,
         terms.style,
-        terms.tv
+        terms.tv,
+        terms.temporal
     )
 }
 

@@ -22,7 +22,7 @@ use super::recipe::Recipe;
 use crate::engine::model_file::write_atomically;
 
 /// Head of `losses.csv`.
-const HEAD: &str = "step,content,style,tv,total,learning_rate,seconds";
+const HEAD: &str = "step,content,style,tv,total,learning_rate,seconds,temporal";
 
 /// What `recipe.toml` says: the recipe, and what it was used on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,8 +217,8 @@ impl RunFolder {
 /// Numbers in full, so that runs can be compared bit for bit.
 fn line(row: &Row) -> String {
     let Row { step, terms, rate, seconds } = row;
-    let (content, style, tv, total) = (terms.content, terms.style, terms.tv, terms.total());
-    format!("{step},{content},{style},{tv},{total},{rate},{seconds:.3}\n")
+    let LossTerms { content, style, tv, temporal } = terms;
+    format!("{step},{content},{style},{tv},{},{rate},{seconds:.3},{temporal}\n", terms.total())
 }
 
 /// Reads `losses.csv`; a last line that was cut off is passed over.
@@ -231,8 +231,10 @@ pub fn read_losses(path: &Path) -> Result<Vec<Row>> {
     for text in BufReader::new(File::open(path).with_context(read)?).lines().skip(1) {
         let text = text.with_context(read)?;
         let numbers: Vec<f64> = text.split(',').filter_map(|n| n.parse().ok()).collect();
-        if let [step, content, style, tv, _, rate, seconds] = numbers[..] {
-            let terms = LossTerms { content, style, tv };
+        // Runs of earlier versions have no temporal loss.
+        if let [step, content, style, tv, _, rate, seconds, ref temporal @ ..] = numbers[..] {
+            let temporal = temporal.first().copied().unwrap_or_default();
+            let terms = LossTerms { content, style, tv, temporal };
             rows.push(Row { step: step as u64, terms, rate, seconds });
         }
     }
@@ -245,7 +247,8 @@ mod tests {
     use crate::train::recipe::Preset;
 
     fn row(step: u64) -> Row {
-        let terms = LossTerms { content: 0.1 + step as f64, style: 1.0 / 3.0, tv: 1e-9 };
+        let terms =
+            LossTerms { content: 0.1 + step as f64, style: 1.0 / 3.0, tv: 1e-9, temporal: 0.5 };
         Row { step, terms, rate: 1e-3, seconds: 0.25 }
     }
 

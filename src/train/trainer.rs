@@ -7,6 +7,7 @@ use super::loss::{LossTerms, Losses, StyleTarget};
 use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
 use super::recipe::Recipe;
+use super::temporal::{Motion, with_noise};
 use super::vgg::Vgg;
 use crate::engine::model_file::{Architecture, Kind, ModelFile, Normalization};
 use crate::engine::network::luma;
@@ -123,7 +124,8 @@ impl Trainer {
         for (n, pieces_of_pass) in passes.enumerate() {
             let style = ((first + n as u64) % styles) as usize;
             let share = pieces_of_pass.len() as f64 / pieces.len() as f64;
-            terms.add(&self.pass(pieces_of_pass, style, share)?, share);
+            let number = first + (n * pieces_of_pass.len()) as u64;
+            terms.add(&self.pass(pieces_of_pass, style, share, number)?, share);
         }
         if terms.is_finite() {
             let rate = self.recipe.rate(step);
@@ -145,8 +147,14 @@ impl Trainer {
         Ok(())
     }
 
-    /// Adds the gradients of some of a batch's pieces, times their share of it.
-    fn pass(&self, pieces: &[Piece], style: usize, share: f64) -> Result<LossTerms, TchError> {
+    /// Adds the gradients of some of a batch's pieces, times their share of it. `number`: that of the first in the run.
+    fn pass(
+        &self,
+        pieces: &[Piece],
+        style: usize,
+        share: f64,
+        number: u64,
+    ) -> Result<LossTerms, TchError> {
         let (photos, noisy) = self.upload(pieces)?;
         // What is compared with what is painted here: brightness alone, where that is so.
         let target = |picture: &Tensor| match self.recipe.luminance {
@@ -166,7 +174,35 @@ impl Trainer {
             _ => None,
         };
         let target = guided.as_ref().unwrap_or(&self.styles[style]);
-        self.losses.backward(&y, &content, lesson.as_deref(), target, share, 1.0)
+        let mut terms =
+            self.losses.backward(&y, &content, lesson.as_deref(), target, share, 1.0)?;
+        if self.recipe.temporal_weight > 0.0 {
+            terms.temporal = self.temporal(&photos, &y.f_detach()?, style, share, number)?;
+        }
+        Ok(terms)
+    }
+
+    /// Adds the gradients of `share` times the temporal loss, whose value it returns: the photos, moved, must be
+    /// painted as `painted`, moved.
+    fn temporal(
+        &self,
+        photos: &Tensor,
+        painted: &Tensor,
+        style: usize,
+        share: f64,
+        number: u64,
+    ) -> Result<f64, TchError> {
+        let recipe = &self.recipe;
+        let (count, _, _, size) = photos.size4()?;
+        let shape = (usize::try_from(count).unwrap_or(1), usize::try_from(size).unwrap_or(1));
+        let motion = Motion::random(shape, (recipe.seed, number), self.device)?;
+        let seen = motion.seen(photos)?;
+        let noisy = with_noise(&seen, recipe.noise as f32, (recipe.seed, number))?;
+        let painted_seen = self.network.forward(&noisy, style)?;
+        let loss = motion.loss(photos, &seen, (painted, &painted_seen))?;
+        let loss = loss.f_mul_scalar(recipe.temporal_weight)?;
+        loss.f_mul_scalar(share)?.f_backward()?;
+        loss.f_double_value(&[])
     }
 
     /// The styles, each where its region lies in a piece.
@@ -284,11 +320,29 @@ mod tests {
         let ours = gradients(&trainer).copy();
         let (mut fresh, _) = self::trainer(Type::Float);
         fresh.network.zero_grad();
-        let whole = fresh.pass(&pieces, 0, 1.0).unwrap();
+        let whole = fresh.pass(&pieces, 0, 1.0, 0).unwrap();
         let theirs = gradients(&fresh);
         assert!((one_by_one.total() / whole.total() - 1.0).abs() < 1e-5);
         let error = (&ours - &theirs).abs().max().double_value(&[]);
         assert!(error < 1e-3 * theirs.abs().max().double_value(&[]), "{error}");
+    }
+
+    #[test]
+    fn with_a_temporal_weight_what_is_painted_learns_to_move_with_its_photo() {
+        let measured = |weight: f64| {
+            let (mut trainer, pieces) = self::trainer(Type::Float);
+            trainer.recipe.temporal_weight = weight;
+            for step in 0..20 {
+                trainer.step(step, &pieces).unwrap();
+            }
+            // By the same motions, whatever it was trained with.
+            trainer.recipe.temporal_weight = 1.0;
+            let (photos, noisy) = trainer.upload(&pieces).unwrap();
+            let painted = trainer.network.forward(&noisy, 0).unwrap().detach();
+            trainer.temporal(&photos, &painted, 0, 1.0, 1000).unwrap()
+        };
+        let (without, with) = (measured(0.0), measured(1000.0));
+        assert!(with < 0.7 * without, "{without} {with}");
     }
 
     #[test]

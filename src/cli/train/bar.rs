@@ -57,8 +57,12 @@ impl Watcher for Bar {
             self.estimated = true;
             self.note(&format!("{} steps at {seconds:.2} s: about {left}", steps - step));
         }
+        let steady = match terms.temporal {
+            0.0 => String::new(),
+            temporal => format!("  temporal {temporal:.4}"),
+        };
         let text = format!(
-            "content {:.4}  style {:.4}  tv {:.4}  {left} left",
+            "content {:.4}  style {:.4}  tv {:.4}{steady}  {left} left",
             terms.content, terms.style, terms.tv
         );
         if self.terminal {

@@ -58,6 +58,10 @@ pub struct Numbers {
     /// Seed of the random numbers [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Weight of the temporal loss, which makes a video of the model flicker less: pairs of pictures that a known
+    /// motion makes of each photo must be painted alike; about a third slower [default: 0]
+    #[arg(long, value_name = "X")]
+    temporal_weight: Option<f64>,
     /// Amplitude of noise on the network's input, in levels of 255 [default: 6]
     #[arg(long, value_name = "X")]
     noise: Option<f64>,
@@ -140,6 +144,7 @@ impl Numbers {
         set(&mut recipe.decay, self.decay);
         set(&mut recipe.averaging, self.averaging);
         set(&mut recipe.seed, self.seed);
+        set(&mut recipe.temporal_weight, self.temporal_weight);
         set(&mut recipe.noise, self.noise);
         set(&mut recipe.exposure, self.exposure);
         set(&mut recipe.augment, self.augment);

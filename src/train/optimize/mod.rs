@@ -151,7 +151,7 @@ struct Stopped;
 /// [`Config::shown`].
 ///
 /// # Errors
-/// One line for the user; [`Refused`] when the arguments are to blame.
+/// One line for the user; [`UsageFault`] when the arguments are to blame.
 pub fn optimize(
     config: &Config,
     stop: &AtomicBool,

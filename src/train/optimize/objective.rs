@@ -112,7 +112,7 @@ impl<'a> Objective<'a> {
         let terms = tch::no_grad(|| self.losses.terms(&seen, &self.content, None, &self.style))?;
         let terms = terms.each_ref().map(|t| t.f_to_kind(Kind::Double)?.f_double_value(&[]));
         let [content, style, tv] = terms;
-        Ok(LossTerms { content: content?, style: style?, tv: tv? * self.tv })
+        Ok(LossTerms { content: content?, style: style?, tv: tv? * self.tv, temporal: 0.0 })
     }
 
     /// The loss terms, and the gradient of their sum in the variable's shape.

@@ -37,7 +37,7 @@ impl Sizes {
     /// Checks everything that can be checked before the work.
     ///
     /// # Errors
-    /// One line; [`Refused`] when the arguments are to blame.
+    /// One line; [`UsageFault`] when the arguments are to blame.
     pub fn open(config: &Config) -> Result<Self> {
         config.recipe.check().map_err(UsageFault)?;
         let photo = decode(&config.content)?;

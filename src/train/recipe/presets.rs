@@ -49,6 +49,7 @@ impl Recipe {
             content_weight: 0.07,
             style_weight: 1.0,
             tv_weight: 0.0,
+            temporal_weight: 0.0,
             content_form: ContentForm::Relative,
             style_form: StyleForm::Relative,
             tv_form: TvForm::Absolute,

@@ -1,0 +1,230 @@
+//! `nst-stream evaluate --video`: how much a model's video flickers.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+
+use anyhow::{Context, Result, bail, ensure};
+use image::RgbImage;
+use image::imageops::replace;
+use indicatif::ProgressBar;
+
+use crate::core::frame::FramePool;
+use crate::core::picture::{Picture, format_for_output, rgb_frame};
+use crate::core::queue::bounded;
+use crate::core::span::Span;
+use crate::core::stop::StopSignal;
+use crate::core::stylizer::Stylizer;
+use crate::engine::model::Model;
+use crate::engine::stylizer::NetworkStylizer;
+use crate::media::Event;
+
+use crate::media::source::{FrameFormat, VideoSource};
+use crate::train::flicker::{ClipFigures, Flicker, Steadiness, mean};
+use crate::train::plot::draw_over_time;
+
+/// Frames that are decoded ahead.
+const AHEAD: usize = 2;
+/// Pixels between time slices.
+const GAP: u32 = 4;
+
+/// Paints clips frame by frame, measures and prints.
+///
+/// # Errors
+/// One line for the user.
+pub fn run(
+    model: Model,
+    clips: &[PathBuf],
+    (sheet, plot): (Option<&Path>, Option<&Path>),
+    (json, quiet): (bool, bool),
+) -> Result<()> {
+    for (option, path, endings) in
+        [("--sheet", sheet, ["png", "jpg"]), ("--plot", plot, ["png", "svg"])]
+    {
+        let Some(path) = path else { continue };
+        let known = match option {
+            "--sheet" => format_for_output(path).is_some(),
+            _ => path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending)),
+        };
+        let [first, second] = endings;
+        ensure!(known, "{option} '{}': its name must end in .{first} or .{second}", path.display());
+    }
+    let mut stylizer = NetworkStylizer::new(model);
+    let (mut all, mut slices) = (Vec::new(), Vec::new());
+    for clip in clips {
+        let shown = clip.display();
+        let (figures, slice) = measure(&mut stylizer, clip, quiet)
+            .with_context(|| format!("cannot measure '{shown}'"))?;
+        all.push((shown.to_string(), figures));
+        slices.push(slice);
+    }
+    if let Some(path) = sheet {
+        save_slices(&slices, path)?;
+    }
+    if let Some(path) = plot {
+        draw_over_time(&lines(&all), "frame", "warping error", path)?;
+    }
+    super::print(&if json { in_json(&all) } else { in_words(&all)? })
+}
+
+/// The figures of a clip, and its time slices: source, painted.
+fn measure(
+    stylizer: &mut NetworkStylizer,
+    clip: &Path,
+    quiet: bool,
+) -> Result<(ClipFigures, [TimeSlice; 2])> {
+    let stop = StopSignal::default();
+    let source = VideoSource::open(clip, Span::default(), FrameFormat::Rgb, &stop)?;
+    let stream = source.stream();
+    let (width, height) = (stream.frame.width, stream.frame.height);
+    let expected = stream.duration.zip(stream.framerate).map(|(duration, (n, d))| {
+        (duration.as_secs_f64() * f64::from(n) / f64::from(d)).round() as u64
+    });
+    let bar = (!quiet && std::io::stderr().is_terminal())
+        .then(|| ProgressBar::new(expected.unwrap_or_default()));
+    let (producer, mut frames) = bounded(AHEAD);
+    let (events, heard) = channel();
+    source.start(producer, FramePool::new(AHEAD + 2), events)?;
+    let mut flicker = Flicker::new(width, height);
+    let mut slices = [TimeSlice::new(width, height), TimeSlice::new(width, height)];
+    while let Some(mut frame) = frames.pop() {
+        let original = frame.planes.bytes().to_vec();
+        stylizer.stylize(std::slice::from_mut(&mut frame))?;
+        let painted = frame.planes.bytes();
+        flicker.add(&original, painted);
+        slices[0].add(&original);
+        slices[1].add(painted);
+        bar.iter().for_each(|bar| bar.inc(1));
+    }
+    bar.iter().for_each(ProgressBar::finish_and_clear);
+    for event in heard.try_iter() {
+        if let Event::Failed(_, error) = event {
+            bail!(error);
+        }
+    }
+    let figures = flicker.finish().context("it has fewer than two frames")?;
+    Ok((figures, slices))
+}
+
+/// The middle column of each frame, beside each other: what is steady makes smooth lines, flicker noise.
+struct TimeSlice {
+    width: usize,
+    height: usize,
+    columns: Vec<u8>,
+}
+
+impl TimeSlice {
+    fn new(width: usize, height: usize) -> Self {
+        TimeSlice { width, height, columns: Vec::new() }
+    }
+
+    fn add(&mut self, rgb: &[u8]) {
+        let middle = 3 * (self.width / 2);
+        for line in rgb.chunks_exact(3 * self.width) {
+            self.columns.extend_from_slice(&line[middle..middle + 3]);
+        }
+    }
+
+    fn picture(&self) -> RgbImage {
+        let frames = self.columns.len() / (3 * self.height).max(1);
+        RgbImage::from_fn(frames as u32, self.height as u32, |x, y| {
+            let at = 3 * (x as usize * self.height + y as usize);
+            image::Rgb([self.columns[at], self.columns[at + 1], self.columns[at + 2]])
+        })
+    }
+}
+
+/// A row for each clip: the source's slice and that of the painted frames.
+fn save_slices(clips: &[[TimeSlice; 2]], path: &Path) -> Result<()> {
+    let rows: Vec<[RgbImage; 2]> =
+        clips.iter().map(|pair| pair.each_ref().map(TimeSlice::picture)).collect();
+    let width = rows.iter().map(|[a, b]| a.width() + GAP + b.width()).max().unwrap_or(1);
+    let height: u32 = rows.iter().map(|[a, _]| a.height() + GAP).sum();
+    let mut all = RgbImage::from_pixel(width, height, image::Rgb([255; 3]));
+    let mut y = 0;
+    for [source, painted] in &rows {
+        replace(&mut all, source, 0, y);
+        replace(&mut all, painted, i64::from(source.width() + GAP), y);
+        y += i64::from(source.height() + GAP);
+    }
+    let frame = rgb_frame(width as usize, height as usize, all.into_raw());
+    let cannot = || format!("cannot write '{}'", path.display());
+    let file = crate::stream::PartialFile::beside(path).with_context(cannot)?;
+    Picture::from_frame(frame).save(file.path(), path)?;
+    file.commit().with_context(cannot)
+}
+
+/// Each clip's warping error over its frames, painted and of the source.
+fn lines(all: &[(String, ClipFigures)]) -> Vec<(String, Vec<f64>)> {
+    let line = |(clip, figures): &(String, ClipFigures)| {
+        let name = Path::new(clip).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (painted, source) = figures.over_time.iter().copied().unzip();
+        [(name.clone(), painted), (format!("{name}, source"), source)]
+    };
+    all.iter().flat_map(line).collect()
+}
+
+fn in_json(all: &[(String, ClipFigures)]) -> String {
+    let clips = all.iter().map(|(clip, figures)| {
+        // Only numbers, which always become JSON.
+        let mut one = serde_json::to_value(figures).unwrap_or_default();
+        one["clip"] = clip.as_str().into();
+        one
+    });
+    let (painted, source) = means(all);
+    let mut mean = serde_json::to_value(painted).unwrap_or_default();
+    mean["source"] = serde_json::to_value(source).unwrap_or_default();
+    let clips: Vec<_> = clips.collect();
+    format!("{:#}\n", serde_json::json!({ "mean": mean, "clips": clips }))
+}
+
+fn means(all: &[(String, ClipFigures)]) -> (Steadiness, Steadiness) {
+    let of = |pick: fn(&ClipFigures) -> Steadiness| {
+        mean(&all.iter().map(|(_, figures)| pick(figures)).collect::<Vec<_>>())
+    };
+    (of(|figures| figures.painted), of(|figures| figures.source))
+}
+
+fn in_words(all: &[(String, ClipFigures)]) -> Result<String> {
+    let mut text = String::new();
+    let mut table = |title: &str, painted: &Steadiness, source: &Steadiness| -> Result<()> {
+        writeln!(text, "{title:22} {:>12} {:>12}", "painted", "source")?;
+        let still = |figures: &Steadiness| match figures.still_flicker {
+            Some(levels) => format!("{levels:.2}"),
+            None => "-".to_owned(),
+        };
+        let (warped, sharp) = (|f: &Steadiness| f.warping_error, |f: &Steadiness| f.sharpness);
+        for (name, painted, source, meaning) in [
+            (
+                "warping error",
+                format!("{:.4}", warped(painted)),
+                format!("{:.4}", warped(source)),
+                "difference to the frame before, moved along the flow; 0 is steady",
+            ),
+            (
+                "still flicker",
+                still(painted),
+                still(source),
+                "change of still pixels a frame, in levels of 255",
+            ),
+            (
+                "sharpness",
+                format!("{:.2}", sharp(painted)),
+                format!("{:.2}", sharp(source)),
+                "mean Laplacian, in levels of 255",
+            ),
+        ] {
+            writeln!(text, "  {name:20} {painted:>12} {source:>12}  {meaning}")?;
+        }
+        Ok(())
+    };
+    for (clip, figures) in all {
+        table(&format!("'{clip}', {} frames", figures.frames), &figures.painted, &figures.source)?;
+    }
+    if all.len() > 1 {
+        let (painted, source) = means(all);
+        table(&format!("mean of {} clips", all.len()), &painted, &source)?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,180 @@
+//! Steadiness in training: what is painted must move with its photo, whatever noise and light do.
+//!
+//! Pairs are made from one photo by a known motion, so no video is needed: as the temporal loss of Ruder, Dosovitskiy
+//! and Brox ("Artistic style transfer for videos", GCPR 2016), with the random motions in place of videos' and changes
+//! of luminance followed as in ReCoNet (Gao et al., ACCV 2018, equation 5):
+//!
+//! `loss = mean of M · (y₂ − (W(y) + Y(x₂) − W(Y(x))))² / 255²`
+//!
+//! with the photo x and its painting y, the moved photo x₂ and its painting y₂, the motion W, luma Y, and the mask M
+//! of pixels that x shows, too. W(y) counts as given: gradients go through y₂ alone, so that only one graph is held at
+//! a time; motions have no preferred direction, and the expectation is that of both.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::random::{generator, normal_pair};
+use crate::engine::network::luma;
+
+/// Largest turn, radians.
+const TURN: f32 = 0.07;
+/// Largest change of size.
+const ZOOM: f32 = 0.06;
+/// Largest displacement, as a share of the side.
+const SHIFT: f32 = 0.06;
+/// Largest bend, as a share of the side.
+const BEND: f32 = 0.015;
+/// Largest change of exposure, stops.
+const EXPOSURE: f32 = 0.15;
+
+/// A known motion of each picture of a batch, and a change of its light.
+#[derive(Debug)]
+pub struct Motion {
+    /// Where each pixel of the moved picture lies in the picture: batch × height × width × (x, y), −1 to 1 from
+    /// border to border.
+    grid: Tensor,
+    /// 1 where it lies inside, else 0: batch × 1 × height × width.
+    mask: Tensor,
+    /// Factor of brightness: batch × 1 × 1 × 1.
+    gain: Tensor,
+}
+
+impl Motion {
+    /// At random, for `count` pictures of `size` × `size` pixels: shift, zoom, turn and a gentle bend. The same for
+    /// the same seed and number.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn random(
+        (count, size): (usize, usize),
+        (seed, number): (u64, u64),
+        device: Device,
+    ) -> Result<Self, TchError> {
+        let (mut grid, mut mask, mut gains) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..count as u64 {
+            let mut random = generator(seed, "motion", number + n);
+            let mut within = |most: f32| most * (2.0 * random.f32() - 1.0);
+            let (sin, cos) = within(TURN).sin_cos();
+            let zoom = 1.0 + within(ZOOM);
+            // Half of all motions are small: still surfaces are to stay as they are.
+            let far = if n % 2 == 0 { 1.0 } else { 0.1 };
+            let (dx, dy) = (2.0 * far * within(SHIFT), 2.0 * far * within(SHIFT));
+            let bend = [within(BEND), within(BEND), within(3.0), within(3.0)];
+            gains.push(within(EXPOSURE).exp2());
+            let at = |pixel: usize| (2 * pixel + 1) as f32 / size as f32 - 1.0;
+            for (y, x) in (0..size).flat_map(|y| (0..size).map(move |x| (y, x))) {
+                let (x, y) = (at(x), at(y));
+                let u = zoom * (cos * x - sin * y) + dx + 2.0 * bend[0] * (3.0 * y + bend[2]).sin();
+                let v = zoom * (sin * x + cos * y) + dy + 2.0 * bend[1] * (3.0 * x + bend[3]).sin();
+                grid.extend([u, v]);
+                mask.push(f32::from(u8::from(u.abs() <= 1.0 && v.abs() <= 1.0)));
+            }
+        }
+        let (count, size) = (count as i64, size as i64);
+        let shaped = |values: &[f32], shape: &[i64]| {
+            Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)
+        };
+        Ok(Motion {
+            grid: shaped(&grid, &[count, size, size, 2])?,
+            mask: shaped(&mask, &[count, 1, size, size])?,
+            gain: shaped(&gains, &[count, 1, 1, 1])?,
+        })
+    }
+
+    /// A picture, moved.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn moved(&self, picture: &Tensor) -> Result<Tensor, TchError> {
+        // Bilinear; beyond the borders mirrored.
+        picture.f_grid_sampler(&self.grid, 0, 2, false)
+    }
+
+    /// The photo as it is seen after the motion, in another light.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn seen(&self, photo: &Tensor) -> Result<Tensor, TchError> {
+        self.moved(photo)?.f_mul(&self.gain)?.f_clamp(0.0, 255.0)
+    }
+
+    /// The loss of what was painted of [`seen`](Self::seen), beside what was painted of the photo.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn loss(
+        &self,
+        photo: &Tensor,
+        seen: &Tensor,
+        (painted, painted_seen): (&Tensor, &Tensor),
+    ) -> Result<Tensor, TchError> {
+        let light = luma(seen)?.f_sub(&self.moved(&luma(photo)?)?)?;
+        let expected = self.moved(&painted.f_detach()?)?.f_add(&light)?;
+        let apart = painted_seen.f_sub(&expected)?.f_mul_scalar(1.0 / 255.0)?;
+        let channels = painted_seen.size4()?.1 as f64;
+        let count = self.mask.f_sum(Kind::Float)?.f_mul_scalar(channels)?.f_clamp_min(1.0)?;
+        apart.f_square()?.f_mul(&self.mask)?.f_sum(Kind::Float)?.f_div(&count)
+    }
+}
+
+/// Noise on what a network sees, the amount of each picture at random up to `most` levels.
+pub fn with_noise(
+    picture: &Tensor,
+    most: f32,
+    (seed, number): (u64, u64),
+) -> Result<Tensor, TchError> {
+    let (count, ..) = picture.size4()?;
+    let each = picture.numel() / usize::try_from(count).unwrap_or(1).max(1);
+    let mut noise: Vec<f32> = Vec::with_capacity(picture.numel() + 1);
+    for n in 0..count as u64 {
+        let mut random = generator(seed, "second noise", number + n);
+        let amount = most * random.f32();
+        let begun = noise.len();
+        while noise.len() < begun + each {
+            noise.extend(normal_pair(&mut random).map(|value| value * amount));
+        }
+        noise.truncate(begun + each);
+    }
+    let noise = Tensor::f_from_slice(&noise)?.f_reshape(picture.size())?;
+    picture.f_add(&noise.f_to_device(picture.device())?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn texture(size: i64) -> Tensor {
+        let wave = |length: f64| Tensor::arange(size, (Kind::Float, Device::Cpu)) * (1.0 / length);
+        let (x, y) =
+            (wave(4.0).sin().reshape([1, 1, 1, size]), wave(6.0).cos().reshape([1, 1, size, 1]));
+        ((x + y) * 50.0 + 128.0).repeat([2, 3, 1, 1])
+    }
+
+    #[test]
+    fn what_moves_with_its_photo_and_follows_the_light_costs_nothing() {
+        let photo = texture(64);
+        for number in 0..6 {
+            let motion = Motion::random((2, 64), (1, 2 * number), Device::Cpu).unwrap();
+            let seen = motion.seen(&photo).unwrap();
+            let steady = motion.loss(&photo, &seen, (&photo, &seen)).unwrap().double_value(&[]);
+            assert!(steady < 1e-6, "{steady}");
+            // A picture that stays where it was, and noise on top of one that moves.
+            let stuck = motion.loss(&photo, &seen, (&photo, &photo)).unwrap().double_value(&[]);
+            let noisy = with_noise(&seen, 20.0, (3, number)).unwrap();
+            let noisy = motion.loss(&photo, &seen, (&photo, &noisy)).unwrap().double_value(&[]);
+            assert!(stuck > 1e-3, "{stuck}");
+            assert!(noisy > 1e-6 && noisy < (20.0f64 / 255.0).powi(2), "{noisy}");
+        }
+    }
+
+    #[test]
+    fn motions_depend_on_seed_and_number_alone_and_leave_most_of_the_picture() {
+        let motion = |number| Motion::random((1, 32), (7, number), Device::Cpu).unwrap();
+        assert_eq!(motion(3).grid, motion(3).grid);
+        assert_ne!(motion(3).grid, motion(4).grid);
+        for number in 0..20 {
+            let shown = motion(number).mask.mean(Kind::Float).double_value(&[]);
+            assert!(shown > 0.7, "{shown}");
+        }
+    }
+}
