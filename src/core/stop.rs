@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Signal that ends a run. Clones share its state.
 ///
-/// Level one: what has been painted so far is finished. Level two: everything is left as it is. Every wait of a run
-/// either polls the signal a few times per second or is woken by it ([`StopSignal::on_change`]).
+/// Level one: what has been painted so far is finished. Level two: clean-ups run (they may rename or remove files), then
+/// the process exits. Every wait of a run either polls the signal a few times per second or is woken by it
+/// ([`StopSignal::on_change`]).
 #[derive(Clone, Default)]
 pub struct StopSignal(Arc<Shared>);
 

@@ -92,7 +92,7 @@ pub trait Stylizer: Send {
         1
     }
 
-    /// Largest batch of frames of this size (`bytes` each) that fits into memory, beside the batches that wait in
+    /// Largest batch of frames of this size (`frame_bytes` each) that fits into memory, beside the batches that wait in
     /// queues; none if unknown.
     fn max_batch(&self, _info: &FrameInfo, _frame_bytes: usize) -> Option<usize> {
         None

@@ -269,10 +269,9 @@ impl Converter {
         affine(&row, &rgb.f_reshape([n, 3, h * w])?)?.f_view([n, 1, h, w])
     }
 
-    /// The first samples of each frame with the luma of another picture (N × 1 × H × W, codes,
-    /// clamped to those between black and white) and
-    /// the colour that `yuv_cpu` have: of Y'CbCr the luma plane, so that chroma is never touched;
-    /// of RGB all, each of R', G', B' moved by as much as luma moves. N × L, not rounded.
+    /// Combines the luma of another picture (N × 1 × H × W, codes, clamped to those between black and white) with
+    /// the colour of `samples`. For Y'CbCr the result is the luma plane alone, so that chroma is never touched; for
+    /// RGB it is all samples, each of R', G', B' moved by as much as luma moves. N × L, not rounded.
     ///
     /// # Errors
     /// When the device lacks memory.

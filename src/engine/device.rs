@@ -322,7 +322,7 @@ pub struct Report {
     pub cuda: String,
 }
 
-/// CrossFade at devices and libraries.
+/// Inspects devices and libraries.
 pub fn report() -> Report {
     let cuda = match gpu_count() {
         Ok(count) => {

@@ -7,7 +7,7 @@
 //! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
 //! * [`layer_list`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
-//! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`samples`]: on a CPU, in one pass.
+//! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`yuv_cpu`]: on a CPU, in one pass.
 //! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::core::stylizer::Stylizer).
 //!
 //! `memory` asks how much of it there is, `threads` are those that compute on a CPU.

@@ -210,7 +210,7 @@ fn interval_of(stream: &VideoStream) -> Duration {
     Duration::from_secs_f64(f64::from(d) / f64::from(n.max(1)))
 }
 
-/// CrossFade, with the scale adapted to what each step takes.
+/// A [`CrossFade`] whose scale is adapted to what each step takes.
 struct Adapting<S> {
     looks: CrossFade<S>,
     wanted: SharedSettings,

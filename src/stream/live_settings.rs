@@ -1,4 +1,4 @@
-//! What a live picture cross_fade like right now, and how it changes: cross-fades between models and
+//! What can change during a live run, and how it changes: cross-fades between models and
 //! between scales.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,17 +24,17 @@ pub struct LiveSettings {
     pub mix: StyleMix,
 }
 
-/// The settings that is wanted; may be changed from any thread, counts from the next frame on.
+/// The settings that the user wants; may be changed from any thread and apply from the next frame on.
 #[derive(Debug, Clone)]
 pub struct SharedSettings(Arc<Mutex<LiveSettings>>);
 
 impl SharedSettings {
-    /// Begins with this settings.
+    /// Begins with these settings.
     pub fn new(settings: LiveSettings) -> Self {
         SharedSettings(Arc::new(Mutex::new(settings)))
     }
 
-    /// The settings that is wanted now.
+    /// The settings that are wanted now.
     pub fn get(&self) -> LiveSettings {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,7 +66,7 @@ impl<S: Adjustable> Adjustable for Regions<S> {
     }
 }
 
-/// Paints with the settings that is wanted; a change of model or scale fades in, during which both are
+/// Paints with the settings that are wanted; a change of model or scale fades in, during which both are
 /// painted and the rate may halve.
 pub struct CrossFade<S> {
     models: Vec<S>,
@@ -90,7 +90,7 @@ impl<S: Adjustable> CrossFade<S> {
         CrossFade { models, wanted, shown: (settings.model, settings.scale), fade: None }
     }
 
-    /// True while two cross_fade are painted.
+    /// Whether a cross-fade is under way, so that each frame is painted twice.
     pub fn fading(&self) -> bool {
         self.fade.is_some()
     }

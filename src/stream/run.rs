@@ -34,9 +34,9 @@ pub struct Config {
     pub mask: Option<Mask>,
     /// How the model runs.
     pub engine: EngineOptions,
-    /// What [`Source::of`] understands.
+    /// What [`InputKind::of`] understands.
     pub input: PathBuf,
-    /// What [`Target::of`] understands.
+    /// What [`OutputKind::of`] understands.
     pub output: PathBuf,
     /// Replace an existing output.
     pub overwrite: bool,

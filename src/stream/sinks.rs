@@ -47,7 +47,7 @@ impl FrameSink for FrameInput {
 pub(super) enum Sink {
     /// A file, with copied tracks.
     File(Box<VideoSink>),
-    /// A pipe or pictures: all of it is in the [`Taker`].
+    /// A pipe or pictures: all of it is in the [`FrameSink`].
     Own(Busy),
 }
 

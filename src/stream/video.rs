@@ -280,7 +280,7 @@ struct Totals {
 /// Lets all frames through.
 ///
 /// # Errors
-/// When nothing could begin; later failures are those of what was [`Made`].
+/// When nothing could begin; later failures are those of what was [`FileOutcome`].
 fn run_frames(
     job: &VideoJob,
     ends: &RunIo,

@@ -199,7 +199,7 @@ impl Screen {
         Screen { server, name: format!(":{}", number.trim()) }
     }
 
-    /// CrossFade at the screen until something bright is on it.
+    /// Waits until something bright is on the screen.
     pub fn wait_for_picture(&self, limit: Duration) -> bool {
         let started = Instant::now();
         while started.elapsed() < limit {

@@ -239,7 +239,7 @@ mod imp {
 }
 
 glib::wrapper! {
-    /// A factory whose one media is fed through an [`Outlet`].
+    /// A factory whose one media is fed through an [`ClientOutput`].
     pub struct SharedFactory(ObjectSubclass<imp::SharedFactory>)
         @extends gst_rtsp_server::RTSPMediaFactory;
 }

@@ -38,7 +38,7 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_le_bytes)
 }
 
-/// CrossFade into the lists `hdrl` and `strl` of this part of the file.
+/// Searches the lists `hdrl` and `strl` of this part of the file.
 fn lists(head: &[u8], from: usize, to: usize, found: &mut Vec<Patch>) {
     let (mut at, mut header) = (from, None);
     while let (Some(name), Some(size)) = (head.get(at..at + 4), word(head, at + 4)) {
