@@ -15,6 +15,8 @@ mod durable;
 mod experiments;
 #[path = "cli/export.rs"]
 mod export;
+#[path = "cli/flicker.rs"]
+mod flicker;
 #[path = "cli/inputs.rs"]
 mod inputs;
 #[allow(dead_code)]

@@ -74,6 +74,7 @@ fn measure(
     clip: &Path,
     quiet: bool,
 ) -> Result<(ClipFigures, [TimeSlice; 2])> {
+    ensure!(clip.exists(), "no such file");
     let stop = StopSignal::default();
     let source = VideoSource::open(clip, Span::default(), FrameFormat::Rgb, &stop)?;
     let stream = source.stream();
