@@ -35,6 +35,34 @@ pub const FRAME_OF_A_FILE: Duration = Duration::from_secs(120);
 /// and then over TCP.
 pub const FIRST_LIVE_FRAME: Duration = Duration::from_secs(15);
 
+/// Decoding up to a moment that cannot be sought: longer than hours of video take.
+pub const DECODE_UP_TO: Duration = Duration::from_secs(3600);
+
+/// The sound of a live source that is not yet announced when the first picture is there: it often comes a little
+/// later.
+pub const LIVE_SOUND_ANNOUNCED: Duration = Duration::from_millis(500);
+
+/// The first packet of sound that is announced, beyond that.
+pub const LIVE_SOUND: Duration = Duration::from_secs(2);
+
+/// Three frames through a hardware encoder, to see that it works.
+pub const TRY_ENCODER: Duration = Duration::from_secs(5);
+
+/// A moment of silence through an encoder of sound.
+pub const TRY_SOUND_ENCODER: Duration = Duration::from_secs(10);
+
+/// The encoder of an RTSP server to its first unit.
+pub const FIRST_UNIT: Duration = Duration::from_secs(10);
+
+/// A client that begins to watch, for the key frame it begins with.
+pub const JOIN_AT_KEY_FRAME: Duration = Duration::from_millis(200);
+
+/// A key frame, for the client that asked for it.
+pub const HOLD_KEY_FRAME: Duration = Duration::from_millis(50);
+
+/// Each thread of the RTSP server to its end.
+pub const END_RTSP_THREAD: Duration = Duration::from_secs(3);
+
 /// An encoder and a muxer to their next byte in the file, once there are no more frames: encoders
 /// look ahead by minutes of work on a slow machine.
 pub const ENCODER_STALLED: Duration = Duration::from_secs(600);

@@ -1,6 +1,5 @@
 //! Which element compresses the picture, and its settings.
 
-use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -12,6 +11,7 @@ use super::pipeline::{Pipeline, Role};
 use super::video::VideoStream;
 use super::workarounds::change_caps;
 use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, Rate};
+use crate::core::timeouts::TRY_ENCODER;
 
 /// An encoder and the parser behind it, not yet in a pipeline.
 pub struct Encoder {
@@ -260,7 +260,7 @@ fn encodes_some(
     let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
     set(&pipeline.element("encode")?);
     pipeline.set_state(gst::State::Playing)?;
-    pipeline.wait_end(Duration::from_secs(5))
+    pipeline.wait_end(TRY_ENCODER)
 }
 
 /// Decoders of the graphics processor are not used any more in this process.

@@ -8,6 +8,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::pipeline::Pipeline;
+use crate::core::timeouts::{LIVE_SOUND, LIVE_SOUND_ANNOUNCED};
 
 /// The sound of a live source, still encoded; any number of outputs may take it.
 #[derive(Clone)]
@@ -24,13 +25,13 @@ impl LiveAudio {
         let sink = pipeline.gst().by_name("packets").and_downcast::<gst_app::AppSink>()?;
         let pad = sink.static_pad("sink")?;
         // Sound often comes a little after the first picture.
-        let deadline = Instant::now() + Duration::from_millis(500);
+        let deadline = Instant::now() + LIVE_SOUND_ANNOUNCED;
         let linked = || pipeline.gst().by_name("track")?.static_pad("sink")?.peer();
         let caps = loop {
             match pad.current_caps() {
                 Some(caps) => break caps,
                 None if linked().is_none() && Instant::now() > deadline => return None,
-                None if Instant::now() > deadline + Duration::from_secs(2) => return None,
+                None if Instant::now() > deadline + LIVE_SOUND => return None,
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         };

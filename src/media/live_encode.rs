@@ -11,12 +11,10 @@ use super::live_audio::packet_in_running_time;
 use super::pipeline::{Pipeline, Role};
 use super::tracks::{AAC_DELAY, sound_encoder};
 use crate::core::encoding::Container;
+use crate::core::timeouts::TRY_SOUND_ENCODER;
 
 /// All encoders have it, and both codecs are at home in it.
 const RATE: u32 = 48_000;
-
-/// How long encoding a moment of silence may take.
-const TRIAL: Duration = Duration::from_secs(10);
 
 /// Decodes the packets of a live source and encodes them anew.
 ///
@@ -129,7 +127,7 @@ fn format_of(encode: &str) -> Result<gst::Caps, PipelineError> {
     let pipeline = Pipeline::parse(Role::Track(0), &description)?;
     let encoded: gst_app::AppSink = pipeline.element_as("encoded")?;
     pipeline.set_state(gst::State::Playing)?;
-    let deadline = Instant::now() + TRIAL;
+    let deadline = Instant::now() + TRY_SOUND_ENCODER;
     while Instant::now() < deadline && !encoded.is_eos() {
         let sample = encoded.try_pull_sample(gst::ClockTime::from_mseconds(50));
         if let Some(caps) = sample.and_then(|sample| sample.caps_owned()) {

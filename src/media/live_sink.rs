@@ -78,7 +78,7 @@ impl LiveSink {
             }
             OutputSpec::Pipeline(path) => std::fs::read_to_string(path)
                 .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
-            _ => {
+            OutputSpec::Window | OutputSpec::File(_) | OutputSpec::Serve(_) => {
                 let window = include_str!("../../pipelines/sink-window.pipeline");
                 window.replace("autovideosink", window::find()?)
             }

@@ -25,15 +25,12 @@ use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Producer, PushError};
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::PREROLL;
+use crate::core::timeouts::{DECODE_UP_TO, PREROLL};
 use crate::core::truncation::has_no_index;
 
 /// From a decoded picture to planes, for every source.
 pub(super) const DECODED: &str = include_str!("../../pipelines/decoded.pipeline");
 const FILE: &str = include_str!("../../pipelines/source-file.pipeline");
-
-/// Longer than it takes to decode hours of video that lie before the part that is wanted.
-const WHOLE: Duration = Duration::from_secs(3600);
 
 /// How long a pipeline's thread was at work, not waiting for others.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +81,7 @@ impl VideoSource {
             match span.start.filter(|_| pipeline.seeks_by_bitrate()) {
                 Some(start) => {
                     pipeline.read_up_to(&pipeline.element("convert")?, start)?;
-                    pipeline.wait_prerolled(WHOLE)
+                    pipeline.wait_prerolled(DECODE_UP_TO)
                 }
                 None => pipeline.seek(span.start),
             }

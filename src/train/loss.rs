@@ -386,7 +386,9 @@ impl Losses {
         let far = |gram: Tensor| -> Result<Tensor, TchError> {
             match self.style_form {
                 StyleForm::Relative => relative_distance(&gram, target),
-                _ => gram.f_sub(target)?.f_square()?.f_mean(Kind::Float),
+                StyleForm::Mean | StyleForm::Paper => {
+                    gram.f_sub(target)?.f_square()?.f_mean(Kind::Float)
+                }
             }
         };
         if let Some(guide) = guide {

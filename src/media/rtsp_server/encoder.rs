@@ -11,6 +11,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
+use crate::core::timeouts::FIRST_UNIT;
 use crate::media::clock::LiveClock;
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, Pipeline, Role};
@@ -124,7 +125,7 @@ impl Encoder {
         let (newest, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
         let encoder = Encoder { pipeline, frames, encode, keys, on_encoded, newest, dropped };
         let _ = encoder.frames.push_buffer(black(stream)?);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + FIRST_UNIT;
         loop {
             if let Ok(sample) = comes.recv_timeout(Duration::from_millis(20)) {
                 encoder.pipeline.forward(events.clone());

@@ -6,7 +6,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use gst::glib;
 use gstreamer as gst;
@@ -17,13 +16,8 @@ use gstreamer_rtsp_server::gst_rtsp;
 use gst_rtsp_server::prelude::*;
 use gst_rtsp_server::subclass::prelude::*;
 
+use crate::core::timeouts::{HOLD_KEY_FRAME, JOIN_AT_KEY_FRAME};
 use crate::media::clock::LiveClock;
-
-/// How long a client that begins to watch waits for a key frame to begin with.
-const JOIN: Duration = Duration::from_millis(200);
-
-/// How long a key frame waits for the client that asked for it.
-const HOLD: Duration = Duration::from_millis(50);
 
 /// Where units and packets go into the shared media.
 #[derive(Default)]
@@ -84,7 +78,7 @@ impl ClientOutput {
         // After that, or else the key frame could come in between.
         want_key();
         let still = |inlets: &mut Inlets| inlets.joining == Joining::Client;
-        drop(self.changed.wait_timeout_while(inlets, JOIN, still));
+        drop(self.changed.wait_timeout_while(inlets, JOIN_AT_KEY_FRAME, still));
     }
 
     /// The client that called [`join`](Outlet::join) is ready for units.
@@ -101,7 +95,7 @@ impl ClientOutput {
             inlets.joining = Joining::KeyFrame;
             self.changed.notify_all();
             let still = |inlets: &mut Inlets| inlets.joining == Joining::KeyFrame;
-            let waited = self.changed.wait_timeout_while(inlets, HOLD, still);
+            let waited = self.changed.wait_timeout_while(inlets, HOLD_KEY_FRAME, still);
             inlets = waited.unwrap_or_else(PoisonError::into_inner).0;
             inlets.joining = Joining::Nobody;
         }

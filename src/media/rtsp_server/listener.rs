@@ -22,6 +22,7 @@ use gst_rtsp_server::{
 
 use super::factory::{ClientOutput, SharedFactory};
 use super::{ServeAddress, Watchers, failed};
+use crate::core::timeouts::END_RTSP_THREAD;
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, Role};
 
@@ -31,8 +32,6 @@ const MAX_SESSIONS: u32 = 64;
 const MAX_CONNECTIONS: usize = 128;
 /// The largest body of a request in bytes: enough for any that has a meaning here.
 const MAX_BODY: u32 = 1 << 16;
-/// How long each of the server's threads has to end.
-const ENDING: Duration = Duration::from_secs(3);
 /// What a client with the right password is, in gst-rtsp-server's words.
 const ROLE: &str = "viewer";
 
@@ -193,7 +192,7 @@ impl Drop for Listener {
             sessions.filter(Some(&mut |_, _| RTSPFilterResult::Remove));
             end.quit();
         });
-        thread.join_within(ENDING);
+        thread.join_within(END_RTSP_THREAD);
         self.closed.forget(Duration::ZERO);
     }
 }
@@ -224,11 +223,11 @@ impl Drop for Media {
         let media = self.media.clone();
         // Also ends the loop of its thread.
         match spawn("rtsp-unprepare", move || drop(media.unprepare())) {
-            Ok(unprepare) => unprepare.join_within(ENDING),
+            Ok(unprepare) => unprepare.join_within(END_RTSP_THREAD),
             Err(error) => tracing::warn!("{error}"),
         }
         if let Some(thread) = self.thread.take() {
-            thread.join_within(ENDING);
+            thread.join_within(END_RTSP_THREAD);
         }
     }
 }
