@@ -13,6 +13,8 @@ use crate::engine::device::{DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
 use crate::engine::precision::Precision;
 use crate::engine::shipped;
+#[cfg(feature = "media")]
+use crate::engine::stylizer::NetworkStylizer;
 use crate::train::evaluate::{Evaluation, evaluate, evaluate_pictures};
 use crate::train::measures::Figures;
 use crate::train::optimize::worth::{Worth, median, worth};
@@ -30,11 +32,9 @@ pub struct EvaluateArgs {
     #[arg(short, long, value_name = "FOLDER", required_unless_present_any = ["painted", "video"])]
     images: Option<PathBuf>,
     /// Measure how much the model's video of this clip flickers; repeat it for several clips
-    #[cfg(feature = "media")]
     #[arg(long, value_name = "CLIP", conflicts_with_all = ["images", "painted", "style", "against_optimize"])]
     video: Vec<PathBuf>,
     /// Draw the warping error of --video over time (.png or .svg)
-    #[cfg(feature = "media")]
     #[arg(long, value_name = "FILE", requires = "video")]
     plot: Option<PathBuf>,
     /// Measure this painted picture instead of a model
@@ -77,10 +77,8 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     // In single precision, so that every machine gets the same figures.
     let file = shipped::open(name)?;
     let model = Model::from_file(&file, device, Precision::Fp32)?;
-    #[cfg(feature = "media")]
     if !args.video.is_empty() {
-        let files = (args.sheet.as_deref(), args.plot.as_deref());
-        return super::evaluate_video::run(model, &args.video, files, (args.json, quiet));
+        return evaluate_video(args, model, quiet);
     }
     // Clap has made sure that both are there.
     let (Some(style), Some(images)) = (&args.style, &args.images) else { return Ok(()) };
@@ -118,6 +116,19 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
         }
         super::print(&text)
     }
+}
+
+/// Measures and prints how much a model's videos flicker.
+#[cfg(feature = "media")]
+fn evaluate_video(args: &EvaluateArgs, model: Model, quiet: bool) -> Result<()> {
+    let stylizer = NetworkStylizer::new(model).with_threads(args.threads.map(usize::from));
+    let files = (args.sheet.as_deref(), args.plot.as_deref());
+    super::evaluate_video::run(stylizer, &args.video, files, (args.json, quiet))
+}
+
+#[cfg(not(feature = "media"))]
+fn evaluate_video(_: &EvaluateArgs, _: Model, _: bool) -> Result<()> {
+    anyhow::bail!("this nst-stream was built without GStreamer: it measures no videos")
 }
 
 /// Measures and prints the figures of a painted picture.

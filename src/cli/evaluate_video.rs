@@ -16,7 +16,6 @@ use crate::core::queue::bounded;
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
 use crate::core::stylizer::Stylizer;
-use crate::engine::model::Model;
 use crate::engine::stylizer::NetworkStylizer;
 use crate::media::Event;
 
@@ -34,23 +33,22 @@ const GAP: u32 = 4;
 /// # Errors
 /// One line for the user.
 pub fn run(
-    model: Model,
+    mut stylizer: NetworkStylizer,
     clips: &[PathBuf],
     (sheet, plot): (Option<&Path>, Option<&Path>),
     (json, quiet): (bool, bool),
 ) -> Result<()> {
-    for (option, path, endings) in
-        [("--sheet", sheet, ["png", "jpg"]), ("--plot", plot, ["png", "svg"])]
-    {
-        let Some(path) = path else { continue };
-        let known = match option {
-            "--sheet" => format_for_output(path).is_some(),
-            _ => path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending)),
-        };
-        let [first, second] = endings;
-        ensure!(known, "{option} '{}': its name must end in .{first} or .{second}", path.display());
+    if let Some(path) = sheet {
+        let shown = path.display();
+        ensure!(
+            format_for_output(path).is_some(),
+            "--sheet '{shown}': its name must end in .png or .jpg"
+        );
     }
-    let mut stylizer = NetworkStylizer::new(model);
+    if let Some(path) = plot {
+        let known = path.extension().is_some_and(|e| e == "png" || e == "svg");
+        ensure!(known, "--plot '{}': its name must end in .png or .svg", path.display());
+    }
     let (mut all, mut slices) = (Vec::new(), Vec::new());
     for clip in clips {
         let shown = clip.display();

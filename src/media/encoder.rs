@@ -1,6 +1,5 @@
 //! Which element compresses the picture, and its settings.
 
-
 use gst::prelude::*;
 use gstreamer as gst;
 

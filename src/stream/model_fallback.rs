@@ -84,7 +84,7 @@ impl Candidates {
     ///
     /// # Errors
     /// When the trial cannot be painted.
-    pub fn settle(
+    pub fn choose(
         self,
         pace: SourceRate,
         together: bool,
@@ -94,7 +94,7 @@ impl Candidates {
         let stop = context.stop.clone();
         let trial = while_trying_algorithms(|| trial(&mut all, pace, together, &stop));
         let trial = trial.context("cannot stylize")?;
-        let mut settled = ChosenModels { models: Vec::new(), names: Vec::new() };
+        let mut chosen = ChosenModels { models: Vec::new(), names: Vec::new() };
         for Candidate { choice, named, lite } in all {
             let (choice, model) = match lite.zip(trial.as_ref()) {
                 Some(((lite, model), trial)) => {
@@ -103,10 +103,10 @@ impl Candidates {
                 }
                 None => (choice, named),
             };
-            settled.names.push(choice.to_string());
-            settled.models.push(model);
+            chosen.names.push(choice.to_string());
+            chosen.models.push(model);
         }
-        Ok(settled)
+        Ok(chosen)
     }
 }
 
@@ -117,16 +117,16 @@ fn trial(
     together: bool,
     stop: &StopSignal,
 ) -> Result<Option<Trial>, StylizeError> {
-    let Some(first) = all.iter().position(|contender| contender.lite.is_some()) else {
+    let Some(first) = all.iter().position(|candidate| candidate.lite.is_some()) else {
         return Ok(None);
     };
     let tried = if together { all } else { &mut all[first..=first] };
     let mut trial = Trial { seconds: 0.0, models: tried.len(), pace };
-    for contender in tried {
+    for candidate in tried {
         if stop.is_set() {
             return Ok(None);
         }
-        trial.seconds += seconds(&mut contender.named, pace)?;
+        trial.seconds += seconds(&mut candidate.named, pace)?;
     }
     Ok(Some(trial))
 }

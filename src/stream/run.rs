@@ -352,23 +352,23 @@ pub fn run_live(
     snapshot: &super::SnapshotRequest,
     context: &mut RunContext,
 ) -> Result<Summary> {
-    let contenders = config.engine.open_live(&config.models, context.observer)?;
+    let candidates = config.engine.open_live(&config.models, context.observer)?;
     let job = &config.job;
     let Some(mask) = config.mask.clone() else {
-        let settle = |pace: super::SourceRate, context: &mut RunContext| {
-            let settled = contenders.settle(pace, false, context)?;
-            context.observer.models(&settled.names);
-            Ok(settled.models)
+        let choose = |rate: super::SourceRate, context: &mut RunContext| {
+            let chosen = candidates.choose(rate, false, context)?;
+            context.observer.models(&chosen.names);
+            Ok(chosen.models)
         };
-        return super::stylize_live(job, settle, wanted, snapshot, context);
+        return super::stylize_live(job, choose, wanted, snapshot, context);
     };
-    let settle = |pace: super::SourceRate, context: &mut RunContext| {
-        mask.check(pace.width, pace.height, "the picture")
+    let choose = |rate: super::SourceRate, context: &mut RunContext| {
+        mask.check(rate.width, rate.height, "the picture")
             .map_err(StylizeError::from)
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
-        let settled = contenders.settle(pace, true, context)?;
-        context.observer.models(&[settled.names.join(" + ")]);
-        Ok(vec![Regions::new(mask, settled.models)])
+        let chosen = candidates.choose(rate, true, context)?;
+        context.observer.models(&[chosen.names.join(" + ")]);
+        Ok(vec![Regions::new(mask, chosen.models)])
     };
-    super::stylize_live(job, settle, wanted, snapshot, context)
+    super::stylize_live(job, choose, wanted, snapshot, context)
 }

@@ -55,8 +55,8 @@ impl Motion {
             let mut within = |most: f32| most * (2.0 * random.f32() - 1.0);
             let (sin, cos) = within(TURN).sin_cos();
             let zoom = 1.0 + within(ZOOM);
-            // Half of all motions are small: still surfaces are to stay as they are.
-            let far = if n % 2 == 0 { 1.0 } else { 0.1 };
+            // Every second shift is small: what hardly moves is to stay as it is.
+            let far = if (number + n).is_multiple_of(2) { 1.0 } else { 0.1 };
             let (dx, dy) = (2.0 * far * within(SHIFT), 2.0 * far * within(SHIFT));
             let bend = [within(BEND), within(BEND), within(3.0), within(3.0)];
             gains.push(within(EXPOSURE).exp2());
@@ -116,7 +116,11 @@ impl Motion {
     }
 }
 
-/// Noise on what a network sees, the amount of each picture at random up to `most` levels.
+/// Noise on what a network sees, its deviation in each picture at random up to `most` levels. The same for the same seed
+/// and number.
+///
+/// # Errors
+/// When memory is short.
 pub fn with_noise(
     picture: &Tensor,
     most: f32,

@@ -118,13 +118,14 @@ impl Trainer {
     pub fn step(&mut self, step: u64, pieces: &[Piece]) -> Result<LossTerms, TchError> {
         self.network.zero_grad();
         let mut terms = LossTerms::default();
-        let passes = pieces.chunks(photos_in_a_pass(&self.recipe, self.device.is_cuda()).max(1));
+        let together = photos_in_a_pass(&self.recipe, self.device.is_cuda()).max(1);
+        let passes = pieces.chunks(together);
         let first = step * pieces.len() as u64;
         let styles = self.network.architecture().styles.max(1) as u64;
         for (n, pieces_of_pass) in passes.enumerate() {
             let style = ((first + n as u64) % styles) as usize;
             let share = pieces_of_pass.len() as f64 / pieces.len() as f64;
-            let number = first + (n * pieces_of_pass.len()) as u64;
+            let number = first + (n * together) as u64;
             terms.add(&self.pass(pieces_of_pass, style, share, number)?, share);
         }
         if terms.is_finite() {

@@ -25,7 +25,7 @@ pub(in super::super) fn template(container: Container, pads: &str) -> Option<gst
     templates.iter().find(|t| t.name_template() == pads).map(|t| t.caps())
 }
 
-/// The way of an audio track.
+/// The treatment of an audio track.
 pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Treatment {
     let Some(format) = caps.structure(0) else {
         return Treatment::Drop("its format is unknown".to_owned());
@@ -53,7 +53,7 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Trea
     anew(caps, container)
 }
 
-/// The way of an audio track that cannot be copied.
+/// The treatment of an audio track that cannot be copied.
 pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Treatment {
     let Some(format) = caps.structure(0) else {
         return Treatment::Drop("its format is unknown".to_owned());

@@ -6,13 +6,14 @@
 //! `ffmpeg -c:v libx264 -c:a aac` (FFmpeg 7), whose sound begins 21 ms before the picture, through
 //! `flvdemux`. So all of a file are counted from the earliest packet.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 use gstreamer as gst;
+
+use crate::core::truncation::regular;
 
 /// So many tags are looked at.
 const SEARCHED: usize = 1000;
@@ -24,7 +25,7 @@ const AVC: u8 = 7;
 
 /// When the first packet of an FLV is presented; none of other files, and of those that hold nothing.
 pub(super) fn begins(path: &Path) -> Option<gst::ClockTime> {
-    let mut file = BufReader::new(File::open(path).ok().filter(|_| path.is_file())?);
+    let mut file = BufReader::new(regular(path)?);
     let mut header = [0; 9];
     file.read_exact(&mut header).ok()?;
     let [b'F', b'L', b'V', .., a, b, c, d] = header else { return None };
