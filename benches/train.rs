@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use nst_stream::engine::device::{prepare, set_threads};
 use nst_stream::engine::model_file::Padding;
-use nst_stream::train::cut::Piece;
+use nst_stream::train::crop::Crop;
 use nst_stream::train::recipe::{Preset, Recipe};
 use nst_stream::train::trainer::Trainer;
 use nst_stream::train::vgg::Vgg;
@@ -107,12 +107,12 @@ fn inner(case: &Case) {
         Trainer::new(&recipe, vgg, &[vec![style]], None, None, Device::Cpu, kind).unwrap();
     let values = (case.size * case.size * 3) as usize;
     let photo: Vec<u8> = (0..values).map(|n| (n * 7919 % 251) as u8).collect();
-    let pieces = vec![Piece { photo, noisy: None, regions: Vec::new() }; case.batch];
-    trainer.step(0, &pieces).unwrap();
+    let crops = vec![Crop { photo, noisy: None, regions: Vec::new() }; case.batch];
+    trainer.step(0, &crops).unwrap();
     let mut times = Vec::new();
     for step in 1..=case.steps as u64 {
         let began = Instant::now();
-        trainer.step(step, &pieces).unwrap();
+        trainer.step(step, &crops).unwrap();
         times.push(began.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);

@@ -40,7 +40,7 @@ mod transparent;
 /// As fast as encoders go: these tests look at what is kept, not at sizes of files.
 const QUICK: Encoding = Encoding {
     codec: None,
-    rate: nst_stream::core::encoding::Rate::Quality(80),
+    rate: nst_stream::core::encoding::RateControl::Quality(80),
     preset: Some(Preset::Ultrafast),
     hwaccel: nst_stream::core::encoding::HwAccel::Off,
     even: false,

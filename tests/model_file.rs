@@ -21,7 +21,7 @@ use std::process::Command;
 
 use make::small;
 use nst_stream::engine::model_file::{
-    Architecture, DType, Description, Kind, ModelError, ModelFile, RawTensor,
+    Architecture, DType, Description, ModelError, ModelFile, NetworkKind, RawTensor,
 };
 
 #[test]
@@ -139,7 +139,7 @@ fn a_description_may_say_more_than_this_release_knows() {
         "residual_blocks": 1, "gates": 7}, "colour_of_the_frame": "gold"}"#;
     let description: Description = serde_json::from_str(json).unwrap();
     assert_eq!(description.architecture, small().description.architecture);
-    assert_eq!(description.architecture.kind, Kind::Johnson);
+    assert_eq!(description.architecture.kind, NetworkKind::Johnson);
     assert_eq!((description.name.as_str(), description.styles.len()), ("", 0));
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use nst_stream::core::endpoint::{InputSpec, OutputSpec};
 use nst_stream::core::stop::StopSignal;
-use nst_stream::media::Role;
+use nst_stream::media::PipelineRole;
 use nst_stream::media::clock::LiveClock;
 use nst_stream::media::live::{LiveOptions, LiveSource};
 use nst_stream::media::live_sink::LiveSink;
-use nst_stream::media::mode::Wish;
+use nst_stream::media::mode::RequestedMode;
 use nst_stream::media::pipeline::Pipeline;
 use nst_stream::media::video::VideoStream;
 
@@ -33,7 +33,7 @@ fn every_description_parses_and_has_its_ends() {
                 }
                 _ => String::new(),
             };
-            let pipeline = Pipeline::parse(Role::Source, &format!("{text}\n{rest}"))
+            let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{text}\n{rest}"))
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             let end = if ["source-track", "source-contents"].contains(&name.as_str()) {
                 "packets"
@@ -45,7 +45,7 @@ fn every_description_parses_and_has_its_ends() {
         if name.starts_with("mux-") {
             let frames =
                 std::fs::read_to_string(path.with_file_name("encode-file.pipeline")).unwrap();
-            Pipeline::parse(Role::Source, &format!("{frames}\n{text}"))
+            Pipeline::parse(PipelineRole::Source, &format!("{frames}\n{text}"))
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         seen.push(name);
@@ -59,7 +59,7 @@ fn every_description_parses_and_has_its_ends() {
 
 #[test]
 fn a_missing_element_is_named() {
-    let error = Pipeline::parse(Role::Source, "nosuchelement ! fakesink").err().unwrap();
+    let error = Pipeline::parse(PipelineRole::Source, "nosuchelement ! fakesink").err().unwrap();
     assert!(error.to_string().contains("nosuchelement"), "{error}");
 }
 
@@ -67,8 +67,8 @@ fn a_missing_element_is_named() {
 #[test]
 fn what_is_no_camera_is_told_what_it_is() {
     let clock = LiveClock::start().unwrap();
-    let wish = Wish { size: Some((640, 480)), fps: Some(30) };
-    let options = LiveOptions { wish, latency: Duration::ZERO, tcp: None };
+    let wish = RequestedMode { size: Some((640, 480)), fps: Some(30) };
+    let options = LiveOptions { requested: wish, latency: Duration::ZERO, tcp: None };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     for (path, why) in [
         (Path::new("/dev/null"), "it is not a video device"),

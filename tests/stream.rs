@@ -11,7 +11,7 @@ mod threads;
 use std::time::Duration;
 
 use common::*;
-use nst_stream::core::encoding::{Encoding, Preset, Rate};
+use nst_stream::core::encoding::{Encoding, Preset, RateControl};
 use nst_stream::core::frame::Frame;
 use nst_stream::core::span::Span;
 use nst_stream::core::stats::Summary;
@@ -25,7 +25,11 @@ fn identity(job: &VideoJob) -> Summary {
 
 /// As fast as encoders go, where the picture itself is not looked at.
 fn quick() -> Encoding {
-    Encoding { preset: Some(Preset::Ultrafast), rate: Rate::Quality(75), ..Encoding::default() }
+    Encoding {
+        preset: Some(Preset::Ultrafast),
+        rate: RateControl::Quality(75),
+        ..Encoding::default()
+    }
 }
 
 fn assert_same_times(input: &[f64], output: &[f64], tolerance: f64) {

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use nst_stream::core::encoding::Container;
-use nst_stream::media::finalise::{Track, index_to_front};
+use nst_stream::media::remux::{Track, index_to_front};
 
 use crate::clips::{Clip, Clips};
 use crate::criterion;

@@ -2,7 +2,9 @@
 
 use clap::Args;
 
-use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, Rate, parse_bitrate, parse_quality};
+use crate::core::encoding::{
+    Codec, Encoding, HwAccel, Preset, RateControl, parse_bitrate, parse_quality,
+};
 
 /// How a video file is encoded.
 #[derive(Debug, Args)]
@@ -33,10 +35,12 @@ pub struct EncodingArgs {
 impl EncodingArgs {
     /// What was asked for.
     pub fn encoding(&self) -> Encoding {
-        let quality = self.quality.map(Rate::Quality);
+        let quality = self.quality.map(RateControl::Quality);
         Encoding {
             codec: self.codec,
-            rate: quality.or(self.bitrate.map(Rate::Bitrate)).unwrap_or(Rate::DEFAULT),
+            rate: quality
+                .or(self.bitrate.map(RateControl::Bitrate))
+                .unwrap_or(RateControl::DEFAULT),
             preset: self.preset,
             hwaccel: self.hwaccel,
             even: self.even,

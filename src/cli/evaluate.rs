@@ -232,6 +232,6 @@ fn evaluation_text(measured: &Evaluation) -> Result<String> {
     ] {
         writeln!(text, "{name:22} {value:>12.4}  {meaning}")?;
     }
-    writeln!(text, "mean of {count} photos, borders of {} pieces", border.pieces)?;
+    writeln!(text, "mean of {count} photos, borders of {} crops", border.crops)?;
     Ok(text)
 }

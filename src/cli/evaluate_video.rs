@@ -20,7 +20,7 @@ use crate::engine::stylizer::NetworkStylizer;
 use crate::media::Event;
 
 use crate::media::source::{FrameFormat, VideoSource};
-use crate::train::flicker::{ClipFigures, Flicker, Steadiness, mean};
+use crate::train::flicker::{ClipFigures, Flicker, FlickerFigures, mean};
 use crate::train::plot::draw_over_time;
 
 /// Frames that are decoded ahead.
@@ -178,8 +178,8 @@ fn in_json(all: &[(String, ClipFigures)]) -> String {
     format!("{:#}\n", serde_json::json!({ "mean": mean, "clips": clips }))
 }
 
-fn means(all: &[(String, ClipFigures)]) -> (Steadiness, Steadiness) {
-    let of = |pick: fn(&ClipFigures) -> Steadiness| {
+fn means(all: &[(String, ClipFigures)]) -> (FlickerFigures, FlickerFigures) {
+    let of = |pick: fn(&ClipFigures) -> FlickerFigures| {
         mean(&all.iter().map(|(_, figures)| pick(figures)).collect::<Vec<_>>())
     };
     (of(|figures| figures.painted), of(|figures| figures.source))
@@ -187,37 +187,39 @@ fn means(all: &[(String, ClipFigures)]) -> (Steadiness, Steadiness) {
 
 fn in_words(all: &[(String, ClipFigures)]) -> Result<String> {
     let mut text = String::new();
-    let mut table = |title: &str, painted: &Steadiness, source: &Steadiness| -> Result<()> {
-        writeln!(text, "{title:22} {:>12} {:>12}", "painted", "source")?;
-        let still = |figures: &Steadiness| match figures.still_flicker {
-            Some(levels) => format!("{levels:.2}"),
-            None => "-".to_owned(),
+    let mut table =
+        |title: &str, painted: &FlickerFigures, source: &FlickerFigures| -> Result<()> {
+            writeln!(text, "{title:22} {:>12} {:>12}", "painted", "source")?;
+            let still = |figures: &FlickerFigures| match figures.still_flicker {
+                Some(levels) => format!("{levels:.2}"),
+                None => "-".to_owned(),
+            };
+            let (warped, sharp) =
+                (|f: &FlickerFigures| f.warping_error, |f: &FlickerFigures| f.sharpness);
+            for (name, painted, source, meaning) in [
+                (
+                    "warping error",
+                    format!("{:.4}", warped(painted)),
+                    format!("{:.4}", warped(source)),
+                    "difference to the frame before, moved along the flow; 0 is steady",
+                ),
+                (
+                    "still flicker",
+                    still(painted),
+                    still(source),
+                    "change of still pixels a frame, in levels of 255",
+                ),
+                (
+                    "sharpness",
+                    format!("{:.2}", sharp(painted)),
+                    format!("{:.2}", sharp(source)),
+                    "mean Laplacian, in levels of 255",
+                ),
+            ] {
+                writeln!(text, "  {name:20} {painted:>12} {source:>12}  {meaning}")?;
+            }
+            Ok(())
         };
-        let (warped, sharp) = (|f: &Steadiness| f.warping_error, |f: &Steadiness| f.sharpness);
-        for (name, painted, source, meaning) in [
-            (
-                "warping error",
-                format!("{:.4}", warped(painted)),
-                format!("{:.4}", warped(source)),
-                "difference to the frame before, moved along the flow; 0 is steady",
-            ),
-            (
-                "still flicker",
-                still(painted),
-                still(source),
-                "change of still pixels a frame, in levels of 255",
-            ),
-            (
-                "sharpness",
-                format!("{:.2}", sharp(painted)),
-                format!("{:.2}", sharp(source)),
-                "mean Laplacian, in levels of 255",
-            ),
-        ] {
-            writeln!(text, "  {name:20} {painted:>12} {source:>12}  {meaning}")?;
-        }
-        Ok(())
-    };
     for (clip, figures) in all {
         table(&format!("'{clip}', {} frames", figures.frames), &figures.painted, &figures.source)?;
     }

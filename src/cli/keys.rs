@@ -57,10 +57,10 @@ impl Keys {
                 }
                 let Ok(Event::Key(key)) = read() else { continue };
                 match action(key) {
-                    Some(Action::Interrupt) => controls.interrupts.request(),
-                    Some(Action::Quit) => controls.interrupts.stop().end(),
-                    Some(Action::Snapshot) => controls.snapshot.ask(),
-                    Some(Action::Change(change)) => {
+                    Some(KeyAction::Interrupt) => controls.interrupts.request(),
+                    Some(KeyAction::Quit) => controls.interrupts.stop().end(),
+                    Some(KeyAction::Snapshot) => controls.snapshot.ask(),
+                    Some(KeyAction::Change(change)) => {
                         controls.wanted.change(|settings| change(settings, controls.models));
                     }
                     None => {}
@@ -89,39 +89,39 @@ pub fn restore() {
     let _ = disable_raw_mode();
 }
 
-enum Action {
+enum KeyAction {
     Interrupt,
     Quit,
     Snapshot,
     Change(fn(&mut LiveSettings, usize)),
 }
 
-fn action(key: KeyEvent) -> Option<Action> {
+fn action(key: KeyEvent) -> Option<KeyAction> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         let interrupts = matches!(key.code, KeyCode::Char('c' | 'd'));
-        return interrupts.then_some(Action::Interrupt);
+        return interrupts.then_some(KeyAction::Interrupt);
     }
     Some(match key.code {
-        KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
-        KeyCode::Char('s') => Action::Snapshot,
-        KeyCode::Char('n') | KeyCode::Right => {
-            Action::Change(|settings, models| settings.model = (settings.model + 1) % models.max(1))
-        }
-        KeyCode::Char('p') | KeyCode::Left => Action::Change(|settings, models| {
+        KeyCode::Char('q') | KeyCode::Esc => KeyAction::Quit,
+        KeyCode::Char('s') => KeyAction::Snapshot,
+        KeyCode::Char('n') | KeyCode::Right => KeyAction::Change(|settings, models| {
+            settings.model = (settings.model + 1) % models.max(1)
+        }),
+        KeyCode::Char('p') | KeyCode::Left => KeyAction::Change(|settings, models| {
             settings.model = (settings.model + models.max(1) - 1) % models.max(1);
         }),
         KeyCode::Char('+' | '=') | KeyCode::Up => {
-            Action::Change(|settings, _| strengthen(settings, STEP))
+            KeyAction::Change(|settings, _| strengthen(settings, STEP))
         }
         KeyCode::Char('-') | KeyCode::Down => {
-            Action::Change(|settings, _| strengthen(settings, -STEP))
+            KeyAction::Change(|settings, _| strengthen(settings, -STEP))
         }
-        KeyCode::Char('c') => {
-            Action::Change(|settings, _| settings.mix.preserve_color = !settings.mix.preserve_color)
-        }
+        KeyCode::Char('c') => KeyAction::Change(|settings, _| {
+            settings.mix.preserve_color = !settings.mix.preserve_color
+        }),
         _ => return None,
     })
 }
@@ -139,7 +139,7 @@ mod tests {
 
     fn press(settings: &mut LiveSettings, key: KeyCode) {
         match action(KeyEvent::new(key, KeyModifiers::NONE)) {
-            Some(Action::Change(change)) => change(settings, 3),
+            Some(KeyAction::Change(change)) => change(settings, 3),
             _ => panic!("{key:?} changes nothing"),
         }
     }
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn control_c_interrupts_and_q_quits() {
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert!(matches!(action(interrupt), Some(Action::Interrupt)));
+        assert!(matches!(action(interrupt), Some(KeyAction::Interrupt)));
         let quit = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
-        assert!(matches!(action(quit), Some(Action::Quit)));
+        assert!(matches!(action(quit), Some(KeyAction::Quit)));
     }
 }

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use super::table;
 use crate::engine::model_file::{Description, ModelFile};
-use crate::engine::shipped::{self, Role, Shipped};
+use crate::engine::shipped::{self, ModelRole, Shipped};
 
 /// Arguments of `models`.
 #[derive(Args, Clone, Debug)]
@@ -100,7 +100,7 @@ fn list() -> anyhow::Result<String> {
     for &Shipped { name, role, bytes, .. } in shipped::all() {
         let size = megabytes(bytes.len() as u64);
         match role {
-            Role::Style => {
+            ModelRole::Style => {
                 let Description { styles, architecture, licence, .. } =
                     shipped::open(name)?.description;
                 let licence = licence.unwrap_or_default();
@@ -112,7 +112,7 @@ fn list() -> anyhow::Result<String> {
                     licence,
                 ]);
             }
-            Role::Loss => {
+            ModelRole::Loss => {
                 let licence = manifest.entry(name).map_or("", |entry| &entry.licence);
                 writeln!(loss, "\nFor training: {name}, {size}, {licence}")?;
             }

@@ -18,7 +18,7 @@ use crate::train::optimize::regions::StyleAt;
 use crate::train::optimize::{Config, Init, Method, Optimized, UsageFault, optimize};
 use crate::train::preview::columns;
 use crate::train::recipe::{Preset, Recipe, StyleSizes};
-use crate::train::run::Watcher;
+use crate::train::run::RunObserver;
 use crate::train::vgg::Vgg;
 
 /// Options of `optimize`.

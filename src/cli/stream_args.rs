@@ -15,7 +15,7 @@ use super::encoding::EncodingArgs;
 use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
 use crate::core::endpoint::parse_size;
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::span::parse_time;
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
@@ -23,7 +23,7 @@ use crate::engine::stylizer::StyleMix;
 #[cfg(feature = "media")]
 use crate::media::live::LiveOptions;
 #[cfg(feature = "media")]
-use crate::media::mode::Wish;
+use crate::media::mode::RequestedMode;
 use crate::stream::EngineOptions;
 
 /// Options of the main command, in the groups of its help.
@@ -83,8 +83,8 @@ pub struct StreamArgs {
     pub(super) preview: Option<Duration>,
     /// Frame rate of pictures that become a video, or to ask of a camera: 25, 30000/1001 [default: 25;
     /// of a camera 30]
-    #[arg(long, value_name = "N[/D]", value_parser = Rate::parse, help_heading = IO)]
-    pub(super) fps: Option<Rate>,
+    #[arg(long, value_name = "N[/D]", value_parser = FrameRate::parse, help_heading = IO)]
+    pub(super) fps: Option<FrameRate>,
     /// Leave out the sound; subtitles stay
     #[arg(long, help_heading = IO)]
     pub(super) no_audio: bool,
@@ -238,13 +238,13 @@ impl LiveArgs {
     ///
     /// # Errors
     /// When no camera has such a rate.
-    pub(super) fn options(&self, rate: Option<Rate>) -> Result<LiveOptions, UsageError> {
+    pub(super) fn options(&self, rate: Option<FrameRate>) -> Result<LiveOptions, UsageError> {
         let fps = rate.map(|rate| rate.per_second().round() as u32);
         if fps.is_some_and(|fps| !(1..=240).contains(&fps)) {
             return Err(UsageError("--fps: a camera gives 1 to 240 frames per second".to_owned()));
         }
         Ok(LiveOptions {
-            wish: Wish { size: self.size, fps },
+            requested: RequestedMode { size: self.size, fps },
             latency: Duration::from_millis(self.latency),
             tcp: match self.rtsp_transport {
                 Transport::Auto => None,

@@ -14,12 +14,12 @@ use numbers::Numbers;
 use super::{Outcome, UsageError};
 use crate::core::regions::{Color, MaskError};
 use crate::engine::device::{Device, DeviceChoice, cpu_has_matrices, resolve};
-use crate::engine::model_file::Kind;
+use crate::engine::model_file::NetworkKind;
 use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::train::dataset::{Dataset, DatasetError};
 use crate::train::optimize::regions::StyleAt;
 use crate::train::recipe::{Preset, Recipe, StyleSource};
-use crate::train::run::{Config, Watcher, choose_previews, train};
+use crate::train::run::{Config, RunObserver, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
 use crate::train::vgg::Vgg;
 
@@ -231,7 +231,7 @@ fn complete(
         PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
         // The loss network is most of the work, and fastest in single precision where the CPU does
         // not multiply matrices of bfloat16; so is a lite network (0.59 s a step against 0.71).
-        PrecisionChoice::Auto if run.recipe.arch == Kind::Lite && !cpu_has_matrices() => {
+        PrecisionChoice::Auto if run.recipe.arch == NetworkKind::Lite && !cpu_has_matrices() => {
             Precision::Fp32
         }
         PrecisionChoice::Exactly(Precision::Fp16) => {
@@ -329,8 +329,11 @@ mod tests {
     fn recipe_of_lite() -> toml::Table {
         let recipe = Recipe::preset(Preset::Default, Vec::new());
         let arch = recipe.arch;
-        toml::Table::try_from(Recipe { arch, ..recipe.of(crate::engine::model_file::Kind::Lite) })
-            .unwrap()
+        toml::Table::try_from(Recipe {
+            arch,
+            ..recipe.of(crate::engine::model_file::NetworkKind::Lite)
+        })
+        .unwrap()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use image::codecs::webp::WebPDecoder;
 use image::{AnimationDecoder, Delay, Frames, ImageDecoder, ImageError, ImageFormat, Limits};
 
 use crate::core::picture::{Picture, PictureError, rgb_frame};
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 
 /// Duration of a frame whose stated one is at most [`SHORTEST`], as browsers have it.
@@ -38,16 +38,16 @@ pub struct Animation {
 
 /// A range of successive frames of an animation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct FrameRange {
     /// Index of the first frame, from 0.
     pub first: usize,
     /// End time of each frame, from the start of the first one.
     pub ends: Vec<Duration>,
 }
 
-impl Part {
+impl FrameRange {
     /// The frame rate, if all frames last equally long.
-    pub fn rate(&self) -> Option<Rate> {
+    pub fn rate(&self) -> Option<FrameRate> {
         let one = *self.ends.first()?;
         let (mut before, mut constant) = (Duration::ZERO, true);
         for end in &self.ends {
@@ -57,7 +57,7 @@ impl Part {
         let nanos = u64::try_from(one.as_nanos()).ok().filter(|nanos| constant && *nanos > 0)?;
         let divisor = gcd(nanos, 1_000_000_000);
         let part = |n: u64| u32::try_from(n / divisor).ok();
-        Rate::new(part(1_000_000_000)?, part(nanos)?)
+        FrameRate::new(part(1_000_000_000)?, part(nanos)?)
     }
 }
 
@@ -165,7 +165,7 @@ impl Animation {
     }
 
     /// The frames shown within `span`; none if it lies beyond the end.
-    pub fn part(&self, span: Span) -> Option<Part> {
+    pub fn part(&self, span: Span) -> Option<FrameRange> {
         let start = span.start.unwrap_or_default();
         let stop = span.duration.map_or(Duration::MAX, |length| start.saturating_add(length));
         let first = self.ends.iter().position(|end| *end > start)?;
@@ -173,7 +173,7 @@ impl Animation {
         let count = (first..self.ends.len()).take_while(|n| begins(*n) < stop).count();
         let ends = self.ends[first..first + count].iter();
         let ends: Vec<_> = ends.map(|end| (*end).min(stop).saturating_sub(start)).collect();
-        (!ends.is_empty()).then_some(Part { first, ends })
+        (!ends.is_empty()).then_some(FrameRange { first, ends })
     }
 
     /// Decodes the frames of `part` on a thread of its own, which ends when the receiver is dropped.
@@ -265,8 +265,8 @@ mod tests {
     #[test]
     fn frames_that_last_equally_long_have_a_rate() {
         let rate = |ends: &[u64]| animation(ends).part(Span::default()).unwrap().rate();
-        assert_eq!(rate(&[40, 80, 120]), Rate::new(25, 1));
-        assert_eq!(rate(&[1500]), Rate::new(2, 3));
+        assert_eq!(rate(&[40, 80, 120]), FrameRate::new(25, 1));
+        assert_eq!(rate(&[1500]), FrameRate::new(2, 3));
         assert_eq!(rate(&[40, 80, 130]), None);
     }
 

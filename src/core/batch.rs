@@ -1,51 +1,51 @@
 //! Groups frames of a queue into batches for one pass of the network.
 
 use crate::core::frame::Frame;
-use crate::core::queue::{Consumer, Newest};
+use crate::core::queue::{Consumer, LatestConsumer};
 
 /// Takes batches from a queue.
 pub struct Batcher {
-    feed: Feed,
+    feed: FrameQueue,
     /// First frame of the next batch, if it did not match the previous batch.
     held: Option<Frame>,
 }
 
-enum Feed {
+enum FrameQueue {
     EveryFrame { queue: Consumer<Frame>, batch: usize },
-    Newest(Newest<Frame>),
+    Newest(LatestConsumer<Frame>),
 }
 
 impl Batcher {
     /// For a file: every frame, in order, up to `batch` at a time; waits until a batch is full or
     /// the queue ends.
     pub fn every_frame(queue: Consumer<Frame>, batch: usize) -> Self {
-        Batcher { feed: Feed::EveryFrame { queue, batch: batch.max(1) }, held: None }
+        Batcher { feed: FrameQueue::EveryFrame { queue, batch: batch.max(1) }, held: None }
     }
 
     /// For a live source: the newest frame, in batches of one.
-    pub fn newest(queue: Newest<Frame>) -> Self {
-        Batcher { feed: Feed::Newest(queue), held: None }
+    pub fn newest(queue: LatestConsumer<Frame>) -> Self {
+        Batcher { feed: FrameQueue::Newest(queue), held: None }
     }
 
     /// Whether [`next`](Self::next) would return without waiting. Never for a live source, whose newest frame is
     /// only known when it is taken.
     pub fn is_ready(&self) -> bool {
         match &self.feed {
-            Feed::EveryFrame { queue, batch } => {
+            FrameQueue::EveryFrame { queue, batch } => {
                 queue.has(batch - usize::from(self.held.is_some()))
             }
-            Feed::Newest(_) => false,
+            FrameQueue::Newest(_) => false,
         }
     }
 
     /// Whether the frames come from a live source.
     pub fn is_live(&self) -> bool {
-        matches!(self.feed, Feed::Newest(_))
+        matches!(self.feed, FrameQueue::Newest(_))
     }
 
     /// For a live source: replaces the frame of `batch` by a newer one, if there is one.
     pub fn renew(&mut self, batch: &mut [Frame]) {
-        if let (Feed::Newest(queue), [frame]) = (&mut self.feed, batch) {
+        if let (FrameQueue::Newest(queue), [frame]) = (&mut self.feed, batch) {
             queue.renew(frame);
         }
     }
@@ -55,8 +55,8 @@ impl Batcher {
     pub fn next(&mut self, batch: &mut Vec<Frame>) -> bool {
         batch.clear();
         match &mut self.feed {
-            Feed::Newest(queue) => batch.extend(queue.pop()),
-            Feed::EveryFrame { queue, batch: size } => {
+            FrameQueue::Newest(queue) => batch.extend(queue.pop()),
+            FrameQueue::EveryFrame { queue, batch: size } => {
                 batch.extend(self.held.take().or_else(|| queue.pop()));
                 while !batch.is_empty() && batch.len() < *size {
                     match queue.pop() {
@@ -132,7 +132,7 @@ mod tests {
         for n in 0..5 {
             producer.push(frame(n, 4)).unwrap();
         }
-        let mut batcher = Batcher::newest(Newest::of(consumer).unwrap());
+        let mut batcher = Batcher::newest(LatestConsumer::of(consumer).unwrap());
         std::thread::sleep(Duration::from_millis(50));
         let mut batch = Vec::new();
         assert!(batcher.next(&mut batch));
@@ -143,7 +143,7 @@ mod tests {
     fn live_what_was_taken_is_renewed_without_waiting() {
         let (mut producer, consumer) = bounded(8);
         let stats = consumer.stats();
-        let mut batcher = Batcher::newest(Newest::of(consumer).unwrap());
+        let mut batcher = Batcher::newest(LatestConsumer::of(consumer).unwrap());
         let mut batch = Vec::new();
         producer.push(frame(0, 4)).unwrap();
         assert!(batcher.next(&mut batch));

@@ -60,22 +60,22 @@ choice! {
 
 /// Rate control of the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rate {
+pub enum RateControl {
     /// Constant quality, from 0 (poor) to 100.
     Quality(u32),
     /// Average bit rate, in bits per second.
     Bitrate(u32),
 }
 
-impl Rate {
+impl RateControl {
     /// Hard to distinguish from the original.
-    pub const DEFAULT: Rate = Rate::Quality(60);
+    pub const DEFAULT: RateControl = RateControl::Quality(60);
 
     /// The quantizer for this quality on a codec's scale from 0 (lossless) to `worst`; none for a bit rate.
     pub fn quantizer(self, worst: u32) -> Option<u32> {
         match self {
-            Rate::Quality(quality) => Some(((100 - quality.min(100)) * worst + 50) / 100),
-            Rate::Bitrate(_) => None,
+            RateControl::Quality(quality) => Some(((100 - quality.min(100)) * worst + 50) / 100),
+            RateControl::Bitrate(_) => None,
         }
     }
 }
@@ -168,7 +168,7 @@ pub struct Encoding {
     /// Codec; none for the default of the container.
     pub codec: Option<Codec>,
     /// Rate control.
-    pub rate: Rate,
+    pub rate: RateControl,
     /// Preset; none for the default.
     pub preset: Option<Preset>,
     /// Use of hardware encoders.
@@ -183,7 +183,7 @@ impl Default for Encoding {
     fn default() -> Self {
         Encoding {
             codec: None,
-            rate: Rate::DEFAULT,
+            rate: RateControl::DEFAULT,
             preset: None,
             hwaccel: HwAccel::Auto,
             even: false,
@@ -230,10 +230,10 @@ mod tests {
 
     #[test]
     fn the_usual_quality_is_quantizer_20_of_h264() {
-        assert_eq!(Rate::DEFAULT.quantizer(51), Some(20));
-        assert_eq!(Rate::Quality(100).quantizer(63), Some(0));
-        assert_eq!(Rate::Quality(0).quantizer(63), Some(63));
-        assert_eq!(Rate::Bitrate(1000).quantizer(51), None);
+        assert_eq!(RateControl::DEFAULT.quantizer(51), Some(20));
+        assert_eq!(RateControl::Quality(100).quantizer(63), Some(0));
+        assert_eq!(RateControl::Quality(0).quantizer(63), Some(63));
+        assert_eq!(RateControl::Bitrate(1000).quantizer(51), None);
     }
 
     #[test]

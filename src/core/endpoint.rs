@@ -172,7 +172,7 @@ impl RtspUrl {
     }
 
     /// The port, 8554 when none is given.
-    pub fn port(&self) -> u16 {
+    pub fn listen_port(&self) -> u16 {
         self.url.port().unwrap_or(8554)
     }
 
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(address("rtsp://0.0.0.0:8554/art"), Ok("0.0.0.0".into()));
         assert_eq!(address("rtsp://[::1]:8554/art"), Ok("::1".into()));
         assert!(address("rtsp://example:8554/art").unwrap_err().contains("--rtsp-push"));
-        assert_eq!(RtspUrl::parse("rtsp://0.0.0.0/art").unwrap().port(), 8554);
+        assert_eq!(RtspUrl::parse("rtsp://0.0.0.0/art").unwrap().listen_port(), 8554);
         assert!(matches!(OutputSpec::parse("rtsp://0.0.0.0:1/a"), Ok(OutputSpec::Serve(_))));
         assert_eq!(OutputSpec::parse("/dev/video9"), Ok(OutputSpec::Device("/dev/video9".into())));
     }

@@ -172,7 +172,7 @@ impl Frame {
 #[derive(Debug)]
 pub struct Bytes {
     data: Vec<u8>,
-    pool: Option<Arc<Shelf>>,
+    pool: Option<Arc<FreeBlocks>>,
 }
 
 impl From<Vec<u8>> for Bytes {
@@ -238,12 +238,12 @@ impl Drop for Bytes {
 
 /// Unused blocks, at most `keep` of them.
 #[derive(Debug)]
-struct Shelf {
+struct FreeBlocks {
     blocks: Mutex<Vec<Vec<u8>>>,
     keep: usize,
 }
 
-impl Shelf {
+impl FreeBlocks {
     fn put(&self, block: Vec<u8>) {
         // A panic elsewhere leaves the list whole, so a poisoned lock is still good.
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -255,12 +255,12 @@ impl Shelf {
 
 /// Provides blocks of bytes and takes them back for reuse.
 #[derive(Clone, Debug)]
-pub struct FramePool(Arc<Shelf>);
+pub struct FramePool(Arc<FreeBlocks>);
 
 impl FramePool {
     /// A pool that keeps at most `keep` unused blocks.
     pub fn new(keep: usize) -> Self {
-        FramePool(Arc::new(Shelf { blocks: Mutex::new(Vec::new()), keep }))
+        FramePool(Arc::new(FreeBlocks { blocks: Mutex::new(Vec::new()), keep }))
     }
 
     /// A block of exactly `size` bytes, with arbitrary contents.

@@ -89,9 +89,9 @@ pub struct Consumer<T> {
 
 /// Closes a queue from another thread, which unblocks both ends.
 #[derive(Clone)]
-pub struct Closer(Arc<Shared>);
+pub struct QueueCloser(Arc<Shared>);
 
-impl Closer {
+impl QueueCloser {
     /// Whether the queue is closed, by any of its ends or closers.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
@@ -160,8 +160,8 @@ impl<T> Producer<T> {
     }
 
     /// A handle that closes the queue from another thread.
-    pub fn closer(&self) -> Closer {
-        Closer(Arc::clone(&self.shared))
+    pub fn closer(&self) -> QueueCloser {
+        QueueCloser(Arc::clone(&self.shared))
     }
 }
 
@@ -208,7 +208,7 @@ impl<T> Drop for Consumer<T> {
 ///
 /// A thread drains the ring all the time. Draining it only when an item is taken would not do: during a slow step
 /// the ring would fill up and refuse later frames, and the newest frame in it would be an old one.
-pub struct Newest<T> {
+pub struct LatestConsumer<T> {
     slot: Arc<Slot<T>>,
     drain: Option<JoinHandle<()>>,
     stats: Arc<QueueStats>,
@@ -223,16 +223,16 @@ struct Slot<T> {
 }
 
 /// Closes the slot when the thread that fills it ends, for whatever reason.
-struct EndsSlot<T>(Arc<Slot<T>>);
+struct SlotCloser<T>(Arc<Slot<T>>);
 
-impl<T> Drop for EndsSlot<T> {
+impl<T> Drop for SlotCloser<T> {
     fn drop(&mut self) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = false;
         self.0.filled.notify_one();
     }
 }
 
-impl<T: Send + 'static> Newest<T> {
+impl<T: Send + 'static> LatestConsumer<T> {
     /// Starts a thread that drains `queue`.
     ///
     /// # Errors
@@ -246,7 +246,7 @@ impl<T: Send + 'static> Newest<T> {
         let stats = queue.stats();
         let to = Arc::clone(&slot);
         let drain = std::thread::Builder::new().name("newest".into()).spawn(move || {
-            let to = EndsSlot(to);
+            let to = SlotCloser(to);
             let to = &to.0;
             while let Some(item) = queue.pop() {
                 if to.abandoned.load(Ordering::Acquire) {
@@ -261,11 +261,11 @@ impl<T: Send + 'static> Newest<T> {
                 }
             }
         })?;
-        Ok(Newest { slot, drain: Some(drain), stats })
+        Ok(LatestConsumer { slot, drain: Some(drain), stats })
     }
 }
 
-impl<T> Newest<T> {
+impl<T> LatestConsumer<T> {
     /// The newest item, waiting for one; `None` at the end of the queue.
     pub fn pop(&mut self) -> Option<T> {
         let state = self.slot.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -275,7 +275,7 @@ impl<T> Newest<T> {
     }
 }
 
-impl<T> Newest<T> {
+impl<T> LatestConsumer<T> {
     /// A newer item than one taken before, if there is one; the older one then counts as dropped.
     pub fn renew(&mut self, taken: &mut T) {
         let mut state = self.slot.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -291,7 +291,7 @@ impl<T> Newest<T> {
     }
 }
 
-impl<T> Drop for Newest<T> {
+impl<T> Drop for LatestConsumer<T> {
     fn drop(&mut self) {
         // The thread ends with the next item, or with the queue; nobody needs to wait for that.
         self.slot.abandoned.store(true, Ordering::Release);
@@ -353,7 +353,7 @@ mod tests {
     fn live_takes_the_newest_and_counts_the_rest() {
         let (mut producer, consumer) = bounded(4);
         let stats = consumer.stats();
-        let mut newest = Newest::of(consumer).unwrap();
+        let mut newest = LatestConsumer::of(consumer).unwrap();
         for i in 0..100 {
             // As slowly as a camera, against the thread that drains.
             while producer.offer(i).is_err() {}

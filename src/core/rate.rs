@@ -6,7 +6,7 @@ use crate::core::span::Span;
 
 /// Frames per second, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct FrameRate {
     /// Numerator: frames …
     pub frames: u32,
     /// Denominator: … per this many seconds.
@@ -15,13 +15,13 @@ pub struct Rate {
 
 const NANOS: u128 = 1_000_000_000;
 
-impl Rate {
+impl FrameRate {
     /// Default rate of pictures and of streams that state none: 25, as in ffmpeg.
-    pub const USUAL: Rate = Rate { frames: 25, seconds: 1 };
+    pub const USUAL: FrameRate = FrameRate { frames: 25, seconds: 1 };
 
     /// A rate above zero; none otherwise.
     pub fn new(frames: u32, seconds: u32) -> Option<Self> {
-        (frames > 0 && seconds > 0).then_some(Rate { frames, seconds })
+        (frames > 0 && seconds > 0).then_some(FrameRate { frames, seconds })
     }
 
     /// Parses `25` or `30000/1001`.
@@ -31,7 +31,7 @@ impl Rate {
     pub fn parse(text: &str) -> Result<Self, String> {
         let (frames, seconds) = text.split_once('/').unwrap_or((text, "1"));
         let rate = match (frames.parse(), seconds.parse()) {
-            (Ok(frames), Ok(seconds)) => Rate::new(frames, seconds),
+            (Ok(frames), Ok(seconds)) => FrameRate::new(frames, seconds),
             _ => None,
         };
         rate.filter(|rate| (0.001..=1000.0).contains(&rate.per_second())).ok_or_else(|| {
@@ -73,17 +73,17 @@ mod tests {
 
     #[test]
     fn rates_are_whole_numbers_or_fractions() {
-        assert_eq!(Rate::parse("25"), Ok(Rate { frames: 25, seconds: 1 }));
-        assert_eq!(Rate::parse("30000/1001"), Ok(Rate { frames: 30000, seconds: 1001 }));
-        assert_eq!(Rate::parse("1/10"), Ok(Rate { frames: 1, seconds: 10 }));
+        assert_eq!(FrameRate::parse("25"), Ok(FrameRate { frames: 25, seconds: 1 }));
+        assert_eq!(FrameRate::parse("30000/1001"), Ok(FrameRate { frames: 30000, seconds: 1001 }));
+        assert_eq!(FrameRate::parse("1/10"), Ok(FrameRate { frames: 1, seconds: 10 }));
         for wrong in ["", "0", "25/0", "0/1", "-5", "25.5", "1/2/3", "fast", "1001", "1/1001"] {
-            assert!(Rate::parse(wrong).unwrap_err().contains("30000/1001"), "{wrong}");
+            assert!(FrameRate::parse(wrong).unwrap_err().contains("30000/1001"), "{wrong}");
         }
     }
 
     #[test]
     fn frames_have_their_exact_times_however_many_there_are() {
-        let ntsc = Rate { frames: 30000, seconds: 1001 };
+        let ntsc = FrameRate { frames: 30000, seconds: 1001 };
         assert_eq!(ntsc.time_of(0), Duration::ZERO);
         assert_eq!(ntsc.time_of(30_000_000), Duration::from_secs(1_001_000));
     }
@@ -92,7 +92,7 @@ mod tests {
     fn a_span_holds_the_frames_that_are_shown_in_it() {
         let ms = Duration::from_millis;
         let of = |start: Option<u64>, length: Option<u64>| {
-            Rate::USUAL.frames_of(Span { start: start.map(ms), duration: length.map(ms) })
+            FrameRate::USUAL.frames_of(Span { start: start.map(ms), duration: length.map(ms) })
         };
         assert_eq!(of(None, None), (0, None));
         assert_eq!(of(Some(1000), None), (25, None));

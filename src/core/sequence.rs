@@ -24,7 +24,7 @@ pub struct Pattern {
 
 /// The existing numbers of a pattern.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Numbered {
+pub struct NumberedFiles {
     /// Consecutive numbers, from the first that exists.
     pub numbers: Vec<u64>,
     /// The first number after a gap, if there is any.
@@ -127,12 +127,12 @@ impl Pattern {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn sequence(&self) -> io::Result<Numbered> {
+    pub fn sequence(&self) -> io::Result<NumberedFiles> {
         let mut numbers = self.existing()?;
         let gap = numbers.windows(2).position(|pair| pair[1] != pair[0] + 1);
         let behind_gap = gap.map(|at| numbers[at + 1]);
         numbers.truncate(gap.map_or(numbers.len(), |at| at + 1));
-        Ok(Numbered { numbers, behind_gap })
+        Ok(NumberedFiles { numbers, behind_gap })
     }
 }
 
@@ -254,12 +254,12 @@ mod tests {
     fn a_sequence_begins_with_any_number_and_ends_at_a_gap() {
         let folder = tempfile::tempdir().unwrap();
         let frames = Pattern::parse(&folder.path().join("%03d.png")).unwrap();
-        assert_eq!(frames.sequence().unwrap(), Numbered::default());
+        assert_eq!(frames.sequence().unwrap(), NumberedFiles::default());
         for number in [11, 9, 10, 13, 14] {
             std::fs::write(frames.path(number), "").unwrap();
         }
         let numbered = frames.sequence().unwrap();
-        assert_eq!(numbered, Numbered { numbers: vec![9, 10, 11], behind_gap: Some(13) });
+        assert_eq!(numbered, NumberedFiles { numbers: vec![9, 10, 11], behind_gap: Some(13) });
         assert!(pattern("no/such/folder/%d.png").sequence().is_err());
     }
 

@@ -52,7 +52,7 @@ impl Stats {
     }
 
     /// Whether the worker is idle.
-    pub fn is_resting(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Acquire)
     }
 

@@ -29,12 +29,12 @@ pub enum Interruption<'a> {
     /// The first one: the run ends in order.
     InOrder,
     /// A further one: the run ends at once.
-    AtOnce(Abandoned<'a>),
+    AtOnce(ForcedExit<'a>),
 }
 
 /// A run that ends at once, after its clean-ups. While this exists, no clean-up can be taken back, so that the
 /// process can be ended.
-pub struct Abandoned<'a> {
+pub struct ForcedExit<'a> {
     _cleanups: MutexGuard<'a, Vec<(u64, Cleanup)>>,
     /// What the clean-ups report.
     pub notes: Vec<String>,
@@ -58,7 +58,7 @@ impl StopSignal {
         let notes = cleanups.drain(..).rev().filter_map(|(_, clean_up)| clean_up()).collect();
         self.0.immediate.store(true, Ordering::Release);
         self.wake();
-        Interruption::AtOnce(Abandoned { _cleanups: cleanups, notes })
+        Interruption::AtOnce(ForcedExit { _cleanups: cleanups, notes })
     }
 
     /// Whether the run is to end, at either level.

@@ -38,22 +38,22 @@ pub enum StylizeError {
 }
 
 /// A batch in flight, as [`Stylizer::begin`] returns it.
-pub enum Begun {
+pub enum PendingBatch {
     /// Already stylized.
     Done(Vec<Frame>),
     /// Being computed on a device; the function waits for it and returns the frames.
     InFlight(Box<dyn FnOnce() -> Result<Vec<Frame>, StylizeError> + Send>),
 }
 
-impl Begun {
+impl PendingBatch {
     /// Waits for the stylized frames.
     ///
     /// # Errors
     /// [`StylizeError`], if the computation failed.
     pub fn finish(self) -> Result<Vec<Frame>, StylizeError> {
         match self {
-            Begun::Done(batch) => Ok(batch),
-            Begun::InFlight(finish) => finish(),
+            PendingBatch::Done(batch) => Ok(batch),
+            PendingBatch::InFlight(finish) => finish(),
         }
     }
 }
@@ -73,9 +73,9 @@ pub trait Stylizer: Send {
     ///
     /// # Errors
     /// As [`stylize`](Self::stylize).
-    fn begin(&mut self, mut batch: Vec<Frame>) -> Result<Begun, StylizeError> {
+    fn begin(&mut self, mut batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
         self.stylize(&mut batch)?;
-        Ok(Begun::Done(batch))
+        Ok(PendingBatch::Done(batch))
     }
 
     /// Does the one-time work for frames of this size and format in advance, before a live run. The contents of

@@ -97,20 +97,20 @@ pub const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Measures a wait in time during which the program runs: time while it is stopped (Ctrl-Z, a sleeping
 /// machine) does not count.
 #[derive(Debug)]
-pub struct Patience {
+pub struct WaitTimer {
     waited: Duration,
     seen: Instant,
 }
 
-impl Patience {
+impl WaitTimer {
     /// Starts measuring.
     pub fn new() -> Self {
-        Patience { waited: Duration::ZERO, seen: Instant::now() }
+        WaitTimer { waited: Duration::ZERO, seen: Instant::now() }
     }
 
     /// Starts again, after progress.
     pub fn renew(&mut self) {
-        *self = Patience::new();
+        *self = WaitTimer::new();
     }
 
     /// Whether the wait exceeds `limit`; must be called about every [`TICK`].
@@ -126,9 +126,9 @@ impl Patience {
     }
 }
 
-impl Default for Patience {
+impl Default for WaitTimer {
     fn default() -> Self {
-        Patience::new()
+        WaitTimer::new()
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn only_time_in_which_the_program_runs_counts() {
-        let mut patience = Patience::new();
+        let mut patience = WaitTimer::new();
         let start = patience.seen;
         let limit = Duration::from_secs(60);
         // It was stopped for an hour.

@@ -8,11 +8,11 @@ use crate::core::frame::Frame;
 use crate::core::queue::Producer;
 use crate::core::stats::Stats;
 use crate::core::stop::StopSignal;
-use crate::core::stylizer::{Begun, StylizeError, Stylizer};
+use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerEnd {
     /// Every frame of the queue was passed on.
     EndOfQueue,
     /// The stop signal was set: frames still in the queue were not stylized.
@@ -34,17 +34,17 @@ pub fn run(
     output: &mut Producer<Frame>,
     stop: &StopSignal,
     stats: &Arc<Stats>,
-) -> Result<Ended, StylizeError> {
+) -> Result<WorkerEnd, StylizeError> {
     let mut in_flight = InFlight { output, stats, begun: None };
     let mut batch = Vec::new();
     let mut cold = input.is_live();
     let ended = loop {
         if stop.is_set() {
-            break Ended::Stopped;
+            break WorkerEnd::Stopped;
         }
         // With nothing to begin meanwhile, what is under way comes first.
         if !input.is_ready() && !in_flight.finish()? {
-            return Ok(Ended::OutputClosed);
+            return Ok(WorkerEnd::OutputClosed);
         }
         stats.set_idle(true);
         let more = input.next(&mut batch);
@@ -52,7 +52,7 @@ pub fn run(
         if !more {
             // A queue that was closed because of a stop is not the end of the stream.
             let stopped = stop.is_set();
-            break if stopped { Ended::Stopped } else { Ended::EndOfQueue };
+            break if stopped { WorkerEnd::Stopped } else { WorkerEnd::EndOfQueue };
         }
         if std::mem::take(&mut cold) {
             // Of frames that come live none is to be late for what the first one costs.
@@ -64,16 +64,16 @@ pub fn run(
         let took = since.elapsed();
         // The one before is good, even where this one is not.
         if !in_flight.finish()? {
-            return Ok(Ended::OutputClosed);
+            return Ok(WorkerEnd::OutputClosed);
         }
         let begun = begun?;
-        let done = matches!(begun, Begun::Done(_));
+        let done = matches!(begun, PendingBatch::Done(_));
         in_flight.begun = Some((begun, took));
         if done && !in_flight.finish()? {
-            return Ok(Ended::OutputClosed);
+            return Ok(WorkerEnd::OutputClosed);
         }
     };
-    Ok(if in_flight.finish()? { ended } else { Ended::OutputClosed })
+    Ok(if in_flight.finish()? { ended } else { WorkerEnd::OutputClosed })
 }
 
 /// Passes frames on, one batch behind the one that was begun.
@@ -81,7 +81,7 @@ struct InFlight<'a> {
     output: &'a mut Producer<Frame>,
     stats: &'a Stats,
     /// The batch in flight, and how long it took to begin it.
-    begun: Option<(Begun, Duration)>,
+    begun: Option<(PendingBatch, Duration)>,
 }
 
 impl InFlight<'_> {
@@ -136,7 +136,7 @@ mod tests {
             unreachable!("everything is begun")
         }
 
-        fn begin(&mut self, batch: Vec<Frame>) -> Result<Begun, StylizeError> {
+        fn begin(&mut self, batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
             let (n, seen, fails) = (self.begun, self.seen.clone(), self.fails);
             self.begun += 1;
             seen.lock().unwrap().push(format!("begin {n}"));
@@ -145,7 +145,7 @@ mod tests {
                 false => Ok(()),
             };
             fail(false)?;
-            Ok(Begun::InFlight(Box::new(move || {
+            Ok(PendingBatch::InFlight(Box::new(move || {
                 seen.lock().unwrap().push(format!("finish {n}"));
                 fail(true).map(|()| batch)
             })))
@@ -153,7 +153,7 @@ mod tests {
     }
 
     /// What happened, how it ended, the frames that came out.
-    fn course(fails: Option<(usize, bool)>) -> (Vec<String>, Result<Ended, String>, Vec<u128>) {
+    fn course(fails: Option<(usize, bool)>) -> (Vec<String>, Result<WorkerEnd, String>, Vec<u128>) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut device = Device { seen: seen.clone(), begun: 0, fails };
         let (mut output, consumer) = bounded(8);
@@ -170,7 +170,7 @@ mod tests {
         let (seen, ended, frames) = course(None);
         let expected = ["begin 0", "begin 1", "finish 0", "begin 2", "finish 1", "finish 2"];
         assert_eq!(seen, expected);
-        assert_eq!((ended, frames), (Ok(Ended::EndOfQueue), vec![0, 1, 2]));
+        assert_eq!((ended, frames), (Ok(WorkerEnd::EndOfQueue), vec![0, 1, 2]));
     }
 
     #[test]
@@ -203,13 +203,13 @@ mod tests {
             for n in 0..2 {
                 assert_eq!(styled.pop().unwrap().pts, Some(Duration::from_millis(n)));
             }
-            while !stats.is_resting() {
+            while !stats.is_idle() {
                 std::thread::yield_now();
             }
             assert_eq!(stats.frames(), 2);
             drop(producer);
             assert_eq!(styled.pop().unwrap().pts, Some(Duration::from_millis(2)));
-            assert_eq!(worker.join().unwrap().unwrap(), Ended::EndOfQueue);
+            assert_eq!(worker.join().unwrap().unwrap(), WorkerEnd::EndOfQueue);
         });
     }
 
@@ -223,7 +223,7 @@ mod tests {
             let (seen, stop) = (seen.clone(), &stop);
             let worker = scope.spawn(move || {
                 let mut device = Device { seen, begun: 0, fails: None };
-                let newest = crate::core::queue::Newest::of(consumer).unwrap();
+                let newest = crate::core::queue::LatestConsumer::of(consumer).unwrap();
                 let stats = Arc::new(Stats::default());
                 run(Batcher::newest(newest), &mut device, &mut output, stop, &stats).unwrap()
             });
@@ -235,7 +235,7 @@ mod tests {
                 assert_eq!(styled.pop().unwrap().pts, Some(Duration::from_millis(n)));
             }
             drop(producer);
-            assert_eq!(worker.join().unwrap(), Ended::EndOfQueue);
+            assert_eq!(worker.join().unwrap(), WorkerEnd::EndOfQueue);
         });
         let expected = ["warm up with 1", "begin 0", "finish 0", "begin 1", "finish 1"];
         assert_eq!(*seen.lock().unwrap(), expected);

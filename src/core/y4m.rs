@@ -8,7 +8,7 @@ mod header;
 
 use std::io::{BufRead, Read, Write};
 
-pub use header::{Header, Interlace, Sampling, Site};
+pub use header::{ChromaSite, Header, Interlace, Sampling};
 
 use header::MAGIC;
 
@@ -153,7 +153,7 @@ impl<W: Write> Writer<W> {
 mod tests {
     use super::*;
     use crate::core::frame::Range;
-    use crate::core::rate::Rate;
+    use crate::core::rate::FrameRate;
 
     fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Option<String>) {
         let mut reader = match Reader::open(bytes) {
@@ -172,18 +172,18 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let rate = Rate { frames: 30000, seconds: 1001 };
+        let rate = FrameRate { frames: 30000, seconds: 1001 };
         for (sampling, site, depth, bytes) in [
-            (Sampling::Yuv420, Site::Left, 8, 5 * 3 + 2 * 6),
-            (Sampling::Yuv420, Site::Centre, 8, 5 * 3 + 2 * 6),
-            (Sampling::Yuv420, Site::PalDv, 8, 5 * 3 + 2 * 6),
-            (Sampling::Yuv420, Site::Left, 10, 2 * (5 * 3 + 2 * 6)),
-            (Sampling::Yuv422, Site::Left, 8, 15 + 2 * 9),
-            (Sampling::Yuv411, Site::Left, 8, 15 + 2 * 6),
-            (Sampling::Yuv444, Site::Centre, 12, 2 * 45),
-            (Sampling::Yuv444Alpha, Site::Centre, 8, 60),
-            (Sampling::Mono, Site::Centre, 8, 15),
-            (Sampling::Mono, Site::Centre, 16, 30),
+            (Sampling::Yuv420, ChromaSite::Left, 8, 5 * 3 + 2 * 6),
+            (Sampling::Yuv420, ChromaSite::Centre, 8, 5 * 3 + 2 * 6),
+            (Sampling::Yuv420, ChromaSite::PalDv, 8, 5 * 3 + 2 * 6),
+            (Sampling::Yuv420, ChromaSite::Left, 10, 2 * (5 * 3 + 2 * 6)),
+            (Sampling::Yuv422, ChromaSite::Left, 8, 15 + 2 * 9),
+            (Sampling::Yuv411, ChromaSite::Left, 8, 15 + 2 * 6),
+            (Sampling::Yuv444, ChromaSite::Centre, 12, 2 * 45),
+            (Sampling::Yuv444Alpha, ChromaSite::Centre, 8, 60),
+            (Sampling::Mono, ChromaSite::Centre, 8, 15),
+            (Sampling::Mono, ChromaSite::Centre, 16, 30),
         ] {
             for (range, interlace) in
                 [(Range::Full, Interlace::Progressive), (Range::Limited, Interlace::TopFirst)]
@@ -217,7 +217,7 @@ mod tests {
             b"YUV4MPEG2 W2 H1 F0:0 A0:0 I? Cmono Xanything Zbox\nFRAME Ip Xq=3\nabFRAME\ncd";
         assert_eq!(read(stream), (vec![b"ab".to_vec(), b"cd".to_vec()], None));
         let header = *Reader::open(&stream[..]).unwrap().header();
-        assert_eq!((header.rate, header.pixel_aspect), (Rate::USUAL, (1, 1)));
+        assert_eq!((header.rate, header.pixel_aspect), (FrameRate::USUAL, (1, 1)));
         let older = Header::parse("YUV4MPEG2 W2 H2 XYSCSS=422").unwrap();
         assert_eq!(older.sampling, Sampling::Yuv422);
     }

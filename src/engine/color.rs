@@ -21,9 +21,9 @@ use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
 use super::device::gpu::Gpu;
-use super::device::tensor::{Fresh, copied, copy, paste};
+use super::device::tensor::{UniqueTensor, copied, copy, paste};
 use super::threads;
-use super::yuv_cpu::Conversion;
+use super::yuv_cpu::CpuConverter;
 use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Range};
 use matrix::Codes;
 pub use matrix::ColorMatrix;
@@ -45,7 +45,7 @@ pub struct Converter {
     /// Codes of black and white.
     luma_range: (f64, f64),
     /// On a CPU.
-    direct: Option<Conversion>,
+    on_cpu: Option<CpuConverter>,
     /// On a GPU, of 4:2:0.
     kernels: Option<Kernels>,
 }
@@ -87,8 +87,8 @@ impl Converter {
             luma_range: (black, black + 255.0 * luma),
             to_rgb: place(to_rgb)?,
             from_rgb: place(from_rgb)?,
-            direct: (!device.is_cuda())
-                .then(|| Conversion::new(layout, (info.width, info.height), to_rgb, from_rgb)),
+            on_cpu: (!device.is_cuda())
+                .then(|| CpuConverter::new(layout, (info.width, info.height), to_rgb, from_rgb)),
             kernels: None,
         })
     }
@@ -107,7 +107,7 @@ impl Converter {
             let from_rgb = numbers(ColorMatrix::from_rgb(colorimetry));
             self.kernels = Some(Kernels { gpu, to_rgb, from_rgb });
             // Of tests, where the CPU runs the kernels.
-            self.direct = None;
+            self.on_cpu = None;
         }
         self
     }
@@ -163,13 +163,13 @@ impl Converter {
         if let Some(Kernels { gpu, to_rgb: (rows, constants), .. }) = &self.kernels {
             return gpu.read_frames(samples, (h, w), *rows, *constants);
         }
-        if let Some(direct) = &self.direct {
-            let mut rgb = Fresh::<f32>::new(&[n, 3, h, w])?;
+        if let Some(direct) = &self.on_cpu {
+            let mut rgb = UniqueTensor::<f32>::new(&[n, 3, h, w])?;
             let samples = copied::<u8>(&samples.f_contiguous()?)?;
             let size = (samples.len() / n.max(1) as usize, 3 * (h * w) as usize);
             let frames = samples.chunks_exact(size.0.max(1));
             let planes = rgb.numbers().chunks_exact_mut(size.1.max(1));
-            in_pool(|| frames.zip(planes).for_each(|(frame, rgb)| direct.read(frame, rgb)))?;
+            in_pool(|| frames.zip(planes).for_each(|(frame, rgb)| direct.to_rgb(frame, rgb)))?;
             return Ok(rgb.into_tensor());
         }
         match self.layout {
@@ -229,21 +229,21 @@ impl Converter {
     /// # Errors
     /// When the device or the machine lacks memory.
     pub fn store(&self, rgb: &Tensor, frames: &mut [Frame]) -> Result<(), TchError> {
-        let Some(direct) = &self.direct else {
+        let Some(direct) = &self.on_cpu else {
             return fill(&self.bytes(rgb)?, frames);
         };
         let rgb = rgb.f_contiguous()?;
         let mut planes = vec![0.0; 3 * self.info.width * self.info.height];
         for (n, frame) in frames.iter_mut().enumerate() {
             copy(&rgb, n * planes.len(), &mut planes)?;
-            in_pool(|| direct.write(&planes, frame.planes.bytes_mut()))?;
+            in_pool(|| direct.from_rgb(&planes, frame.planes.bytes_mut()))?;
         }
         Ok(())
     }
 
     /// Whether [`store`](Self::store) writes into frames without a tensor of their samples.
     pub(super) fn stores_directly(&self) -> bool {
-        self.direct.is_some()
+        self.on_cpu.is_some()
     }
 
     /// Samples of a frame from R', G', B' (N × 3 × H × W, clamped to 0–255), rounded: N × S bytes, on the

@@ -1,7 +1,7 @@
 //! The network as a list of layers, for whoever needs to know them without running them: exports
 //! write them down, `bench` counts their arithmetic.
 
-use super::model_file::{Architecture, Kind, Normalization, Upsampling};
+use super::model_file::{Architecture, NetworkKind, Normalization, Upsampling};
 
 /// How a layer changes height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Change {
 
 /// What comes after convolution and norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
+pub enum Epilogue {
     /// What is below 0 becomes 0.
     Relu,
     /// What went into the residual block is added.
@@ -41,7 +41,7 @@ pub struct Layer {
     /// What becomes of height and width.
     pub change: Change,
     /// What comes after.
-    pub after: After,
+    pub after: Epilogue,
     /// Whether a residual block begins here.
     pub begins_block: bool,
 }
@@ -57,8 +57,8 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
     // halves and its last one doubles are space-to-depth and pixel shuffle within a convolution, and
     // since the last one sees each pixel 2×2 times, it makes no pattern of a plain surface.
     let (size, head, tail) = match architecture.kind {
-        Kind::Johnson => (9, Change::Same, Change::Same),
-        Kind::Lite => (5, Change::Halve, Change::Nearest),
+        NetworkKind::Johnson => (9, Change::Same, Change::Same),
+        NetworkKind::Lite => (5, Change::Halve, Change::Nearest),
     };
     let named = architecture.norm != Normalization::None;
     let layer = |conv: String, norm: String, channels, size, change| Layer {
@@ -67,7 +67,7 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
         channels,
         size,
         change,
-        after: After::Relu,
+        after: Epilogue::Relu,
         begins_block: false,
     };
     let mut list = Vec::new();
@@ -81,7 +81,7 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
     for block in 1..=architecture.residual_blocks {
         for half in 1..=2 {
             let (conv, norm) = (format!("res{block}.conv{half}"), format!("res{block}.in{half}"));
-            let after = if half == 1 { After::Relu } else { After::Add };
+            let after = if half == 1 { Epilogue::Relu } else { Epilogue::Add };
             let same = layer(conv, norm, (inputs, inputs), 3, Change::Same);
             list.push(Layer { after, begins_block: half == 1, ..same });
         }
@@ -92,7 +92,7 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
         inputs = width;
     }
     let same = layer(last(architecture), String::new(), (inputs, 3), size, tail);
-    list.push(Layer { norm: None, after: After::Nothing, ..same });
+    list.push(Layer { norm: None, after: Epilogue::Nothing, ..same });
     list
 }
 
@@ -128,13 +128,13 @@ mod tests {
 
     fn lite() -> Architecture {
         let widths = vec![16, 48];
-        Architecture { kind: Kind::Lite, widths, residual_blocks: 4, ..Default::default() }
+        Architecture { kind: NetworkKind::Lite, widths, residual_blocks: 4, ..Default::default() }
     }
 
     #[test]
     fn a_lite_network_halves_at_once_and_doubles_at_last() {
         let changes: Vec<_> =
-            layers(&lite()).iter().filter(|l| l.after != After::Add).map(|l| l.change).collect();
+            layers(&lite()).iter().filter(|l| l.after != Epilogue::Add).map(|l| l.change).collect();
         assert_eq!(changes[..3], [Change::Halve, Change::Halve, Change::Same]);
         assert_eq!(changes[changes.len() - 2..], [Change::Nearest, Change::Nearest]);
         // By hand, a pixel: 300 + 432 + 8 · 1296 + 1728 + 1200.
@@ -163,7 +163,7 @@ mod tests {
         for architecture in [published, lite()] {
             let last = layers(&architecture).pop().unwrap();
             assert_eq!(last.conv, super::last(&architecture));
-            assert_eq!((last.norm, last.after), (None, After::Nothing));
+            assert_eq!((last.norm, last.after), (None, Epilogue::Nothing));
             let bare = Architecture { norm: Normalization::None, ..architecture };
             assert!(names(&bare).iter().all(|(_, norm)| norm.is_empty()));
         }

@@ -13,12 +13,12 @@ use tch::{Kind, TchError, Tensor};
 use super::device::Device;
 use super::device::gpu::Gpu;
 #[cfg(target_arch = "x86_64")]
-use super::device::tensor::{Fresh, copied};
+use super::device::tensor::{UniqueTensor, copied};
 use super::failed;
 use super::gpu::{self, Fused};
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{executor::PaintError, select::Kernels};
-use super::layer_list::{After, Layer, layers};
+use super::layer_list::{Epilogue, Layer, layers};
 use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
 use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTensor};
 use super::precision::Precision;
@@ -52,7 +52,7 @@ pub struct Network {
     architecture: Architecture,
     device: Device,
     precision: Precision,
-    way: Execution,
+    execution: Execution,
     passes: AtomicU64,
 }
 
@@ -72,13 +72,13 @@ enum Execution {
 /// The layers in libtorch.
 #[derive(Debug)]
 struct Layers {
-    list: Vec<Computed>,
+    list: Vec<WeightedLayer>,
     kind: Kind,
 }
 
 /// A layer with its weights.
 #[derive(Debug)]
-struct Computed {
+struct WeightedLayer {
     layer: Layer,
     conv: Conv,
     norm: Option<InstanceNorm>,
@@ -114,7 +114,8 @@ impl Network {
 
     /// With another one of the same model, in libtorch, to take over where kernels fail.
     pub(super) fn backed_by(mut self, torchs: Network) -> Self {
-        if let (Execution::Gpu(_, backing), Execution::Torch(layers)) = (&mut self.way, torchs.way)
+        if let (Execution::Gpu(_, backing), Execution::Torch(layers)) =
+            (&mut self.execution, torchs.execution)
         {
             *backing = Some(layers);
         }
@@ -123,15 +124,15 @@ impl Network {
 
     /// Leaves the GPU's kernels for libtorch's from the next pass on; false where it has none or cannot.
     pub(super) fn leave_gpu_kernels(&mut self) -> bool {
-        let Execution::Gpu(_, backing) = &mut self.way else { return false };
+        let Execution::Gpu(_, backing) = &mut self.execution else { return false };
         let Some(layers) = backing.take() else { return false };
-        self.way = Execution::Torch(layers);
+        self.execution = Execution::Torch(layers);
         true
     }
 
     /// The GPU's kernels, where it paints in them.
     pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
-        match &self.way {
+        match &self.execution {
             Execution::Gpu(fused, _) => Some(fused.gpu()),
             _ => None,
         }
@@ -154,7 +155,7 @@ impl Network {
     fn on(model: &ModelFile, device: Device, precision: Precision, way: Execution) -> Self {
         let Description { name, styles, architecture, .. } = model.description.clone();
         let passes = AtomicU64::new(0);
-        Network { name, styles, architecture, device, precision, way, passes }
+        Network { name, styles, architecture, device, precision, execution: way, passes }
     }
 
     /// Paints pictures: one pass for the whole batch.
@@ -183,7 +184,7 @@ impl Network {
             let found = shares.len();
             return Err(TchError::Shape(format!("{found} shares for {styles} styles")));
         }
-        match &mut self.way {
+        match &mut self.execution {
             #[cfg(target_arch = "x86_64")]
             Execution::Kernels(kernels) => kernels.blend(shares),
             Execution::Gpu(fused, backing) => {
@@ -200,7 +201,7 @@ impl Network {
         let failed = |e: TchError| failed(&e, x);
         let grey = self.architecture.luminance;
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
-        let y = match &self.way {
+        let y = match &self.execution {
             #[cfg(target_arch = "x86_64")]
             Execution::Kernels(kernels) => in_kernels(kernels, &seen)?,
             Execution::Gpu(fused, _) => fused.forward(&seen).map_err(failed)?,
@@ -222,7 +223,7 @@ impl Network {
 
     /// Whether the last bias lacks [`MIDDLE`].
     fn shifted(&self) -> bool {
-        matches!(self.way, Execution::Torch(_)) && self.precision != Precision::Fp32
+        matches!(self.execution, Execution::Torch(_)) && self.precision != Precision::Fp32
     }
 
     /// The model's name.
@@ -252,7 +253,7 @@ impl Network {
 
     /// How many pictures it paints fastest at a time.
     pub fn preferred_batch(&self) -> usize {
-        match &self.way {
+        match &self.execution {
             #[cfg(target_arch = "x86_64")]
             Execution::Kernels(_) => AT_ONCE,
             _ if self.device.is_cuda() => GPU_AT_ONCE,
@@ -264,7 +265,7 @@ impl Network {
     /// What painting takes on the CPU, bytes a pixel.
     pub fn memory_a_pixel(&self) -> f64 {
         // Measured from 500² to 2000², with 32 channels in the first layer.
-        let measured = match &self.way {
+        let measured = match &self.execution {
             #[cfg(target_arch = "x86_64")]
             Execution::Kernels(kernels) => kernels.memory_a_pixel(),
             Execution::Gpu(..) | Execution::Torch(_) => 1_000.0,
@@ -292,7 +293,7 @@ fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     let (size, threads) = ((height as usize, width as usize), threads::count());
     let prepare = || {
         let x = copied::<f32>(&x.f_to_kind(Kind::Float)?.f_contiguous()?)?;
-        Ok((x, Fresh::<f32>::new(&[batch, channels, height, width])?))
+        Ok((x, UniqueTensor::<f32>::new(&[batch, channels, height, width])?))
     };
     let (x, mut y) = prepare().map_err(failed)?;
     let pictures = x.chunks_exact(3 * size.0 * size.1);
@@ -333,7 +334,7 @@ impl Layers {
     fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let mut x = channels_last(&x.f_to_kind(self.kind)?)?;
         let mut block = x.shallow_clone();
-        for Computed { layer, conv, norm } in &self.list {
+        for WeightedLayer { layer, conv, norm } in &self.list {
             if layer.begins_block {
                 block = x.shallow_clone();
             }
@@ -342,9 +343,9 @@ impl Layers {
                 x = norm.forward(x)?;
             }
             x = match layer.after {
-                After::Relu => x.f_relu_()?,
-                After::Add => x.f_add_(&block)?,
-                After::Nothing => x,
+                Epilogue::Relu => x.f_relu_()?,
+                Epilogue::Add => x.f_add_(&block)?,
+                Epilogue::Nothing => x,
             };
         }
         x.f_to_kind(Kind::Float)
@@ -396,11 +397,11 @@ impl Weights<'_> {
         to_tensor(raw)
     }
 
-    fn layer(&self, layer: Layer) -> Result<Computed, TchError> {
+    fn layer(&self, layer: Layer) -> Result<WeightedLayer, TchError> {
         let part = |part| self.tensor(&format!("{}.conv2d.{part}", layer.conv));
         let (weight, mut bias) = (part("weight")?, part("bias")?);
         let architecture = &self.model.description.architecture;
-        if layer.after == After::Nothing
+        if layer.after == Epilogue::Nothing
             && architecture.output == OutputLayer::Direct
             && self.precision != Precision::Fp32
         {
@@ -411,7 +412,11 @@ impl Weights<'_> {
             let part = |part| self.tensor(&format!("{name}.{part}"));
             InstanceNorm::new(&part("weight")?, &part("bias")?, self.device)
         });
-        Ok(Computed { conv: conv.padded(architecture.padding), norm: norm.transpose()?, layer })
+        Ok(WeightedLayer {
+            conv: conv.padded(architecture.padding),
+            norm: norm.transpose()?,
+            layer,
+        })
     }
 }
 

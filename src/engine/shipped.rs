@@ -14,7 +14,7 @@ use super::model_file::{ModelError, ModelFile};
 /// What a shipped model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ModelRole {
     /// A network that paints: a model file.
     Style,
     /// The network that training measures pictures with: safetensors, not a model file.
@@ -29,7 +29,7 @@ pub struct Shipped {
     /// Name of its file, as in `mosaic.pt`.
     pub file: &'static str,
     /// What it is for.
-    pub role: Role,
+    pub role: ModelRole,
     /// The file's bytes.
     pub bytes: &'static [u8],
 }
@@ -46,67 +46,67 @@ static SHIPPED: [Shipped; 11] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/mosaic.pt"),
     },
     Shipped {
         name: "mosaic-lite",
         file: "mosaic-lite.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/mosaic-lite.pt"),
     },
     Shipped {
         name: "starry-night",
         file: "starry-night.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/starry-night.pt"),
     },
     Shipped {
         name: "starry-night-lite",
         file: "starry-night-lite.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/starry-night-lite.pt"),
     },
     Shipped {
         name: "great-wave",
         file: "great-wave.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/great-wave.pt"),
     },
     Shipped {
         name: "great-wave-lite",
         file: "great-wave-lite.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/great-wave-lite.pt"),
     },
     Shipped {
         name: "the-scream",
         file: "the-scream.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/the-scream.pt"),
     },
     Shipped {
         name: "the-scream-lite",
         file: "the-scream-lite.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/the-scream-lite.pt"),
     },
     Shipped {
         name: "composition-vii",
         file: "composition-vii.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/composition-vii.pt"),
     },
     Shipped {
         name: "composition-vii-lite",
         file: "composition-vii-lite.pt",
-        role: Role::Style,
+        role: ModelRole::Style,
         bytes: include_bytes!("../../models/composition-vii-lite.pt"),
     },
     Shipped {
         name: "vgg16",
         file: "vgg16.safetensors",
-        role: Role::Loss,
+        role: ModelRole::Loss,
         bytes: include_bytes!("../../models/vgg16.safetensors"),
     },
 ];
@@ -144,15 +144,17 @@ pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
         return ModelFile::open(path);
     }
     match find(name_or_path) {
-        Some(Shipped { role: Role::Style, file, bytes, .. }) => ModelFile::from_bytes(file, bytes),
-        Some(Shipped { role: Role::Loss, file, .. }) => Err(ModelError::NotAModel {
+        Some(Shipped { role: ModelRole::Style, file, bytes, .. }) => {
+            ModelFile::from_bytes(file, bytes)
+        }
+        Some(Shipped { role: ModelRole::Loss, file, .. }) => Err(ModelError::NotAModel {
             file: (*file).to_owned(),
             reason: "it is the loss network of training, not a style model".to_owned(),
         }),
         // A folder, or a file that cannot be reached: the system's word says more than ours.
         None if path.exists() => ModelFile::open(path),
         None => {
-            let styles = all().iter().filter(|shipped| shipped.role == Role::Style);
+            let styles = all().iter().filter(|shipped| shipped.role == ModelRole::Style);
             let names: Vec<&str> = styles.map(|shipped| shipped.name).collect();
             let (name, shipped) = (name_or_path.escape_debug().to_string(), names.join(", "));
             Err(ModelError::NotFound { name, shipped })
@@ -186,7 +188,7 @@ pub struct Entry {
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// What it is for.
-    pub role: Role,
+    pub role: ModelRole,
     /// One line about it.
     pub about: String,
     /// Licence of the weights, an SPDX expression.

@@ -11,12 +11,12 @@ use super::model::Model;
 use super::staging::Staging;
 use super::{failed, failed_on, guarded, memory};
 use crate::core::frame::{Frame, FrameInfo};
-use crate::core::stylizer::{Begun, StylizeError, Stylizer};
+use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
 
 /// Frames on their way through a run's queues for each one of a batch.
 const IN_FLIGHT: usize = 7;
 /// Share of the free memory that batches may take.
-const SHARE: f64 = 0.5;
+const MAX_SHARE_OF_MEMORY: f64 = 0.5;
 
 /// What is made of the painted picture. It may change between two batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -340,7 +340,7 @@ impl Stylizer for NetworkStylizer {
         let painting = self.model.memory_a_pixel().unwrap_or_default() * (width * height) as f64;
         let each = painting + (IN_FLIGHT * frame_bytes) as f64;
         // Lossless: a number of frames. The rest is for the decoder, the encoder and other programs.
-        memory::free().map(|free| ((SHARE * free / each) as usize).max(1))
+        memory::free().map(|free| ((MAX_SHARE_OF_MEMORY * free / each) as usize).max(1))
     }
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
@@ -371,12 +371,12 @@ impl Stylizer for NetworkStylizer {
         guarded(|| tch::no_grad(paint), failed)
     }
 
-    fn begin(&mut self, mut batch: Vec<Frame>) -> Result<Begun, StylizeError> {
+    fn begin(&mut self, mut batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
         if self.staging.is_none() {
-            return self.stylize(&mut batch).map(|()| Begun::Done(batch));
+            return self.stylize(&mut batch).map(|()| PendingBatch::Done(batch));
         }
         if !self.ready(&batch)? {
-            return Ok(Begun::Done(batch));
+            return Ok(PendingBatch::Done(batch));
         }
         let (info, frames) = (batch[0].info, batch.len());
         let failed = move |error: TchError| failed_on(&error, info.width, info.height, frames);
@@ -385,8 +385,8 @@ impl Stylizer for NetworkStylizer {
             Err(error) if self.leaves_gpu_kernels(&error) => return self.begin(batch),
             Err(error) => return Err(error),
         };
-        let Some(told) = told else { return Ok(Begun::Done(batch)) };
-        Ok(Begun::InFlight(Box::new(move || {
+        let Some(told) = told else { return Ok(PendingBatch::Done(batch)) };
+        Ok(PendingBatch::InFlight(Box::new(move || {
             arrive(&told, &mut batch).map_err(failed)?;
             Ok(batch)
         })))

@@ -19,7 +19,7 @@ const PAIRS: usize = 4;
 
 /// Converts frames of one size, layout and colorimetry.
 #[derive(Debug)]
-pub struct Conversion {
+pub struct CpuConverter {
     layout: Layout,
     width: usize,
     height: usize,
@@ -27,7 +27,7 @@ pub struct Conversion {
     from_rgb: Rows,
 }
 
-impl Conversion {
+impl CpuConverter {
     /// `to_rgb` and `from_rgb` are those of the frames' colorimetry; RGB has no use for them.
     pub fn new(
         layout: Layout,
@@ -39,14 +39,14 @@ impl Conversion {
             let row = |n: usize| (affine.rows[n].map(|x| x as f32), affine.constants[n] as f32);
             [0, 1, 2].map(row)
         };
-        Conversion { layout, width, height, to_rgb: rows(to_rgb), from_rgb: rows(from_rgb) }
+        CpuConverter { layout, width, height, to_rgb: rows(to_rgb), from_rgb: rows(from_rgb) }
     }
 
     /// Samples become R, G and B, each a plane of height × width on the scale 0–255, clamped to it.
     ///
     /// # Panics
     /// When there are more or fewer samples than a frame has, or numbers than 3 × height × width.
-    pub fn read(&self, samples: &[u8], rgb: &mut [f32]) {
+    pub fn to_rgb(&self, samples: &[u8], rgb: &mut [f32]) {
         let pixels = self.check(samples.len(), rgb.len());
         let (red, rest) = rgb.split_at_mut(pixels);
         let (green, blue) = rest.split_at_mut(pixels);
@@ -95,7 +95,7 @@ impl Conversion {
     ///
     /// # Panics
     /// As [`read`](Self::read).
-    pub fn write(&self, rgb: &[f32], samples: &mut [u8]) {
+    pub fn from_rgb(&self, rgb: &[f32], samples: &mut [u8]) {
         let pixels = self.check(samples.len(), rgb.len());
         let part = |from: usize, count: usize| -> Rgb<'_> {
             [0, 1, 2].map(|plane| &rgb[plane * pixels + from..][..count])

@@ -17,7 +17,7 @@ pub fn occluded(forward: &FlowField, backward: &FlowField) -> Vec<bool> {
             let n = y * width + x;
             let (u, v) = (forward.u[n], forward.v[n]);
             let (px, py) = (x as f32 + u, y as f32 + v);
-            let Some(tap) = Tap::at(px, py, width, height) else { continue };
+            let Some(tap) = BilinearSample::at(px, py, width, height) else { continue };
             let (bu, bv) = (tap.of(&backward.u, width), tap.of(&backward.v, width));
             let apart = (u + bu).powi(2) + (v + bv).powi(2);
             let length = u * u + v * v + bu * bu + bv * bv;
@@ -58,7 +58,7 @@ pub fn warp(plane: &[f32], field: &FlowField) -> Vec<f32> {
             let n = y * width + x;
             let px = (x as f32 + field.u[n]).clamp(0.0, (width - 1) as f32);
             let py = (y as f32 + field.v[n]).clamp(0.0, (height - 1) as f32);
-            if let Some(tap) = Tap::at(px, py, width, height) {
+            if let Some(tap) = BilinearSample::at(px, py, width, height) {
                 result[n] = tap.of(plane, width);
             }
         }
@@ -67,20 +67,20 @@ pub fn warp(plane: &[f32], field: &FlowField) -> Vec<f32> {
 }
 
 /// Four samples about a point, and their weights.
-struct Tap {
+struct BilinearSample {
     at: [usize; 2],
     lines: [usize; 2],
     part: (f32, f32),
 }
 
-impl Tap {
+impl BilinearSample {
     /// None outside of the picture.
     fn at(x: f32, y: f32, width: usize, height: usize) -> Option<Self> {
         if !(x >= 0.0 && y >= 0.0 && x <= (width - 1) as f32 && y <= (height - 1) as f32) {
             return None;
         }
         let (left, top) = (x as usize, y as usize);
-        Some(Tap {
+        Some(BilinearSample {
             at: [left, (left + 1).min(width - 1)],
             lines: [top, (top + 1).min(height - 1)],
             part: (x - left as f32, y - top as f32),

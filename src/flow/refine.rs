@@ -49,7 +49,7 @@ impl Plane {
 
 /// The linear equations of a round: for each pixel
 /// `u · (a11 + Σw) + v · a12 = cu + Σ w u'`, and the same for v; `du`, `dv` are 1 / (a + Σw).
-struct Equations {
+struct LinearSystem {
     a12: Plane,
     cu: Plane,
     cv: Plane,
@@ -84,7 +84,7 @@ impl Refinement {
         let mut v = padded(&field.v, width);
         let derivatives = Derivatives::new(first, second, field);
         let plane = || Plane::new(width, height);
-        let mut equations = Equations {
+        let mut equations = LinearSystem {
             a12: plane(),
             cu: plane(),
             cv: plane(),
@@ -197,7 +197,7 @@ fn difference_line(above: &[f32], line: &[f32], below: &[f32], dx: &mut [f32], d
     }
 }
 
-impl Equations {
+impl LinearSystem {
     /// Weights of smoothness, from the field as it is.
     fn weigh(&mut self, u: &Plane, v: &Plane, height: usize) {
         let stride = u.stride;
@@ -226,7 +226,7 @@ impl Equations {
         let lines = lines.zip(self.dv.samples.par_chunks_mut(stride));
         lines.with_min_len(8).enumerate().for_each(|(y, ((((a12, cu), cv), du), dv))| {
             let d = derivatives;
-            let given = Given {
+            let given = EquationInputs {
                 first: [&d.x, &d.y, &d.t].map(|plane| plane.line(y)),
                 second: [&d.xx, &d.xy, &d.yy, &d.xt, &d.yt].map(|plane| plane.line(y)),
                 start: [start[0].line(y), start[1].line(y)],
@@ -256,7 +256,7 @@ fn weigh_line(u: [&[f32]; 2], v: [&[f32]; 2], across: &mut [f32], down: &mut [f3
 }
 
 /// Lines of what the equations are made from.
-struct Given<'a> {
+struct EquationInputs<'a> {
     /// x, y, t.
     first: [&'a [f32]; 3],
     /// xx, xy, yy, xt, yt.
@@ -270,7 +270,7 @@ struct Given<'a> {
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
 fn set_line(
-    given: &Given,
+    given: &EquationInputs,
     a12: &mut [f32],
     cu: &mut [f32],
     cv: &mut [f32],
@@ -319,7 +319,7 @@ fn set_line(
 }
 
 /// Sweeps over the equations. Each part of [`LINES`] lines sees its neighbours as the round began.
-fn solve(equations: &Equations, u: &mut Plane, v: &mut Plane, sweeps: usize) {
+fn solve(equations: &LinearSystem, u: &mut Plane, v: &mut Plane, sweeps: usize) {
     let stride = u.stride;
     let height = u.samples.len() / stride;
     let borders: Vec<[Vec<f32>; 4]> = (0..height.div_ceil(LINES))
@@ -338,7 +338,7 @@ fn solve(equations: &Equations, u: &mut Plane, v: &mut Plane, sweeps: usize) {
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
 fn sweep(
-    equations: &Equations,
+    equations: &LinearSystem,
     from: usize,
     u: &mut [f32],
     v: &mut [f32],

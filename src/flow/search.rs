@@ -212,7 +212,7 @@ fn sum(line: Line) -> f32 {
 }
 
 /// How a patch differs from the second picture at a displacement, each about its mean.
-struct Measured {
+struct PatchDifference {
     /// Sum of squared differences.
     cost: f32,
     /// Sums of differences times derivatives.
@@ -251,7 +251,13 @@ fn sampled(second: &Level, at: usize, weights: [f32; 4], n: usize) -> Line {
 }
 
 #[inline(always)]
-fn measure(template: &Template, second: &Level, x: usize, y: usize, flow: (f32, f32)) -> Measured {
+fn measure(
+    template: &Template,
+    second: &Level,
+    x: usize,
+    y: usize,
+    flow: (f32, f32),
+) -> PatchDifference {
     let (at, weights) = place(second, x, y, flow);
     let (mut total, mut squares) = ([0.0; PATCH], [0.0; PATCH]);
     let (mut by_dx, mut by_dy) = ([0.0; PATCH], [0.0; PATCH]);
@@ -266,7 +272,7 @@ fn measure(template: &Template, second: &Level, x: usize, y: usize, flow: (f32, 
         }
     }
     let mean = sum(total) / AREA;
-    Measured {
+    PatchDifference {
         cost: sum(squares) - mean * mean * AREA,
         by_dx: sum(by_dx) - mean * template.sum_dx,
         by_dy: sum(by_dy) - mean * template.sum_dy,

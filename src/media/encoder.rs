@@ -6,10 +6,10 @@ use gstreamer as gst;
 use super::encoder_settings::configure;
 use super::error::{ErrorKind, PipelineError};
 use super::packages;
-use super::pipeline::{Pipeline, Role};
+use super::pipeline::{Pipeline, PipelineRole};
 use super::video::VideoStream;
 use super::workarounds::change_caps;
-use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, Rate};
+use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, RateControl};
 use crate::core::timeouts::TRY_ENCODER;
 
 /// An encoder and the parser behind it, not yet in a pipeline.
@@ -103,8 +103,8 @@ pub(super) fn software_encoder(codec: Codec) -> &'static str {
 fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
     let place = encoding.preset().place();
     let kbits = match encoding.rate {
-        Rate::Bitrate(bits) => (bits / 1000).to_string(),
-        Rate::Quality(_) => String::new(),
+        RateControl::Bitrate(bits) => (bits / 1000).to_string(),
+        RateControl::Quality(_) => String::new(),
     };
     let quantizer = |worst| encoding.rate.quantizer(worst).map(|q| q.to_string());
     let mut set = Vec::new();
@@ -256,7 +256,7 @@ fn encodes_some(
         "videotestsrc num-buffers=3 ! video/x-raw,width={width},height={height},framerate=30/1 ! \
          videoconvert ! {name} name=encode ! fakesink sync=false"
     );
-    let pipeline = Pipeline::parse(Role::Sink(0), &description)?;
+    let pipeline = Pipeline::parse(PipelineRole::Sink(0), &description)?;
     set(&pipeline.element("encode")?);
     pipeline.set_state(gst::State::Playing)?;
     pipeline.wait_end(TRY_ENCODER)
@@ -295,7 +295,7 @@ mod tests {
     fn every_setting_is_one_that_its_encoder_has() {
         let stream = stream();
         for codec in ALL {
-            for rate in [Rate::DEFAULT, Rate::Bitrate(800_000)] {
+            for rate in [RateControl::DEFAULT, RateControl::Bitrate(800_000)] {
                 for preset in [Preset::Ultrafast, Preset::Medium, Preset::Veryslow] {
                     let (preset, live) = (Some(preset), preset == Preset::Ultrafast);
                     let encoding = Encoding { rate, preset, live, ..Encoding::default() };

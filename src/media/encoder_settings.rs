@@ -8,7 +8,7 @@ use gstreamer as gst;
 
 use super::encoder::usual_bits;
 use super::video::VideoStream;
-use crate::core::encoding::{Encoding, Preset, Rate};
+use crate::core::encoding::{Encoding, Preset, RateControl};
 
 /// Properties that take a bit rate.
 const BIT_RATES: [&str; 4] = ["bitrate", "target-bitrate", "bps", "average-bitrate"];
@@ -46,14 +46,14 @@ const PRESETS: [&str; 3] = ["preset", "speed-preset", "usage-preset"];
 pub fn configure(element: &gst::Element, encoding: &Encoding, stream: &VideoStream) -> Vec<String> {
     let mut notes = Vec::new();
     let (bits, quality) = match encoding.rate {
-        Rate::Bitrate(bits) => (f64::from(bits), quality_of(bits, stream)),
-        Rate::Quality(quality) => (usual_bits(quality, stream), quality),
+        RateControl::Bitrate(bits) => (f64::from(bits), quality_of(bits, stream)),
+        RateControl::Quality(quality) => (usual_bits(quality, stream), quality),
     };
     // What all makers understand alike comes first.
     if !set_bit_rate(element, bits) {
         match (set_quality(element, quality), encoding.rate) {
-            (true, Rate::Quality(_)) => {}
-            (true, Rate::Bitrate(_)) => {
+            (true, RateControl::Quality(_)) => {}
+            (true, RateControl::Bitrate(_)) => {
                 notes.push(format!(
                     "it has no setting for the bit rate: --quality {quality} is used instead of --bitrate"
                 ));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     /// An encoder that is configured, and what is said.
-    fn configured(name: &str, rate: Rate, preset: Option<Preset>) -> (gst::Element, String) {
+    fn configured(name: &str, rate: RateControl, preset: Option<Preset>) -> (gst::Element, String) {
         let stream = stream();
         let element = gst::ElementFactory::make(name).build().unwrap();
         let notes = configure(&element, &Encoding { rate, preset, ..Encoding::default() }, &stream);
@@ -259,7 +259,7 @@ mod tests {
             ("x265enc", "bitrate", 800),
             ("avenc_mpeg4", "bitrate", 800_000),
         ] {
-            let (element, notes) = configured(name, Rate::Bitrate(800_000), None);
+            let (element, notes) = configured(name, RateControl::Bitrate(800_000), None);
             let is = element.property_value(property).transform::<i64>().unwrap();
             assert_eq!(is.get::<i64>().unwrap(), value, "{name}");
             assert_eq!(notes, "", "{name}");
@@ -269,34 +269,34 @@ mod tests {
     #[test]
     fn an_encoder_without_a_bit_rate_is_given_a_quality() {
         for (quality, value) in [(0, 0), (60, 60), (100, 100)] {
-            let (element, notes) = configured("jpegenc", Rate::Quality(quality), None);
+            let (element, notes) = configured("jpegenc", RateControl::Quality(quality), None);
             assert_eq!((element.property::<i32>("quality"), notes.as_str()), (value, ""));
         }
-        let (element, notes) = configured("jpegenc", Rate::Bitrate(576_000), None);
+        let (element, notes) = configured("jpegenc", RateControl::Bitrate(576_000), None);
         assert_eq!(element.property::<i32>("quality"), 60);
         assert!(notes.contains("--quality 60 is used instead of --bitrate"), "{notes}");
     }
 
     #[test]
     fn what_an_encoder_has_no_property_for_is_said() {
-        let (_, notes) = configured("pngenc", Rate::DEFAULT, Some(Preset::Slow));
+        let (_, notes) = configured("pngenc", RateControl::DEFAULT, Some(Preset::Slow));
         assert!(
             notes.contains("no settings for bit rate or quality") && notes.contains("--preset")
         );
-        let (_, notes) = configured("jpegenc", Rate::DEFAULT, Some(Preset::Slow));
+        let (_, notes) = configured("jpegenc", RateControl::DEFAULT, Some(Preset::Slow));
         assert_eq!(notes, "it has no presets: --preset has no effect");
-        let (_, notes) = configured("jpegenc", Rate::DEFAULT, None);
+        let (_, notes) = configured("jpegenc", RateControl::DEFAULT, None);
         assert_eq!(notes, "");
     }
 
     #[test]
     fn presets_go_by_name_or_by_number() {
-        let (element, notes) = configured("x264enc", Rate::DEFAULT, Some(Preset::Slower));
+        let (element, notes) = configured("x264enc", RateControl::DEFAULT, Some(Preset::Slower));
         let preset = element.property_value("speed-preset").serialize().unwrap();
         assert_eq!((preset.as_str(), notes.as_str()), ("slower", ""));
         // From 0, the slowest, on.
         let speed = |preset| {
-            let (element, notes) = configured("av1enc", Rate::DEFAULT, Some(preset));
+            let (element, notes) = configured("av1enc", RateControl::DEFAULT, Some(preset));
             assert_eq!(notes, "");
             element.property::<i32>("cpu-used")
         };

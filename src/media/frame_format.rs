@@ -27,7 +27,7 @@ pub enum FrameFormat {
 
 /// How decoded frames are converted: the format to ask of GStreamer, and what is lost.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Conversion {
+pub struct FramePlan {
     /// Layout of the painted frames.
     pub layout: Layout,
     /// The format asked of GStreamer; it differs from that of the layout for frames with alpha.
@@ -38,7 +38,7 @@ pub struct Conversion {
     pub notes: Vec<String>,
 }
 
-impl Conversion {
+impl FramePlan {
     /// For pictures with these caps.
     pub fn new(decoded: &gst::CapsRef, wanted: FrameFormat) -> Self {
         let odd = decoded.structure(0).is_some_and(|s| {
@@ -51,7 +51,7 @@ impl Conversion {
         };
         let site = decoded.structure(0).and_then(|s| s.get::<String>("chroma-site").ok());
         let site = (layout == Layout::I420).then(|| site.unwrap_or_else(|| "mpeg2".to_owned()));
-        let mut plan = Conversion { layout, format: format_of(layout), site, notes: Vec::new() };
+        let mut plan = FramePlan { layout, format: format_of(layout), site, notes: Vec::new() };
         // Caps with features are of a decoder's own memory; the picture in it is the same.
         let Ok(info) = gst_video::VideoInfo::from_caps(decoded) else { return plan };
         if info.format_info().has_alpha() {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn notes(format: &str, wanted: FrameFormat) -> String {
-        Conversion::new(&caps(format, 64, 48, ""), wanted).notes.join("; ")
+        FramePlan::new(&caps(format, 64, 48, ""), wanted).notes.join("; ")
     }
 
     #[test]
@@ -254,13 +254,13 @@ mod tests {
         );
         assert_eq!(notes("I420_10LE", FrameFormat::Rgb), "");
         let hdr = caps("P010_10LE", 64, 48, ",colorimetry=(string)2:6:14:7");
-        let hdr = Conversion::new(&hdr, FrameFormat::Exact).notes.join("; ");
+        let hdr = FramePlan::new(&hdr, FrameFormat::Exact).notes.join("; ");
         assert!(hdr.contains("HDR (PQ)"), "{hdr}");
     }
 
     #[test]
     fn odd_sizes_are_kept_cropped_or_subsampled_as_asked() {
-        let of = |wanted| Conversion::new(&caps("I420", 63, 48, ""), wanted);
+        let of = |wanted| FramePlan::new(&caps("I420", 63, 48, ""), wanted);
         assert_eq!(of(FrameFormat::Exact).layout, Layout::Y444);
         assert_eq!(of(FrameFormat::Even).layout, Layout::I420);
         assert_eq!(of(FrameFormat::Subsampled).layout, Layout::I420);
@@ -275,11 +275,11 @@ mod tests {
         let data = vec![255, 200, 90, 160, 0, 200, 90, 160, 128, 200, 90, 160];
         let buffer = gst::Buffer::from_mut_slice(data);
         let sample = gst::Sample::builder().buffer(&buffer).caps(&caps).build();
-        let plan = Conversion::new(&caps, FrameFormat::Exact);
+        let plan = FramePlan::new(&caps, FrameFormat::Exact);
         assert_eq!((plan.layout, plan.format), (Layout::Y444, gst_video::VideoFormat::Ayuv));
         let frame = plan.frame(&sample, &FramePool::new(0)).unwrap();
         assert_eq!(&frame.planes.bytes()[..], [200, 16, 108, 90, 128, 109, 160, 128, 144]);
-        let plan = Conversion::new(&caps, FrameFormat::Subsampled);
+        let plan = FramePlan::new(&caps, FrameFormat::Subsampled);
         let frame = plan.frame(&sample, &FramePool::new(0)).unwrap();
         assert_eq!(&frame.planes.bytes()[..], [200, 16, 108, 109, 109, 144, 144]);
     }

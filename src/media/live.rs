@@ -14,10 +14,10 @@ use gstreamer_app as gst_app;
 use super::clock::LiveClock;
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
-use super::frame_format::{Conversion, FrameFormat};
+use super::frame_format::{FrameFormat, FramePlan};
 use super::live_audio::LiveAudio;
-use super::mode::{Wish, best_mode};
-use super::pipeline::{Event, Pipeline, Role};
+use super::mode::{RequestedMode, best_mode};
+use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::rtsp_peer;
 use super::source::{DECODED, DecodeAttempt, FileDecoder, SourceFindings, link_video};
 use super::video::VideoStream;
@@ -32,7 +32,7 @@ use crate::core::timeouts::FIRST_LIVE_FRAME;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LiveOptions {
     /// What a camera or the test picture should deliver.
-    pub wish: Wish,
+    pub requested: RequestedMode,
     /// How long packets of an RTSP source are held back to put them into order.
     pub latency: Duration,
     /// RTSP over TCP only (`Some(true)`), over UDP only, or UDP first and then TCP.
@@ -44,7 +44,7 @@ pub struct LiveSource {
     pipeline: Pipeline,
     frames: gst_app::AppSink,
     stream: VideoStream,
-    plan: Conversion,
+    plan: FramePlan,
     fit: Fit,
     audio: Option<LiveAudio>,
     captured: Arc<AtomicU64>,
@@ -99,7 +99,8 @@ impl LiveSource {
     pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
         let closer = queue.closer();
         let captured = Arc::clone(&self.captured);
-        let (mut fit, plan, mut rising) = (self.fit.clone(), self.plan.clone(), Rising::default());
+        let (mut fit, plan, mut rising) =
+            (self.fit.clone(), self.plan.clone(), IncreasingTimes::default());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 // The sink keeps one sample, and the newest: it may have gone to an earlier call.
@@ -134,9 +135,9 @@ impl LiveSource {
 /// Gives each frame a later time than the one before. rtspsrc gives one time to all pictures that it gets
 /// late and at once; parsers take the time of a second one away, and muxers end with an error then.
 #[derive(Default)]
-struct Rising(Option<Duration>);
+struct IncreasingTimes(Option<Duration>);
 
-impl Rising {
+impl IncreasingTimes {
     /// The time of the next frame, which says `pts`.
     fn time(&mut self, pts: Duration) -> Duration {
         // Matroska's ticks are as long.
@@ -148,7 +149,7 @@ impl Rising {
 }
 
 /// What a live source is made of: its pipeline, where frames come out, and what becomes of them.
-type Opened = (Pipeline, gst_app::AppSink, Conversion, Fit);
+type Opened = (Pipeline, gst_app::AppSink, FramePlan, Fit);
 
 /// A file, at its own pace; decoded as one that is not live.
 fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
@@ -179,7 +180,7 @@ fn captured(
         InputSpec::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
         InputSpec::Pipeline(path) | InputSpec::File(path) => return described(path, clock, stop),
     };
-    let pipeline = Pipeline::parse(Role::Source, &format!("{head}\n{DECODED}"))?;
+    let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{head}\n{DECODED}"))?;
     clock.govern(pipeline.gst());
     set_up(&pipeline, input, options)?;
     let seen = SourceFindings::default();
@@ -205,7 +206,7 @@ fn captured(
 fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
     let description =
         std::fs::read_to_string(path).map_err(|e| PipelineError::new("pipeline", e.to_string()))?;
-    let pipeline = Pipeline::parse(Role::Source, &description)?;
+    let pipeline = Pipeline::parse(PipelineRole::Source, &description)?;
     clock.govern(pipeline.gst());
     let caps = gst::Caps::builder_full()
         .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
@@ -217,7 +218,7 @@ fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened
     pipeline.set_state(gst::State::Playing)?;
     let caps = first_caps(&pipeline, &frames, stop)?;
     let fit = Fit::to(&caps)?;
-    let mut plan = Conversion::new(fit.caps(), FrameFormat::Even);
+    let mut plan = FramePlan::new(fit.caps(), FrameFormat::Even);
     plan.notes.clear();
     Ok((pipeline, frames, plan, fit))
 }
@@ -241,9 +242,9 @@ fn set_up(
             // In Ready the device is open and tells what it can do.
             src.set_state(gst::State::Ready).map_err(|_| pipeline.failure())?;
             let can = src.static_pad("src").map(|pad| pad.query_caps(None));
-            let mode = best_mode(&can.unwrap_or_else(gst::Caps::new_any), options.wish);
+            let mode = best_mode(&can.unwrap_or_else(gst::Caps::new_any), options.requested);
             let mode = mode.ok_or_else(|| {
-                let text = format!("the camera has no mode for {}", options.wish);
+                let text = format!("the camera has no mode for {}", options.requested);
                 PipelineError::new("src", text)
             })?;
             pipeline.element("mode")?.set_property("caps", &mode);
@@ -263,8 +264,8 @@ fn set_up(
             }
         }
         InputSpec::Test { size, fps } => {
-            let (width, height) = size.or(options.wish.size).unwrap_or((640, 360));
-            let fps = fps.or(options.wish.fps).unwrap_or(30);
+            let (width, height) = size.or(options.requested.size).unwrap_or((640, 360));
+            let fps = fps.or(options.requested.fps).unwrap_or(30);
             let mode = gst::Caps::builder("video/x-raw")
                 .field("width", width as i32)
                 .field("height", height as i32)
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn frames_that_come_with_one_time_follow_one_another() {
-        let mut rising = Rising::default();
+        let mut rising = IncreasingTimes::default();
         let times = [0, 40, 40, 40, 41, 120, 100, 160];
         let times = times.map(|ms| rising.time(Duration::from_millis(ms)).as_millis());
         assert_eq!(times, [0, 40, 41, 42, 43, 120, 121, 160]);

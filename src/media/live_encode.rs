@@ -8,7 +8,7 @@ use gstreamer_app as gst_app;
 
 use super::error::PipelineError;
 use super::live_audio::packet_in_running_time;
-use super::pipeline::{Pipeline, Role};
+use super::pipeline::{Pipeline, PipelineRole};
 use super::tracks::{AAC_DELAY, sound_encoder};
 use crate::core::encoding::Container;
 use crate::core::timeouts::TRY_SOUND_ENCODER;
@@ -52,7 +52,7 @@ impl SoundEncoder {
              ! decodebin ! audioconvert ! audioresample ! {encode} \
              ! appsink name=encoded sync=false async=false"
         );
-        let pipeline = Pipeline::parse(Role::Track(0), &description)?;
+        let pipeline = Pipeline::parse(PipelineRole::Track(0), &description)?;
         let packets: gst_app::AppSrc = pipeline.element_as("packets")?;
         packets.set_caps(Some(sound));
         let encoded = pipeline.element_as("encoded")?;
@@ -124,7 +124,7 @@ fn format_of(encode: &str) -> Result<gst::Caps, PipelineError> {
         "audiotestsrc wave=silence num-buffers=100 ! audioconvert ! {encode} \
          ! appsink name=encoded sync=false"
     );
-    let pipeline = Pipeline::parse(Role::Track(0), &description)?;
+    let pipeline = Pipeline::parse(PipelineRole::Track(0), &description)?;
     let encoded: gst_app::AppSink = pipeline.element_as("encoded")?;
     pipeline.set_state(gst::State::Playing)?;
     let deadline = Instant::now() + TRY_SOUND_ENCODER;

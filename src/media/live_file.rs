@@ -9,11 +9,11 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::error::PipelineError;
-use super::finalise::Layout;
 use super::leaky::LeakyInput;
 use super::live_audio::LiveAudio;
 use super::live_encode::SoundEncoder;
 use super::pipeline::Event;
+use super::remux::Layout;
 use super::sink::{NewFile, VideoSink};
 use super::tracks::{Treatment, encode_audio, name_of, way_of_audio};
 use crate::core::encoding::{Container, Encoding};

@@ -15,7 +15,7 @@ use super::clock::LiveClock;
 use super::error::PipelineError;
 use super::leaky::LeakyInput;
 use super::live_audio::LiveAudio;
-use super::pipeline::{Event, Pipeline, Role};
+use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::rtsp_peer;
 use super::rtsp_server::rtp_sound;
 use super::video::VideoStream;
@@ -83,7 +83,7 @@ impl LiveSink {
                 window.replace("autovideosink", window::find()?)
             }
         };
-        let pipeline = Pipeline::parse(Role::Sink(number), &description)?;
+        let pipeline = Pipeline::parse(PipelineRole::Sink(number), &description)?;
         clock.govern(pipeline.gst());
         match output {
             OutputSpec::Device(path) => set_device(&pipeline, path)?,

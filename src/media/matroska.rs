@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-use super::recording::texts_of;
+use super::capture_metadata::texts_of;
 use crate::core::truncation::{Element, SEGMENT, element};
 
 const EBML: u32 = 0x1A45_DFA3;

@@ -9,7 +9,7 @@
 //!   (`encoder_settings`: one of any maker, by the properties that it has)
 //! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients
-//! - [`finalise`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
+//! - [`remux`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
 //! - [`matroska`]: tags and names of a finished Matroska file are put right
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
@@ -19,12 +19,12 @@
 //! - [`probe`]: what this installation can do
 
 mod advice;
+mod capture_metadata;
 pub mod clock;
 mod edit_list;
 pub mod encoder;
 mod encoder_settings;
 pub mod error;
-pub mod finalise;
 mod fit;
 mod frame_format;
 mod graph;
@@ -40,7 +40,7 @@ pub mod packages;
 pub mod pipeline;
 pub mod probe;
 pub mod raw_source;
-mod recording;
+pub mod remux;
 mod rtsp_peer;
 pub mod rtsp_server;
 pub mod sink;
@@ -53,7 +53,7 @@ mod workarounds;
 pub use error::PipelineError;
 /// A frame on its way to outputs.
 pub use gstreamer::Buffer;
-pub use pipeline::{Event, Role, RunThread, ThreadEnd};
+pub use pipeline::{Event, PipelineRole, RunThread, ThreadEnd};
 
 /// Starts GStreamer; may be called again.
 ///

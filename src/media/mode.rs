@@ -6,14 +6,14 @@ use gstreamer as gst;
 
 /// What the user would like a camera to deliver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct RequestedMode {
     /// Width and height.
     pub size: Option<(u32, u32)>,
     /// Frames a second.
     pub fps: Option<u32>,
 }
 
-impl fmt::Display for Wish {
+impl fmt::Display for RequestedMode {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self.size {
             Some((width, height)) => write!(f, "{width}×{height}")?,
@@ -23,7 +23,7 @@ impl fmt::Display for Wish {
     }
 }
 
-/// Without a wish: large enough to look good, small enough for a network to keep up.
+/// Without a request: large enough to look good, small enough for a network to keep up.
 const DEFAULT_SIZE: (u32, u32) = (640, 480);
 const DEFAULT_FPS: u32 = 30;
 
@@ -39,14 +39,14 @@ struct Mode {
 /// The best of a camera's modes (raw and MJPEG): nearest in size, then at least as fast as wished,
 /// then raw before MJPEG, which costs a decoder. None when the camera has no mode of the wished
 /// size, or none that can be decoded.
-pub fn best_mode(can: &gst::CapsRef, wish: Wish) -> Option<gst::Caps> {
-    let size = wish.size.unwrap_or(DEFAULT_SIZE);
-    let fps = wish.fps.unwrap_or(DEFAULT_FPS);
+pub fn best_mode(can: &gst::CapsRef, requested: RequestedMode) -> Option<gst::Caps> {
+    let size = requested.size.unwrap_or(DEFAULT_SIZE);
+    let fps = requested.fps.unwrap_or(DEFAULT_FPS);
     if can.is_any() {
         return Some(gst::Caps::new_any());
     }
     let mut modes: Vec<Mode> = can.iter().filter_map(|s| fixed(s, size, fps)).collect();
-    if let Some((width, height)) = wish.size {
+    if let Some((width, height)) = requested.size {
         modes.retain(|m| (m.width, m.height) == (width as i32, height as i32));
     }
     let area = |w: i32, h: i32| (f64::from(w) * f64::from(h)).ln();
@@ -97,7 +97,7 @@ mod tests {
     fn choose(size: Option<(u32, u32)>, fps: Option<u32>) -> Option<String> {
         gst::init().unwrap();
         let can = gst::Caps::from_str(WEBCAM).unwrap();
-        best_mode(&can, Wish { size, fps }).map(|caps| caps.to_string())
+        best_mode(&can, RequestedMode { size, fps }).map(|caps| caps.to_string())
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_size_the_camera_does_not_have_is_refused() {
         assert_eq!(choose(Some((800, 600)), None), None);
-        let wish = Wish { size: Some((800, 600)), fps: Some(25) };
-        assert_eq!(wish.to_string(), "800×600 at 25 fps");
+        let requested = RequestedMode { size: Some((800, 600)), fps: Some(25) };
+        assert_eq!(requested.to_string(), "800×600 at 25 fps");
     }
 }

@@ -10,11 +10,11 @@ use gstreamer as gst;
 use super::error::{ErrorKind, PipelineError};
 use super::{older_than, packages};
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, Patience};
+use crate::core::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, WaitTimer};
 
 /// Which pipeline an [`Event`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum PipelineRole {
     /// The decoder of the picture.
     Source,
     /// The reader of the copied track of this number.
@@ -38,11 +38,11 @@ pub enum RunThread {
 #[derive(Debug)]
 pub enum Event {
     /// Everything went through to the last element.
-    End(Role),
+    End(PipelineRole),
     /// It failed and will do nothing more.
-    Failed(Role, PipelineError),
+    Failed(PipelineRole, PipelineError),
     /// Something was wrong, it goes on.
-    Warning(Role, PipelineError),
+    Warning(PipelineRole, PipelineError),
     /// A thread has ended; how, whoever joins it learns.
     ThreadEnded(RunThread, ThreadEnd),
     /// The level of the stop signal has risen.
@@ -61,7 +61,7 @@ pub enum ThreadEnd {
 /// A GStreamer pipeline that is brought to Null when dropped.
 pub struct Pipeline {
     inner: gst::Pipeline,
-    role: Role,
+    role: PipelineRole,
     /// Ends its waits.
     stop: Option<StopSignal>,
 }
@@ -72,7 +72,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When an element is missing (the error names its package) or the text does not parse.
-    pub fn parse(role: Role, description: &str) -> Result<Self, PipelineError> {
+    pub fn parse(role: PipelineRole, description: &str) -> Result<Self, PipelineError> {
         super::init()?;
         let lines = description.lines().filter(|line| !line.trim_start().starts_with('#'));
         let text = lines.collect::<Vec<_>>().join("\n");
@@ -187,7 +187,7 @@ impl Pipeline {
     /// As above.
     pub fn wait(&self, limit: Duration, there: &dyn Fn() -> bool) -> Result<(), PipelineError> {
         let deadline = Instant::now() + limit;
-        let (mut missing, mut idle) = (None, Patience::new());
+        let (mut missing, mut idle) = (None, WaitTimer::new());
         let Some(bus) = self.inner.bus() else { return Ok(()) };
         while Instant::now() < deadline {
             self.check_stop()?;

@@ -25,7 +25,7 @@ pub struct Element {
 /// What kind of format it is: a row of one of the tables of `probe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum FormatKind {
     /// Of a file: demuxers and muxers.
     Container,
     /// Of a video track: decoders and encoders.
@@ -38,7 +38,7 @@ pub struct Format {
     /// What users call it.
     pub name: &'static str,
     /// Container or codec.
-    pub kind: Kind,
+    pub kind: FormatKind,
     /// Its caps, as GStreamer writes them.
     pub caps: &'static str,
     /// The demuxer or decoder of the highest rank; none when it cannot be read.
@@ -125,17 +125,17 @@ pub fn formats() -> Result<Vec<Format>, PipelineError> {
     super::init()?;
     let containers = CONTAINERS.iter().map(|&(name, caps, package, written)| {
         let writer = written.map(muxer);
-        format(Kind::Container, name, caps, package, writer)
+        format(FormatKind::Container, name, caps, package, writer)
     });
     let codecs = CODECS.iter().map(|&(name, caps, package, written)| {
         let writer = written.map(software_encoder);
-        format(Kind::Codec, name, caps, package, writer)
+        format(FormatKind::Codec, name, caps, package, writer)
     });
     Ok(containers.chain(codecs).collect())
 }
 
 fn format(
-    kind: Kind,
+    kind: FormatKind,
     name: &'static str,
     media_type: &'static str,
     package: &'static str,
@@ -144,13 +144,13 @@ fn format(
     // The caps of the tables are checked by a test.
     let caps: gst::Caps = media_type.parse().unwrap_or_else(|_| gst::Caps::new_empty());
     let reads = match kind {
-        Kind::Container => gst::ElementFactoryType::DEMUXER,
-        Kind::Codec => gst::ElementFactoryType::DECODER,
+        FormatKind::Container => gst::ElementFactoryType::DEMUXER,
+        FormatKind::Codec => gst::ElementFactoryType::DECODER,
     };
     let readers = gst::ElementFactory::factories_with_type(reads, gst::Rank::MARGINAL);
     let reader = readers.iter().find(|factory| factory.can_sink_any_caps(&caps));
     let hardware = match (kind, writer) {
-        (Kind::Codec, Some(_)) => in_hardware(gst::ElementFactoryType::VIDEO_ENCODER),
+        (FormatKind::Codec, Some(_)) => in_hardware(gst::ElementFactoryType::VIDEO_ENCODER),
         _ => Vec::new(),
     };
     let hardware = hardware.iter().filter(|factory| factory.can_src_any_caps(&caps));

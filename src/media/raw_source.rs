@@ -12,15 +12,15 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::error::{ErrorKind, PipelineError};
-use super::frame_format::{Conversion, FrameFormat};
-use super::pipeline::{Pipeline, Role};
+use super::frame_format::{FrameFormat, FramePlan};
+use super::pipeline::{Pipeline, PipelineRole};
 use super::source::{Busy, DECODED, VideoSource, crop_to_even};
 use super::video::tight_buffer;
 use super::workarounds::one_frame_for_each;
 use crate::core::frame::{Bytes, FramePool, Range};
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::stop::StopSignal;
-use crate::core::y4m::{Header, Interlace, Sampling, Site};
+use crate::core::y4m::{ChromaSite, Header, Interlace, Sampling};
 
 /// What the frames are like.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub enum Shape {
         /// Height in lines.
         height: usize,
         /// Frames a second.
-        rate: Rate,
+        rate: FrameRate,
     },
     /// The same, but each frame with its own time.
     Animation {
@@ -43,7 +43,7 @@ pub enum Shape {
         /// Height in lines.
         height: usize,
         /// Frames a second, where all last equally long.
-        rate: Option<Rate>,
+        rate: Option<FrameRate>,
         /// When each frame ends.
         ends: Vec<Duration>,
     },
@@ -51,7 +51,7 @@ pub enum Shape {
 
 /// What a feeder has said so far.
 #[derive(Debug, Default)]
-pub struct FeedReport {
+pub struct ReadReport {
     /// What the user should know, oldest first.
     pub notes: Vec<String>,
     /// How many frames could not be read, and were replaced or left out.
@@ -65,11 +65,11 @@ pub struct FeedReport {
 
 /// What a feeder says, shared with who tells the user.
 #[derive(Debug, Clone, Default)]
-pub struct SharedReport(Arc<Mutex<FeedReport>>);
+pub struct SharedReport(Arc<Mutex<ReadReport>>);
 
 impl SharedReport {
     /// To read and to add to.
-    pub fn lock(&self) -> MutexGuard<'_, FeedReport> {
+    pub fn lock(&self) -> MutexGuard<'_, ReadReport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,12 +95,12 @@ pub fn open(
 ) -> Result<Option<VideoSource>, PipelineError> {
     super::init()?;
     let raw = Raw::of(shape)?;
-    let pipeline = Pipeline::parse(Role::Source, &description())?;
+    let pipeline = Pipeline::parse(PipelineRole::Source, &description())?;
     let source: gst_app::AppSrc = pipeline.element_as("src")?;
     source.set_caps(Some(&raw.caps));
     one_frame_for_each(&pipeline.element("deinterlace")?);
     let format = pipeline.element("format")?;
-    let plan = Conversion::new(&raw.caps, wanted);
+    let plan = FramePlan::new(&raw.caps, wanted);
     if wanted == FrameFormat::Even {
         crop_to_even(&pipeline.element("crop")?);
     }
@@ -117,7 +117,7 @@ pub fn open(
     let length = count.map(|count| raw.begins(count));
     let pool = FramePool::new(4);
     let feeder = move || {
-        let mut feeding = Feeding { source, said, number: 0 };
+        let mut feeding = FrameReader { source, said, number: 0 };
         loop {
             let mut bytes = pool.take(0);
             match next(bytes.vec_mut()) {
@@ -169,14 +169,14 @@ pub fn open(
 }
 
 /// A stream of our own frames. However its thread ends, the stream ends with it.
-struct Feeding {
+struct FrameReader {
     source: gst_app::AppSrc,
     said: SharedReport,
     /// Frames so far.
     number: u64,
 }
 
-impl Drop for Feeding {
+impl Drop for FrameReader {
     fn drop(&mut self) {
         let mut said = self.said.lock();
         if thread::panicking() {
@@ -210,7 +210,7 @@ struct Raw {
     format: gst_video::VideoFormat,
     size: (usize, usize),
     planes: Vec<(usize, usize)>,
-    rate: Rate,
+    rate: FrameRate,
     /// When each frame ends, where the rate does not say.
     ends: Vec<Duration>,
     /// Bits of a sample as they come, and as GStreamer has them.
@@ -230,9 +230,13 @@ impl Raw {
         }
     }
 
-    fn of_rgb((width, height): (usize, usize), rate: Option<Rate>, ends: Vec<Duration>) -> Self {
+    fn of_rgb(
+        (width, height): (usize, usize),
+        rate: Option<FrameRate>,
+        ends: Vec<Duration>,
+    ) -> Self {
         let size = (width, height);
-        let usual = rate.unwrap_or(Rate::USUAL);
+        let usual = rate.unwrap_or(FrameRate::USUAL);
         let mut caps = caps("RGB", size, usual, (1, 1)).field("colorimetry", "sRGB").build();
         if rate.is_none() {
             // In GStreamer's words: it varies.
@@ -313,7 +317,7 @@ impl Raw {
 fn caps(
     format: &str,
     (width, height): (usize, usize),
-    rate: Rate,
+    rate: FrameRate,
     (n, d): (u32, u32),
 ) -> gst::caps::Builder<gst::caps::NoFeature> {
     let fraction = |n: u32, d: u32| {
@@ -339,9 +343,9 @@ fn colorimetry(range: Range, height: usize) -> String {
 fn chroma_site(header: &Header) -> Option<&'static str> {
     let half = matches!(header.sampling, Sampling::Yuv420 | Sampling::Mono);
     half.then_some(match header.site {
-        Site::Centre => "jpeg",
-        Site::Left => "mpeg2",
-        Site::PalDv => "dv",
+        ChromaSite::Centre => "jpeg",
+        ChromaSite::Left => "mpeg2",
+        ChromaSite::PalDv => "dv",
     })
 }
 
@@ -402,7 +406,7 @@ mod tests {
         let text = description();
         assert!(text.starts_with("appsrc name=src ") && !text.contains("decodebin"), "{text}");
         super::super::init().unwrap();
-        let pipeline = Pipeline::parse(Role::Source, &text).unwrap();
+        let pipeline = Pipeline::parse(PipelineRole::Source, &text).unwrap();
         for name in ["src", "format", "frames"] {
             pipeline.element(name).unwrap();
         }

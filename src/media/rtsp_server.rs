@@ -27,10 +27,10 @@ pub(super) use sound::can_carry as rtp_sound;
 
 use super::clock::LiveClock;
 use super::error::PipelineError;
-use super::pipeline::{Event, Pipeline, Role};
+use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::video::VideoStream;
 use encoder::Encoder;
-use factory::{ClientOutput, InitialData, Recipe, SharedFactory};
+use factory::{ClientOutput, InitialData, MediaDescription, SharedFactory};
 use listener::{Listener, Media};
 
 const DESCRIPTION: &str = include_str!("../../pipelines/serve-rtsp.pipeline");
@@ -90,9 +90,9 @@ fn failed(error: impl Into<String>) -> PipelineError {
 
 /// Who watches, by session.
 #[derive(Default)]
-struct Watchers(Mutex<HashSet<String>>);
+struct ClientSessions(Mutex<HashSet<String>>);
 
-impl Watchers {
+impl ClientSessions {
     /// The session begins or ceases to watch; without any the client_output is closed.
     fn change(&self, client_output: &ClientOutput, session: String, watches: bool) {
         let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +113,7 @@ impl Watchers {
 pub struct RtspServer {
     encoder: Encoder,
     client_output: Arc<ClientOutput>,
-    watchers: Arc<Watchers>,
+    watchers: Arc<ClientSessions>,
     listener: Listener,
     // Goes after the listener, when no client uses it any more.
     _media: Media,
@@ -138,7 +138,7 @@ impl RtspServer {
         events: Sender<Event>,
     ) -> Result<Self, PipelineError> {
         super::init()?;
-        let role = Role::Sink(number);
+        let role = PipelineRole::Sink(number);
         let listener = Listener::build(address)?;
         let client_output = Arc::new(ClientOutput::default());
         let feed = Arc::clone(&client_output);
@@ -163,11 +163,16 @@ impl RtspServer {
         let (caps, unit) = video.ok_or_else(|| failed("the encoder produced nothing"))?;
         let video = InitialData::new(caps, unit);
         let (clock, kept) = (clock.clone(), Arc::clone(&client_output));
-        let factory =
-            SharedFactory::new(Recipe { description, clock, client_output: kept, video, audio });
+        let factory = SharedFactory::new(MediaDescription {
+            description,
+            clock,
+            client_output: kept,
+            video,
+            audio,
+        });
 
         let url = listener.mount(address, &factory);
-        let watchers = Arc::new(Watchers::default());
+        let watchers = Arc::new(ClientSessions::default());
         listener.watch(&watchers, &client_output, encoder.want_key());
         let media = Media::prepare(&factory, &url)?;
         let listener = listener.open(&media.media, role, events)?;

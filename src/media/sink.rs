@@ -11,10 +11,10 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use self::tracks::Written;
+use self::tracks::OutputTrack;
 use super::encoder::{Encoder, encoder};
 use super::error::PipelineError;
-use super::pipeline::{Event, Pipeline, Role};
+use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::source::Busy;
 use super::tracks::Tracks;
 use super::video::{VideoStream, buffer_from_frame};
@@ -63,7 +63,7 @@ pub struct VideoSink {
     pub(super) frames: gst_app::AppSrc,
     stream: VideoStream,
     /// The tracks beside the picture.
-    tracks: Vec<Written>,
+    tracks: Vec<OutputTrack>,
     busy: Busy,
     /// What the user should know: a track that had to be encoded anew.
     pub(super) notes: Vec<String>,
@@ -118,7 +118,7 @@ impl VideoSink {
         let NewFile { path, container, encoding, stream } = file;
         let codec = encoding.codec_in(container).map_err(|e| PipelineError::new("mux", e))?;
         let text = format!("{FRAMES}\n{}", description(container));
-        let pipeline = Pipeline::parse(Role::Sink(number), &text)?;
+        let pipeline = Pipeline::parse(PipelineRole::Sink(number), &text)?;
         let encoder = encoder(codec, encoding, stream)?;
         insert(&pipeline, &encoder, limited(codec, stream))?;
         pipeline.element("file")?.set_property("location", path);

@@ -12,9 +12,9 @@ use gstreamer_app as gst_app;
 
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
-use super::frame_format::Conversion;
 pub use super::frame_format::FrameFormat;
-use super::pipeline::{Event, Pipeline, Role};
+use super::frame_format::FramePlan;
+use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::raw_source::SharedReport;
 use super::video::VideoStream;
 use super::workarounds::{
@@ -54,7 +54,7 @@ pub struct VideoSource {
     pub(super) pipeline: Pipeline,
     pub(super) frames: gst_app::AppSink,
     pub(super) stream: VideoStream,
-    pub(super) plan: Conversion,
+    pub(super) plan: FramePlan,
     pub(super) fit: Fit,
     pub(super) busy: Busy,
     /// What begins here or later is not wanted.
@@ -259,7 +259,8 @@ impl FileDecoder {
         trial: DecodeAttempt,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Source, &format!("{FILE}\n{DECODED}"))?.until(stop);
+        let pipeline =
+            Pipeline::parse(PipelineRole::Source, &format!("{FILE}\n{DECODED}"))?.until(stop);
         let length = open_file(&pipeline.element("src")?, path);
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
@@ -310,16 +311,16 @@ pub(super) struct SourceFindings {
     alpha: Arc<AtomicBool>,
     /// Its codec has chroma in the middle where nothing is said.
     centred: Arc<AtomicBool>,
-    plan: Arc<Mutex<Option<Conversion>>>,
+    plan: Arc<Mutex<Option<FramePlan>>>,
     video: Arc<AtomicBool>,
     audio: Arc<AtomicBool>,
 }
 
 impl SourceFindings {
     /// What the picture becomes, once the first frame (of these caps) is there.
-    pub fn plan(&self, caps: &gst::CapsRef, wanted: FrameFormat) -> Conversion {
+    pub fn plan(&self, caps: &gst::CapsRef, wanted: FrameFormat) -> FramePlan {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
-        plan.unwrap_or_else(|| Conversion::new(caps, wanted))
+        plan.unwrap_or_else(|| FramePlan::new(caps, wanted))
     }
 
     /// decodebin says "missing plug-in" of a file without video; this says what is the matter.
@@ -404,7 +405,7 @@ pub(super) fn link_video(
             complete(format, facts.pixel_aspect(id.as_deref()), centred);
         }
         complete_on(pad, &facts, centred);
-        let mut plan = Conversion::new(&caps, wanted);
+        let mut plan = FramePlan::new(&caps, wanted);
         if trial.opaque {
             let note = "it is marked as transparent but is not: decoded as opaque";
             plan.notes.push(note.to_owned());

@@ -14,18 +14,19 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 pub(super) use metadata::write as write_about;
-use reader::Order;
 pub(super) use reader::Reader;
 pub use reader::TrackLimit;
+use reader::TrackOptions;
 use retiming::TextConversion;
 use track_list::{TrackInfo, TrackKind, TrackList, WEBVTT};
 pub(super) use treatment::Treatment;
 pub(super) use treatment::{
-    anew as encode_audio, encoder as sound_encoder, name as name_of, of_audio as way_of_audio,
+    audio_treatment as way_of_audio, encoder as sound_encoder, name as name_of,
+    transcode_audio as encode_audio,
 };
 
+use super::capture_metadata::CaptureMetadata;
 use super::error::PipelineError;
-use super::recording::Recording;
 use super::workarounds::is_transport_stream;
 use crate::core::encoding::Container;
 use crate::core::span::Span;
@@ -120,7 +121,7 @@ impl Tracks {
 
     /// What the file says of its recording goes along with the tags.
     fn recording(&mut self, path: &Path, container: Container) {
-        let Some(recording) = Recording::of(path) else { return };
+        let Some(recording) = CaptureMetadata::of(path) else { return };
         let (name, text) = recording.as_tag(container);
         let tags = self.tags.get_or_insert_with(gst::TagList::new).make_mut();
         tags.set_scope(gst::TagScope::Global);
@@ -158,11 +159,21 @@ impl Tracks {
             let lengths = container.is_mp4();
             let encoded = matches!(way, Treatment::Transcode(..));
             let room = !lengths;
-            let order =
-                Order { number, span, through, form, words, encoded, delay, lengths, room, stop };
+            let order = TrackOptions {
+                number,
+                span,
+                through,
+                form,
+                words,
+                encoded,
+                delay,
+                lengths,
+                room,
+                stop,
+            };
             Reader::open(path, stream, order)
         };
-        let mut way = treatment::of_audio(&stream.caps, container);
+        let mut way = treatment::audio_treatment(&stream.caps, container);
         let opus = stream.caps.structure(0).is_some_and(|s| s.name() == "audio/x-opus");
         if opus && matches!(way, Treatment::Passthrough(_)) && is_transport_stream(path) {
             // There each packet has a head, which no other container knows.
@@ -171,7 +182,7 @@ impl Tracks {
         let mut opened = open(&way);
         if opened.is_err() && matches!(way, Treatment::Passthrough(_)) {
             // A codec that fits in a form that does not.
-            way = treatment::anew(&stream.caps, container);
+            way = treatment::transcode_audio(&stream.caps, container);
             opened = open(&way).or(opened);
         }
         let note = match &way {
@@ -247,7 +258,7 @@ impl Tracks {
             TextConversion::Vtt { .. } => Some(format!("{what} is converted to plain text")),
             _ => None,
         };
-        let order = Order {
+        let order = TrackOptions {
             number: self.readers.len(),
             span,
             through: "identity",

@@ -10,8 +10,8 @@ use super::error::PipelineError;
 use crate::core::frame::{
     Bytes, Colorimetry, Frame, FrameInfo, FramePool, Layout, Matrix, Planes, Range,
 };
-use crate::core::rate::Rate;
-use crate::core::y4m::{Header, Interlace, Sampling, Site};
+use crate::core::rate::FrameRate;
+use crate::core::y4m::{ChromaSite, Header, Interlace, Sampling};
 
 /// What is known of a video before its frames come.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub struct VideoStream {
     /// Length, where the container says; of the part that was asked for.
     pub duration: Option<Duration>,
     /// Where chroma samples of 4:2:0 lie.
-    site: Site,
+    site: ChromaSite,
     /// Primaries and transfer, in GStreamer's words, carried from input to output.
     colorimetry: gst_video::VideoColorimetry,
     /// Where subsampled chroma lies.
@@ -108,7 +108,7 @@ impl VideoStream {
         Some(Header {
             width: self.frame.width,
             height: self.frame.height,
-            rate: Rate::new(frames, seconds)?,
+            rate: FrameRate::new(frames, seconds)?,
             pixel_aspect: ratio(self.pixel_aspect).unwrap_or((1, 1)),
             sampling: match self.layout {
                 Layout::I420 => Sampling::Yuv420,
@@ -161,11 +161,11 @@ pub fn format_of(layout: Layout) -> gst_video::VideoFormat {
 }
 
 /// What nobody says is as in MPEG-2, which all later codecs follow.
-fn site_of(site: gst_video::VideoChromaSite) -> Site {
+fn site_of(site: gst_video::VideoChromaSite) -> ChromaSite {
     match site {
-        gst_video::VideoChromaSite::JPEG => Site::Centre,
-        gst_video::VideoChromaSite::DV => Site::PalDv,
-        _ => Site::Left,
+        gst_video::VideoChromaSite::JPEG => ChromaSite::Centre,
+        gst_video::VideoChromaSite::DV => ChromaSite::PalDv,
+        _ => ChromaSite::Left,
     }
 }
 

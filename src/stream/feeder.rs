@@ -49,7 +49,7 @@ pub(super) fn feed(
     sink: &mut dyn FrameSink,
     limits: &[TrackLimit],
     early: &EndedEarly,
-    out: &Written,
+    out: &WrittenFrames,
     stats: &Stats,
 ) -> Result<()> {
     let mut result = Ok(());
@@ -77,12 +77,12 @@ pub(super) fn feed(
 
 /// What went to the sink.
 #[derive(Default)]
-pub(super) struct Written {
+pub(super) struct WrittenFrames {
     frames: AtomicU64,
     end_ns: AtomicU64,
 }
 
-impl Written {
+impl WrittenFrames {
     fn one_more(&self, end: Duration) {
         self.frames.fetch_add(1, Ordering::AcqRel);
         self.end_ns.fetch_max(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);

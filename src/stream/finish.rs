@@ -11,9 +11,9 @@ use super::partial::PartialFile;
 use super::supervisor::{Stage, Supervisor};
 use crate::core::encoding::Container;
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::{Patience, REMUX_STALLED};
-use crate::media::finalise::{Remux, RemuxFiles, Track};
-use crate::media::{Event, PipelineError, Role, matroska};
+use crate::core::timeouts::{REMUX_STALLED, WaitTimer};
+use crate::media::remux::{Remux, RemuxFiles, Track};
+use crate::media::{Event, PipelineError, PipelineRole, matroska};
 
 /// Completes a file that is written to its end.
 ///
@@ -57,7 +57,7 @@ pub(super) fn finish(
             name: &name,
             observer,
             written: 0,
-            patience: Patience::new(),
+            patience: WaitTimer::new(),
         });
         remux.finish(result)
     });
@@ -118,7 +118,7 @@ struct Remuxing<'a> {
     name: &'a str,
     observer: &'a mut dyn Observer,
     written: u64,
-    patience: Patience,
+    patience: WaitTimer,
 }
 
 impl Stage for Remuxing<'_> {
@@ -126,8 +126,8 @@ impl Stage for Remuxing<'_> {
 
     fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
-            Event::End(Role::Remux) => ControlFlow::Break(Ok(())),
-            Event::Failed(Role::Remux, error) => ControlFlow::Break(Err(error)),
+            Event::End(PipelineRole::Remux) => ControlFlow::Break(Ok(())),
+            Event::Failed(PipelineRole::Remux, error) => ControlFlow::Break(Err(error)),
             _ => ControlFlow::Continue(()),
         }
     }

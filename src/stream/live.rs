@@ -1,6 +1,6 @@
 //! A live source → any number of live outputs, with bounded delay.
 //!
-//! The newest frame wins: a thread drains the ring all the time (`queue::Newest`), so what the
+//! The newest frame wins: a thread drains the ring all the time (`queue::LatestConsumer`), so what the
 //! network takes is never older than the frame that came last, whatever a step takes. After the
 //! network nothing waits either: each output drops what it cannot take.
 
@@ -24,14 +24,14 @@ use crate::core::batch::Batcher;
 use crate::core::encoding::Encoding;
 use crate::core::endpoint::{InputSpec, OutputSpec};
 use crate::core::frame::{Frame, FramePool};
-use crate::core::queue::{Consumer, Newest, bounded};
+use crate::core::queue::{Consumer, LatestConsumer, bounded};
 use crate::core::stats::{Delays, Stats, Summary};
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::core::worker;
 use crate::media::clock::LiveClock;
 use crate::media::live::{LiveOptions, LiveSource};
 use crate::media::video::VideoStream;
-use crate::media::{Event, PipelineError, Role, RunThread};
+use crate::media::{Event, PipelineError, PipelineRole, RunThread};
 
 /// What a live run reads, writes and how.
 #[derive(Debug, Clone)]
@@ -96,7 +96,8 @@ pub fn stylize_live<S: Adjustable>(
     let (styled_in, styled_out) = bounded::<Frame>(2);
     let queue = captured_in.stats();
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
-    let batcher = Batcher::newest(Newest::of(captured_out).context("cannot start a thread")?);
+    let batcher =
+        Batcher::newest(LatestConsumer::of(captured_out).context("cannot start a thread")?);
     let mut stylizer = Adapting {
         looks: CrossFade::new(models, wanted.clone()),
         wanted: wanted.clone(),
@@ -140,7 +141,7 @@ pub fn stylize_live<S: Adjustable>(
     let dumped = job.dump_dot.as_deref().map(|folder| dump_dot(folder, &source, &outputs));
     drop(source);
     let failed = match &ended {
-        LiveEnd::Failed(Role::Sink(number), _) => Some(*number),
+        LiveEnd::Failed(PipelineRole::Sink(number), _) => Some(*number),
         _ => None,
     };
     let dropped_by_outputs = outputs.dropped();
@@ -177,13 +178,15 @@ pub fn stylize_live<S: Adjustable>(
 
 impl LiveJob {
     /// Which part of the run failed, in words.
-    fn failed(&self, role: Role) -> String {
+    fn failed(&self, role: PipelineRole) -> String {
         match role {
-            Role::Sink(number) => match self.outputs.get(number) {
+            PipelineRole::Sink(number) => match self.outputs.get(number) {
                 Some(output) => format!("'{output}' failed"),
                 None => "an output failed".to_owned(),
             },
-            Role::Source | Role::Track(_) | Role::Remux => format!("'{}' failed", self.input),
+            PipelineRole::Source | PipelineRole::Track(_) | PipelineRole::Remux => {
+                format!("'{}' failed", self.input)
+            }
         }
     }
 }
@@ -270,7 +273,7 @@ enum LiveEnd {
     /// The user, at level two.
     AtOnce,
     /// The source or an output failed.
-    Failed(Role, PipelineError),
+    Failed(PipelineRole, PipelineError),
 }
 
 impl Stage for LiveStage<'_> {
@@ -278,9 +281,13 @@ impl Stage for LiveStage<'_> {
 
     fn hear(&mut self, event: Event) -> ControlFlow<LiveEnd> {
         match event {
-            Event::End(Role::Source) | Event::ThreadEnded(..) => ControlFlow::Break(LiveEnd::Ended),
+            Event::End(PipelineRole::Source) | Event::ThreadEnded(..) => {
+                ControlFlow::Break(LiveEnd::Ended)
+            }
             // The window was closed: that is how one quits.
-            Event::Failed(Role::Sink(_), error) if error.error.contains("window was closed") => {
+            Event::Failed(PipelineRole::Sink(_), error)
+                if error.error.contains("window was closed") =>
+            {
                 ControlFlow::Break(LiveEnd::Ended)
             }
             // One failing output ends all; here is where it could be left to fail alone.

@@ -16,9 +16,9 @@ use crate::engine::stylizer::NetworkStylizer;
 
 /// Share of the time between two frames that painting may take. The rest is for decoding and
 /// encoding, which on a CPU have the same cores, and for a machine that is not always as fast.
-const SHARE: f64 = 0.7;
+const MAX_SHARE_OF_INTERVAL: f64 = 0.7;
 /// Pixels of the trial's pictures at most: enough to fill all cores, and soon painted on slow ones.
-const TRIAL: f64 = 100_000.0;
+const TRIAL_PIXELS: f64 = 100_000.0;
 
 /// What a live source delivers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,7 +99,7 @@ impl Candidates {
             let (choice, model) = match lite.zip(trial.as_ref()) {
                 Some(((lite, model), trial)) => {
                     context.observer.note(&trial.in_words(&choice, &lite));
-                    if trial.keeps_pace() { (choice, named) } else { (lite, model) }
+                    if trial.is_fast_enough() { (choice, named) } else { (lite, model) }
                 }
                 None => (choice, named),
             };
@@ -113,7 +113,7 @@ impl Candidates {
 /// The trial; none where no model has a lite sibling, or when the run is to end.
 fn trial(
     all: &mut [Candidate],
-    pace: SourceRate,
+    source: SourceRate,
     together: bool,
     stop: &StopSignal,
 ) -> Result<Option<Trial>, StylizeError> {
@@ -121,12 +121,12 @@ fn trial(
         return Ok(None);
     };
     let tried = if together { all } else { &mut all[first..=first] };
-    let mut trial = Trial { seconds: 0.0, models: tried.len(), pace };
+    let mut trial = Trial { seconds: 0.0, models: tried.len(), pace: source };
     for candidate in tried {
         if stop.is_set() {
             return Ok(None);
         }
-        trial.seconds += seconds(&mut candidate.named, pace)?;
+        trial.seconds += seconds(&mut candidate.named, source)?;
     }
     Ok(Some(trial))
 }
@@ -141,15 +141,15 @@ struct Trial {
 }
 
 impl Trial {
-    fn keeps_pace(&self) -> bool {
-        self.seconds <= SHARE * self.pace.interval.as_secs_f64()
+    fn is_fast_enough(&self) -> bool {
+        self.seconds <= MAX_SHARE_OF_INTERVAL * self.pace.interval.as_secs_f64()
     }
 
     fn in_words(&self, named: &ModelChoice, lite: &ModelChoice) -> String {
         let SourceRate { width, height, interval } = self.pace;
         let ms = |seconds: f64| (seconds * 1e3).round();
         let (takes, comes) = (ms(self.seconds), ms(interval.as_secs_f64()));
-        let kept = self.keeps_pace();
+        let kept = self.is_fast_enough();
         let who = match self.models {
             1 if kept => "it takes".to_owned(),
             1 => format!("{named} takes"),
@@ -165,7 +165,7 @@ impl Trial {
             false => format!(
                 "painting with {lite}: {fact}, more than {:.0} of the {comes} ms between two frames of the \
                  source; --model {named}.pt keeps {named}",
-                ms(SHARE * interval.as_secs_f64())
+                ms(MAX_SHARE_OF_INTERVAL * interval.as_secs_f64())
             ),
         }
     }
@@ -175,7 +175,7 @@ impl Trial {
 /// times the pixels.
 fn seconds(stylizer: &mut NetworkStylizer, pace: SourceRate) -> Result<f64, StylizeError> {
     let pixels = (pace.width * pace.height) as f64;
-    let factor = (TRIAL / pixels).sqrt().min(1.0);
+    let factor = (TRIAL_PIXELS / pixels).sqrt().min(1.0);
     // I420 has even sides.
     let side = |length: usize| (((length as f64 * factor) / 2.0).round() as usize * 2).max(2);
     let (width, height) = (side(pace.width), side(pace.height));
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn a_model_keeps_pace_if_it_leaves_time_for_the_rest() {
         let pace = SourceRate { width: 640, height: 360, interval: Duration::from_millis(40) };
-        assert!(Trial { seconds: 0.027, models: 1, pace }.keeps_pace());
-        assert!(!Trial { seconds: 0.030, models: 1, pace }.keeps_pace());
+        assert!(Trial { seconds: 0.027, models: 1, pace }.is_fast_enough());
+        assert!(!Trial { seconds: 0.030, models: 1, pace }.is_fast_enough());
     }
 
     #[test]

@@ -15,13 +15,13 @@ use super::recording::Recording;
 use super::supervisor::{Stage, Supervisor};
 use crate::core::endpoint::{OutputSpec, RtspUrl};
 use crate::core::stats::Delays;
-use crate::core::timeouts::{FINISH_LIVE_FILE, Patience};
+use crate::core::timeouts::{FINISH_LIVE_FILE, WaitTimer};
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;
 use crate::media::live_sink::{LiveSink, OnDelay};
 use crate::media::rtsp_server::{RtspServer, ServeAddress};
-use crate::media::{Buffer, Event, PipelineError, Role};
+use crate::media::{Buffer, Event, PipelineError, PipelineRole};
 
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
@@ -130,7 +130,8 @@ impl Outputs {
         supervisor: &Supervisor,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let (mut ending, mut files, mut shown) = (Ending::default(), Vec::new(), Vec::new());
+        let (mut ending, mut files, mut shown) =
+            (ClosingOutputs::default(), Vec::new(), Vec::new());
         let mut servers = Vec::new();
         for (number, sink) in self.sinks.into_iter().enumerate() {
             match sink {
@@ -195,14 +196,14 @@ pub(super) enum OutputEnd {
 
 /// Outputs come to their ends, each within its own time.
 #[derive(Default)]
-struct Ending {
-    waiting: BTreeMap<usize, (Duration, Patience)>,
+struct ClosingOutputs {
+    waiting: BTreeMap<usize, (Duration, WaitTimer)>,
     ended: BTreeMap<usize, OutputEnd>,
 }
 
-impl Ending {
+impl ClosingOutputs {
     fn wait_for(&mut self, number: usize, limit: Duration) {
-        self.waiting.insert(number, (limit, Patience::new()));
+        self.waiting.insert(number, (limit, WaitTimer::new()));
     }
 
     fn end(&mut self, number: usize, end: OutputEnd) {
@@ -212,13 +213,13 @@ impl Ending {
     }
 }
 
-impl Stage for Ending {
+impl Stage for ClosingOutputs {
     type End = BTreeMap<usize, OutputEnd>;
 
     fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
-            Event::End(Role::Sink(number)) => self.end(number, OutputEnd::Finished),
-            Event::Failed(Role::Sink(number), error) => {
+            Event::End(PipelineRole::Sink(number)) => self.end(number, OutputEnd::Finished),
+            Event::Failed(PipelineRole::Sink(number), error) => {
                 self.end(number, OutputEnd::Failed(error));
             }
             _ => {}
@@ -270,7 +271,7 @@ impl OutputOpener<'_> {
         let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
         let address = ServeAddress {
             host,
-            port: url.port(),
+            port: url.listen_port(),
             path: url.path().to_owned(),
             user: url.credentials().map(owned),
         };
@@ -308,16 +309,16 @@ mod tests {
     #[test]
     fn each_output_ends_by_itself() {
         let supervisor = Supervisor::new(&StopSignal::default());
-        let mut ending = Ending::default();
+        let mut ending = ClosingOutputs::default();
         ending.wait_for(0, Duration::from_secs(60));
         ending.wait_for(1, Duration::from_millis(50));
         ending.wait_for(3, Duration::from_secs(60));
         for event in [
-            Event::End(Role::Source),
-            Event::End(Role::Sink(2)),
-            Event::End(Role::Sink(3)),
-            Event::End(Role::Sink(3)),
-            Event::Failed(Role::Sink(0), PipelineError::new("file", "the disk is full")),
+            Event::End(PipelineRole::Source),
+            Event::End(PipelineRole::Sink(2)),
+            Event::End(PipelineRole::Sink(3)),
+            Event::End(PipelineRole::Sink(3)),
+            Event::Failed(PipelineRole::Sink(0), PipelineError::new("file", "the disk is full")),
         ] {
             supervisor.events().send(event).unwrap();
         }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::core::animation::is_animated;
 use crate::core::picture;
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::sequence::{Pattern, pictures_in};
 use crate::core::span::Span;
 
@@ -209,7 +209,7 @@ impl Pictures {
 }
 
 /// The files that are shown in `span`.
-pub(super) fn part_of(files: Vec<PathBuf>, rate: Rate, span: Span) -> Result<Vec<PathBuf>> {
+pub(super) fn part_of(files: Vec<PathBuf>, rate: FrameRate, span: Span) -> Result<Vec<PathBuf>> {
     let (first, count) = rate.frames_of(span);
     let all = files.len();
     let from = usize::try_from(first).unwrap_or(usize::MAX);

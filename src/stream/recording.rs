@@ -19,7 +19,7 @@ use crate::media::live_file::LiveFileSink;
 use crate::media::live_sink::{OnDelay, measure};
 use crate::media::sink::NewFile;
 use crate::media::video::VideoStream;
-use crate::media::{Buffer, Event, Role};
+use crate::media::{Buffer, Event, PipelineRole};
 
 /// A file that is written while live; it begins with the first frame.
 pub(super) struct Recording {
@@ -99,7 +99,7 @@ impl Recording {
                 }
                 Err(error) => {
                     self.failed = true;
-                    let _ = self.events.send(Event::Failed(Role::Sink(self.number), error));
+                    let _ = self.events.send(Event::Failed(PipelineRole::Sink(self.number), error));
                     return;
                 }
             }

@@ -12,7 +12,7 @@ use super::{EngineOptions, ModelChoice, Observer, Regions, RunContext, still};
 use crate::core::animation::Animation;
 use crate::core::encoding::Encoding;
 use crate::core::picture::{self, Picture};
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::regions::Mask;
 use crate::core::span::Span;
 use crate::core::stats::Summary;
@@ -45,7 +45,7 @@ pub struct Config {
     /// Which part of a video.
     pub span: Span,
     /// The rate of pictures that become a video, 25 when none.
-    pub rate: Option<Rate>,
+    pub rate: Option<FrameRate>,
     /// Take the sound of a video along.
     pub audio: bool,
     /// Only the frame at this time, as a picture.
@@ -185,7 +185,7 @@ fn pairs_of(
         InputKind::Pictures(pictures) => {
             let (files, note) = pictures.files()?;
             note.into_iter().for_each(|note| observer.note(&note));
-            let rate = config.rate.unwrap_or(Rate::USUAL);
+            let rate = config.rate.unwrap_or(FrameRate::USUAL);
             part_of(files, rate, config.span)
                 .with_context(|| format!("cannot decode '{}'", config.input.display()))?
         }

@@ -15,7 +15,7 @@ use super::pictures::write_into_folder;
 use crate::core::encoding::{Container, Encoding};
 use crate::core::frame::Frame;
 use crate::core::picture::Picture;
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::sequence::Pattern;
 use crate::core::stop::StopSignal;
 use crate::core::y4m::Writer;
@@ -23,7 +23,7 @@ use crate::media::sink::{FrameInput, NewFile, VideoSink};
 use crate::media::source::Busy;
 use crate::media::tracks::{TrackLimit, Tracks};
 use crate::media::video::VideoStream;
-use crate::media::{Event, Role};
+use crate::media::{Event, PipelineRole};
 
 /// Takes frames one after another, on the feeder's thread.
 pub(super) trait FrameSink: Send {
@@ -48,7 +48,7 @@ pub(super) enum Sink {
     /// A file, with copied tracks.
     File(Box<VideoSink>),
     /// A pipe or pictures: all of it is in the [`FrameSink`].
-    Own(Busy),
+    Direct(Busy),
 }
 
 /// Opens the sink for `target`; `file` is where a file is made.
@@ -75,7 +75,7 @@ pub(super) fn open(
         (OutputKind::Pictures(pictures), ..) => {
             let (pattern, number) = (pictures.pattern(), 1);
             let taker = PictureTaker { pattern, number, busy: busy.clone(), events };
-            return Ok((Sink::Own(busy), Box::new(taker)));
+            return Ok((Sink::Direct(busy), Box::new(taker)));
         }
         (OutputKind::Y4m(_), Some(file), _) => Box::new(File::create(file.path())?),
         // Not std's stdout, which looks for ends of lines in every frame.
@@ -90,7 +90,7 @@ pub(super) fn open(
              or give it a rate (`ffmpeg -i IN -r 25 …`)"
         )
     })?;
-    let taker = Y4mTaker {
+    let taker = Y4mSink {
         writer: Writer::new(output, header),
         rate: header.rate,
         stream: stream.clone(),
@@ -100,7 +100,7 @@ pub(super) fn open(
         events,
         stop: stop.clone(),
     };
-    Ok((Sink::Own(busy), Box::new(taker)))
+    Ok((Sink::Direct(busy), Box::new(taker)))
 }
 
 impl Sink {
@@ -108,7 +108,7 @@ impl Sink {
     pub(super) fn busy(&self) -> Busy {
         match self {
             Sink::File(sink) => sink.busy(),
-            Sink::Own(busy) => busy.clone(),
+            Sink::Direct(busy) => busy.clone(),
         }
     }
 
@@ -121,15 +121,15 @@ impl Sink {
     pub(super) fn file(&self) -> Option<&VideoSink> {
         match self {
             Sink::File(sink) => Some(sink),
-            Sink::Own(_) => None,
+            Sink::Direct(_) => None,
         }
     }
 }
 
 /// Writes YUV4MPEG2.
-struct Y4mTaker {
+struct Y4mSink {
     writer: Writer<Box<dyn Write + Send>>,
-    rate: Rate,
+    rate: FrameRate,
     stream: VideoStream,
     /// When the first frame began.
     first: Option<Duration>,
@@ -139,7 +139,7 @@ struct Y4mTaker {
     stop: StopSignal,
 }
 
-impl FrameSink for Y4mTaker {
+impl FrameSink for Y4mSink {
     fn take(&mut self, frame: Frame) -> Result<bool> {
         self.stream.check(&frame)?;
         let time = frame.pts.unwrap_or_default();
@@ -172,7 +172,7 @@ impl FrameSink for Y4mTaker {
     }
 
     fn end(&mut self) {
-        let _ = self.events.send(Event::End(Role::Sink(0)));
+        let _ = self.events.send(Event::End(PipelineRole::Sink(0)));
     }
 }
 
@@ -194,6 +194,6 @@ impl FrameSink for PictureTaker {
     }
 
     fn end(&mut self) {
-        let _ = self.events.send(Event::End(Role::Sink(0)));
+        let _ = self.events.send(Event::End(PipelineRole::Sink(0)));
     }
 }

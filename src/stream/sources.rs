@@ -13,7 +13,7 @@ use super::path_kinds::{InputKind, Pictures, nothing_there, part_of};
 use super::{Observer, VideoJob};
 use crate::core::animation::Animation;
 use crate::core::picture::Picture;
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::POLL;
@@ -149,7 +149,7 @@ fn of_pictures(
     log: &SharedReport,
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
-    let rate = job.rate.unwrap_or(Rate::USUAL);
+    let rate = job.rate.unwrap_or(FrameRate::USUAL);
     let (files, note) = pictures.files()?;
     log.lock().notes.extend(note);
     let mut files = part_of(files, rate, job.span)?.into_iter();

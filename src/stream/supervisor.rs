@@ -141,7 +141,7 @@ pub(super) fn stopped_at_once() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Role;
+    use crate::media::PipelineRole;
 
     /// Notes what it is told, and ends with the source.
     #[derive(Default)]
@@ -155,7 +155,7 @@ mod tests {
 
         fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
             match event {
-                Event::End(Role::Source) => return ControlFlow::Break("source"),
+                Event::End(PipelineRole::Source) => return ControlFlow::Break("source"),
                 Event::ThreadEnded(_, end) => self.threads.push(end),
                 _ => {}
             }
@@ -202,7 +202,7 @@ mod tests {
         let supervisor = Supervisor::new(&stop);
         stop.interrupt();
         let mut notes = Notes::default();
-        supervisor.events().send(Event::End(Role::Source)).unwrap();
+        supervisor.events().send(Event::End(PipelineRole::Source)).unwrap();
         // The signal has woken the channel first.
         assert_eq!(supervisor.supervise(&mut notes), "source");
         assert_eq!(notes.stopped, 1);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::feeder::{EndedEarly, Written, feed};
+use super::feeder::{EndedEarly, WrittenFrames, feed};
 use super::finish::{commit, finish};
 use super::partial::PartialFile;
 use super::path_kinds::{InputKind, OutputKind};
@@ -26,25 +26,25 @@ use super::{Observer, Progress, RunContext};
 use crate::core::batch::Batcher;
 use crate::core::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::core::frame::{Frame, FramePool};
-use crate::core::queue::{Closer, QueueStats, bounded};
-use crate::core::rate::Rate;
+use crate::core::queue::{QueueCloser, QueueStats, bounded};
+use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 use crate::core::stats::{Stats, Summary};
 use crate::core::stop::StopSignal;
 use crate::core::stylizer::Stylizer;
 use crate::core::timeouts::{
-    ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, Patience,
+    ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, WaitTimer,
 };
 use crate::core::truncation::is_cut_off;
-use crate::core::worker::{self, Ended};
+use crate::core::worker::{self, WorkerEnd};
 use crate::media::encoder::without_hardware_decoders;
-use crate::media::finalise::Layout;
 use crate::media::raw_source::SharedReport;
+use crate::media::remux::Layout;
 use crate::media::sink::VideoSink;
 use crate::media::source::{FrameFormat, VideoSource};
 use crate::media::tracks::Tracks;
 use crate::media::video::VideoStream;
-use crate::media::{Event, PipelineError, Role, RunThread, ThreadEnd};
+use crate::media::{Event, PipelineError, PipelineRole, RunThread, ThreadEnd};
 
 /// How a video is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub struct VideoJob<'a> {
     /// Which part of the input.
     pub span: Span,
     /// The rate of pictures.
-    pub rate: Option<Rate>,
+    pub rate: Option<FrameRate>,
     /// Take the sound along.
     pub audio: bool,
     /// Frames in one network pass.
@@ -112,7 +112,7 @@ pub fn stylize_video(
     tell(&log, context.observer);
     let Some(source) = source else {
         context.observer.note("stopped before the first frame arrived");
-        return Ok(summary(job, &Totals::default(), context, 0));
+        return Ok(summary(job, &RunTotals::default(), context, 0));
     };
     let (width, height) = (source.stream().frame.width, source.stream().frame.height);
     stylizer.check(width, height).with_context(|| format!("cannot stylize '{input}'"))?;
@@ -126,7 +126,7 @@ pub fn stylize_video(
     let tracks = open_tracks(job, &source_kind, &target, context);
     if context.stop.is_set() {
         context.observer.note("stopped before the first frame was painted");
-        return Ok(summary(job, &Totals::default(), context, 0));
+        return Ok(summary(job, &RunTotals::default(), context, 0));
     }
     tracks.notes().iter().for_each(|note| context.observer.note(note));
 
@@ -264,13 +264,13 @@ struct RunIo<'a> {
 struct FileOutcome {
     frames: u64,
     layout: Layout,
-    totals: Totals,
+    totals: RunTotals,
     /// Why it ended before the end of the input (not: because it was told to stop).
     failure: Option<anyhow::Error>,
 }
 
 #[derive(Default)]
-struct Totals {
+struct RunTotals {
     end: Duration,
     decode: Duration,
     encode: Duration,
@@ -306,7 +306,7 @@ fn run_frames(
     let styled = Queue { stats: styled_in.stats(), closer: styled_in.closer() };
     let batcher = Batcher::every_frame(decoded_out, job.batch);
     let early = EndedEarly::default();
-    let written = Written::default();
+    let written = WrittenFrames::default();
     let total = stream.frames();
 
     let (watched, worked, fed) = thread::scope(|scope| {
@@ -318,7 +318,7 @@ fn run_frames(
             let mut output = styled_in;
             let mut end = early.unless_whole();
             let result = worker::run(batcher, stylizer, &mut output, stop, stats);
-            end.whole = matches!(result, Ok(Ended::EndOfQueue));
+            end.whole = matches!(result, Ok(WorkerEnd::EndOfQueue));
             result
         });
         let started = source.start(decoded_in, pool, events).map_err(anyhow::Error::from);
@@ -336,8 +336,8 @@ fn run_frames(
                 observer: &mut *observer,
                 total,
                 end: SourceEnd::default(),
-                source_silent: (0, Patience::new()),
-                encoder_silent: (0, 0, Patience::new()),
+                source_silent: (0, WaitTimer::new()),
+                encoder_silent: (0, 0, WaitTimer::new()),
             })
         });
         if watched.is_err() {
@@ -350,7 +350,7 @@ fn run_frames(
         (watched, join(worker, "network"), join(feeder, "encoder"))
     });
 
-    let totals = Totals {
+    let totals = RunTotals {
         end: written.end(),
         decode: source.busy().time(),
         encode: sink.busy().time(),
@@ -389,7 +389,7 @@ fn run_frames(
 /// What is known of a queue from outside.
 struct Queue {
     stats: Arc<QueueStats>,
-    closer: Closer,
+    closer: QueueCloser,
 }
 
 impl Queue {
@@ -414,16 +414,16 @@ struct FileStage<'a> {
     decoded: &'a Queue,
     styled: &'a Queue,
     early: &'a EndedEarly,
-    written: &'a Written,
+    written: &'a WrittenFrames,
     stop: &'a StopSignal,
     stats: &'a Stats,
     observer: &'a mut dyn Observer,
     total: Option<u64>,
     end: SourceEnd,
     /// Frames that had been decoded when the last one came, and since when none has come.
-    source_silent: (u64, Patience),
+    source_silent: (u64, WaitTimer),
     /// Frames and bytes that had been written at the last change, and since when there was none.
-    encoder_silent: (u64, u64, Patience),
+    encoder_silent: (u64, u64, WaitTimer),
 }
 
 impl Stage for FileStage<'_> {
@@ -431,28 +431,28 @@ impl Stage for FileStage<'_> {
 
     fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
-            Event::End(Role::Sink(_)) => {
+            Event::End(PipelineRole::Sink(_)) => {
                 // Of a sink that had enough before its source had: nobody waits for more.
                 self.decoded.closer.close();
                 return ControlFlow::Break(Ok(std::mem::take(&mut self.end)));
             }
-            Event::Failed(Role::Sink(_), error) => {
+            Event::Failed(PipelineRole::Sink(_), error) => {
                 self.styled.closer.close();
                 return ControlFlow::Break(Err(error.into()));
             }
-            Event::Failed(Role::Source, error) => {
+            Event::Failed(PipelineRole::Source, error) => {
                 // The demuxer failed far ahead of what is decoded: the frames before still come, and
                 // then, most often, the end.
                 self.end.failure.get_or_insert(error);
                 self.early.set();
                 self.source_silent.1.renew();
             }
-            Event::Failed(Role::Track(number), error) => {
+            Event::Failed(PipelineRole::Track(number), error) => {
                 tracing::warn!("audio track {}: {error}", number + 1);
                 self.sink.into_iter().for_each(|sink| sink.end_track(number));
             }
             Event::Warning(role, warning) => {
-                self.end.warnings += u64::from(role == Role::Source);
+                self.end.warnings += u64::from(role == PipelineRole::Source);
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
             }
             // Nobody ends the encoder's stream any more.
@@ -461,7 +461,7 @@ impl Stage for FileStage<'_> {
             }
             // The end of the worker reaches the sink by way of the feeder.
             Event::ThreadEnded(..) | Event::End(_) | Event::StopRaised => {}
-            Event::Failed(Role::Remux, _) => {}
+            Event::Failed(PipelineRole::Remux, _) => {}
         }
         ControlFlow::Continue(())
     }
@@ -493,7 +493,7 @@ impl FileStage<'_> {
     fn give_up_silent_source(&mut self) {
         let decoded = self.decoded.pushed();
         // Decoded and not yet painted, but for a part of a batch that waits for the rest.
-        let unpainted = decoded > self.stats.frames() && !self.stats.is_resting();
+        let unpainted = decoded > self.stats.frames() && !self.stats.is_idle();
         let source = self.ends.source;
         let limit = match &self.end.failure {
             Some(_) => Some(FRAME_AFTER_FAILURE),
@@ -538,7 +538,7 @@ impl FileStage<'_> {
 fn source_failure(
     job: &VideoJob,
     source: &VideoSource,
-    out: &Written,
+    out: &WrittenFrames,
     failure: Option<PipelineError>,
     observer: &mut dyn Observer,
 ) -> Option<anyhow::Error> {
@@ -567,7 +567,7 @@ fn dump_dot(folder: Option<&Path>, source: &VideoSource, sink: &Sink) -> Result<
     Ok(())
 }
 
-fn summary(job: &VideoJob, totals: &Totals, context: &RunContext, frames: u64) -> Summary {
+fn summary(job: &VideoJob, totals: &RunTotals, context: &RunContext, frames: u64) -> Summary {
     let stats = &context.stats;
     let wall = stats.elapsed().as_secs_f64();
     Summary {

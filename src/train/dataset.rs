@@ -1,7 +1,7 @@
 //! Photographs: found in a folder, decoded, cut and mirrored ahead of the training step, on threads
 //! of their own.
 //!
-//! Which photo a step sees, and which piece of it, depends on seed, step and place in the batch
+//! Which photo a step sees, and which crop of it, depends on seed, step and place in the batch
 //! alone. Each photo comes once an epoch.
 
 use std::collections::BTreeSet;
@@ -16,9 +16,9 @@ use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb, RgbImage};
 use walkdir::WalkDir;
 
-use super::cut::{Cut, Piece};
+use super::crop::{Crop, CropOptions};
 use super::masks::Masks;
-use super::random::Order;
+use super::random::PhotoOrder;
 use crate::core::picture::{Picture, PictureError};
 use crate::core::regions::{Color, MaskError};
 
@@ -131,23 +131,23 @@ impl Dataset {
         Ok(Dataset { masks: Some(Arc::new(masks)), ..self })
     }
 
-    /// Reads the masks of the pieces of these numbers, if there are masks, on so many threads.
+    /// Reads the masks of the crops of these numbers, if there are masks, on so many threads.
     ///
     /// # Errors
     /// [`DatasetError::Mask`]: the first that cannot be used.
     pub fn check_masks(
         &self,
-        pieces: Range<u64>,
+        crops: Range<u64>,
         seed: u64,
         threads: usize,
         stop: &AtomicBool,
     ) -> Result<(), DatasetError> {
         let Some(masks) = &self.masks else { return Ok(()) };
         let count = self.len() as u64;
-        let mut order = Order::new(count, seed);
+        let mut order = PhotoOrder::new(count, seed);
         // Two epochs hold every photo.
-        let pieces = pieces.start..pieces.end.min(pieces.start + 2 * count);
-        let wanted: BTreeSet<usize> = pieces.map(|number| order.photo(number, 0)).collect();
+        let crops = crops.start..crops.end.min(crops.start + 2 * count);
+        let wanted: BTreeSet<usize> = crops.map(|number| order.photo(number, 0)).collect();
         masks.check(&self.files, &Vec::from_iter(wanted), threads, stop)
     }
 
@@ -169,43 +169,43 @@ impl Dataset {
 
 /// Pieces of photographs, one after another, made ahead by threads.
 #[derive(Debug)]
-pub struct Loader {
-    /// One for each thread; thread n makes every piece whose number is n modulo their count.
-    pieces: Vec<Receiver<Result<Piece, DatasetError>>>,
+pub struct CropLoader {
+    /// One for each thread; thread n makes every crop whose number is n modulo their count.
+    crops: Vec<Receiver<Result<Crop, DatasetError>>>,
     next: u64,
     unreadable: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
-impl Loader {
-    /// Begins with the piece of this number, on so many threads.
-    pub fn new(dataset: &Dataset, cut: Cut, first: u64, threads: usize) -> Self {
+impl CropLoader {
+    /// Begins with the crop of this number, on so many threads.
+    pub fn new(dataset: &Dataset, cut: CropOptions, first: u64, threads: usize) -> Self {
         let unreadable = Arc::new(Mutex::new(BTreeSet::new()));
         let threads = threads.max(1) as u64;
-        let mut pieces = Vec::new();
+        let mut crops = Vec::new();
         for thread in 0..threads {
             let (sender, receiver) = sync_channel(AHEAD);
             let worker = Worker {
                 dataset: dataset.clone(),
                 cut,
-                order: Order::new(dataset.len() as u64, cut.seed),
+                order: PhotoOrder::new(dataset.len() as u64, cut.seed),
                 unreadable: Arc::clone(&unreadable),
             };
             let first = first + (thread + threads - first % threads) % threads;
             thread::spawn(move || worker.run(first, threads, &sender));
-            pieces.push(receiver);
+            crops.push(receiver);
         }
-        Loader { pieces, next: first, unreadable }
+        CropLoader { crops, next: first, unreadable }
     }
 
-    /// The next piece.
+    /// The next crop.
     ///
     /// # Errors
     /// [`DatasetError::NoneReadable`] or [`DatasetError::Mask`].
-    pub fn piece(&mut self) -> Result<Piece, DatasetError> {
-        let thread = (self.next % self.pieces.len() as u64) as usize;
+    pub fn crop(&mut self) -> Result<Crop, DatasetError> {
+        let thread = (self.next % self.crops.len() as u64) as usize;
         self.next += 1;
         let gone = || Err(DatasetError::NoneReadable("the decoding thread has ended".to_owned()));
-        self.pieces[thread].recv().unwrap_or_else(|_| gone())
+        self.crops[thread].recv().unwrap_or_else(|_| gone())
     }
 
     /// Photographs that could not be decoded so far, each once.
@@ -217,23 +217,23 @@ impl Loader {
 
 struct Worker {
     dataset: Dataset,
-    cut: Cut,
-    order: Order,
+    cut: CropOptions,
+    order: PhotoOrder,
     unreadable: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl Worker {
-    /// Until nobody takes the pieces any more.
-    fn run(mut self, first: u64, stride: u64, sender: &SyncSender<Result<Piece, DatasetError>>) {
+    /// Until nobody takes the crops any more.
+    fn run(mut self, first: u64, stride: u64, sender: &SyncSender<Result<Crop, DatasetError>>) {
         let mut number = first;
-        while sender.send(self.piece(number)).is_ok() {
+        while sender.send(self.crop(number)).is_ok() {
             number += stride;
         }
     }
 
-    /// The piece of this number. An unreadable photo gives way to the next in the epoch's order, so
-    /// the pieces stay the same however often a run is stopped.
-    fn piece(&mut self, number: u64) -> Result<Piece, DatasetError> {
+    /// The crop of this number. An unreadable photo gives way to the next in the epoch's order, so
+    /// the crops stay the same however often a run is stopped.
+    fn crop(&mut self, number: u64) -> Result<Crop, DatasetError> {
         let mut last = String::new();
         for shift in 0..self.dataset.len() as u64 {
             let n = self.order.photo(number, shift);
@@ -243,7 +243,7 @@ impl Worker {
                     let masks = self.dataset.masks.as_ref();
                     let size = (photo.width() as usize, photo.height() as usize);
                     let mask = masks.map(|masks| masks.open(n, size)).transpose()?;
-                    return Ok(self.cut.piece(photo, mask.as_ref(), number));
+                    return Ok(self.cut.crop(photo, mask.as_ref(), number));
                 }
                 Err(error) => {
                     last = error.to_string();
@@ -301,7 +301,8 @@ pub fn resized_to(file: &Path, width: u32, height: u32) -> Result<RgbImage, Pict
 mod tests {
     use super::*;
 
-    const CUT: Cut = Cut { size: 32, augment: true, noise: 6.0, exposure: 1.0, seed: 1 };
+    const CUT: CropOptions =
+        CropOptions { size: 32, augment: true, noise: 6.0, exposure: 1.0, seed: 1 };
 
     /// A folder of pictures in different formats, one of them grey, one damaged.
     fn folder() -> tempfile::TempDir {
@@ -322,9 +323,9 @@ mod tests {
         folder
     }
 
-    fn pieces(dataset: &Dataset, first: u64, count: usize, threads: usize) -> Vec<Piece> {
-        let mut loader = Loader::new(dataset, CUT, first, threads);
-        (0..count).map(|_| loader.piece().unwrap()).collect()
+    fn crops(dataset: &Dataset, first: u64, count: usize, threads: usize) -> Vec<Crop> {
+        let mut loader = CropLoader::new(dataset, CUT, first, threads);
+        (0..count).map(|_| loader.crop().unwrap()).collect()
     }
 
     #[test]
@@ -332,23 +333,23 @@ mod tests {
         let folder = folder();
         let dataset = Dataset::open(folder.path(), 2).unwrap();
         assert_eq!(dataset.len(), 6);
-        let all = pieces(&dataset, 0, 20, 1);
-        assert!(all.iter().all(|piece| piece.photo.len() == 32 * 32 * 3));
+        let all = crops(&dataset, 0, 20, 1);
+        assert!(all.iter().all(|crop| crop.photo.len() == 32 * 32 * 3));
         let noisy = all[3].noisy.as_ref().unwrap();
         let noise = noisy.iter().zip(&all[3].photo).map(|(n, &p)| (n - f32::from(p)).abs());
         let mean = noise.sum::<f32>() / noisy.len() as f32;
         assert!(mean > 0.0 && mean < 6.0, "{mean}");
-        assert_eq!(pieces(&dataset, 0, 20, 3), all);
-        assert_eq!(pieces(&dataset, 7, 13, 2), all[7..]);
+        assert_eq!(crops(&dataset, 0, 20, 3), all);
+        assert_eq!(crops(&dataset, 7, 13, 2), all[7..]);
     }
 
     #[test]
     fn unreadable_pictures_are_skipped_and_counted_once() {
         let folder = folder();
         let dataset = Dataset::open(folder.path(), 2).unwrap();
-        let mut loader = Loader::new(&dataset, CUT, 0, 1);
+        let mut loader = CropLoader::new(&dataset, CUT, 0, 1);
         for _ in 0..24 {
-            loader.piece().unwrap();
+            loader.crop().unwrap();
         }
         let unreadable = loader.unreadable();
         assert_eq!(unreadable.len(), 1);
@@ -365,7 +366,7 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         std::fs::write(empty.path().join("x.jpg"), b"").unwrap();
         let dataset = Dataset::open(empty.path(), 1).unwrap();
-        let error = Loader::new(&dataset, CUT, 0, 1).piece().unwrap_err().to_string();
+        let error = CropLoader::new(&dataset, CUT, 0, 1).crop().unwrap_err().to_string();
         assert!(error.contains("no picture of the dataset can be decoded"), "{error}");
     }
 }

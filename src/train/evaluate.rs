@@ -18,12 +18,12 @@ use crate::engine::{guarded, words};
 
 /// Width of the ring at the border, pixels.
 const RING: i64 = 16;
-/// Side of the random pieces of photos whose borders are looked at, pixels.
-const PIECE: i64 = 128;
-/// How many pieces, at least.
-const PIECES: usize = 200;
+/// Side of the random crops of photos whose borders are looked at, pixels.
+const CROP: i64 = 128;
+/// How many crops, at least.
+const CROPS: usize = 200;
 
-/// How borders differ from the rest, painted less photographed, over many random pieces of photos.
+/// How borders differ from the rest, painted less photographed, over many random crops of photos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct BorderFigures {
     /// Brightness of the outer 16 pixels less that of the inner part, levels of 255, signed: 0 when
@@ -33,8 +33,8 @@ pub struct BorderFigures {
     /// the inner part, over the same of the photo, less 1: 0 when borders have as much texture as
     /// the rest.
     pub contrast: f64,
-    /// How many pieces.
-    pub pieces: usize,
+    /// How many crops.
+    pub crops: usize,
 }
 
 /// Everything that was measured.
@@ -87,9 +87,9 @@ fn measure(
     let device = model.device().torch();
     let style = to_tensor(&resized(style, STYLE_SIZE)?)?.f_to_device(device)?;
     let measures = Measures::new(&style)?;
-    let per_photo = PIECES.div_ceil(photos.len());
+    let per_photo = CROPS.div_ceil(photos.len());
     let total = photos.len() * (1 + per_photo);
-    let (mut evaluation, mut rings) = (Vec::new(), Rings::default());
+    let (mut evaluation, mut rings) = (Vec::new(), BorderSums::default());
     let mut rows = Vec::new();
     for (n, file) in photos.files().iter().enumerate() {
         let photo = resized(file, PHOTO_SIZE)?;
@@ -99,10 +99,10 @@ fn measure(
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         evaluation.push((name, measured));
         progress(n * (1 + per_photo) + 1, total);
-        for piece in 0..per_photo {
-            let x = piece_of(&x, n, piece)?;
+        for crop in 0..per_photo {
+            let x = crop_of(&x, n, crop)?;
             rings.add(&x, &paint(model, &x)?)?;
-            progress(n * (1 + per_photo) + 2 + piece, total);
+            progress(n * (1 + per_photo) + 2 + crop, total);
         }
         if sheet.is_some() {
             rows.push((photo, to_picture(&y)?));
@@ -156,10 +156,10 @@ fn paint(model: &Model, x: &Tensor) -> Result<Tensor> {
     Ok(y.f_clamp(0.0, 255.0)?)
 }
 
-/// A piece of a photo, the same for every model. The photo is taken as if its borders met, and the
+/// A crop of a photo, the same for every model. The photo is taken as if its borders met, and the
 /// places are spread evenly (the additive recurrence R₂, Roberts 2018), so that each pixel is as
 /// often in the ring as its share: what the photo shows then cancels out.
-fn piece_of(x: &Tensor, photo: usize, number: usize) -> Result<Tensor, TchError> {
+fn crop_of(x: &Tensor, photo: usize, number: usize) -> Result<Tensor, TchError> {
     const STEPS: [f64; 2] = [0.754_877_666_246_693, 0.569_840_290_998_053];
     let (_, _, height, width) = x.size4()?;
     let mut random = generator(1, "border", photo as u64);
@@ -168,33 +168,33 @@ fn piece_of(x: &Tensor, photo: usize, number: usize) -> Result<Tensor, TchError>
         (part * length as f64) as i64
     };
     let (y, left) = (place(height, STEPS[0]), place(width, STEPS[1]));
-    x.f_roll([-y, -left], [2, 3])?.f_narrow(2, 0, PIECE)?.f_narrow(3, 0, PIECE)
+    x.f_roll([-y, -left], [2, 3])?.f_narrow(2, 0, CROP)?.f_narrow(3, 0, CROP)
 }
 
-/// Sums over pieces.
+/// Sums over crops.
 #[derive(Default)]
-struct Rings {
+struct BorderSums {
     painted: [f64; 4],
     photographed: [f64; 4],
-    pieces: usize,
+    crops: usize,
 }
 
-impl Rings {
+impl BorderSums {
     fn add(&mut self, x: &Tensor, y: &Tensor) -> Result<(), TchError> {
         for (sums, t) in [(&mut self.photographed, x), (&mut self.painted, y)] {
             sums.iter_mut().zip(ring(t)?).for_each(|(sum, value)| *sum += value);
         }
-        self.pieces += 1;
+        self.crops += 1;
         Ok(())
     }
 
     fn border(&self) -> BorderFigures {
-        let brightness = |sums: &[f64; 4]| (sums[0] - sums[1]) / self.pieces.max(1) as f64;
+        let brightness = |sums: &[f64; 4]| (sums[0] - sums[1]) / self.crops.max(1) as f64;
         let texture = |sums: &[f64; 4]| sums[2] / sums[3];
         BorderFigures {
             mean: brightness(&self.painted) - brightness(&self.photographed),
             contrast: texture(&self.painted) / texture(&self.photographed) - 1.0,
-            pieces: self.pieces,
+            crops: self.crops,
         }
     }
 }
@@ -237,18 +237,18 @@ mod tests {
     #[test]
     fn a_dark_border_shows_in_the_mean_and_a_smooth_one_in_the_contrast() {
         let x = noise(128, 128);
-        let mut rings = Rings::default();
+        let mut rings = BorderSums::default();
         rings.add(&x, &x).unwrap();
         assert_eq!((rings.border().mean, rings.border().contrast), (0.0, 0.0));
         // The inner part as it is; the ring darker by 20, then with half its deviation.
         let mask = Tensor::zeros([1, 1, 128, 128], (Kind::Float, Device::Cpu));
         let _ = mask.narrow(2, 16, 96).narrow(3, 16, 96).fill_(1.0);
         let dark = &x - (1.0 - &mask) * 20.0;
-        let mut rings = Rings::default();
+        let mut rings = BorderSums::default();
         rings.add(&x, &dark).unwrap();
         assert!((rings.border().mean + 20.0).abs() < 1e-3, "{:?}", rings.border());
         let smooth = &mask * &x + (1.0 - &mask) * ((&x - 127.5) * 0.5 + 127.5);
-        let mut rings = Rings::default();
+        let mut rings = BorderSums::default();
         rings.add(&x, &smooth).unwrap();
         assert!((rings.border().contrast + 0.5).abs() < 0.01, "{:?}", rings.border());
     }

@@ -9,7 +9,7 @@ pub(super) use none::{Passes, VggKernels};
 mod kernels {
     use tch::{TchError, Tensor};
 
-    use crate::engine::device::tensor::{self, Fresh};
+    use crate::engine::device::tensor::{self, UniqueTensor};
     use crate::engine::kernels::Level;
     use crate::engine::kernels::executor::PaintError;
     use crate::engine::kernels::features::{FeatureNetwork, LayerWeights, Pass};
@@ -71,7 +71,7 @@ mod kernels {
             for &layer in wanted {
                 let (height, width) = self.0.sides(layer, size);
                 let shape = [batch, height as i64, width as i64, self.0.channels(layer) as i64];
-                features.push(Fresh::<f32>::new(&shape)?);
+                features.push(UniqueTensor::<f32>::new(&shape)?);
             }
             let x = x.f_contiguous()?;
             let mut picture = vec![0.0; 3 * size.0 * size.1];
@@ -91,7 +91,7 @@ mod kernels {
                     false => self.0.recycle(pass),
                 }
             }
-            Ok((features.into_iter().map(Fresh::into_tensor).collect(), passes))
+            Ok((features.into_iter().map(UniqueTensor::into_tensor).collect(), passes))
         }
 
         /// The gradient for `x` of gradients for features at layers, each as
@@ -102,7 +102,7 @@ mod kernels {
             gradients: &[(usize, Tensor)],
         ) -> Result<Tensor, TchError> {
             let Passes { each, shape } = passes;
-            let mut result = Fresh::<f32>::new(&shape)?;
+            let mut result = UniqueTensor::<f32>::new(&shape)?;
             let mut given = Vec::with_capacity(gradients.len());
             for (layer, gradient) in gradients {
                 given.push((*layer, gradient.f_contiguous()?));

@@ -18,7 +18,7 @@ const STILL_SHARE: f64 = 0.01;
 
 /// Figures of one video, painted or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Steadiness {
+pub struct FlickerFigures {
     /// Root mean squared difference between each frame and the one before, warped by the source's flow, over pixels
     /// where forward and backward flow agree. Values 0–1; 0 is perfectly steady.
     pub warping_error: f64,
@@ -36,19 +36,19 @@ pub struct ClipFigures {
     pub frames: usize,
     /// Of the painted frames.
     #[serde(flatten)]
-    pub painted: Steadiness,
+    pub painted: FlickerFigures,
     /// Of the source's own frames, by the same flow.
-    pub source: Steadiness,
+    pub source: FlickerFigures,
     /// Warping error of each frame but the first: painted, source.
     #[serde(skip)]
     pub over_time: Vec<(f64, f64)>,
 }
 
 /// The mean over clips; of still pixels over those that have some.
-pub fn mean(all: &[Steadiness]) -> Steadiness {
+pub fn mean(all: &[FlickerFigures]) -> FlickerFigures {
     let of = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
     let still: Vec<f64> = all.iter().filter_map(|one| one.still_flicker).collect();
-    Steadiness {
+    FlickerFigures {
         warping_error: of(&all.iter().map(|one| one.warping_error).collect::<Vec<_>>()),
         still_flicker: (!still.is_empty()).then(|| of(&still)),
         sharpness: of(&all.iter().map(|one| one.sharpness).collect::<Vec<_>>()),
@@ -89,10 +89,10 @@ struct Sums {
 }
 
 impl Sums {
-    fn figures(&self, pixels: u64) -> Steadiness {
+    fn figures(&self, pixels: u64) -> FlickerFigures {
         // Each pixel has three samples.
         let share = self.still.count as f64 / (3 * pixels).max(1) as f64;
-        Steadiness {
+        FlickerFigures {
             warping_error: self.warped.value().sqrt(),
             still_flicker: (share >= STILL_SHARE).then(|| self.still.value()),
             sharpness: self.laplacian.value(),
@@ -101,7 +101,7 @@ impl Sums {
 }
 
 /// A frame that the next one is compared with.
-struct Before {
+struct PreviousFrame {
     pyramid: Pyramid,
     luma: Vec<u8>,
     source: [Vec<f32>; 3],
@@ -112,7 +112,7 @@ struct Before {
 pub struct Flicker {
     width: usize,
     height: usize,
-    before: Option<Before>,
+    before: Option<PreviousFrame>,
     frames: usize,
     painted: Sums,
     source: Sums,
@@ -145,7 +145,7 @@ impl Flicker {
         let luma = luma(source);
         self.source.laplacian.join(laplacian(&luma, width));
         self.painted.laplacian.join(laplacian(&self::luma(painted), width));
-        let now = Before {
+        let now = PreviousFrame {
             pyramid: Pyramid::new(&luma, width, height, width, &FlowOptions::ACCURATE),
             luma,
             source: planes(source),
@@ -157,7 +157,7 @@ impl Flicker {
         self.before = Some(now);
     }
 
-    fn compare(&mut self, before: &Before, now: &Before) {
+    fn compare(&mut self, before: &PreviousFrame, now: &PreviousFrame) {
         let (forward, backward) = flow_both(&before.pyramid, &now.pyramid, &FlowOptions::ACCURATE);
         let hidden = occluded(&backward, &forward);
         let still: Vec<bool> = (0..now.luma.len())
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn the_mean_of_still_pixels_is_over_clips_that_have_some() {
-        let of = |warping_error, still_flicker| Steadiness {
+        let of = |warping_error, still_flicker| FlickerFigures {
             warping_error,
             still_flicker,
             sharpness: 2.0,

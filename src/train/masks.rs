@@ -131,8 +131,8 @@ mod tests {
         dataset.with_masks(&folder.join("masks"), regions.to_vec())
     }
 
-    fn check(dataset: &Dataset, pieces: std::ops::Range<u64>) -> Result<(), DatasetError> {
-        dataset.check_masks(pieces, 1, 2, &AtomicBool::new(false))
+    fn check(dataset: &Dataset, crops: std::ops::Range<u64>) -> Result<(), DatasetError> {
+        dataset.check_masks(crops, 1, 2, &AtomicBool::new(false))
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("region #c80000"), "{said}");
-        // One piece is of one photo only: two of three are without fault.
+        // One crop is of one photo only: two of three are without fault.
         let faults = (0..3).filter(|n| check(&dataset, *n..n + 1).is_err()).count();
         assert_eq!(faults, 1);
         RgbImage::new(50, 40).save(&path).unwrap();
@@ -175,10 +175,15 @@ mod tests {
         let said = check(&dataset, 0..3).unwrap_err().to_string();
         assert!(said.contains("a/1.png'"), "{said}");
         // The loader says the same, should a mask become wrong later.
-        let cut =
-            crate::train::cut::Cut { size: 32, augment: true, noise: 0.0, exposure: 0.0, seed: 1 };
-        let mut loader = crate::train::dataset::Loader::new(&dataset, cut, 0, 1);
-        let faults = (0..3).filter(|_| loader.piece().is_err()).count();
+        let cut = crate::train::crop::CropOptions {
+            size: 32,
+            augment: true,
+            noise: 0.0,
+            exposure: 0.0,
+            seed: 1,
+        };
+        let mut loader = crate::train::dataset::CropLoader::new(&dataset, cut, 0, 1);
+        let faults = (0..3).filter(|_| loader.crop().is_err()).count();
         assert_eq!(faults, 1);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`vgg`] (in kernels: `features`) → [`loss`]: the loss network and what is measured with it.
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
-//!   [`cut`]: what a step sees of them.
+//!   [`crop`]: what a step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how; [`temporal`]: so that it is steady.
 //! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
@@ -12,7 +12,7 @@
 //! resumed makes, on the CPU, the very same numbers as one that never was.
 
 pub mod checkpoint;
-pub mod cut;
+pub mod crop;
 pub mod dataset;
 pub mod evaluate;
 mod features;

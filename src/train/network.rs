@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::random::generator;
-use crate::engine::layer_list::{After, Change, Layer, last, layers};
+use crate::engine::layer_list::{Change, Epilogue, Layer, last, layers};
 use crate::engine::model_file::{
     Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
 };
@@ -182,9 +182,9 @@ impl TrainNetwork {
                 x = self.norm(norm, x, style)?;
             }
             x = match layer.after {
-                After::Relu => x.f_relu_()?,
-                After::Add => x.f_add(&block)?,
-                After::Nothing => x,
+                Epilogue::Relu => x.f_relu_()?,
+                Epilogue::Add => x.f_add(&block)?,
+                Epilogue::Nothing => x,
             };
         }
         let y = x.f_to_kind(Kind::Float)?;

@@ -34,7 +34,7 @@ pub(super) fn enough_memory(config: &Config) -> Result<()> {
     let needed = MEMORY_AT_REST + MEMORY_A_PIXEL * pixels.max(style);
     ensure!(
         needed <= free,
-        "not enough memory: training on pieces of {0}×{0} pixels needs about {1:.1} GB, {2:.1} GB \
+        "not enough memory: training on crops of {0}×{0} pixels needs about {1:.1} GB, {2:.1} GB \
          are free; lower --image-size or --style-size{3}",
         recipe.image_size,
         needed / 1e9,

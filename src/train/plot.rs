@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::run_folder::Row;
+use super::run_folder::LossRow;
 use crate::engine::model_file::write_atomically;
 
 const SIZE: (u32, u32) = (960, 540);
@@ -21,7 +21,7 @@ const POINTS: usize = 400;
 ///
 /// # Errors
 /// When there are no losses, or the files cannot be written.
-pub fn draw(rows: &[Row], path: &Path) -> Result<()> {
+pub fn draw(rows: &[LossRow], path: &Path) -> Result<()> {
     readable_font();
     let (svg, png) = (path.with_extension("svg"), path.with_extension("png"));
     let mut text = String::new();
@@ -99,7 +99,7 @@ fn save_png((width, height): (u32, u32), pixels: Vec<u8>, path: &Path) -> Result
 }
 
 /// What a line shows of a step.
-type Of = fn(&Row) -> f64;
+type Of = fn(&LossRow) -> f64;
 
 /// The fonts of a system may be missing, so one comes along (Ubuntu Light, Ubuntu Font Licence).
 pub(super) fn readable_font() {
@@ -112,7 +112,7 @@ pub(super) fn readable_font() {
 
 fn chart<B: DrawingBackend>(
     area: &DrawingArea<B, plotters::coord::Shift>,
-    rows: &[Row],
+    rows: &[LossRow],
 ) -> Result<()>
 where
     B::ErrorType: 'static,
@@ -178,11 +178,11 @@ where
     Ok(())
 }
 
-fn line(rows: &[Row], of: &Of) -> Vec<(f64, f64)> {
+fn line(rows: &[LossRow], of: &Of) -> Vec<(f64, f64)> {
     let run = rows.len().div_ceil(POINTS).max(1);
-    let mean = |rows: &[Row], of: &dyn Fn(&Row) -> f64| {
+    let mean = |rows: &[LossRow], of: &dyn Fn(&LossRow) -> f64| {
         rows.iter().map(of).sum::<f64>() / rows.len() as f64
     };
-    let point = |rows: &[Row]| (mean(rows, &|row| row.step as f64), mean(rows, of));
+    let point = |rows: &[LossRow]| (mean(rows, &|row| row.step as f64), mean(rows, of));
     rows.chunks(run).map(point).collect()
 }

@@ -23,20 +23,20 @@ pub fn normal_pair(random: &mut Rng) -> [f32; 2] {
 
 /// In which order photos come, anew in each epoch.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct PhotoOrder {
     count: u64,
     seed: u64,
     /// The last epoch and the order of its photos.
     epoch: Option<(u64, Vec<u32>)>,
 }
 
-impl Order {
+impl PhotoOrder {
     /// Of so many photos.
     pub(super) fn new(count: u64, seed: u64) -> Self {
-        Order { count, seed, epoch: None }
+        PhotoOrder { count, seed, epoch: None }
     }
 
-    /// The photo of the piece of this number, or one `shift` places behind it in its epoch.
+    /// The photo of the crop of this number, or one `shift` places behind it in its epoch.
     pub(super) fn photo(&mut self, number: u64, shift: u64) -> usize {
         let (epoch, place) = (number / self.count, (number % self.count + shift) % self.count);
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_epoch_shows_every_photo_once() {
-        let mut order = Order::new(6, 1);
+        let mut order = PhotoOrder::new(6, 1);
         for epoch in 0..2 {
             let seen: std::collections::BTreeSet<usize> =
                 (0..6).map(|n| order.photo(6 * epoch + n, 0)).collect();

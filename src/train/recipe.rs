@@ -17,7 +17,7 @@ use super::vgg::{Layer, Release};
 use crate::core::named_values::weighted;
 use crate::core::regions::Color;
 use crate::engine::model_file::{
-    Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling,
+    Architecture, NetworkKind, Normalization, OutputLayer, Padding, Upsampling,
 };
 use crate::engine::precision::Precision;
 
@@ -190,7 +190,7 @@ pub struct Recipe {
     /// What these are multiplied by: larger makes larger strokes.
     #[serde(default = "full", skip_serializing_if = "is_full")]
     pub style_scale: f64,
-    /// Side of the square pieces of photos, pixels.
+    /// Side of the square crops of photos, pixels.
     pub image_size: u32,
     /// Photos a step.
     pub batch: usize,
@@ -220,7 +220,7 @@ pub struct Recipe {
     pub augment: bool,
     /// Family of networks.
     #[serde(default)]
-    pub arch: Kind,
+    pub arch: NetworkKind,
     /// Channels after the first convolution; the two after it have twice and four times as many, the
     /// one of a lite network three times.
     pub width: i64,
@@ -358,7 +358,7 @@ impl Recipe {
         if !self.image_size.is_multiple_of(4) {
             return Err(format!("--image-size {}: expected a multiple of 4", self.image_size));
         }
-        if self.arch == Kind::Lite && self.upsample != Upsampling::Nearest {
+        if self.arch == NetworkKind::Lite && self.upsample != Upsampling::Nearest {
             return Err("--arch lite goes with --upsample nearest only".to_owned());
         }
         if self.norm == Normalization::None {

@@ -9,14 +9,14 @@ use anyhow::{Result, anyhow, bail};
 use tch::TchError;
 
 use super::checkpoint::Checkpoint;
-use super::cut::Cut;
-use super::dataset::{Dataset, Loader, resized};
+use super::crop::CropOptions;
+use super::dataset::{CropLoader, Dataset, resized};
 use super::loss::LossTerms;
 use super::open::{enough_memory, open_trainer, writable};
 use super::preview::Previews;
 use super::random::generator;
 use super::recipe::{Recipe, StyleSource};
-use super::run_folder::{Row, RunFile, RunFolder};
+use super::run_folder::{LossRow, RunFile, RunFolder};
 use super::trainer::{Trainer, architecture};
 use crate::engine::device::{Device, set_threads};
 use crate::engine::model_file::Description;
@@ -57,7 +57,7 @@ pub struct Progress {
 }
 
 /// Who watches a run.
-pub trait Watcher {
+pub trait RunObserver {
     /// One line worth saying.
     fn note(&mut self, text: &str);
     /// A step is done.
@@ -86,12 +86,12 @@ const DIVERGED: f64 = 100.0;
 ///
 /// # Errors
 /// One line for the user. What was made so far stays in the run's folder.
-pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<Trained> {
+pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn RunObserver) -> Result<Trained> {
     let trained = guarded(|| run(config, stop, watcher), anyhow::Error::from);
     trained.map_err(|error| in_words(error, &config.run.recipe))
 }
 
-fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<Trained> {
+fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn RunObserver) -> Result<Trained> {
     let RunFile { recipe, dataset, masks, output, previews, .. } = &config.run;
     set_threads(config.threads);
     let mut photos = Dataset::open(dataset, recipe.batch)?;
@@ -110,14 +110,14 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
         true => RunFolder::resume(&config.folder, done)?,
         false => RunFolder::create(&config.folder, config.overwrite, &config.run)?,
     };
-    let cut = Cut {
+    let cut = CropOptions {
         size: recipe.image_size,
         augment: recipe.augment,
         noise: recipe.noise as f32,
         exposure: recipe.exposure as f32,
         seed: recipe.seed,
     };
-    let mut loader = Loader::new(&photos, cut, done * batch, loaders);
+    let mut loader = CropLoader::new(&photos, cut, done * batch, loaders);
     let (mut smooth, mut start) = (None, None);
     let mut pace = StepRate::default();
     let styles = trainer.network().architecture().styles;
@@ -126,8 +126,8 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
     }
     while done < recipe.steps && !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let pieces = (0..recipe.batch).map(|_| loader.piece()).collect::<Result<Vec<_>, _>>()?;
-        let terms = trainer.step(done, &pieces).inspect_err(|_| drop(folder.draw()))?;
+        let crops = (0..recipe.batch).map(|_| loader.crop()).collect::<Result<Vec<_>, _>>()?;
+        let terms = trainer.step(done, &crops).inspect_err(|_| drop(folder.draw()))?;
         let smoothed = follow(&mut smooth, &terms);
         let start = *start.get_or_insert(smoothed.total());
         if !terms.is_finite() || smoothed.total() > DIVERGED * start {
@@ -137,7 +137,7 @@ fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn Watcher) -> Result<
         done += 1;
         let seconds = began.elapsed().as_secs_f64();
         pace.add(seconds);
-        folder.add(&Row { step: done, terms, rate: recipe.rate(done - 1), seconds })?;
+        folder.add(&LossRow { step: done, terms, rate: recipe.rate(done - 1), seconds })?;
         let last = done == recipe.steps;
         if done.is_multiple_of(config.checkpoint_every) || last {
             save(&trainer, recipe, done, &mut folder)?;
@@ -229,7 +229,7 @@ fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
 }
 
 /// Brings a run back to its newest sound checkpoint: how many steps it had done.
-fn restore(config: &Config, trainer: &Trainer, watcher: &mut dyn Watcher) -> Result<u64> {
+fn restore(config: &Config, trainer: &Trainer, watcher: &mut dyn RunObserver) -> Result<u64> {
     let (checkpoint, faults) = Checkpoint::newest(&config.folder.join("checkpoints"))?;
     for fault in faults {
         watcher.note(&format!("{fault}; the one before it is taken"));
@@ -250,7 +250,7 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
     if crate::engine::is_out_of_memory(torch) {
         let (batch, size) = (recipe.batch, recipe.image_size);
         return anyhow!(
-            "not enough memory to train on {batch} pieces of {size}×{size} pixels with a style of \
+            "not enough memory to train on {batch} crops of {size}×{size} pixels with a style of \
              {} pixels: lower --image-size, --batch, --style-size or --width",
             recipe.scaled_style_sizes().into_iter().max().unwrap_or_default()
         );

@@ -68,7 +68,7 @@ impl RunFile {
 
 /// One line of `losses.csv`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
+pub struct LossRow {
     /// Steps done, this one among them.
     pub step: u64,
     /// Its loss terms.
@@ -136,7 +136,7 @@ impl RunFolder {
     /// When the folder cannot be written.
     pub fn resume(path: &Path, step: u64) -> Result<Self> {
         let file = path.join("losses.csv");
-        let rows: Vec<Row> = read_losses(&file).unwrap_or_default();
+        let rows: Vec<LossRow> = read_losses(&file).unwrap_or_default();
         let mut text = format!("{HEAD}\n");
         rows.iter().filter(|row| row.step <= step).for_each(|row| text += &line(row));
         let write = || format!("cannot write '{}'", file.display());
@@ -178,7 +178,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn add(&mut self, row: &Row) -> Result<()> {
+    pub fn add(&mut self, row: &LossRow) -> Result<()> {
         self.losses.write_all(line(row).as_bytes()).context("cannot write losses.csv")
     }
 
@@ -215,8 +215,8 @@ impl RunFolder {
 }
 
 /// Numbers in full, so that runs can be compared bit for bit.
-fn line(row: &Row) -> String {
-    let Row { step, terms, rate, seconds } = row;
+fn line(row: &LossRow) -> String {
+    let LossRow { step, terms, rate, seconds } = row;
     let LossTerms { content, style, tv, temporal } = terms;
     format!("{step},{content},{style},{tv},{},{rate},{seconds:.3},{temporal}\n", terms.total())
 }
@@ -225,7 +225,7 @@ fn line(row: &Row) -> String {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn read_losses(path: &Path) -> Result<Vec<Row>> {
+pub fn read_losses(path: &Path) -> Result<Vec<LossRow>> {
     let read = || format!("cannot read '{}'", path.display());
     let mut rows = Vec::new();
     for text in BufReader::new(File::open(path).with_context(read)?).lines().skip(1) {
@@ -235,7 +235,7 @@ pub fn read_losses(path: &Path) -> Result<Vec<Row>> {
         if let [step, content, style, tv, _, rate, seconds, ref temporal @ ..] = numbers[..] {
             let temporal = temporal.first().copied().unwrap_or_default();
             let terms = LossTerms { content, style, tv, temporal };
-            rows.push(Row { step: step as u64, terms, rate, seconds });
+            rows.push(LossRow { step: step as u64, terms, rate, seconds });
         }
     }
     Ok(rows)
@@ -246,10 +246,10 @@ mod tests {
     use super::*;
     use crate::train::recipe::Preset;
 
-    fn row(step: u64) -> Row {
+    fn row(step: u64) -> LossRow {
         let terms =
             LossTerms { content: 0.1 + step as f64, style: 1.0 / 3.0, tv: 1e-9, temporal: 0.5 };
-        Row { step, terms, rate: 1e-3, seconds: 0.25 }
+        LossRow { step, terms, rate: 1e-3, seconds: 0.25 }
     }
 
     fn run() -> RunFile {

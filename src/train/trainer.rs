@@ -2,14 +2,14 @@
 
 use tch::{Device, Kind as Type, TchError, Tensor};
 
-use super::cut::Piece;
+use super::crop::Crop;
 use super::loss::{LossTerms, Losses, StyleTarget};
 use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
 use super::recipe::Recipe;
 use super::temporal::{Motion, with_noise};
 use super::vgg::Vgg;
-use crate::engine::model_file::{Architecture, Kind, ModelFile, Normalization};
+use crate::engine::model_file::{Architecture, ModelFile, NetworkKind, Normalization};
 use crate::engine::network::luma;
 
 /// A network on its way to a style.
@@ -110,23 +110,23 @@ impl Trainer {
         all
     }
 
-    /// One step on a batch of pieces; `step` counts from 0. Returns the batch's loss terms, from
+    /// One step on a batch of crops; `step` counts from 0. Returns the batch's loss terms, from
     /// before the step.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
-    pub fn step(&mut self, step: u64, pieces: &[Piece]) -> Result<LossTerms, TchError> {
+    pub fn step(&mut self, step: u64, crops: &[Crop]) -> Result<LossTerms, TchError> {
         self.network.zero_grad();
         let mut terms = LossTerms::default();
         let together = photos_in_a_pass(&self.recipe, self.device.is_cuda()).max(1);
-        let passes = pieces.chunks(together);
-        let first = step * pieces.len() as u64;
+        let passes = crops.chunks(together);
+        let first = step * crops.len() as u64;
         let styles = self.network.architecture().styles.max(1) as u64;
-        for (n, pieces_of_pass) in passes.enumerate() {
+        for (n, crops_of_pass) in passes.enumerate() {
             let style = ((first + n as u64) % styles) as usize;
-            let share = pieces_of_pass.len() as f64 / pieces.len() as f64;
+            let share = crops_of_pass.len() as f64 / crops.len() as f64;
             let number = first + (n * together) as u64;
-            terms.add(&self.pass(pieces_of_pass, style, share, number)?, share);
+            terms.add(&self.pass(crops_of_pass, style, share, number)?, share);
         }
         if terms.is_finite() {
             let rate = self.recipe.rate(step);
@@ -148,15 +148,15 @@ impl Trainer {
         Ok(())
     }
 
-    /// Adds the gradients of some of a batch's pieces, times their share of it. `number`: that of the first in the run.
+    /// Adds the gradients of some of a batch's crops, times their share of it. `number`: that of the first in the run.
     fn pass(
         &self,
-        pieces: &[Piece],
+        crops: &[Crop],
         style: usize,
         share: f64,
         number: u64,
     ) -> Result<LossTerms, TchError> {
-        let (photos, noisy) = self.upload(pieces)?;
+        let (photos, noisy) = self.upload(crops)?;
         // What is compared with what is painted here: brightness alone, where that is so.
         let target = |picture: &Tensor| match self.recipe.luminance {
             true => self.losses.content_target(&luma(picture)?),
@@ -170,8 +170,8 @@ impl Trainer {
         });
         let lesson = lesson.transpose()?;
         let y = self.network.forward(&noisy, style)?;
-        let guided = match pieces {
-            [piece] if !piece.regions.is_empty() => Some(self.in_regions(piece)?),
+        let guided = match crops {
+            [crop] if !crop.regions.is_empty() => Some(self.in_regions(crop)?),
             _ => None,
         };
         let target = guided.as_ref().unwrap_or(&self.styles[style]);
@@ -206,25 +206,25 @@ impl Trainer {
         loss.f_double_value(&[])
     }
 
-    /// The styles, each where its region lies in a piece.
-    fn in_regions(&self, piece: &Piece) -> Result<StyleTarget, TchError> {
+    /// The styles, each where its region lies in a crop.
+    fn in_regions(&self, crop: &Crop) -> Result<StyleTarget, TchError> {
         let size = i64::from(self.recipe.image_size);
         let mask = |plane: &Vec<f32>| {
             Tensor::f_from_slice(plane)?.f_reshape([1, 1, size, size])?.f_to_device(self.device)
         };
-        let masks = piece.regions.iter().map(mask).collect::<Result<Vec<_>, _>>()?;
+        let masks = crop.regions.iter().map(mask).collect::<Result<Vec<_>, _>>()?;
         // Regions without styles have masks only, behind the others.
         self.losses.in_regions(self.styles.iter().zip(&masks))
     }
 
     /// Photos, and what the network sees of them: batch × 3 × size × size.
-    fn upload(&self, pieces: &[Piece]) -> Result<(Tensor, Tensor), TchError> {
+    fn upload(&self, crops: &[Crop]) -> Result<(Tensor, Tensor), TchError> {
         let size = i64::from(self.recipe.image_size);
         let (mut photos, mut noisy) = (Vec::new(), Vec::new());
-        for piece in pieces {
-            let photo = Tensor::f_from_slice(&piece.photo)?.f_to_device(self.device)?;
+        for crop in crops {
+            let photo = Tensor::f_from_slice(&crop.photo)?.f_to_device(self.device)?;
             let photo = photo.f_to_kind(Type::Float)?;
-            let seen = match &piece.noisy {
+            let seen = match &crop.noisy {
                 Some(noisy) => Tensor::f_from_slice(noisy)?.f_to_device(self.device)?,
                 None => photo.shallow_clone(),
             };
@@ -265,8 +265,8 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
     Architecture {
         kind: recipe.arch,
         widths: match recipe.arch {
-            Kind::Johnson => vec![recipe.width, recipe.width * 2, recipe.width * 4],
-            Kind::Lite => vec![recipe.width, recipe.width * 3],
+            NetworkKind::Johnson => vec![recipe.width, recipe.width * 2, recipe.width * 4],
+            NetworkKind::Lite => vec![recipe.width, recipe.width * 3],
         },
         residual_blocks: recipe.residual_blocks,
         norm: recipe.norm,
@@ -283,11 +283,11 @@ mod tests {
     use super::*;
     use crate::train::recipe::Preset;
 
-    fn trainer(kind: Type) -> (Trainer, Vec<Piece>) {
+    fn trainer(kind: Type) -> (Trainer, Vec<Crop>) {
         trainer_of(kind, 0.0)
     }
 
-    fn trainer_of(kind: Type, averaging: f64) -> (Trainer, Vec<Piece>) {
+    fn trainer_of(kind: Type, averaging: f64) -> (Trainer, Vec<Crop>) {
         let styles = vec!["a.jpg".parse().unwrap()];
         let recipe = Recipe {
             width: 8,
@@ -303,9 +303,9 @@ mod tests {
         let style = style.reshape([1, 48, 48, 3]).permute([0, 3, 1, 2]).to_kind(Type::Float);
         let trainer =
             Trainer::new(&recipe, vgg, &[vec![style]], None, None, Device::Cpu, kind).unwrap();
-        let pieces =
-            (0..2).map(|n| Piece { photo: values(n), noisy: None, regions: Vec::new() }).collect();
-        (trainer, pieces)
+        let crops =
+            (0..2).map(|n| Crop { photo: values(n), noisy: None, regions: Vec::new() }).collect();
+        (trainer, crops)
     }
 
     /// Gradients of all parameters in a row.
@@ -316,12 +316,12 @@ mod tests {
 
     #[test]
     fn pictures_one_by_one_give_the_gradients_of_the_whole_batch() {
-        let (mut trainer, pieces) = trainer(Type::Float);
-        let one_by_one = trainer.step(0, &pieces).unwrap();
+        let (mut trainer, crops) = trainer(Type::Float);
+        let one_by_one = trainer.step(0, &crops).unwrap();
         let ours = gradients(&trainer).copy();
         let (mut fresh, _) = self::trainer(Type::Float);
         fresh.network.zero_grad();
-        let whole = fresh.pass(&pieces, 0, 1.0, 0).unwrap();
+        let whole = fresh.pass(&crops, 0, 1.0, 0).unwrap();
         let theirs = gradients(&fresh);
         assert!((one_by_one.total() / whole.total() - 1.0).abs() < 1e-5);
         let error = (&ours - &theirs).abs().max().double_value(&[]);
@@ -331,14 +331,14 @@ mod tests {
     #[test]
     fn with_a_temporal_weight_what_is_painted_learns_to_move_with_its_photo() {
         let measured = |weight: f64| {
-            let (mut trainer, pieces) = self::trainer(Type::Float);
+            let (mut trainer, crops) = self::trainer(Type::Float);
             trainer.recipe.temporal_weight = weight;
             for step in 0..20 {
-                trainer.step(step, &pieces).unwrap();
+                trainer.step(step, &crops).unwrap();
             }
             // By the same motions, whatever it was trained with.
             trainer.recipe.temporal_weight = 1.0;
-            let (photos, noisy) = trainer.upload(&pieces).unwrap();
+            let (photos, noisy) = trainer.upload(&crops).unwrap();
             let painted = trainer.network.forward(&noisy, 0).unwrap().detach();
             trainer.temporal(&photos, &painted, 0, 1.0, 1000).unwrap()
         };
@@ -348,11 +348,11 @@ mod tests {
 
     #[test]
     fn the_model_is_the_running_average_of_the_weights() {
-        let (mut trainer, pieces) = self::trainer_of(Type::Float, 0.6);
+        let (mut trainer, crops) = self::trainer_of(Type::Float, 0.6);
         let weight = |network: &TrainNetwork| network.parameters()[0].detach().copy();
         let mut expected = weight(&trainer.network);
         for step in 0..4 {
-            trainer.step(step, &pieces).unwrap();
+            trainer.step(step, &crops).unwrap();
             // The mean of the first ones, until it would keep more than 0.6 of itself.
             let kept = [0.0, 0.5, 0.6, 0.6][step as usize];
             expected = expected * kept + weight(&trainer.network) * (1.0 - kept);
@@ -363,8 +363,8 @@ mod tests {
 
     #[test]
     fn bfloat16_measures_what_single_precision_does_but_for_its_rounding() {
-        let ((mut single, pieces), (mut half, _)) = (trainer(Type::Float), trainer(Type::BFloat16));
-        let (a, b) = (single.step(0, &pieces).unwrap(), half.step(0, &pieces).unwrap());
+        let ((mut single, crops), (mut half, _)) = (trainer(Type::Float), trainer(Type::BFloat16));
+        let (a, b) = (single.step(0, &crops).unwrap(), half.step(0, &crops).unwrap());
         for (a, b) in [(a.content, b.content), (a.style, b.style)] {
             assert!((a / b - 1.0).abs() < 0.03, "{a} {b}");
         }

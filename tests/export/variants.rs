@@ -1,7 +1,7 @@
 //! Small models of every architecture that a model file can describe.
 
 use nst_stream::engine::model_file::{
-    Architecture, DType, Description, Kind, ModelFile, Normalization, OutputLayer, Padding,
+    Architecture, DType, Description, ModelFile, NetworkKind, Normalization, OutputLayer, Padding,
     RawTensor, Upsampling,
 };
 
@@ -24,7 +24,7 @@ pub fn all() -> Vec<ModelFile> {
         model("zeros", Architecture { padding, ..base() }),
         model("luminance", Architecture { luminance: true, ..base() }),
         several_styles(),
-        model("lite", Architecture { kind: Kind::Lite, widths: vec![8, 12], ..base() }),
+        model("lite", Architecture { kind: NetworkKind::Lite, widths: vec![8, 12], ..base() }),
         model(
             "everything else",
             Architecture { output, upsample, padding, styles: 2, luminance: true, ..base() },

@@ -1,7 +1,7 @@
 //! Codecs and containers.
 
 use super::*;
-use nst_stream::core::encoding::{Container, Rate};
+use nst_stream::core::encoding::{Container, RateControl};
 
 #[test]
 fn every_codec_in_every_container_that_holds_it() {
@@ -43,13 +43,15 @@ fn every_codec_in_every_container_that_holds_it() {
 fn quality_and_bit_rate_decide_the_size() {
     let folder = tempfile::tempdir().unwrap();
     for codec in [Codec::H264, Codec::H265, Codec::Vp9, Codec::Av1] {
-        let sizes = [Rate::Quality(20), Rate::Quality(80), Rate::Bitrate(100_000)].map(|rate| {
-            let output = folder.path().join("out.mkv");
-            let encoding = Encoding { rate, ..with(codec) };
-            let (done, _) = converted(&carphone(), &output, encoding);
-            assert_eq!(done.frames, 120);
-            std::fs::metadata(&output).unwrap().len()
-        });
+        let sizes =
+            [RateControl::Quality(20), RateControl::Quality(80), RateControl::Bitrate(100_000)]
+                .map(|rate| {
+                    let output = folder.path().join("out.mkv");
+                    let encoding = Encoding { rate, ..with(codec) };
+                    let (done, _) = converted(&carphone(), &output, encoding);
+                    assert_eq!(done.frames, 120);
+                    std::fs::metadata(&output).unwrap().len()
+                });
         println!("{codec}: {sizes:?}");
         assert!(sizes[1] > 3 * sizes[0], "{codec}: {sizes:?}");
         // Four seconds of 100 kbit/s, and what a container costs.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
-use nst_stream::core::rate::Rate;
+use nst_stream::core::rate::FrameRate;
 
 use super::*;
 
@@ -82,7 +82,7 @@ fn pictures_become_a_video_of_the_rate_that_is_asked_for() {
     let folder = frames(&["1.png", "2.png", "10.png", "11.png", "12.png"]);
     let at = |name: &str| folder.path().join(name);
     fs::write(at("frames/2.png"), "no picture").unwrap();
-    let rate = Rate::new(30000, 1001);
+    let rate = FrameRate::new(30000, 1001);
     let (input, output) = (at("frames"), at("out.mkv"));
     let (made, notes) = route(&VideoJob { rate, ..VideoJob::new(&input, &output) });
     assert_eq!(made.unwrap().frames, 5);

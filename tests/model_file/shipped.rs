@@ -1,8 +1,8 @@
 //! The models inside the program are what their manifest says.
 
 use nst_stream::engine::layer_list::multiply_adds;
-use nst_stream::engine::model_file::{Architecture, DType, Kind, ModelError};
-use nst_stream::engine::shipped::{self, Role};
+use nst_stream::engine::model_file::{Architecture, DType, ModelError, NetworkKind};
+use nst_stream::engine::shipped::{self, ModelRole};
 use sha2::{Digest, Sha256};
 
 /// The recipe itself, or that of the last model of which this one is the mean.
@@ -39,7 +39,7 @@ fn each_large_model_has_a_small_one_that_does_a_tenth_of_its_arithmetic() {
     };
     for style in STYLES {
         let ((large, much), (small, little)) = (counted(style), counted(&format!("{style}-lite")));
-        assert_eq!((large, small), (Kind::Johnson, Kind::Lite));
+        assert_eq!((large, small), (NetworkKind::Johnson, NetworkKind::Lite));
         assert!(little < much / 10.0, "{style}: {little} of {much}");
     }
 }
@@ -56,7 +56,7 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
         let sum: String =
             Sha256::digest(shipped.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(entry.sha256, sum, "{}", shipped.file);
-        if shipped.role == Role::Style {
+        if shipped.role == ModelRole::Style {
             let description = shipped::open(shipped.name).unwrap().description;
             assert_eq!(description.licence.as_ref(), Some(&entry.licence));
             assert_eq!(description.credit.as_ref(), Some(&entry.credit));
@@ -86,7 +86,7 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
 #[test]
 fn the_loss_network_is_there_but_is_no_model_to_paint_with() {
     let vgg = shipped::find("vgg16").unwrap();
-    assert_eq!(vgg.role, Role::Loss);
+    assert_eq!(vgg.role, ModelRole::Loss);
     assert_eq!(shipped::find("vgg16.safetensors").unwrap().bytes.len(), 15_277_752);
     assert_eq!(&vgg.bytes[8..24], br#"{"__metadata__":"#);
     assert_eq!(

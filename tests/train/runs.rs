@@ -7,8 +7,8 @@ use nst_stream::engine::device::Device;
 use nst_stream::engine::model_file::{ModelFile, Normalization, OutputLayer, Upsampling};
 use nst_stream::engine::precision::Precision;
 use nst_stream::train::recipe::{Optimizer, Preset, Recipe, StyleSource};
-use nst_stream::train::run::{Config, Progress, Trained, Watcher, train};
-use nst_stream::train::run_folder::{Row, RunFile, read_losses};
+use nst_stream::train::run::{Config, Progress, RunObserver, Trained, train};
+use nst_stream::train::run_folder::{LossRow, RunFile, read_losses};
 
 use crate::common::data;
 use crate::{masks, photos, style};
@@ -16,7 +16,7 @@ use crate::{masks, photos, style};
 /// Asks for an end after some steps.
 struct StopAfter<'a>(u64, &'a AtomicBool);
 
-impl Watcher for StopAfter<'_> {
+impl RunObserver for StopAfter<'_> {
     fn note(&mut self, _: &str) {}
     fn progress(&mut self, progress: &Progress) {
         self.1.fetch_or(progress.step >= self.0, Ordering::Relaxed);
@@ -66,12 +66,12 @@ fn run(config: &Config, steps: u64) -> Trained {
 }
 
 /// Losses without the seconds, which never repeat.
-fn losses(folder: &Path) -> Vec<Row> {
+fn losses(folder: &Path) -> Vec<LossRow> {
     let rows = read_losses(&folder.join("a.run/losses.csv")).unwrap();
-    rows.into_iter().map(|row| Row { seconds: 0.0, ..row }).collect()
+    rows.into_iter().map(|row| LossRow { seconds: 0.0, ..row }).collect()
 }
 
-fn mean(rows: &[Row], of: fn(&Row) -> f64) -> f64 {
+fn mean(rows: &[LossRow], of: fn(&LossRow) -> f64) -> f64 {
     rows.iter().map(of).sum::<f64>() / rows.len() as f64
 }
 
@@ -82,7 +82,7 @@ fn thirty_steps_lower_the_loss_and_leave_a_model_that_says_where_it_comes_from()
     let trained = run(&config, u64::MAX);
     assert_eq!((trained.step, trained.interrupted), (30, false));
     let rows = losses(folder.path());
-    let total = |row: &Row| row.terms.total();
+    let total = |row: &LossRow| row.terms.total();
     let (first, last) = (mean(&rows[..5], total), mean(&rows[25..], total));
     assert!(last < 0.8 * first, "{first} → {last}");
     let model = ModelFile::open(&config.run.output).unwrap();
@@ -238,7 +238,7 @@ fn a_run_with_masks_lowers_the_loss_and_resumes_exactly() {
     run(&config, u64::MAX);
     let rows = losses(whole.path());
     assert_eq!(rows, losses(stopped.path()));
-    let style = |row: &Row| row.terms.style;
+    let style = |row: &LossRow| row.terms.style;
     let (first, last) = (mean(&rows[..6], style), mean(&rows[34..], style));
     assert!(last < 0.8 * first, "{first} → {last}");
     let model = |folder: &Path| std::fs::read(folder.join("a.pt")).unwrap();

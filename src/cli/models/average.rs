@@ -17,7 +17,7 @@ use crate::engine::shipped;
 pub struct AverageArgs {
     /// Models to average, shipped or files, each with its share: a.pt:0.3
     #[arg(value_name = "NAME|FILE[:SHARE]", required = true)]
-    pub models: Vec<Part>,
+    pub models: Vec<WeightedModel>,
     /// Model file to write (half precision)
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -34,20 +34,20 @@ pub struct AverageArgs {
 
 /// A model and its share.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct WeightedModel {
     /// Its name, or its file.
     pub model: String,
     /// Above 0; 1 where none is named.
     pub share: f64,
 }
 
-impl FromStr for Part {
+impl FromStr for WeightedModel {
     type Err = String;
 
     /// `mosaic`, or `mosaic.pt:0.7`
     fn from_str(text: &str) -> Result<Self, String> {
         let (model, share) = weighted(text)?;
-        Ok(Part { model: model.to_owned(), share })
+        Ok(WeightedModel { model: model.to_owned(), share })
     }
 }
 
@@ -65,7 +65,7 @@ pub fn run(args: &AverageArgs) -> anyhow::Result<String> {
     if output.exists() && !overwrite {
         bail!("'{file}' already exists; use --overwrite to replace it");
     }
-    let open = |part: &Part| anyhow::Ok((shipped::open(&part.model)?, part.share));
+    let open = |part: &WeightedModel| anyhow::Ok((shipped::open(&part.model)?, part.share));
     let opened = models.iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
     let name = output.file_stem().unwrap_or_default().to_string_lossy();
     let mut mean =

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::core::span::about;
-use crate::train::run::{Progress, Watcher};
+use crate::train::run::{Progress, RunObserver};
 
 /// A bar on a terminal, lines elsewhere.
 pub struct Bar {
@@ -37,7 +37,7 @@ impl Bar {
     }
 }
 
-impl Watcher for Bar {
+impl RunObserver for Bar {
     fn note(&mut self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::losses::{Losses, set};
 
-use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::model_file::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::PrecisionChoice;
 use crate::train::recipe::{Optimizer, Preset, Recipe, StyleSizes};
 
@@ -75,7 +75,7 @@ pub struct Numbers {
     /// Network: johnson (as published) or lite (a tenth of the work: live on a CPU)
     /// [default: johnson]
     #[arg(long, value_name = "NAME")]
-    pub arch: Option<Kind>,
+    pub arch: Option<NetworkKind>,
     /// Channels of the first layer [default: 32; lite: 16]
     #[arg(long, value_name = "N")]
     width: Option<i64>,

@@ -2,7 +2,7 @@
 
 use super::Y4mError;
 use crate::core::frame::Range;
-use crate::core::rate::Rate;
+use crate::core::rate::FrameRate;
 
 /// Chroma subsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Sampling {
 
 /// Chroma siting of 4:2:0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Site {
+pub enum ChromaSite {
     /// Centre of four luma samples (JPEG, MPEG-1).
     Centre,
     /// Between the left two luma samples (MPEG-2 and later).
@@ -53,13 +53,13 @@ pub struct Header {
     /// Height in lines.
     pub height: usize,
     /// Frame rate.
-    pub rate: Rate,
+    pub rate: FrameRate,
     /// Pixel aspect ratio (width over height).
     pub pixel_aspect: (u32, u32),
     /// Chroma subsampling.
     pub sampling: Sampling,
     /// Chroma siting.
-    pub site: Site,
+    pub site: ChromaSite,
     /// Bits per sample; above eight in two bytes, little-endian.
     pub depth: u32,
     /// Range of the sample values.
@@ -87,10 +87,10 @@ impl Header {
         let mut header = Header {
             width: 0,
             height: 0,
-            rate: Rate::USUAL,
+            rate: FrameRate::USUAL,
             pixel_aspect: (1, 1),
             sampling: Sampling::Yuv420,
-            site: Site::Centre,
+            site: ChromaSite::Centre,
             depth: 8,
             range: Range::Limited,
             interlace: Interlace::Progressive,
@@ -104,7 +104,7 @@ impl Header {
                 "F" => {
                     let (n, d) = ratio(value).ok_or_else(|| wrong(word))?;
                     // 0:0 is "not known".
-                    header.rate = Rate::new(n, d).unwrap_or(Rate::USUAL);
+                    header.rate = FrameRate::new(n, d).unwrap_or(FrameRate::USUAL);
                 }
                 "A" => {
                     let (n, d) = ratio(value).ok_or_else(|| wrong(word))?;
@@ -148,9 +148,9 @@ impl Header {
     /// The header line, with its line end.
     pub fn line(&self) -> String {
         let kind = match (self.sampling, self.site, self.depth) {
-            (Sampling::Yuv420, Site::Centre, 8) => "420jpeg".to_owned(),
-            (Sampling::Yuv420, Site::Left, 8) => "420mpeg2".to_owned(),
-            (Sampling::Yuv420, Site::PalDv, 8) => "420paldv".to_owned(),
+            (Sampling::Yuv420, ChromaSite::Centre, 8) => "420jpeg".to_owned(),
+            (Sampling::Yuv420, ChromaSite::Left, 8) => "420mpeg2".to_owned(),
+            (Sampling::Yuv420, ChromaSite::PalDv, 8) => "420paldv".to_owned(),
             (Sampling::Mono, _, 8) => "mono".to_owned(),
             (Sampling::Mono, _, depth) => format!("mono{depth}"),
             (sampling, _, depth) => {
@@ -204,26 +204,26 @@ impl Header {
 }
 
 /// `420jpeg`, `422p10`, `mono12` …
-fn parse_kind(kind: &str) -> Option<(Sampling, Site, u32)> {
+fn parse_kind(kind: &str) -> Option<(Sampling, ChromaSite, u32)> {
     let named = match kind {
-        "420" | "420jpeg" => Some((Sampling::Yuv420, Site::Centre)),
-        "420mpeg2" => Some((Sampling::Yuv420, Site::Left)),
-        "420paldv" => Some((Sampling::Yuv420, Site::PalDv)),
-        "422" => Some((Sampling::Yuv422, Site::Left)),
-        "411" => Some((Sampling::Yuv411, Site::Left)),
-        "444" => Some((Sampling::Yuv444, Site::Centre)),
-        "444alpha" => Some((Sampling::Yuv444Alpha, Site::Centre)),
-        "mono" => Some((Sampling::Mono, Site::Centre)),
+        "420" | "420jpeg" => Some((Sampling::Yuv420, ChromaSite::Centre)),
+        "420mpeg2" => Some((Sampling::Yuv420, ChromaSite::Left)),
+        "420paldv" => Some((Sampling::Yuv420, ChromaSite::PalDv)),
+        "422" => Some((Sampling::Yuv422, ChromaSite::Left)),
+        "411" => Some((Sampling::Yuv411, ChromaSite::Left)),
+        "444" => Some((Sampling::Yuv444, ChromaSite::Centre)),
+        "444alpha" => Some((Sampling::Yuv444Alpha, ChromaSite::Centre)),
+        "mono" => Some((Sampling::Mono, ChromaSite::Centre)),
         _ => None,
     };
     if let Some((sampling, site)) = named {
         return Some((sampling, site, 8));
     }
     let (sampling, site, depth) = [
-        ("420p", Sampling::Yuv420, Site::Left),
-        ("422p", Sampling::Yuv422, Site::Left),
-        ("444p", Sampling::Yuv444, Site::Centre),
-        ("mono", Sampling::Mono, Site::Centre),
+        ("420p", Sampling::Yuv420, ChromaSite::Left),
+        ("422p", Sampling::Yuv422, ChromaSite::Left),
+        ("444p", Sampling::Yuv444, ChromaSite::Centre),
+        ("mono", Sampling::Mono, ChromaSite::Centre),
     ]
     .into_iter()
     .find_map(|(name, sampling, site)| Some((sampling, site, kind.strip_prefix(name)?)))?;

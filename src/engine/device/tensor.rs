@@ -32,12 +32,12 @@ mod sealed {
 
 /// A contiguous tensor whose memory no other one shares.
 #[derive(Debug)]
-pub struct Fresh<T> {
+pub struct UniqueTensor<T> {
     tensor: Tensor,
     numbers: PhantomData<T>,
 }
 
-impl<T: Number> Fresh<T> {
+impl<T: Number> UniqueTensor<T> {
     /// A new one, of arbitrary contents.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl<T: Number> Fresh<T> {
     pub fn new(shape: &[i64]) -> Result<Self, TchError> {
         let tensor = Tensor::f_empty(shape, (T::KIND, Device::Cpu))?;
         check(&tensor, T::KIND)?;
-        Ok(Fresh { tensor, numbers: PhantomData })
+        Ok(UniqueTensor { tensor, numbers: PhantomData })
     }
 
     /// Its numbers.
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_read_of_a_tensor_stays_what_it_was_when_an_alias_changes_it() {
-        let mut fresh = Fresh::<f32>::new(&[2, 3]).unwrap();
+        let mut fresh = UniqueTensor::<f32>::new(&[2, 3]).unwrap();
         fresh.numbers().copy_from_slice(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         let tensor = fresh.into_tensor();
         let mut alias = tensor.shallow_clone();
@@ -157,7 +157,7 @@ mod tests {
             assert!(paste(&vec![0.0; count], &mut tensor, first).is_err(), "{first} {count}");
         }
         assert!(copied::<f32>(&tensor.narrow(0, 0, 0)).unwrap().is_empty());
-        assert!(Fresh::<u8>::new(&[0, 3]).unwrap().numbers().is_empty());
-        assert!(Fresh::<u8>::new(&[-1]).is_err());
+        assert!(UniqueTensor::<u8>::new(&[0, 3]).unwrap().numbers().is_empty());
+        assert!(UniqueTensor::<u8>::new(&[-1]).is_err());
     }
 }

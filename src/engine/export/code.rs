@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::engine::EPSILON;
-use crate::engine::layer_list::{After, Change, Layer, layers};
+use crate::engine::layer_list::{Change, Epilogue, Layer, layers};
 use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 
@@ -154,7 +154,7 @@ fn steps(text: &mut String, layer: &Layer) {
     if let Some(norm) = &layer.norm {
         let _ = writeln!(text, "    y = (self.{}).forward(y, style)", short(norm));
     }
-    if layer.after == After::Relu {
+    if layer.after == Epilogue::Relu {
         *text += "    y = torch.relu(y)\n";
     }
 }

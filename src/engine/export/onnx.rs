@@ -10,7 +10,7 @@ use super::messages::{
 };
 use super::{ExportError, metadata, single, tensor};
 use crate::engine::EPSILON;
-use crate::engine::layer_list::{After, Change, Layer, layers};
+use crate::engine::layer_list::{Change, Epilogue, Layer, layers};
 use crate::engine::model_file::{ModelFile, OutputLayer, Padding, RawTensor};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 
@@ -143,9 +143,9 @@ impl Builder<'_> {
             x = self.norm(norm, &x)?;
         }
         Ok(match layer.after {
-            After::Relu => self.node("Relu", &format!("{name}/relu"), &[&x], vec![]),
-            After::Add => self.node("Add", &format!("{name}/sum"), &[&x, block], vec![]),
-            After::Nothing => x,
+            Epilogue::Relu => self.node("Relu", &format!("{name}/relu"), &[&x], vec![]),
+            Epilogue::Add => self.node("Add", &format!("{name}/sum"), &[&x, block], vec![]),
+            Epilogue::Nothing => x,
         })
     }
 

@@ -16,7 +16,7 @@ use tch::{Kind, TchError, Tensor};
 use super::color::Converter;
 use super::device::Device;
 use super::device::gpu::{Activation, BLOCK, BorderMode, Form, Gpu, TILE};
-use super::layer_list::{self, After, Change};
+use super::layer_list::{self, Change, Epilogue};
 use super::layers::{InstanceNorm, channels_last};
 use super::model_file::{ModelFile, Padding, RawTensor};
 use super::network::{MULTIPLE, Network};
@@ -45,7 +45,7 @@ pub(super) struct Fused {
 struct Layer {
     convolution: Convolution,
     norm: Norm,
-    after: After,
+    after: Epilogue,
     begins_block: bool,
     next: Form,
 }
@@ -140,7 +140,7 @@ impl Fused {
                 Norm::Instance(norm) => self.gpu.norm(&made, norm.affine(), EPSILON)?,
                 Norm::Bias(scale, shift) => (scale.shallow_clone(), shift.shallow_clone()),
             };
-            let skips = if layer.after == After::Add { skip.take() } else { None };
+            let skips = if layer.after == Epilogue::Add { skip.take() } else { None };
             seen = self.gpu.apply(&made, (&norm.0, &norm.1), skips.as_ref(), layer.next)?;
         }
         let made = convolve(&seen, &self.last, TILE)?;

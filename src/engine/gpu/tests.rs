@@ -5,15 +5,15 @@ use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
-use crate::core::stylizer::{Begun, StylizeError, Stylizer};
+use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
 use crate::engine::color::Converter;
 use crate::engine::device::gpu::{Activation, BorderMode, Form, Gpu};
 use crate::engine::device::{Device, prepare};
 use crate::engine::layers::channels_last;
 use crate::engine::model::Model;
 use crate::engine::model_file::{
-    Architecture, DType, Kind as Family, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
-    Upsampling,
+    Architecture, DType, ModelFile, NetworkKind as Family, Normalization, OutputLayer, Padding,
+    RawTensor, Upsampling,
 };
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
@@ -258,7 +258,7 @@ fn batches_that_are_begun_ahead_become_the_same_frames() {
         let given = frames(6, 44, 36);
         let mut expected = given.clone();
         let mut painted = Vec::new();
-        let mut under_way: Option<Begun> = None;
+        let mut under_way: Option<PendingBatch> = None;
         for (batch, expected) in given.chunks(2).zip(expected.chunks_mut(2)) {
             torchs.stylize(expected).unwrap();
             let begun = ours.begin(batch.to_vec()).unwrap();
@@ -275,7 +275,7 @@ fn batches_that_are_begun_ahead_become_the_same_frames() {
     let mut mixed = frames(1, 44, 36);
     mixed.extend(frames(1, 36, 44));
     assert!(matches!(ours.begin(mixed), Err(StylizeError::MixedBatch)));
-    assert!(matches!(ours.begin(Vec::new()), Ok(Begun::Done(batch)) if batch.is_empty()));
+    assert!(matches!(ours.begin(Vec::new()), Ok(PendingBatch::Done(batch)) if batch.is_empty()));
 }
 
 #[test]
@@ -307,7 +307,9 @@ fn a_stylizer_whose_kernels_fail_goes_on_with_libtorch() {
         ours.stylize(&mut painted).unwrap();
         assert!(!ours.model().in_gpu_kernels(), "it does not try them again");
         assert_eq!(largest(&painted, &expected), 0, "{precision}");
-        let Begun::Done(painted) = failing().begin(frames(2, 36, 20)).unwrap() else { panic!() };
+        let PendingBatch::Done(painted) = failing().begin(frames(2, 36, 20)).unwrap() else {
+            panic!()
+        };
         assert_eq!(largest(&painted, &expected), 0, "{precision}, begun");
         // With nothing behind them, the failure is one of the run.
         let alone =

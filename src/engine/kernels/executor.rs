@@ -7,7 +7,7 @@ use super::Shared;
 use super::norm::Statistics;
 use super::source::{ConvInput, Planes, SourceRows};
 use super::weights::{LayerWeights, Norm, ScaleShift};
-use crate::engine::layer_list::{self, After, Change};
+use crate::engine::layer_list::{self, Change, Epilogue};
 use crate::engine::model_file::ModelFile;
 use crate::engine::threads;
 
@@ -121,7 +121,7 @@ impl<A: Arithmetic> Executor<A> {
                 // Lossless: widths are not negative.
                 channels: (inputs as usize, outputs as usize),
                 begins_block: layer.begins_block,
-                ends_block: layer.after == After::Add,
+                ends_block: layer.after == Epilogue::Add,
             })
         };
         let layers = plan.iter().enumerate().map(layer).collect::<Option<_>>()?;

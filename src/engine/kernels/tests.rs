@@ -27,7 +27,7 @@ pub(super) fn small() -> Architecture {
 
 /// Widths that fill the vectors of every level, and the tiles of AMX.
 pub(super) fn lite() -> Architecture {
-    let kind = crate::engine::model_file::Kind::Lite;
+    let kind = crate::engine::model_file::NetworkKind::Lite;
     Architecture { kind, widths: vec![32, 64], residual_blocks: 2, ..Architecture::default() }
 }
 

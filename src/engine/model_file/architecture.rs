@@ -12,7 +12,7 @@ use crate::engine::layer_list::{Change, Layer, layers};
 /// Family of networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum NetworkKind {
     /// Johnson et al. 2016 with instance normalization and upsampling convolutions, laid out as
     /// PyTorch's fast_neural_style example publishes it.
     #[default]
@@ -22,7 +22,7 @@ pub enum Kind {
     Lite,
 }
 
-impl FromStr for Kind {
+impl FromStr for NetworkKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -31,7 +31,7 @@ impl FromStr for Kind {
     }
 }
 
-impl Kind {
+impl NetworkKind {
     /// The name a description gives it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ choice! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Architecture {
     /// Family of networks.
-    pub kind: Kind,
+    pub kind: NetworkKind,
     /// Channels after each convolution of the encoder, [`depth`](Kind::depth) of them; the decoder
     /// mirrors them.
     pub widths: Vec<i64>,
@@ -162,7 +162,7 @@ impl Default for Architecture {
     /// The published sizes: widths 32, 64, 128 and five residual blocks.
     fn default() -> Self {
         Self {
-            kind: Kind::Johnson,
+            kind: NetworkKind::Johnson,
             widths: vec![32, 64, 128],
             residual_blocks: 5,
             norm: Normalization::Instance,
@@ -247,7 +247,7 @@ impl Architecture {
             let (found, expected) = (self.widths.len(), self.kind.depth());
             return Some(format!("{found} widths of layers, expected {expected}"));
         }
-        if self.kind == Kind::Lite && self.upsample != Upsampling::Nearest {
+        if self.kind == NetworkKind::Lite && self.upsample != Upsampling::Nearest {
             return Some("a lite network with transposed convolutions".to_owned());
         }
         if let Some(w) = self.widths.iter().find(|w| !(1..=Self::MAX_WIDTH).contains(*w)) {

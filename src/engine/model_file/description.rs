@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::architecture::Kind;
+use super::architecture::NetworkKind;
 use super::error::printable;
 use super::{Architecture, ModelError};
 
@@ -74,9 +74,9 @@ impl Description {
             return Err(ModelError::Newer { file: file.to_owned(), format });
         }
         if let Some(kind) = value.pointer("/architecture/kind").and_then(Value::as_str)
-            && Kind::ALL.iter().all(|known| known.name() != kind)
+            && NetworkKind::ALL.iter().all(|known| known.name() != kind)
         {
-            let known = Kind::ALL.map(Kind::name).join(", ");
+            let known = NetworkKind::ALL.map(NetworkKind::name).join(", ");
             let kind = printable(kind);
             return Err(bad(format!("the architecture '{kind}' is unknown, known is {known}")));
         }

@@ -9,12 +9,12 @@ use super::value::View;
 /// tensors may share a storage, but not without bound: strides of zero make a huge tensor of
 /// nothing.
 #[derive(Debug)]
-pub(super) struct Gatherer {
+pub(super) struct TensorGatherer {
     /// Bytes that may still be made.
     left: usize,
 }
 
-impl Gatherer {
+impl TensorGatherer {
     pub(super) const fn new(file_length: usize) -> Self {
         Self { left: file_length.saturating_mul(4).saturating_add(1 << 20) }
     }

@@ -38,7 +38,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use architecture::{Architecture, Kind, Normalization, OutputLayer, Padding, Upsampling};
+pub use architecture::{
+    Architecture, NetworkKind, Normalization, OutputLayer, Padding, Upsampling,
+};
 pub use description::Description;
 pub use error::ModelError;
 pub use tensor::{DType, RawTensor};

@@ -8,7 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::archive::{Archive, is_zip};
 use super::cursor::Cursor;
 use super::error::{Fault, printable};
-use super::gather::Gatherer;
+use super::gather::TensorGatherer;
 use super::pickle::{self, Pickle};
 use super::value::{Node, Storage, Value};
 use super::write::DESCRIPTION;
@@ -33,27 +33,27 @@ const COMPILED: &str = "_orig_mod.";
 
 /// What a file holds.
 #[derive(Debug)]
-pub(super) struct Contents<'a> {
+pub(super) struct FileContents<'a> {
     pub(super) tensors: BTreeMap<String, RawTensor>,
     /// The description as it stands in the file, if there is one.
     pub(super) description: Option<Cow<'a, [u8]>>,
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
+pub(super) fn read(bytes: &[u8]) -> Result<FileContents<'_>, Fault> {
     if is_zip(bytes) {
         read_zip(bytes)
     } else if is_safetensors(bytes) {
         read_safetensors(bytes)
     } else if is_pickle(bytes)? {
         let tensors = read_legacy(bytes)?;
-        Ok(Contents { tensors, description: None })
+        Ok(FileContents { tensors, description: None })
     } else {
         Err(Fault::not_a_model(what_else(bytes)))
     }
 }
 
 /// The format since PyTorch 1.6: a zip of the pickled object and one record for each storage.
-fn read_zip(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
+fn read_zip(bytes: &[u8]) -> Result<FileContents<'_>, Fault> {
     let archive = Archive::open(bytes)?;
     let mut prefixes = archive.names().filter_map(|name| {
         let (prefix, rest) = name.split_once('/')?;
@@ -69,7 +69,7 @@ fn read_zip(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
     let pickle = pickle::read(&mut Cursor::new(record("data.pkl").unwrap_or_default()))?;
     let fetch = |storage: &Storage<'_>| record(&format!("data/{}", storage.key));
     let tensors = tensors(&pickle, fetch, bytes.len())?;
-    Ok(Contents { tensors, description: record(DESCRIPTION).map(Cow::Borrowed) })
+    Ok(FileContents { tensors, description: record(DESCRIPTION).map(Cow::Borrowed) })
 }
 
 /// Whether the bytes begin with the length of a JSON object, and that object.
@@ -79,7 +79,7 @@ fn is_safetensors(bytes: &[u8]) -> bool {
 }
 
 /// Weights as safetensors, those of `models export --to safetensors` with their description.
-fn read_safetensors(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
+fn read_safetensors(bytes: &[u8]) -> Result<FileContents<'_>, Fault> {
     let damaged = |error: &dyn std::fmt::Display| Fault::damaged(error.to_string());
     let (_, head) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
     let about = head.metadata().as_ref().and_then(|about| about.get("nst-stream.json"));
@@ -115,7 +115,7 @@ fn read_safetensors(bytes: &[u8]) -> Result<Contents<'_>, Fault> {
             return Err(Fault::damaged(format!("it has two tensors called '{name}'")));
         }
     }
-    Ok(Contents { tensors, description })
+    Ok(FileContents { tensors, description })
 }
 
 /// What stands before the names of the network: all that comes before its first weight's name, where
@@ -215,7 +215,7 @@ fn tensors<'a>(
         _ => None,
     });
     let prefix = prefix(names);
-    let mut gatherer = Gatherer::new(file_length);
+    let mut gatherer = TensorGatherer::new(file_length);
     let mut tensors = BTreeMap::new();
     for &(key, value) in entries {
         let Value::Str(name) = key else {

@@ -14,7 +14,7 @@ use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
 use crate::core::timeouts::FIRST_UNIT;
 use crate::media::clock::LiveClock;
 use crate::media::error::PipelineError;
-use crate::media::pipeline::{Event, Pipeline, Role};
+use crate::media::pipeline::{Event, Pipeline, PipelineRole};
 use crate::media::video::{VideoStream, buffer_from_frame};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/encode-live.pipeline");
@@ -77,7 +77,7 @@ impl Encoder {
     /// # Errors
     /// When an element is missing, or the encoder cannot handle such frames.
     pub fn start(
-        role: Role,
+        role: PipelineRole,
         stream: &VideoStream,
         clock: &LiveClock,
         events: &Sender<Event>,

@@ -22,26 +22,26 @@ use crate::media::clock::LiveClock;
 /// Where units and packets go into the shared media.
 #[derive(Default)]
 pub(super) struct ClientOutput {
-    inlets: Mutex<Inlets>,
+    sources: Mutex<AppSources>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Inlets {
+struct AppSources {
     units: Option<gst_app::AppSrc>,
     packets: Option<gst_app::AppSrc>,
     /// Somebody watches.
     open: bool,
     /// The first unit after opening must be a key frame.
     waits_for_key: bool,
-    joining: Joining,
+    join: ClientJoin,
     newest_packet: Option<gst::ClockTime>,
 }
 
 /// A client begins to watch with a key frame: the two wait for each other, or else it would first
 /// get the rest of pictures it does not have, and show garbage.
 #[derive(Default, PartialEq, Eq)]
-enum Joining {
+enum ClientJoin {
     #[default]
     Nobody,
     /// A client waits for a key frame.
@@ -51,61 +51,61 @@ enum Joining {
 }
 
 impl ClientOutput {
-    fn lock(&self) -> MutexGuard<'_, Inlets> {
-        self.inlets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, AppSources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, units: Option<gst_app::AppSrc>, packets: Option<gst_app::AppSrc>) {
-        let mut inlets = self.lock();
-        (inlets.units, inlets.packets) = (units, packets);
+        let mut sources = self.lock();
+        (sources.units, sources.packets) = (units, packets);
     }
 
     /// Lets units and packets through or not, the first unit being a key frame. Without clients
     /// nothing goes in, so that the first one gets nothing old.
     pub fn open(&self, open: bool) {
-        let mut inlets = self.lock();
-        if open && !inlets.open {
-            inlets.waits_for_key = true;
+        let mut sources = self.lock();
+        if open && !sources.open {
+            sources.waits_for_key = true;
         }
-        inlets.open = open;
+        sources.open = open;
     }
 
-    /// Asks for a key frame and waits for it; then it waits for [`joined`](Outlet::joined). Short in
+    /// Asks for a key frame and waits for it; then it waits for [`joined`](ClientOutput::joined). Short in
     /// any case, since the thread that serves all clients waits here.
     pub fn join(&self, want_key: impl Fn()) {
-        let mut inlets = self.lock();
-        inlets.joining = Joining::Client;
+        let mut sources = self.lock();
+        sources.join = ClientJoin::Client;
         // After that, or else the key frame could come in between.
         want_key();
-        let still = |inlets: &mut Inlets| inlets.joining == Joining::Client;
-        drop(self.changed.wait_timeout_while(inlets, JOIN_AT_KEY_FRAME, still));
+        let still = |sources: &mut AppSources| sources.join == ClientJoin::Client;
+        drop(self.changed.wait_timeout_while(sources, JOIN_AT_KEY_FRAME, still));
     }
 
-    /// The client that called [`join`](Outlet::join) is ready for units.
+    /// The client that called [`join`](ClientOutput::join) is ready for units.
     pub fn joined(&self) {
-        self.lock().joining = Joining::Nobody;
+        self.lock().join = ClientJoin::Nobody;
         self.changed.notify_all();
     }
 
     /// Hands on an encoded picture.
     pub fn unit(&self, unit: gst::Buffer) {
-        let mut inlets = self.lock();
+        let mut sources = self.lock();
         let delta = unit.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if !delta && inlets.joining == Joining::Client {
-            inlets.joining = Joining::KeyFrame;
+        if !delta && sources.join == ClientJoin::Client {
+            sources.join = ClientJoin::KeyFrame;
             self.changed.notify_all();
-            let still = |inlets: &mut Inlets| inlets.joining == Joining::KeyFrame;
-            let waited = self.changed.wait_timeout_while(inlets, HOLD_KEY_FRAME, still);
-            inlets = waited.unwrap_or_else(PoisonError::into_inner).0;
-            inlets.joining = Joining::Nobody;
+            let still = |sources: &mut AppSources| sources.join == ClientJoin::KeyFrame;
+            let waited = self.changed.wait_timeout_while(sources, HOLD_KEY_FRAME, still);
+            sources = waited.unwrap_or_else(PoisonError::into_inner).0;
+            sources.join = ClientJoin::Nobody;
         }
-        if !inlets.open || (inlets.waits_for_key && delta) {
+        if !sources.open || (sources.waits_for_key && delta) {
             return;
         }
-        inlets.waits_for_key = false;
-        let units = inlets.units.clone();
+        sources.waits_for_key = false;
+        let units = sources.units.clone();
         // Pushing under the lock could wait for somebody who waits for the lock.
-        drop(inlets);
+        drop(sources);
         if let Some(units) = units {
             let _ = units.push_buffer(unit);
         }
@@ -114,14 +114,14 @@ impl ClientOutput {
     /// Hands on an encoded packet of sound. One whose time does not grow is dropped:
     /// gst-rtsp-server aborts the program when times go backwards.
     pub fn packet(&self, packet: &gst::Buffer) {
-        let mut inlets = self.lock();
+        let mut sources = self.lock();
         let Some(pts) = packet.pts() else { return };
-        if !inlets.open || inlets.waits_for_key || Some(pts) <= inlets.newest_packet {
+        if !sources.open || sources.waits_for_key || Some(pts) <= sources.newest_packet {
             return;
         }
-        inlets.newest_packet = Some(pts);
-        let packets = inlets.packets.clone();
-        drop(inlets);
+        sources.newest_packet = Some(pts);
+        let packets = sources.packets.clone();
+        drop(sources);
         let mut packet = packet.clone();
         packet.make_mut().set_dts(gst::ClockTime::NONE);
         if let Some(packets) = packets {
@@ -132,9 +132,9 @@ impl ClientOutput {
     /// No more will come: RTCP tells the clients.
     pub fn end(&self) {
         self.open(false);
-        let inlets = self.lock();
-        let (units, packets) = (inlets.units.clone(), inlets.packets.clone());
-        drop(inlets);
+        let sources = self.lock();
+        let (units, packets) = (sources.units.clone(), sources.packets.clone());
+        drop(sources);
         for source in units.iter().chain(&packets) {
             let _ = source.end_of_stream();
         }
@@ -157,7 +157,7 @@ impl InitialData {
 }
 
 /// All a factory needs to know.
-pub(super) struct Recipe {
+pub(super) struct MediaDescription {
     /// The payloaders, in `gst-launch` syntax.
     pub description: String,
     pub clock: LiveClock,
@@ -171,7 +171,7 @@ mod imp {
 
     #[derive(Default)]
     pub struct SharedFactory {
-        pub(super) recipe: OnceLock<Recipe>,
+        pub(super) description: OnceLock<MediaDescription>,
         media: OnceLock<gst_rtsp_server::RTSPMedia>,
     }
 
@@ -206,25 +206,26 @@ mod imp {
         fn configure(&self, _media: &gst_rtsp_server::RTSPMedia) {}
 
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
-            let recipe = self.recipe.get()?;
-            let lines = recipe.description.lines().filter(|l| !l.trim_start().starts_with('#'));
+            let description = self.description.get()?;
+            let lines =
+                description.description.lines().filter(|l| !l.trim_start().starts_with('#'));
             let text = lines.collect::<Vec<_>>().join("\n");
             let bin = gst::parse::bin_from_description(&text, false).ok()?;
-            let inlet = |name, initial: &InitialData| {
+            let source = |name, initial: &InitialData| {
                 let source = bin.by_name(name).and_downcast::<gst_app::AppSrc>()?;
                 prime(&source, initial);
                 Some(source)
             };
-            let units = inlet("units", &recipe.video);
-            let packets = recipe.audio.as_ref().and_then(|audio| inlet("packets", audio));
-            recipe.client_output.set(units, packets);
+            let units = source("units", &description.video);
+            let packets = description.audio.as_ref().and_then(|audio| source("packets", audio));
+            description.client_output.set(units, packets);
             Some(bin.upcast())
         }
 
         fn create_pipeline(&self, media: &gst_rtsp_server::RTSPMedia) -> Option<gst::Pipeline> {
             let pipeline = self.parent_create_pipeline(media)?;
             // With our clock and base time a unit's time means the same here as at the encoder.
-            self.recipe.get()?.clock.govern(&pipeline);
+            self.description.get()?.clock.govern(&pipeline);
             media.connect_prepared(hold_primers_back);
             pipeline.connect_deep_element_added(|_, _, element| name_rtcp(element));
             Some(pipeline)
@@ -239,9 +240,9 @@ glib::wrapper! {
 }
 
 impl SharedFactory {
-    pub(super) fn new(recipe: Recipe) -> Self {
+    pub(super) fn new(description: MediaDescription) -> Self {
         let factory: Self = glib::Object::new();
-        let _ = factory.imp().recipe.set(recipe);
+        let _ = factory.imp().description.set(description);
         factory.set_shared(true);
         factory.set_suspend_mode(gst_rtsp_server::RTSPSuspendMode::None);
         // Multicast would send to a whole network what was meant for one address.

@@ -21,10 +21,10 @@ use gst_rtsp_server::{
 };
 
 use super::factory::{ClientOutput, SharedFactory};
-use super::{ServeAddress, Watchers, failed};
+use super::{ClientSessions, ServeAddress, failed};
 use crate::core::timeouts::END_RTSP_THREAD;
 use crate::media::error::PipelineError;
-use crate::media::pipeline::{Event, Role};
+use crate::media::pipeline::{Event, PipelineRole};
 
 /// A client that neither watches nor asks for anything is forgotten after so many seconds.
 const SESSION_TIMEOUT: u32 = 30;
@@ -81,7 +81,7 @@ impl Listener {
     /// Keeps count of who watches; each new watcher has `want_key` called.
     pub fn watch(
         &self,
-        watchers: &Arc<Watchers>,
+        watchers: &Arc<ClientSessions>,
         client_output: &Arc<ClientOutput>,
         want_key: impl Fn() + Send + Sync + 'static,
     ) {
@@ -140,7 +140,7 @@ impl Listener {
     pub fn open(
         mut self,
         media: &RTSPMedia,
-        role: Role,
+        role: PipelineRole,
         events: Sender<Event>,
     ) -> Result<Self, PipelineError> {
         let context = glib::MainContext::new();

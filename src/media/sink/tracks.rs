@@ -8,13 +8,13 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
-use super::super::finalise::{Layout, Track};
 use super::super::pipeline::Event;
+use super::super::remux::{Layout, Track};
 use super::super::tracks::{Reader, TrackLimit, Tracks, name_of, write_about};
 use super::VideoSink;
 
 /// A track that is being written.
-pub(super) struct Written {
+pub(super) struct OutputTrack {
     pads: &'static str,
     /// Where its packets go in.
     target: gst_app::AppSrc,
@@ -25,7 +25,7 @@ pub(super) struct Written {
     reader: Option<Reader>,
 }
 
-impl Written {
+impl OutputTrack {
     /// How much of its beginning is not to be presented.
     fn lead(&self) -> Duration {
         self.reader.as_ref().map(|reader| reader.lead).unwrap_or_default()
@@ -48,7 +48,7 @@ impl VideoSink {
             let pads = if reader.is_sound() { AUDIO } else { SUBTITLE };
             match self.add_track(&reader.caps, "identity", pads, reader.tags.as_ref()) {
                 Ok(target) => {
-                    self.tracks.push(Written { pads, target, number, reader: Some(reader) });
+                    self.tracks.push(OutputTrack { pads, target, number, reader: Some(reader) });
                 }
                 Err(error) => {
                     let name = name_of(&reader.caps);
@@ -64,7 +64,7 @@ impl VideoSink {
     pub(super) fn make_room(&self) {
         let hidden =
             self.tracks.iter().all(|track| track.lead().is_zero() || track.begins_unheard());
-        let most = self.tracks.iter().map(Written::lead).filter(|_| !hidden).max();
+        let most = self.tracks.iter().map(OutputTrack::lead).filter(|_| !hidden).max();
         let most = signed(most.unwrap_or_default());
         let others = self.tracks.iter().map(|track| (&track.target, track.lead()));
         for (input, lead) in others.chain([(&self.frames, Duration::ZERO)]) {
@@ -100,7 +100,7 @@ impl VideoSink {
             only_with_time(&pad);
         }
         let number = self.tracks.len();
-        self.tracks.push(Written { pads: AUDIO, target: target.clone(), number, reader: None });
+        self.tracks.push(OutputTrack { pads: AUDIO, target: target.clone(), number, reader: None });
         Ok(target)
     }
 
@@ -161,7 +161,7 @@ impl VideoSink {
 
     /// Which tracks there are beside the picture.
     pub fn layout(&self) -> Layout {
-        let track = |track: &Written| Track {
+        let track = |track: &OutputTrack| Track {
             pad: if track.pads == AUDIO { "audio" } else { "subtitle" },
             lead: track.lead(),
             flags: track.reader.as_ref().map(|reader| reader.flags.clone()),

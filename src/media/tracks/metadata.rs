@@ -114,7 +114,7 @@ pub(super) fn chapters(
 ) -> (gst::Toc, usize) {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     let start = nanos(span.start.unwrap_or_default());
-    let part = Part { start, length: span.of(whole).map_or(i64::MAX, nanos) };
+    let part = TimeRange { start, length: span.of(whole).map_or(i64::MAX, nanos) };
     let mut kept = gst::Toc::new(toc.scope());
     let mut count = 0;
     if let Some(writable) = kept.get_mut() {
@@ -127,12 +127,12 @@ pub(super) fn chapters(
     (kept, count)
 }
 
-struct Part {
+struct TimeRange {
     start: i64,
     length: i64,
 }
 
-impl Part {
+impl TimeRange {
     fn of(&self, entry: &gst::TocEntryRef, count: &mut usize) -> Option<gst::TocEntry> {
         let (from, to) = entry.start_stop_times()?;
         let inside = |time: i64| time.saturating_sub(self.start).clamp(0, self.length);

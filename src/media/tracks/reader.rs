@@ -17,7 +17,7 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::pipeline::{Event, Pipeline, Role};
+use super::super::pipeline::{Event, Pipeline, PipelineRole};
 use super::super::workarounds::{ContainerFacts, count_from_zero, open_file, repair_demuxers};
 use super::channels;
 use super::metadata;
@@ -32,7 +32,7 @@ const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline
 const NO_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(2);
 
 /// How a track is to be read.
-pub(super) struct Order<'a> {
+pub(super) struct TrackOptions<'a> {
     /// Its place among the tracks of the output.
     pub number: usize,
     pub span: Span,
@@ -70,7 +70,7 @@ pub(in super::super) struct Reader {
     /// What sends the packets: its beginning, until it starts, and then its thread.
     beginning: Option<Beginning>,
     sending: Option<JoinHandle<()>>,
-    counts: Arc<Counts>,
+    counts: Arc<TrackCounts>,
 }
 
 /// The first packets of a track, and where the others go.
@@ -81,7 +81,7 @@ struct Beginning {
 
 /// What is known of a track while it goes through.
 #[derive(Debug)]
-struct Counts {
+struct TrackCounts {
     /// Packets from here on (nanoseconds of running time) are not wanted any more.
     limit: AtomicU64,
     packets: AtomicU64,
@@ -92,10 +92,11 @@ impl Reader {
     pub(super) fn open(
         path: &Path,
         stream: &TrackInfo,
-        order: Order,
+        order: TrackOptions,
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
-        let pipeline = Pipeline::parse(Role::Track(order.number), &description)?.until(order.stop);
+        let pipeline =
+            Pipeline::parse(PipelineRole::Track(order.number), &description)?.until(order.stop);
         open_file(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
         packets.set_caps(order.form.as_ref());
@@ -181,7 +182,7 @@ impl Reader {
             begins_unheard: place.begins_unheard(),
             beginning: Some(Beginning { place, packets: first }),
             sending: None,
-            counts: Arc::new(Counts { limit: u64::MAX.into(), packets: AtomicU64::new(0) }),
+            counts: Arc::new(TrackCounts { limit: u64::MAX.into(), packets: AtomicU64::new(0) }),
         }))
     }
 
@@ -234,7 +235,7 @@ impl Reader {
         let counts = Arc::clone(&self.counts);
         let send = move || {
             // However the thread ends: the muxer waits for the end of every track.
-            let target = EndsStream(target);
+            let target = AppSrcCloser(target);
             // It fails when the muxer is gone: then there is nobody to tell.
             let _ = send(beginning, &packets, &target.0, &counts);
         };
@@ -245,9 +246,9 @@ impl Reader {
 }
 
 /// Ends the stream into an appsrc when dropped.
-struct EndsStream(gst_app::AppSrc);
+struct AppSrcCloser(gst_app::AppSrc);
 
-impl Drop for EndsStream {
+impl Drop for AppSrcCloser {
     fn drop(&mut self) {
         let _ = self.0.end_of_stream();
     }
@@ -389,7 +390,7 @@ fn send(
     beginning: Beginning,
     packets: &gst_app::AppSink,
     target: &gst_app::AppSrc,
-    counts: &Counts,
+    counts: &TrackCounts,
 ) -> Result<(), gst::FlowError> {
     let Beginning { mut place, packets: mut next } = beginning;
     loop {
@@ -415,7 +416,7 @@ fn send(
 
 /// Ends a track where the picture ended, when a run is interrupted.
 #[derive(Clone)]
-pub struct TrackLimit(Arc<Counts>);
+pub struct TrackLimit(Arc<TrackCounts>);
 
 impl TrackLimit {
     /// No packet that begins at `end` or later goes out.

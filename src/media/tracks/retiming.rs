@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use super::reader::Order;
+use super::reader::TrackOptions;
 use super::text::{plain, plain_of_ass};
 use super::track_list::{TimeCorrection, TrackInfo, TrackKind};
 use crate::core::span::Span;
@@ -101,12 +101,12 @@ impl Retiming {
     /// `delay`: the sound in a packet begins as many nanoseconds before its time.
     pub fn new(
         stream: &TrackInfo,
-        order: &Order,
+        order: &TrackOptions,
         counting: TimeOrigin,
         opus_delay: Option<i64>,
         delay: u64,
     ) -> Self {
-        let Order { words, span, lengths, encoded, .. } = *order;
+        let TrackOptions { words, span, lengths, encoded, .. } = *order;
         let TrackInfo { kind, mut times, .. } = *stream;
         // What comes out of an encoder has times of its own, and none that was clamped.
         times.clamped &= !encoded;

@@ -11,7 +11,7 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::pipeline::{Pipeline, Role};
+use super::super::pipeline::{Pipeline, PipelineRole};
 use super::super::workarounds::{ContainerFacts, is_transport_stream, open_file, repair_demuxers};
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::LIST_TRACKS;
@@ -80,7 +80,7 @@ impl TrackList {
     /// # Errors
     /// When it cannot be read.
     pub fn of(path: &Path, stop: &StopSignal) -> Result<Self, PipelineError> {
-        let pipeline = Pipeline::parse(Role::Source, DESCRIPTION)?.until(stop);
+        let pipeline = Pipeline::parse(PipelineRole::Source, DESCRIPTION)?.until(stop);
         let length = open_file(&pipeline.element("src")?, path);
         let first: gst_app::AppSink = pipeline.element_as("packets")?;
         let parse = pipeline.element("parse")?;

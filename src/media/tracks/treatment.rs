@@ -26,7 +26,7 @@ pub(in super::super) fn template(container: Container, pads: &str) -> Option<gst
 }
 
 /// The treatment of an audio track.
-pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Treatment {
+pub(in super::super) fn audio_treatment(caps: &gst::Caps, container: Container) -> Treatment {
     let Some(format) = caps.structure(0) else {
         return Treatment::Drop("its format is unknown".to_owned());
     };
@@ -50,11 +50,11 @@ pub(in super::super) fn of_audio(caps: &gst::Caps, container: Container) -> Trea
             },
         );
     }
-    anew(caps, container)
+    transcode_audio(caps, container)
 }
 
 /// The treatment of an audio track that cannot be copied.
-pub(in super::super) fn anew(caps: &gst::Caps, container: Container) -> Treatment {
+pub(in super::super) fn transcode_audio(caps: &gst::Caps, container: Container) -> Treatment {
     let Some(format) = caps.structure(0) else {
         return Treatment::Drop("its format is unknown".to_owned());
     };

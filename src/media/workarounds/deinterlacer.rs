@@ -22,7 +22,7 @@ struct FrameTimes {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+enum FieldOrder {
     Top,
     Bottom,
     Unsaid,
@@ -41,7 +41,7 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
     let (kept, element) = (Arc::clone(&taken), deinterlace.downgrade());
     // Which field is first: what new caps say, or else the first interlaced frame. The element must have
     // taken the caps before it is told; a choice made while it takes them is lost.
-    let order: Mutex<Option<Order>> = Mutex::new(None);
+    let order: Mutex<Option<FieldOrder>> = Mutex::new(None);
     sink.add_probe(kinds, move |_, info| {
         let choose = |bottom: bool| {
             if let Some(element) = element.upgrade() {
@@ -53,9 +53,9 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
                 gst::EventView::Caps(caps) => {
                     let said = caps.structure().and_then(|s| s.get::<String>("field-order").ok());
                     let new = match said.as_deref() {
-                        Some("bottom-field-first") => Order::Bottom,
-                        Some("top-field-first") => Order::Top,
-                        _ => Order::Unsaid,
+                        Some("bottom-field-first") => FieldOrder::Bottom,
+                        Some("top-field-first") => FieldOrder::Top,
+                        _ => FieldOrder::Unsaid,
                     };
                     *order.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
                 }
@@ -68,14 +68,14 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
                 let flags = buffer.video_flags();
                 let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
                 match *order {
-                    Some(Order::Unsaid)
+                    Some(FieldOrder::Unsaid)
                         if !flags.contains(gst_video::VideoBufferFlags::INTERLACED) => {}
-                    Some(Order::Unsaid) => {
+                    Some(FieldOrder::Unsaid) => {
                         choose(!flags.contains(gst_video::VideoBufferFlags::TFF));
                         *order = None;
                     }
                     Some(said) => {
-                        choose(said == Order::Bottom);
+                        choose(said == FieldOrder::Bottom);
                         *order = None;
                     }
                     None => {}

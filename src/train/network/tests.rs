@@ -7,7 +7,7 @@ use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 
 fn lite() -> Architecture {
-    let kind = crate::engine::model_file::Kind::Lite;
+    let kind = crate::engine::model_file::NetworkKind::Lite;
     Architecture { kind, widths: vec![4, 12], residual_blocks: 2, ..Architecture::default() }
 }
 

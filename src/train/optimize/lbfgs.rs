@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use anyhow::{Result, ensure};
 use tch::{TchError, Tensor};
 
-use super::line_search::{Point, SMALLEST, strong_wolfe};
+use super::line_search::{LinePoint, SMALLEST, strong_wolfe};
 
 /// Steps that are remembered; each takes the memory of two pictures.
 pub const HISTORY: usize = 20;
@@ -103,7 +103,7 @@ impl Lbfgs {
         // the pixels of a picture.)
         let length = if self.pairs.is_empty() { 1.0 / reach.max(1.0) } else { 1.0 };
         let gradient = self.gradient.shallow_clone();
-        let start = Point { at: 0.0, value: self.value, slope, gradient };
+        let start = LinePoint { at: 0.0, value: self.value, slope, gradient };
         let (x, scale) = (&self.x, self.scale);
         let found = strong_wolfe(start, length, reach, |at| {
             let (value, gradient) = function(&moved(x, &direction, at)?)?;
@@ -111,7 +111,7 @@ impl Lbfgs {
             let slope = dot(&gradient, &direction)?;
             // Beyond what numbers can hold: too far.
             let value = if value.is_nan() { f64::INFINITY } else { value };
-            Ok(Point { at, value, slope, gradient })
+            Ok(LinePoint { at, value, slope, gradient })
         })?;
         if found.at * reach <= SMALLEST || found.value >= self.value {
             return Ok(false);

@@ -17,7 +17,7 @@ const MOST: usize = 25;
 
 /// A place on the line.
 #[derive(Debug)]
-pub(super) struct Point {
+pub(super) struct LinePoint {
     /// How far along the direction.
     pub at: f64,
     /// Value there.
@@ -28,22 +28,23 @@ pub(super) struct Point {
     pub gradient: Tensor,
 }
 
-impl Point {
+impl LinePoint {
     fn copied(&self) -> Self {
-        Point { gradient: self.gradient.shallow_clone(), ..*self }
+        LinePoint { gradient: self.gradient.shallow_clone(), ..*self }
     }
 }
 
 /// Searches from `start` (which is at 0), first at `step`. `reach` is the largest change of a
 /// coordinate for a step of 1. Returns the lowest place found: `start` itself when there is none.
 pub(super) fn strong_wolfe(
-    start: Point,
+    start: LinePoint,
     step: f64,
     reach: f64,
-    mut evaluate: impl FnMut(f64) -> Result<Point>,
-) -> Result<Point> {
-    let too_high = |place: &Point| place.value > start.value + DECREASE * place.at * start.slope;
-    let flat = |place: &Point| place.slope.abs() <= -CURVATURE * start.slope;
+    mut evaluate: impl FnMut(f64) -> Result<LinePoint>,
+) -> Result<LinePoint> {
+    let too_high =
+        |place: &LinePoint| place.value > start.value + DECREASE * place.at * start.slope;
+    let flat = |place: &LinePoint| place.slope.abs() <= -CURVATURE * start.slope;
     let mut before = start.copied();
     let mut now = evaluate(step)?;
     let mut evaluations = 0;
@@ -100,13 +101,13 @@ pub(super) fn strong_wolfe(
     Ok(low)
 }
 
-fn in_order(a: Point, b: Point) -> [Point; 2] {
+fn in_order(a: LinePoint, b: LinePoint) -> [LinePoint; 2] {
     if a.value <= b.value { [a, b] } else { [b, a] }
 }
 
 /// The minimum of the cubic through two places with their slopes, within bounds; their middle when
 /// the cubic has none.
-fn minimum(a: &Point, b: &Point, (least, most): (f64, f64)) -> f64 {
+fn minimum(a: &LinePoint, b: &LinePoint, (least, most): (f64, f64)) -> f64 {
     let d1 = a.slope + b.slope - 3.0 * (a.value - b.value) / (a.at - b.at);
     let square = d1 * d1 - a.slope * b.slope;
     let middle = (least + most) / 2.0;
@@ -129,7 +130,7 @@ mod tests {
         let mut evaluations = 0;
         let place = |at: f64| {
             let (value, slope) = f(at);
-            Point { at, value, slope, gradient: Tensor::new() }
+            LinePoint { at, value, slope, gradient: Tensor::new() }
         };
         let found = strong_wolfe(place(0.0), step, 1.0, |at| {
             evaluations += 1;
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn a_cubic_is_met_where_it_is_lowest() {
         // x³ - 3x: slopes -3 at 0, 9 at 2; lowest at 1.
-        let place = |at: f64| Point {
+        let place = |at: f64| LinePoint {
             at,
             value: at.powi(3) - 3.0 * at,
             slope: 3.0 * at * at - 3.0,
@@ -151,7 +152,7 @@ mod tests {
             let at = minimum(&place(a), &place(b), (a.min(b), a.max(b)));
             assert!((at - 1.0).abs() < 1e-12, "{a} {b}: {at}");
         }
-        let endless = Point { value: f64::INFINITY, ..place(2.0) };
+        let endless = LinePoint { value: f64::INFINITY, ..place(2.0) };
         assert_eq!(minimum(&place(0.0), &endless, (0.0, 2.0)), 1.0);
     }
 

@@ -29,7 +29,7 @@ use super::loss::LossTerms;
 use super::preview::{to_picture, to_tensor};
 use super::random::{generator, normal_pair};
 use super::recipe::{Recipe, StyleSizes};
-use super::run::{Progress, Watcher};
+use super::run::{Progress, RunObserver};
 use crate::engine::device::{Device, set_threads};
 use crate::engine::precision::Precision;
 use crate::engine::{guarded, is_out_of_memory, words};
@@ -155,7 +155,7 @@ struct Stopped;
 pub fn optimize(
     config: &Config,
     stop: &AtomicBool,
-    watcher: &mut dyn Watcher,
+    watcher: &mut dyn RunObserver,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
 ) -> Result<Optimized> {
     let made = guarded(|| run(config, stop, watcher, show), anyhow::Error::from);
@@ -171,13 +171,13 @@ pub fn optimize(
 fn run(
     config: &Config,
     stop: &AtomicBool,
-    watcher: &mut dyn Watcher,
+    watcher: &mut dyn RunObserver,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
 ) -> Result<Optimized> {
     set_threads(config.threads);
     let wanted = Sizes::open(config)?;
     let losses = wanted.losses(config)?;
-    let mut made = Progressing::new(config, wanted.sizes().len() as u64);
+    let mut made = OptimizationProgress::new(config, wanted.sizes().len() as u64);
     let mut picture: Option<Tensor> = None;
     for (n, &size) in wanted.sizes().iter().enumerate() {
         let photo = wanted.photo(config, size)?;
@@ -242,7 +242,7 @@ fn enlarged(picture: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
 }
 
 /// A run over its sizes.
-struct Progressing<'a> {
+struct OptimizationProgress<'a> {
     config: &'a Config,
     levels: u64,
     done: u64,
@@ -252,9 +252,9 @@ struct Progressing<'a> {
     interrupted: bool,
 }
 
-impl<'a> Progressing<'a> {
+impl<'a> OptimizationProgress<'a> {
     fn new(config: &'a Config, levels: u64) -> Self {
-        Progressing {
+        OptimizationProgress {
             config,
             levels,
             done: 0,
@@ -272,7 +272,7 @@ impl<'a> Progressing<'a> {
         start: &Tensor,
         level: u64,
         stop: &AtomicBool,
-        watcher: &mut dyn Watcher,
+        watcher: &mut dyn RunObserver,
         show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
     ) -> Result<Tensor> {
         let steps = self.config.recipe.steps;

@@ -1,7 +1,7 @@
 //! Published settings, and what measured best.
 
 use super::{ContentForm, LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
-use crate::engine::model_file::{Kind, Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::model_file::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::Precision;
 use crate::train::vgg::{Layer, Release};
 
@@ -21,11 +21,11 @@ fn default_layers() -> (Vec<LayerWeight>, Vec<LayerWeight>) {
 
 impl Recipe {
     /// The same for another family of networks: with that one's sizes.
-    pub fn of(self, arch: Kind) -> Self {
+    pub fn of(self, arch: NetworkKind) -> Self {
         match arch {
-            Kind::Johnson => Recipe { arch, ..self },
+            NetworkKind::Johnson => Recipe { arch, ..self },
             // About 12,000 multiplications a pixel, a twelfth of the published network's.
-            Kind::Lite => Recipe { arch, width: 16, residual_blocks: 4, ..self },
+            NetworkKind::Lite => Recipe { arch, width: 16, residual_blocks: 4, ..self },
         }
     }
 
@@ -70,7 +70,7 @@ impl Recipe {
             noise: 6.0,
             exposure: 0.0,
             augment: true,
-            arch: Kind::Johnson,
+            arch: NetworkKind::Johnson,
             width: 32,
             residual_blocks: 5,
             norm: Normalization::Instance,

@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 /// Shorter sides of a style picture, pixels: `512`, or `384,768`. One alone is written as a number, as
 /// recipes from before there were several have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(from = "SizesForm", into = "SizesForm")]
 pub struct StyleSizes(pub Vec<u32>);
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum SizesForm {
     One(u32),
     Several(Vec<u32>),
 }
 
-impl From<Written> for StyleSizes {
-    fn from(written: Written) -> Self {
+impl From<SizesForm> for StyleSizes {
+    fn from(written: SizesForm) -> Self {
         match written {
-            Written::One(size) => size.into(),
-            Written::Several(sizes) => StyleSizes(sizes),
+            SizesForm::One(size) => size.into(),
+            SizesForm::Several(sizes) => StyleSizes(sizes),
         }
     }
 }
 
-impl From<StyleSizes> for Written {
+impl From<StyleSizes> for SizesForm {
     fn from(sizes: StyleSizes) -> Self {
         match sizes.0[..] {
             [size] => Self::One(size),

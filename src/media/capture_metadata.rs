@@ -23,7 +23,7 @@ const KEYS: [&str; 5] = ["com.apple.", "com.android.", "location", "make", "mode
 
 /// What a movie says of its recording.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Recording {
+pub(super) struct CaptureMetadata {
     /// Seconds since 1904; 0: unknown.
     created: u64,
     /// Boxes of `udta`, whole.
@@ -34,17 +34,17 @@ pub(super) struct Recording {
     texts: Vec<(&'static str, String)>,
 }
 
-impl Recording {
+impl CaptureMetadata {
     /// Reads it; none where a file says nothing.
     pub fn of(path: &Path) -> Option<Self> {
         let (_, moov) = index(&mut File::open(path).ok()?).ok()?;
-        let found = Recording::read(&moov);
+        let found = CaptureMetadata::read(&moov);
         let size = found.boxes.len() + found.meta.len();
-        (found != Recording::default() && size <= LARGEST).then_some(found)
+        (found != CaptureMetadata::default() && size <= LARGEST).then_some(found)
     }
 
     fn read(moov: &[u8]) -> Self {
-        let mut found = Recording::default();
+        let mut found = CaptureMetadata::default();
         for (name, at) in parts(moov, 0..moov.len()) {
             match &name {
                 b"mvhd" => found.created = created(moov, &at).unwrap_or(0),
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_a_movie_says_of_its_recording_takes_the_place_of_the_tag() {
-        let found = Recording::read(&movie());
+        let found = CaptureMetadata::read(&movie());
         let said = [("LOCATION", "+52.5200+013.4050/"), ("MAKE", "Apple")];
         assert_eq!(found.created, 99);
         assert!(found.texts.iter().map(|(name, text)| (*name, text.as_str())).eq(said));
@@ -323,12 +323,12 @@ mod tests {
         let made = [boxed(b"mvhd", &[0; 12]), boxed(b"udta", &meta)].concat();
         let changed = unpacked(&made).unwrap();
         assert_eq!(changed.len(), made.len());
-        assert_eq!(Recording::read(&changed), found);
+        assert_eq!(CaptureMetadata::read(&changed), found);
         assert!(changed.windows(4).any(|name| name == b"\xA9nam"));
         assert!(unpacked(&changed).is_none());
         for cut in 0..made.len() {
             unpacked(&made[..cut]);
-            Recording::read(&movie()[..cut.min(movie().len())]);
+            CaptureMetadata::read(&movie()[..cut.min(movie().len())]);
         }
     }
 }

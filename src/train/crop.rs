@@ -1,4 +1,4 @@
-//! What is cut out of a photograph for a step: a piece at random, brightened or darkened at random,
+//! What is cut out of a photograph for a step: a crop at random, brightened or darkened at random,
 //! with noise on what the network sees.
 
 use image::RgbImage;
@@ -7,13 +7,13 @@ use image::imageops::{self, FilterType};
 use super::random::{generator, normal_pair};
 use crate::core::regions::Mask;
 
-/// Photos are shown up to this much larger than the piece cut out of them.
+/// Photos are shown up to this much larger than the crop cut out of them.
 const ZOOM: f32 = 1.25;
 
 /// What is cut out of photographs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cut {
-    /// Side of the square pieces, pixels.
+pub struct CropOptions {
+    /// Side of the square crops, pixels.
     pub size: u32,
     /// At random places and scales, and mirrored; else the middle.
     pub augment: bool,
@@ -25,9 +25,9 @@ pub struct Cut {
     pub seed: u64,
 }
 
-/// A piece of a photograph: `size · size` RGB pixels, row by row.
+/// A crop of a photograph: `size · size` RGB pixels, row by row.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Piece {
+pub struct Crop {
     /// As photographed, 0–255.
     pub photo: Vec<u8>,
     /// With noise, which may lead below 0 and above 255; none when there is to be no noise.
@@ -36,19 +36,19 @@ pub struct Piece {
     pub regions: Vec<Vec<f32>>,
 }
 
-/// Where in a photograph a piece lies.
+/// Where in a photograph a crop lies.
 #[derive(Debug, Clone, Copy)]
 struct CropRect {
-    /// The photo's size when the piece is cut out, pixels.
+    /// The photo's size when the crop is cut out, pixels.
     scaled: (u32, u32),
-    /// The piece's left upper corner then.
+    /// The crop's left upper corner then.
     corner: (u32, u32),
     mirrored: bool,
 }
 
-impl Cut {
+impl CropOptions {
     /// Piece number `number` of the run, of this photograph and its mask.
-    pub(super) fn piece(self, photo: RgbImage, mask: Option<&Mask>, number: u64) -> Piece {
+    pub(super) fn crop(self, photo: RgbImage, mask: Option<&Mask>, number: u64) -> Crop {
         let place = self.place(photo.dimensions(), number);
         let regions = mask.map_or_else(Vec::new, |mask| self.regions(mask, place));
         let photo = self.exposed(self.pixels(photo, place).into_raw(), number);
@@ -62,10 +62,10 @@ impl Cut {
             }
             noisy
         });
-        Piece { photo, noisy, regions }
+        Crop { photo, noisy, regions }
     }
 
-    /// Half of the pieces over- or underexposed. Bright ones lose what is in their skies: few photos
+    /// Half of the crops over- or underexposed. Bright ones lose what is in their skies: few photos
     /// have large plain white areas, and a network that never saw any paints them in one colour.
     fn exposed(self, mut photo: Vec<u8>, number: u64) -> Vec<u8> {
         let mut random = generator(self.seed, "exposure", number);
@@ -103,15 +103,15 @@ impl Cut {
             true => photo,
             false => imageops::resize(&photo, w, h, FilterType::Triangle),
         };
-        let mut piece =
+        let mut crop =
             imageops::crop_imm(&photo, corner.0, corner.1, self.size, self.size).to_image();
         if mirrored {
-            imageops::flip_horizontal_in_place(&mut piece);
+            imageops::flip_horizontal_in_place(&mut crop);
         }
-        piece
+        crop
     }
 
-    /// The same piece of its mask.
+    /// The same crop of its mask.
     fn regions(
         self,
         mask: &Mask,
@@ -121,15 +121,15 @@ impl Cut {
         let (x, y) = (corner.0 as usize, corner.1 as usize);
         let planes = mask.sized(w as usize, h as usize);
         let cut = |plane: Vec<f32>| {
-            let mut piece = Vec::with_capacity(size * size);
+            let mut crop = Vec::with_capacity(size * size);
             for line in plane.chunks_exact(w as usize).skip(y).take(size) {
                 let line = &line[x..x + size];
                 match mirrored {
-                    true => piece.extend(line.iter().rev()),
-                    false => piece.extend(line),
+                    true => crop.extend(line.iter().rev()),
+                    false => crop.extend(line),
                 }
             }
-            piece
+            crop
         };
         planes.into_iter().map(cut).collect()
     }
@@ -140,7 +140,8 @@ mod tests {
     use super::*;
     use image::Rgb;
 
-    const CUT: Cut = Cut { size: 32, augment: true, noise: 6.0, exposure: 1.0, seed: 1 };
+    const CUT: CropOptions =
+        CropOptions { size: 32, augment: true, noise: 6.0, exposure: 1.0, seed: 1 };
 
     #[test]
     fn half_of_the_photos_are_brighter_or_darker_by_up_to_a_stop() {
@@ -151,15 +152,15 @@ mod tests {
         assert!((70..130).contains(&same) && (25..80).contains(&brighter), "{same} {brighter}");
         let bright = (0..200).map(|n| CUT.exposed(vec![100, 250], n)).find(|p| p[0] > 150);
         assert_eq!(bright.unwrap()[1], 255);
-        assert_eq!(Cut { exposure: 0.0, ..CUT }.exposed(vec![9, 99], 4), [9, 99]);
+        assert_eq!(CropOptions { exposure: 0.0, ..CUT }.exposed(vec![9, 99], 4), [9, 99]);
     }
 
     #[test]
     fn without_augmenting_the_middle_is_cut_out() {
         let photo = RgbImage::from_fn(96, 32, |x, _| Rgb([x as u8, 0, 0]));
-        let cut = Cut { augment: false, ..CUT };
-        let piece = cut.pixels(photo, cut.place((96, 32), 5));
-        assert_eq!((piece.get_pixel(0, 0).0[0], piece.get_pixel(31, 31).0[0]), (32, 63));
+        let cut = CropOptions { augment: false, ..CUT };
+        let crop = cut.pixels(photo, cut.place((96, 32), 5));
+        assert_eq!((crop.get_pixel(0, 0).0[0], crop.get_pixel(31, 31).0[0]), (32, 63));
     }
 
     /// A photo whose red says where its mask is white, and a mask of another size.
@@ -179,18 +180,18 @@ mod tests {
         let (photo, mask, _folder) = photo_and_mask();
         let mut white = 0.0;
         for number in 0..20 {
-            let plain = Cut { noise: 0.0, exposure: 0.0, ..CUT };
-            let piece = plain.piece(photo.clone(), Some(&mask), number);
-            let red = piece.photo.chunks(3).map(|pixel| f32::from(pixel[0]) / 255.0);
-            let off = red.zip(&piece.regions[0]).map(|(a, b)| (a - b).abs()).sum::<f32>();
+            let plain = CropOptions { noise: 0.0, exposure: 0.0, ..CUT };
+            let crop = plain.crop(photo.clone(), Some(&mask), number);
+            let red = crop.photo.chunks(3).map(|pixel| f32::from(pixel[0]) / 255.0);
+            let off = red.zip(&crop.regions[0]).map(|(a, b)| (a - b).abs()).sum::<f32>();
             assert!(off / 1024.0 < 0.03, "{number}: {off}");
-            white += piece.regions[0].iter().sum::<f32>() / 1024.0 / 20.0;
-            for (a, b) in piece.regions[0].iter().zip(&piece.regions[1]) {
+            white += crop.regions[0].iter().sum::<f32>() / 1024.0 / 20.0;
+            for (a, b) in crop.regions[0].iter().zip(&crop.regions[1]) {
                 assert!((a + b - 1.0).abs() < 1e-4, "{a} {b}");
             }
-            assert!(piece.regions[2].iter().all(|part| *part == 0.0), "a region it does not show");
-            let noisy = CUT.piece(photo.clone(), Some(&mask), number);
-            assert!(noisy.regions == piece.regions && noisy.noisy.is_some());
+            assert!(crop.regions[2].iter().all(|part| *part == 0.0), "a region it does not show");
+            let noisy = CUT.crop(photo.clone(), Some(&mask), number);
+            assert!(noisy.regions == crop.regions && noisy.noisy.is_some());
         }
         assert!((0.3..0.97).contains(&white), "{white}");
     }

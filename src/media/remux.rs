@@ -12,16 +12,16 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::capture_metadata;
 use super::edit_list::{enable, hide_leads, show_whole};
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
 use super::matroska::Flags;
-use super::pipeline::{Event, Pipeline, Role};
-use super::recording;
+use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::sink::{muxer, timescale};
 use super::workarounds::{change_caps, open_file};
 use crate::core::encoding::Container;
-use crate::core::timeouts::{Patience, REMUX_STALLED, TICK};
+use crate::core::timeouts::{REMUX_STALLED, TICK, WaitTimer};
 
 /// The tracks of a file beside its picture, in their order.
 pub type Layout = Vec<Track>;
@@ -65,7 +65,7 @@ pub fn index_to_front(
 ) -> Result<(), PipelineError> {
     let (events, heard) = channel();
     let remux = Remux::start(RemuxFiles::new(from, to, layout), container, events)?;
-    let (mut patience, mut written) = (Patience::new(), 0);
+    let (mut timer, mut written) = (WaitTimer::new(), 0);
     let result = loop {
         match heard.recv_timeout(TICK) {
             Ok(Event::End(_)) => break Ok(()),
@@ -74,9 +74,9 @@ pub fn index_to_front(
         }
         if written < remux.written() {
             written = remux.written();
-            patience.renew();
+            timer.renew();
         }
-        if patience.is_over(REMUX_STALLED) {
+        if timer.is_over(REMUX_STALLED) {
             break Err(Remux::stalled());
         }
     };
@@ -137,7 +137,7 @@ fn complete_tracks(path: &Path, tracks: &[&Track]) -> Result<(), PipelineError> 
     let others = tracks.iter().enumerate().map(|(n, track)| (default(n, track), group(track)));
     let all: Vec<_> = std::iter::once((true, 0)).chain(others).collect();
     enable(path, &all)
-        .and_then(|()| recording::put_into(path))
+        .and_then(|()| capture_metadata::put_into(path))
         .map_err(|error| PipelineError::new("tracks", error.to_string()))
 }
 
@@ -222,7 +222,7 @@ fn start(
             "filesrc name=src_{id} ! qtdemux name=demux_{id}\nqueue name=track_{id} ! mux.{pad}_%u\n"
         );
     }
-    let pipeline = Pipeline::parse(Role::Remux, &description)?;
+    let pipeline = Pipeline::parse(PipelineRole::Remux, &description)?;
     for (id, pad, end) in &tracks {
         open_file(&pipeline.element(&format!("src_{id}"))?, from);
         let track = pipeline.element(&format!("track_{id}"))?;
