@@ -67,7 +67,7 @@ SOUND = {
     "AC-3": "ac3 -b:a 256k",
     "E-AC-3": "eac3 -b:a 256k",
     "DTS": "dca -strict -2 -b:a 768k",
-    "FLAC": "flac",
+    "FLAC": "flac -strict -2",
     "ALAC": "alac",
     "Opus": "libopus -b:a 192k",
     "Vorbis": "libvorbis -q:a 8",
@@ -162,9 +162,11 @@ def prepare(folder, run, ffmpeg):
     run([*ffmpeg, "-r", 2 * FRAMES, "-i", footage, "-frames:v", 2 * FRAMES, "-vf", "setsar=1",
          "-c:v", "ffv1", folder / "fields.mkv"])
     for channels in (1, 2, 3, 4, 6, 8):
-        tones = "|".join(f"{0.4 / (1 + n) ** 0.5:.3f}*(1-0.6*gte(t,0.5))*sin(2*PI*{300 + 110 * n}*t)"
-                         for n in range(channels))
         layout = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 6: "5.1", 8: "7.1"}[channels]
+        # Encoders leave nothing of the channel of low frequencies but these.
+        low = {3: 2, 6: 3, 8: 3}.get(channels)
+        tones = "|".join(f"{0.4 / (1 + n) ** 0.5:.3f}*(1-0.6*gte(t,0.5))"
+                         f"*sin(2*PI*{60 if n == low else 300 + 110 * n}*t)" for n in range(channels))
         run([*ffmpeg, "-f", "lavfi", "-i", f"aevalsrc=exprs='{tones}':s=48000:d=1:c={layout}",
              "-c:a", "pcm_f32le", folder / f"tone{channels}.wav"])
 
@@ -289,7 +291,8 @@ def pictures(add, maker):
     add(group, "FLV", "Sorenson H.263", "MP3", "", "mp4", clip={"rate": 44100})
     add(group, "FLV", "Flash Screen", None, "", "mp4")
     add(group, "OGV", "Theora", "Vorbis", "", "mkv")
-    add(group, "ASF", "MS MPEG-4 v3", "WMA 1", "", "mp4")
+    add(group, "ASF", "MS MPEG-4 v3", "WMA 1", "", "mp4",
+        known="FFmpeg's decoder gives nothing of the first two packets of WMA; what follows lies at the same times in both.")
     add(group, "M2TS", "H.264", "AC-3", "", "mp4", clip={"muxing": "-f mpegts -mpegts_m2ts_mode 1"})
     add(group, "VOB", "MPEG-2", "AC-3", "", "mkv")
     for codec, ending in (("H.264", "h264"), ("H.265", "h265"), ("MPEG-2", "m2v"), ("VP9", "ivf"),
@@ -341,7 +344,10 @@ def sounds(add, maker):
         (6, "AVI", "PCM 16", "mp4"), (4, "MOV", "PCM 24", "mp4"), (6, "MXF", "PCM 16", "mp4"),
     ):
         codec = "VP9" if container == "WebM" else "MPEG-2" if container == "MXF" else "H.264"
-        add(group, container, codec, sound, f"{channels} channels", to, clip={"channels": channels})
+        known = {(4, "AVI"): "Opus has no layout with one centre behind: it is shared by left and right, as the program says.",
+                 (8, "MOV"): "GStreamer's encoder of AAC takes six channels at most, as the program says."}
+        add(group, container, codec, sound, f"{channels} channels", to, clip={"channels": channels},
+            known=known.get((channels, container), ""))
     for rate in (8000, 22050, 32000, 44100, 96000):
         add(group, "MKV", "H.264", "AAC", f"{rate} Hz", "mp4", clip={"rate": rate})
         if rate != 96000:

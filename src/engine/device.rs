@@ -144,7 +144,8 @@ fn gpu_count() -> Result<usize, String> {
     }
 }
 
-fn driver_present() -> bool {
+/// Whether an NVIDIA driver is loaded.
+pub fn driver_present() -> bool {
     ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]
         .iter()
         .any(|p| Path::new(p).exists())

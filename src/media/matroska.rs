@@ -34,10 +34,20 @@ const TAG_NAME: u32 = 0x45A3;
 const TAG_STRING: u32 = 0x4487;
 const FLAG_DEFAULT: u32 = 0x88;
 const FLAG_FORCED: u32 = 0x55AA;
+const INFO: u32 = 0x1549_A966;
+const TIME_SCALE: u32 = 0x2A_D7B1;
+const CLUSTER: u32 = 0x1F43_B675;
+const CLUSTER_TIME: u32 = 0xE7;
+const SIMPLE_BLOCK: u32 = 0xA3;
+const BLOCK_GROUP: u32 = 0xA0;
+const BLOCK: u32 = 0xA1;
 const VOID: u8 = 0xEC;
 
 /// Larger tables are none.
 const LARGEST: u64 = 1 << 26;
+
+/// Of so many packets, every track's first is one.
+const FIRST_PACKETS: usize = 1000;
 
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
@@ -156,6 +166,56 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
     });
     // What cannot be read says nothing of its tracks.
     seen.map_or_else(|_| BTreeMap::new(), |()| entries)
+}
+
+/// When the earliest packet of a file with these tracks is presented, from which matroskademux counts; none of
+/// a file that is none or has no packet.
+pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Duration> {
+    let mut file = File::open(path).ok()?;
+    let end = file.metadata().ok()?.len();
+    head_at(&mut file, 0).ok()?.filter(|head| head.id == EBML)?;
+    let (mut at, mut scale, mut cluster) = (0, 1_000_000, 0);
+    let (mut earliest, mut packets) = (None, 0);
+    while at < end && packets < FIRST_PACKETS {
+        let Ok(Some(head)) = head_at(&mut file, at) else { break };
+        let inside = at + head.length;
+        if [SEGMENT, INFO, CLUSTER, BLOCK_GROUP].contains(&head.id) {
+            at = inside;
+            continue;
+        }
+        let Some(size) = head.size else { break };
+        if [TIME_SCALE, CLUSTER_TIME, SIMPLE_BLOCK, BLOCK].contains(&head.id) {
+            let mut bytes = Vec::new();
+            // `head_at` has read beyond the head.
+            file.seek(SeekFrom::Start(inside)).ok()?;
+            Read::by_ref(&mut file).take(size.min(10)).read_to_end(&mut bytes).ok()?;
+            let number = bytes.iter().fold(0i128, |n, byte| n << 8 | i128::from(*byte));
+            match head.id {
+                TIME_SCALE => scale = number,
+                CLUSTER_TIME => cluster = number,
+                _ => {
+                    packets += 1;
+                    let Some((track, after)) = block(&bytes) else { break };
+                    // See `TimeCorrection`.
+                    let opus = entries.get(&track).filter(|entry| entry.codec == "A_OPUS");
+                    let delay = opus.map_or(0, |entry| entry.delay.as_nanos() as i128);
+                    let time = (cluster + i128::from(after)) * scale - delay;
+                    earliest = Some(earliest.map_or(time, |earliest: i128| earliest.min(time)));
+                }
+            }
+        }
+        at = inside.saturating_add(size);
+    }
+    u64::try_from(earliest?.max(0)).ok().map(Duration::from_nanos)
+}
+
+/// Whose packet a block is, and how much later than its cluster it is presented.
+fn block(bytes: &[u8]) -> Option<(u64, i16)> {
+    let length = bytes.first()?.leading_zeros() as usize + 1;
+    let track = bytes.get(..length).filter(|_| length <= 8)?;
+    let track = track.iter().fold(0u64, |n, byte| n << 8 | u64::from(*byte)) ^ 1 << (7 * length);
+    let after = bytes.get(length..length + 2)?.try_into().ok()?;
+    Some((track, i16::from_be_bytes(after)))
 }
 
 /// A floating-point number of four or eight bytes.
@@ -405,6 +465,32 @@ mod tests {
         assert_eq!(parts.last().unwrap().end, simple.end, "nothing is left over");
         let text = |c: &Child| String::from_utf8(bytes[c.inside..c.end].to_vec()).unwrap();
         parts.iter().filter(|c| c.id != u32::from(VOID)).map(text).collect()
+    }
+
+    #[test]
+    fn a_file_begins_with_its_earliest_packet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.mkv");
+        let packet = |track: u8, after: i16| {
+            [&[0x80 | track][..], &after.to_be_bytes(), &[0x80], b"contents"].concat()
+        };
+        let group = of(BLOCK_GROUP, &of(BLOCK, &packet(2, -21)));
+        let of_cluster = [of(CLUSTER_TIME, &[0x01, 0x00]), of(SIMPLE_BLOCK, &packet(1, 0)), group];
+        // A cluster of a live recording says nothing of its size.
+        let cluster = [&CLUSTER.to_be_bytes()[..], &[0xFF], &of_cluster.concat()].concat();
+        let info = of(INFO, &of(TIME_SCALE, &[0x1E, 0x84, 0x80]));
+        let whole = [of(EBML, &[]), of(SEGMENT, &[info, cluster].concat())].concat();
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(begins(&path, &BTreeMap::new()), Some(Duration::from_millis((256 - 21) * 2)));
+        let delay = Duration::from_micros(6500);
+        let opus = TrackEntry { codec: "A_OPUS".to_owned(), delay, ..TrackEntry::default() };
+        let found = begins(&path, &BTreeMap::from([(2, opus)]));
+        assert_eq!(found, Some(Duration::from_micros(463_500)));
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            begins(&path, &BTreeMap::new());
+        }
+        assert_eq!(begins(folder.path(), &BTreeMap::new()), None);
     }
 
     #[test]

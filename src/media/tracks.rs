@@ -196,7 +196,13 @@ impl Tracks {
                 let channels = stream.caps.structure(0).and_then(|s| s.get::<i32>("channels").ok());
                 // avenc_aac takes no more.
                 let mixed = *codec == "AAC" && channels.is_some_and(|count| count > 6);
-                let mixed = if mixed { ", in 5.1 channels" } else { "" };
+                let more = channels::more_channels(&stream.caps, *codec == "Opus");
+                let mixed = match more {
+                    _ if mixed => ", in 5.1 channels".to_owned(),
+                    // Opus has no layout of 4.0, for example.
+                    Some(more) => format!(", in {more} channels"),
+                    None => String::new(),
+                };
                 Some(format!(
                     "{what} does not fit into {container}: it is encoded as {codec}{mixed}"
                 ))

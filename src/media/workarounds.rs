@@ -15,6 +15,8 @@ mod colorimetry;
 mod container_facts;
 mod deinterlacer;
 mod flv;
+mod latm;
+mod lpcm;
 mod matroska_segments;
 mod mp4_duration;
 mod patch;
@@ -24,7 +26,7 @@ pub(super) use caps::{complete, complete_on, repair_demuxers, usual_positions};
 pub(super) use colorimetry::{change_caps, prefer_colorimetry};
 pub(super) use container_facts::ContainerFacts;
 pub(super) use deinterlacer::one_frame_for_each;
-pub(super) use matroska_segments::count_from_zero;
+pub(super) use matroska_segments::count_from;
 pub(super) use transport::is_transport_stream;
 
 /// Lets a filesrc read a file as its demuxer should see it: an MP4 without its duration, an AVI whose ADPCM has

@@ -110,7 +110,13 @@ impl EngineOptions {
     /// Where models run, and in which arithmetic.
     pub(super) fn place(&self, observer: &mut dyn Observer) -> Result<(Device, Precision)> {
         let (device, note) = device::resolve(self.device)?;
-        note.iter().for_each(|note| observer.aside(note));
+        if let Some(note) = &note {
+            // Most machines have none, and need not hear of it each time.
+            match device::driver_present() {
+                true => observer.aside(note),
+                false => tracing::info!("{note}"),
+            }
+        }
         let (precision, note) = self.precision.resolve(device)?;
         note.iter().for_each(|note| observer.note(note));
         tracing::info!("{device}, {precision}");

@@ -17,7 +17,7 @@ fn with_channels(folder: &Path, name: &str, channels: usize, codec: &[&str]) -> 
     let sound = format!("aevalsrc='{}':s=48000:d=2:c={layout}", tones.join("|"));
     let video = match name.rsplit('.').next() {
         Some("avi") => "mpeg4",
-        Some("mxf") => "mpeg2video",
+        Some("mxf" | "vob") => "mpeg2video",
         _ => "libx264",
     };
     let mut args = vec!["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2", "-f", "lavfi", "-i"];
@@ -137,4 +137,68 @@ fn channels_that_an_encoder_has_no_layout_for_are_kept() {
     convert(&four, &out);
     // Opus has no centre behind: it is shared by the left and the right.
     assert_eq!(stream_field(&out, "a:0", "channel_layout"), "5.0");
+}
+
+#[test]
+fn aac_in_latm_is_copied_from_its_first_frame_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let latm = ["aac", "-b:a", "192k", "-mpegts_flags", "+latm"];
+    let input = with_channels(folder.path(), "a.ts", 2, &latm);
+    assert_sounds(&input, &["out.mkv", "out.mp4"]);
+    let plain = with_channels(folder.path(), "plain.ts", 2, &latm[..3]);
+    let hashes = |path| packets(path, "a:0").iter().map(|p| p.hash.clone()).collect::<Vec<_>>();
+    // What is in the frames is what FFmpeg puts into plain AAC.
+    let out = plain.with_extension("mkv");
+    convert(&plain, &out);
+    assert_eq!(hashes(&input.with_extension("out.mkv")), hashes(&out));
+}
+
+#[test]
+fn pcm_of_discs_is_read_as_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let decoded = |path: &Path| {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-v", "error", "-nostdin", "-i"]).arg(path);
+        succeed(command.args(["-map", "0:a", "-c:a", "pcm_s24le", "-f", "md5", "-"]))
+    };
+    let m2ts = ["-f", "mpegts", "-mpegts_m2ts_mode", "1"];
+    for (channels, form) in [(1, "s16"), (2, "s32"), (6, "s32"), (8, "s16")] {
+        let name = format!("{channels}.m2ts");
+        let codec = [&["pcm_bluray", "-sample_fmt", form][..], &m2ts].concat();
+        let input = with_channels(folder.path(), &name, channels, &codec);
+        let out = input.with_extension("mkv");
+        convert(&input, &out);
+        assert_eq!(decoded(&input), decoded(&out), "{channels} channels of {form}");
+    }
+    for form in ["s16", "s32"] {
+        let name = format!("{form}.vob");
+        let input = with_channels(folder.path(), &name, 2, &["pcm_dvd", "-sample_fmt", form]);
+        assert_sounds(&input, &["out.mkv"]);
+    }
+}
+
+#[test]
+fn the_last_packet_of_tta_is_no_longer_than_its_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = with_channels(folder.path(), "a.mkv", 2, &["tta"]);
+    assert_sounds(&input, &["out.mkv"]);
+    assert_eq!(stream_field(&input.with_extension("out.mkv"), "a:0", "codec_name"), "tta");
+}
+
+#[test]
+fn sound_of_a_matroska_file_that_begins_late_stays_with_its_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let apart = |path: &Path| packets(path, "a:0")[0].at - frame_times(path)[0];
+    for (offset, codec) in [("10", "ac3"), ("100000", "ac3"), ("100000", "pcm_s16le")] {
+        let name = format!("{offset}-{codec}.mkv");
+        let more = [codec, "-output_ts_offset", offset];
+        let input = with_channels(folder.path(), &name, 2, &more);
+        for name in ["out.mkv", "out.mp4"] {
+            let out = input.with_extension(name);
+            convert(&input, &out);
+            let late = apart(&out) - apart(&input);
+            // An encoder's first packet comes before the sound.
+            assert!(late.abs() < 0.03, "{offset} s, {codec}, {name}: {late} s late");
+        }
+    }
 }

@@ -95,6 +95,16 @@ pub(super) fn arrange(mix: &gst::Element, layout: &gst::Element, opus: bool) {
     });
 }
 
+/// How many channels an encoder gets of a track with this format, where these are more.
+pub(super) fn more_channels(caps: &gst::CapsRef, opus: bool) -> Option<u32> {
+    let mut format = caps.structure(0)?.to_owned();
+    position(&mut format);
+    let mask = format.get::<gst::Bitmask>("channel-mask").ok()?.0;
+    let channels = format.get::<i32>("channels").ok()?;
+    let (target, _) = plan(mask, channels, if opus { &OPUS } else { &AAC })?;
+    Some(target.count_ones()).filter(|count| *count > channels.unsigned_abs())
+}
+
 /// The layout for channels of this mask, and how much of each (a column) goes into its channels (a
 /// row), where they are not the same. None where audioconvert does well.
 fn plan(mask: u64, channels: i32, taken: &[u64]) -> Option<(u64, Option<Vec<Vec<f32>>>)> {

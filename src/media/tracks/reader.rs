@@ -18,7 +18,7 @@ use gstreamer_app as gst_app;
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
 use super::super::pipeline::{Event, Pipeline, PipelineRole};
-use super::super::workarounds::{ContainerFacts, count_from_zero, open_file, repair_demuxers};
+use super::super::workarounds::{ContainerFacts, count_from, open_file, repair_demuxers};
 use super::channels;
 use super::metadata;
 use super::retiming::{Retiming, TextConversion, TimeOrigin};
@@ -109,16 +109,17 @@ impl Reader {
         if let (Ok(mix), Ok(layout)) = (pipeline.element("mix"), pipeline.element("layout")) {
             channels::arrange(&mix, &layout, order.through.contains("opusenc"));
         }
-        repair_demuxers(&parse, &ContainerFacts::of(path));
+        let facts = ContainerFacts::of(path);
+        repair_demuxers(&parse, &facts);
         // A subtitle that is shown when the span begins may come long before it: all are read.
         let start = order.span.start.filter(|_| stream.kind == TrackKind::Audio);
         let (wanted, input) = (stream.id.clone(), track.downgrade());
         let counted = Arc::new(AtomicBool::new(false));
-        let count = start.is_none().then(|| Arc::clone(&counted));
+        let count = start.is_none().then(|| (Arc::clone(&counted), facts.matroska_begins(path)));
         parse.connect_pad_added(move |parse, pad| {
             let is_wanted = pad.stream_id().is_some_and(|id| id == wanted);
-            if let (true, Some(counted)) = (is_wanted, &count) {
-                count_from_zero(parse, pad, counted);
+            if let (true, Some((counted, begins))) = (is_wanted, &count) {
+                count_from(parse, pad, counted, *begins);
             }
             if is_wanted
                 && let Some(input) = input.upgrade().and_then(|t| t.static_pad("sink"))

@@ -50,6 +50,9 @@ impl TextConversion {
 /// Rounding of times in containers, in nanoseconds: no packet is as short.
 const ROUNDING: i64 = 60_000;
 
+/// How long a packet of TTA is, unless it is the last one.
+const TTA_PACKET: gst::ClockTime = gst::ClockTime::from_nseconds(256 * 1_000_000_000 / 245);
+
 /// To what Matroska rounds times, in nanoseconds.
 const MATROSKA_TICK: i64 = 1_000_000;
 
@@ -77,6 +80,8 @@ pub(super) struct Retiming {
     /// Its packets are of Opus, as they lie in the file: they say how long they are.
     opus: bool,
     times: TimeCorrection,
+    /// When TTA ends, in nanoseconds; its packets do not say how long they are.
+    whole: Option<i64>,
     /// The packet that begins before the beginning, if the next one says that it reaches into it.
     held: Option<(gst::Buffer, i64)>,
     /// By how much all packets are late, for no time is negative (nor, in Matroska, one of Opus that is
@@ -107,7 +112,7 @@ impl Retiming {
         delay: u64,
     ) -> Self {
         let TrackOptions { words, span, lengths, encoded, .. } = *order;
-        let TrackInfo { kind, mut times, .. } = *stream;
+        let TrackInfo { kind, mut times, ends, .. } = *stream;
         // What comes out of an encoder has times of its own, and none that was clamped.
         times.clamped &= !encoded;
         // But opusenc clamps.
@@ -125,6 +130,7 @@ impl Retiming {
             delay: i64::try_from(delay).unwrap_or(0),
             opus: !encoded && stream.caps.structure(0).is_some_and(|s| s.name() == "audio/x-opus"),
             times,
+            whole: ends.filter(|_| !encoded).map(length_of),
             held: None,
             lead: 0,
             opus_delay,
@@ -162,6 +168,10 @@ impl Retiming {
         };
         let Some(at) = at.map(nanos) else { return Vec::new() };
         let at = at - length_of(self.times.delay);
+        if let Some(left) = self.whole.and_then(|whole| u64::try_from(whole - at).ok()) {
+            let length = TTA_PACKET.min(gst::ClockTime::from_nseconds(left));
+            packet.make_mut().set_duration(length);
+        }
         let edit = self.edit.replace(segment.base());
         if edit.is_some_and(|edit| edit != segment.base()) && self.is_over(&packet, at) {
             return Vec::new();

@@ -33,6 +33,8 @@ pub(super) struct TrackInfo {
     pub caps: gst::Caps,
     pub kind: TrackKind,
     pub times: TimeCorrection,
+    /// When it is over, where its packets do not say how long they are.
+    pub ends: Option<Duration>,
     pub flags: Flags,
 }
 
@@ -117,6 +119,7 @@ impl TrackList {
             list = parse.src_pads().iter().filter_map(|pad| pad.stream()).collect();
         }
 
+        let duration = length.or_else(|| pipeline.duration());
         let mut seen = Vec::new();
         let streams = list.iter().filter_map(|stream| {
             let id = stream.stream_id()?.to_string();
@@ -132,7 +135,10 @@ impl TrackList {
                 ..Flags::default()
             });
             seen.push(kind);
-            Some(TrackInfo { id, kind, caps, times, flags })
+            // matroskamux (1.22 to 1.26) takes every packet of TTA for as long as a full one, and by the end
+            // of the last one players count the samples.
+            let ends = duration.filter(|_| entry.codec == "A_TTA1");
+            Some(TrackInfo { id, kind, caps, times, ends, flags })
         });
         let pad = first.static_pad("sink");
         Ok(TrackList {
@@ -141,7 +147,7 @@ impl TrackList {
             toc: pad
                 .and_then(|pad| pad.sticky_event::<gst::event::Toc>(0))
                 .map(|event| event.toc().0.to_owned()),
-            duration: length.or_else(|| pipeline.duration()),
+            duration,
         })
     }
 }

@@ -8,7 +8,8 @@ use super::super::matroska::TrackEntry;
 use super::super::older_than;
 use super::colorimetry::change_caps;
 use super::container_facts::ContainerFacts;
-use super::flv;
+use super::transport::SoundCodec;
+use super::{flv, latm, lpcm};
 
 /// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
 pub fn complete_on(pad: &gst::Pad, facts: &ContainerFacts, centred: bool) {
@@ -90,7 +91,7 @@ fn completed(colours: &str, large: bool) -> Option<String> {
 /// - qtdemux (before 1.26) takes PCM in `fl32`, `fl64`, `in32` for big-endian whatever its `enda` says, so
 ///   that most of it is noise. To see it: `ffmpeg -c:a pcm_f32le x.mov`.
 /// - qtdemux (before 1.26) does not know DNxHR (`AVdh`), which the decoder of DNxHD decodes.
-/// - tsdemux (1.22 to 1.26) takes AC-3 of AVCHD for E-AC-3.
+/// - tsdemux (1.22 to 1.26) takes AC-3 of AVCHD for E-AC-3; for AAC in LATM see `latm`, for PCM of discs `lpcm`.
 /// - PCM of several channels of which no place is known (mask 0) cannot be converted: it gets the usual
 ///   places. To see it: `ffmpeg -ac 6 -c:a pcm_s24le x.mov`, "negotiation problem".
 /// - matroskademux (1.22 to 1.26) does not know ALAC and MLP. To see it: `ffmpeg -c:a alac x.mkv`.
@@ -120,12 +121,39 @@ fn repair(pad: &gst::Pad, facts: &ContainerFacts) {
     });
     // What was said before the pad appeared waits on it.
     if let Some(mut caps) = pad.current_caps() {
+        if let Some(format) = caps.structure(0) {
+            match (format.name().as_str(), facts.sound(&pad.name())) {
+                ("audio/mpeg", _) if is_latm(format, facts, pad) => latm::become_adts(pad),
+                ("audio/x-private-ts-lpcm", Some(SoundCodec::BluRay(about))) => {
+                    lpcm::become_plain(pad, about);
+                }
+                ("audio/x-private1-lpcm", _) => lpcm::join_groups(pad),
+                _ => {}
+            }
+        }
         let changed =
             caps.make_mut().structure_mut(0).is_some_and(|format| corrected(format, facts, pad));
         if changed {
             let _ = pad.store_sticky_event(&gst::event::Caps::new(&caps));
+            // By these a track is treated.
+            if let Some(stream) = pad.stream() {
+                stream.set_caps(Some(&caps));
+            }
         }
     }
+}
+
+fn replace(format: &mut gst::StructureRef, by: &gst::Structure) {
+    format.set_name(by.name());
+    format.remove_all_fields();
+    for (field, value) in by.iter() {
+        format.set_value(field, value.clone());
+    }
+}
+
+fn is_latm(format: &gst::StructureRef, facts: &ContainerFacts, pad: &gst::Pad) -> bool {
+    format.get::<&str>("stream-format") == Ok("loas")
+        && facts.sound(&pad.name()) == Some(SoundCodec::Latm)
 }
 
 fn corrected(format: &mut gst::StructureRef, facts: &ContainerFacts, pad: &gst::Pad) -> bool {
@@ -136,17 +164,24 @@ fn corrected(format: &mut gst::StructureRef, facts: &ContainerFacts, pad: &gst::
             format.set_name("video/x-dnxhd");
             true
         }
-        "audio/x-eac3" if facts.is_ac3(&pad.name()) => {
+        "audio/x-eac3" if facts.sound(&pad.name()) == Some(SoundCodec::Ac3) => {
             format.set_name("audio/x-ac3");
             true
         }
+        "audio/mpeg" if is_latm(format, facts, pad) => {
+            format.set("stream-format", "adts");
+            true
+        }
+        "audio/x-private-ts-lpcm" => match facts.sound(&pad.name()) {
+            Some(SoundCodec::BluRay(about)) => {
+                replace(format, &about.format());
+                true
+            }
+            _ => false,
+        },
         "audio/x-unknown" => match facts.of_matroska(id).and_then(known_sound) {
             Some(known) => {
-                format.set_name(known.name());
-                format.remove_all_fields();
-                for (field, value) in known.iter() {
-                    format.set_value(field, value.clone());
-                }
+                replace(format, &known);
                 true
             }
             None => false,

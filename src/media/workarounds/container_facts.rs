@@ -11,7 +11,7 @@ use std::sync::Arc;
 use gstreamer as gst;
 
 use super::super::edit_list::{number, parts};
-use super::super::matroska::{Flags, TrackEntry, track_entries};
+use super::super::matroska::{self, Flags, TrackEntry, track_entries};
 use super::flv;
 use super::transport::{SoundCodec, sounds_of};
 use crate::core::truncation::boxes;
@@ -69,6 +69,12 @@ impl ContainerFacts {
         self.matroska.get(&number)
     }
 
+    /// From when on matroskademux counts the times of the file at `path`, of which these are the facts.
+    pub fn matroska_begins(&self, path: &Path) -> gst::ClockTime {
+        let begins = matroska::begins(path, &self.matroska).unwrap_or_default();
+        gst::ClockTime::try_from(begins).unwrap_or_default()
+    }
+
     /// When a track is played; none where the file says nothing of that.
     pub fn flags(&self, id: Option<&str>) -> Option<Flags> {
         let of_movie = |track: &Track| Flags { default: track.enabled, ..Flags::default() };
@@ -82,10 +88,10 @@ impl ContainerFacts {
         (i64::from(positions.count_ones()) == i64::from(channels)).then_some(positions)
     }
 
-    /// Whether a pad of tsdemux ("audio_0_1100") has AC-3.
-    pub fn is_ac3(&self, pad: &str) -> bool {
+    /// What the packets of a pad of tsdemux ("audio_0_1100") begin with.
+    pub(super) fn sound(&self, pad: &str) -> Option<SoundCodec> {
         let pid = pad.rsplit('_').next().and_then(|pid| u64::from_str_radix(pid, 16).ok());
-        pid.and_then(|pid| self.sounds.get(&pid)) == Some(&SoundCodec::Ac3)
+        self.sounds.get(&pid?).copied()
     }
 
     fn track(&self, id: Option<&str>) -> Option<&Track> {

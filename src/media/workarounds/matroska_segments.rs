@@ -6,14 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// Lets a track of a Matroska file through in one segment, in which times are those of the file; then
+/// Lets a track of a Matroska file through in one segment, which begins with the file's earliest packet; then
 /// `counted` is set. For tracks that are not sought; segments of other demuxers pass as they are.
 ///
 /// Workaround for matroskademux (GStreamer 1.22 to 1.26): its first segment starts at the first packet
 /// it meets, and another follows when a packet of another track turns out to be earlier, be it between
 /// two packets of this one (an E-AC-3 track that begins before the picture). Running time would jump
 /// there, and an encoder would end and begin again, with what it puts before the sound.
-pub fn count_from_zero(parse: &gst::Element, pad: &gst::Pad, counted: &Arc<AtomicBool>) {
+pub fn count_from(
+    parse: &gst::Element,
+    pad: &gst::Pad,
+    counted: &Arc<AtomicBool>,
+    begins: gst::ClockTime,
+) {
     let Some(bin) = parse.downcast_ref::<gst::Bin>() else { return };
     let elements = bin.iterate_recurse().into_iter().flatten();
     let mut factories = elements.filter_map(|element| element.factory());
@@ -37,7 +42,9 @@ pub fn count_from_zero(parse: &gst::Element, pad: &gst::Pad, counted: &Arc<Atomi
                 }
                 *state = State::Counted;
                 counted.store(true, Ordering::Release);
-                let plain = gst::FormattedSegment::<gst::ClockTime>::new();
+                let mut plain = gst::FormattedSegment::<gst::ClockTime>::new();
+                plain.set_start(begins);
+                plain.set_position(begins);
                 *event = gst::event::Segment::builder(&plain).seqnum(event.seqnum()).build();
             }
             (gst::EventType::Segment, State::Counted) => return gst::PadProbeReturn::Handled,

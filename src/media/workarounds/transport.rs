@@ -18,6 +18,9 @@ use std::path::Path;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::latm;
+use super::lpcm::BluRay;
+
 /// How much of a file is searched for tables and for the beginning of each track.
 const SEARCHED: u64 = 8 << 20;
 /// Of a packet.
@@ -31,7 +34,11 @@ pub enum SoundCodec {
     Ac3,
     Eac3,
     Aac,
+    /// AAC in LATM, which the settings stand before.
+    Latm,
     Mpeg,
+    /// PCM of a Blu-ray disc, if anything that is not called otherwise.
+    BluRay(BluRay),
 }
 
 /// The tables that a demuxer is to see.
@@ -267,6 +274,9 @@ fn sound(payload: &[u8]) -> Option<SoundCodec> {
         }
         [0xFF, second, ..] if second & 0xF6 == 0xF0 => Some(SoundCodec::Aac),
         [0xFF, second, ..] if second & 0xE0 == 0xE0 && second & 0x06 != 0 => Some(SoundCodec::Mpeg),
+        _ if latm::is_known(data) => Some(SoundCodec::Latm),
+        // Private data.
+        _ if payload.get(3) == Some(&0xBD) => BluRay::read(data).map(SoundCodec::BluRay),
         _ => None,
     }
 }

@@ -1,0 +1,322 @@
+//! Workaround: AAC in LATM, as broadcasts have it in transport streams.
+//!
+//! aacparse (GStreamer 1.22 to 1.26) lets only those frames of LATM through in which the decoder's settings are
+//! repeated, until it has seen two of these: the first half second is lost. To see it: `ffmpeg -c:a aac
+//! -mpegts_flags +latm x.ts`. Nor does any element make of LATM what files hold. So its frames get the heads of
+//! ADTS, which aacparse does well with; they can then be copied.
+
+use std::sync::{Mutex, PoisonError};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// Samples of a frame.
+const FRAME: u64 = 1024;
+const RATES: [u64; 13] =
+    [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
+
+/// Whether a frame of LATM that says its settings, such as ADTS can have, begins in these bytes.
+pub(super) fn is_known(bytes: &[u8]) -> bool {
+    let begins = |at: &usize| size_at(bytes, *at).is_some();
+    (0..bytes.len()).filter(begins).any(|at| {
+        let mut bits = Bits { bytes, at: (at + 3) * 8 };
+        bits.take(1) == Some(0) && Settings::read(&mut bits).is_some()
+    })
+}
+
+/// Turns the packets that go through a pad into ADTS.
+pub(super) fn become_adts(pad: &gst::Pad) {
+    let rewriter = Mutex::new(Rewriter::default());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let mut rewriter = rewriter.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
+        match rewriter.packet(buffer) {
+            Some(packet) => {
+                *buffer = packet;
+                gst::PadProbeReturn::Ok
+            }
+            None => gst::PadProbeReturn::Handled,
+        }
+    });
+}
+
+#[derive(Default)]
+struct Rewriter {
+    settings: Option<Settings>,
+    /// The beginning of a frame that ends in the next packet.
+    rest: Vec<u8>,
+}
+
+impl Rewriter {
+    fn packet(&mut self, buffer: &gst::Buffer) -> Option<gst::Buffer> {
+        if buffer.flags().contains(gst::BufferFlags::DISCONT) {
+            self.rest.clear();
+        }
+        let carried = !self.rest.is_empty();
+        self.rest.extend_from_slice(&buffer.map_readable().ok()?);
+        let frames = self.frames();
+        let settings = self.settings.filter(|_| !frames.is_empty())?;
+        let mut packet = gst::Buffer::from_mut_slice(frames);
+        {
+            let packet = packet.make_mut();
+            let flags = gst::BufferCopyFlags::FLAGS;
+            let _ = buffer.copy_into(packet, flags, ..);
+            // A packet's time is that of the first frame that begins in it.
+            let nanos = FRAME * 1_000_000_000 / RATES.get(settings.rate).copied().unwrap_or(48000);
+            let earlier = gst::ClockTime::from_nseconds(if carried { nanos } else { 0 });
+            packet.set_pts(buffer.pts().map(|pts| pts.saturating_sub(earlier)));
+            packet.set_dts(buffer.dts().map(|dts| dts.saturating_sub(earlier)));
+        }
+        Some(packet)
+    }
+
+    /// The frames that are complete.
+    fn frames(&mut self) -> Vec<u8> {
+        let (mut frames, mut at) = (Vec::new(), 0);
+        while at + 3 <= self.rest.len() {
+            let Some(size) = size_at(&self.rest, at) else {
+                at += 1;
+                continue;
+            };
+            let Some(element) = self.rest.get(at + 3..at + 3 + size) else { break };
+            // What cannot be read is left out, as a decoder would.
+            let _ = read_element(element, &mut self.settings, &mut frames);
+            at += 3 + size;
+        }
+        self.rest.drain(..at.min(self.rest.len()));
+        frames
+    }
+}
+
+/// The size of the element that begins here, if one does.
+fn size_at(bytes: &[u8], at: usize) -> Option<usize> {
+    let head = bytes.get(at..at + 3)?;
+    let begins = head[0] == 0x56 && head[1] & 0xE0 == 0xE0;
+    begins.then(|| usize::from(head[1] & 0x1F) << 8 | usize::from(head[2]))
+}
+
+/// Adds the frames of an AudioMuxElement (ISO/IEC 14496-3, 1.7.3), each with a head of ADTS.
+fn read_element(
+    element: &[u8],
+    settings: &mut Option<Settings>,
+    frames: &mut Vec<u8>,
+) -> Option<()> {
+    let mut bits = Bits { bytes: element, at: 0 };
+    if bits.take(1)? == 0 {
+        *settings = Settings::read(&mut bits);
+    }
+    let settings = (*settings)?;
+    for _ in 0..settings.frames {
+        let mut length = 0;
+        loop {
+            let more = bits.take(8)?;
+            length += more;
+            if more < 255 {
+                break;
+            }
+        }
+        let payload: Vec<u8> =
+            (0..length).map(|_| bits.take(8).map(|byte| byte as u8)).collect::<Option<_>>()?;
+        frames.extend(settings.head(payload.len())?);
+        frames.extend(payload);
+    }
+    Some(())
+}
+
+/// What ADTS says of its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Settings {
+    /// The type of audio object: 2 is AAC-LC.
+    object: usize,
+    /// Which of [`RATES`].
+    rate: usize,
+    channels: usize,
+    /// In an element.
+    frames: usize,
+}
+
+impl Settings {
+    /// A StreamMuxConfig with one layer of one programme of AAC; none of others, and of settings that ADTS
+    /// cannot say.
+    fn read(bits: &mut Bits) -> Option<Self> {
+        let version = bits.take(1)?;
+        if version == 1 {
+            // A later version of the syntax, of which nothing is known.
+            (bits.take(1)? == 0).then_some(())?;
+            bits.value()?;
+        }
+        let same_framing = bits.take(1)? == 1;
+        let frames = bits.take(6)? + 1;
+        let (programmes, layers) = (bits.take(4)?, bits.take(3)?);
+        (same_framing && programmes == 0 && layers == 0).then_some(())?;
+        let ends = match version {
+            1 => Some(bits.value()?).map(|length| bits.at + length),
+            _ => None,
+        };
+        let mut object = bits.take(5)?;
+        let rate = bits.take(4)?;
+        let channels = bits.take(4)?;
+        if [5, 29].contains(&object) {
+            // The rate of what a decoder adds (SBR): ADTS does not say it, decoders find it.
+            if bits.take(4)? == 15 {
+                bits.take(24)?;
+            }
+            object = bits.take(5)?;
+        }
+        // 960 samples, a core coder, an extension: none of them in ADTS.
+        let plain = bits.take(3)? == 0;
+        let fits = (1..=4).contains(&object) && rate < RATES.len() && (1..=7).contains(&channels);
+        (plain && fits).then_some(())?;
+        bits.at = ends.unwrap_or(bits.at).max(bits.at);
+        // Frames of any length, then how full a buffer is.
+        (bits.take(3)? == 0).then_some(())?;
+        bits.take(8)?;
+        if bits.take(1)? == 1 {
+            match version {
+                1 => {
+                    bits.value()?;
+                }
+                _ => while bits.take(9)? >> 8 == 1 {},
+            }
+        }
+        if bits.take(1)? == 1 {
+            bits.take(8)?;
+        }
+        Some(Settings { object, rate, channels, frames })
+    }
+
+    /// The head of a frame whose contents are so long.
+    fn head(&self, contents: usize) -> Option<[u8; 7]> {
+        let length = contents + 7;
+        (length < 1 << 13).then_some(())?;
+        let profile = self.object - 1;
+        let fixed = [(0xFFF1, 16), (profile, 2), (self.rate, 4), (0, 1), (self.channels, 3)];
+        let varying = [(0, 4), (length, 13), (0x7FF, 11), (0, 2)];
+        let head = fixed
+            .iter()
+            .chain(&varying)
+            .fold(0u64, |head, (value, count)| head << count | *value as u64);
+        head.to_be_bytes()[1..].try_into().ok()
+    }
+}
+
+/// Reads bits.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    fn take(&mut self, count: usize) -> Option<usize> {
+        let mut value = 0;
+        for _ in 0..count {
+            let byte = self.bytes.get(self.at / 8)?;
+            value = value << 1 | usize::from(byte >> (7 - self.at % 8) & 1);
+            self.at += 1;
+        }
+        Some(value)
+    }
+
+    /// A number that says in how many bytes it is (LatmGetValue).
+    fn value(&mut self) -> Option<usize> {
+        let bytes = self.take(2)? + 1;
+        self.take(bytes * 8)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Bits of these values and lengths, filled up to whole bytes.
+    fn packed(values: &[(usize, usize)]) -> Vec<u8> {
+        let bits = values.iter().flat_map(|(value, count)| {
+            (0..*count).rev().map(move |bit| (value >> bit & 1) as u8).collect::<Vec<_>>()
+        });
+        let bits: Vec<u8> = bits.collect();
+        let byte =
+            |part: &[u8]| part.iter().chain(&[0; 8]).take(8).fold(0, |byte, bit| byte << 1 | bit);
+        bits.chunks(8).map(byte).collect()
+    }
+
+    /// An element with a frame of these bytes; with the settings, or as before.
+    fn element(settings: bool, object: usize, contents: &[u8]) -> Vec<u8> {
+        let mut values = vec![(usize::from(!settings), 1)];
+        if settings {
+            values.extend([(0, 1), (1, 1), (0, 6), (0, 4), (0, 3)]);
+            // 24,000 Hz in two channels, doubled by SBR.
+            match object {
+                5 => values.extend([(5, 5), (6, 4), (2, 4), (3, 4), (2, 5)]),
+                object => values.extend([(object, 5), (6, 4), (2, 4)]),
+            }
+            values.extend([(0, 3), (0, 3), (0xFF, 8), (0, 1), (0, 1)]);
+        }
+        values.push((contents.len(), 8));
+        values.extend(contents.iter().map(|byte| (usize::from(*byte), 8)));
+        let element = packed(&values);
+        let size = element.len();
+        [&[0x56, 0xE0 | (size >> 8) as u8, size as u8][..], &element].concat()
+    }
+
+    fn adts(contents: &[u8]) -> Vec<u8> {
+        let length = contents.len() + 7;
+        let head = packed(&[(0xFFF1, 16), (1, 2), (6, 4), (0, 1), (2, 3), (0, 4), (length, 13)]);
+        // The last bits of the length share a byte with the buffer's, all of them set.
+        let head = [&head[..5], &[head[5] | 0x1F, 0xFC]].concat();
+        [&head[..7], contents].concat()
+    }
+
+    #[test]
+    fn frames_of_latm_become_adts_however_they_are_cut() {
+        gst::init().unwrap();
+        for object in [2, 5] {
+            let frames: [&[u8]; 4] = [b"first", b"second one", b"3", b"the last"];
+            let stream: Vec<u8> = frames
+                .iter()
+                .enumerate()
+                .flat_map(|(n, frame)| element(n % 2 == 0, object, frame))
+                .collect();
+            assert!(
+                is_known(&stream)
+                    && is_known(&[b"V\xFF and more"[..].to_vec(), stream.clone()].concat())
+            );
+            let wanted: Vec<u8> = frames.iter().flat_map(|frame| adts(frame)).collect();
+            for size in [1, 7, 16, 200] {
+                let mut rewriter = Rewriter::default();
+                let mut found = Vec::new();
+                for part in stream.chunks(size) {
+                    let packet = rewriter.packet(&gst::Buffer::from_slice(part.to_vec()));
+                    found.extend(packet.iter().flat_map(|p| p.map_readable().unwrap().to_vec()));
+                }
+                assert_eq!(found, wanted, "in parts of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_packets_time_is_that_of_the_first_frame_that_begins_in_it() {
+        gst::init().unwrap();
+        let stream = [element(true, 2, b"first"), element(false, 2, b"second")].concat();
+        let cut = element(true, 2, b"first").len() - 2;
+        let mut rewriter = Rewriter::default();
+        assert!(rewriter.packet(&gst::Buffer::from_slice(stream[..cut].to_vec())).is_none());
+        let mut buffer = gst::Buffer::from_slice(stream[cut..].to_vec());
+        buffer.make_mut().set_pts(gst::ClockTime::from_seconds(1));
+        let packet = rewriter.packet(&buffer).unwrap();
+        let frame = gst::ClockTime::from_nseconds(1024 * 1_000_000_000 / 24_000);
+        assert_eq!(packet.pts(), Some(gst::ClockTime::from_seconds(1) - frame));
+    }
+
+    #[test]
+    fn what_adts_cannot_say_is_left_alone_and_damage_gives_nothing() {
+        assert!(!is_known(&element(true, 42, b"xHE-AAC")));
+        assert!(!is_known(&element(false, 2, b"no settings")));
+        let whole = element(true, 5, b"frame");
+        for cut in 0..whole.len() {
+            is_known(&whole[..cut]);
+            let mut rewriter = Rewriter { settings: None, rest: whole[..cut].to_vec() };
+            assert!(rewriter.frames().is_empty());
+        }
+    }
+}
