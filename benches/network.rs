@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use nst_stream::engine::architecture::Architecture;
 use nst_stream::engine::device::{self, Device};
-use nst_stream::engine::model_file::Architecture;
 use nst_stream::engine::network::Network;
 use nst_stream::engine::precision::Precision;
 use nst_stream::engine::shipped;

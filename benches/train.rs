@@ -8,8 +8,8 @@
 use std::process::Command;
 use std::time::Instant;
 
+use nst_stream::engine::architecture::Padding;
 use nst_stream::engine::device::{prepare, set_threads};
-use nst_stream::engine::model_file::Padding;
 use nst_stream::train::crop::Crop;
 use nst_stream::train::recipe::{Preset, Recipe};
 use nst_stream::train::trainer::Trainer;

@@ -20,9 +20,8 @@ use std::path::Path;
 use std::process::Command;
 
 use make::small;
-use nst_stream::engine::model_file::{
-    Architecture, DType, Description, ModelError, ModelFile, NetworkKind, RawTensor,
-};
+use nst_stream::engine::architecture::{Architecture, NetworkKind};
+use nst_stream::engine::model_file::{DType, Description, ModelError, ModelFile, RawTensor};
 
 #[test]
 fn the_published_network_has_its_published_names_and_shapes() {

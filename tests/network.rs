@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use nst_stream::core::stylizer::StylizeError;
+use nst_stream::engine::checked_network::checked_network;
 use nst_stream::engine::device::{self, Device, DeviceChoice};
 use nst_stream::engine::model::{Model, OpenError};
 use nst_stream::engine::model_file::{ModelError, ModelFile};
@@ -114,7 +115,7 @@ fn psnr(found: &Tensor, expected: &Tensor) -> f64 {
 
 /// The bounds, over all pictures of a model; each picture by itself keeps the first two.
 fn agrees_with_pytorch(name: &str, device: Device) {
-    let network = Network::new(&model(name), device, Precision::Fp32).unwrap();
+    let network = checked_network(&model(name), device, Precision::Fp32).unwrap();
     let (mut equal, mut pixels) = (0.0, 0.0);
     for (key, input, expected) in reference(name) {
         let output = network.forward(&input.to_device(device.torch())).unwrap();
@@ -145,7 +146,7 @@ fn a_gpu_agrees_with_pytorch_in_single_and_half_precision() {
     for (name, precision) in
         [("mosaic", Precision::Fp16), ("small", Precision::Fp16), ("mosaic", Precision::Bf16)]
     {
-        let network = Network::new(&model(name), gpu, precision).unwrap();
+        let network = checked_network(&model(name), gpu, precision).unwrap();
         for (key, input, expected) in reference(name) {
             let output = network.forward(&input.to_device(gpu.torch())).unwrap();
             let psnr = psnr(&output, &expected);

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Instant;
 
-use nst_stream::engine::device;
 use nst_stream::engine::precision::PrecisionChoice;
+use nst_stream::engine::{device, report};
 
 use crate::process::all_cpu;
 
@@ -52,7 +52,7 @@ pub fn describe(load: &Load) -> String {
     let vectors = vectors.iter().find(|v| flags.split(' ').any(|f| f == **v)).unwrap_or(&"no AVX2");
     let memory = field(&read("/proc/meminfo"), "MemTotal", ':');
     let memory = memory.split(' ').next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default();
-    let engine = device::report();
+    let engine = report::report();
     let precision =
         PrecisionChoice::Auto.resolve(device::Device::CPU).map(|(p, _)| p.to_string()).unwrap();
     let rows = [

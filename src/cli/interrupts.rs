@@ -55,7 +55,7 @@ impl Interrupts {
             }
             Interruption::AtOnce(abandoned) => {
                 #[cfg(feature = "media")]
-                super::keys::restore();
+                super::terminal::leave_raw_mode();
                 let kept = match abandoned.notes.is_empty() {
                     true => self.kept.to_owned(),
                     false => abandoned.notes.join("; "),

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
-use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::enable_raw_mode;
 
 use super::interrupts::Interrupts;
+use super::terminal::leave_raw_mode;
 use crate::core::timeouts::KEYS;
 use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
 
@@ -80,13 +81,8 @@ impl Drop for Keys {
         {
             std::thread::sleep(Duration::from_millis(5));
         }
-        restore();
+        leave_raw_mode();
     }
-}
-
-/// Leaves raw mode; does nothing otherwise.
-pub fn restore() {
-    let _ = disable_raw_mode();
 }
 
 enum KeyAction {

@@ -22,6 +22,9 @@ mod regions;
 mod sheet;
 mod stream;
 mod stream_args;
+#[cfg(feature = "media")]
+mod terminal;
+mod text;
 mod train;
 
 use std::ffi::OsString;

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use super::table;
+use crate::cli::text::{megabytes, printable};
 use crate::engine::model_file::{Description, ModelFile};
 use crate::engine::shipped::{self, ModelRole, Shipped};
 
@@ -215,21 +216,6 @@ fn import(args: ImportArgs) -> anyhow::Result<String> {
     ))
 }
 
-/// The text with control characters escaped: a description comes from an unknown author and must not control the
-/// terminal.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
-/// `3.4 MB`
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
-}
-
 /// `1,679,235`
 fn thousands(number: i64) -> String {
     let digits = number.to_string();
@@ -253,11 +239,5 @@ mod tests {
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1_679_235), "1,679,235");
         assert_eq!(thousands(108_771), "108,771");
-    }
-
-    #[test]
-    fn a_description_cannot_drive_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
-        assert_eq!(printable("Große Welle"), "Große Welle");
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::table;
-use crate::engine::device;
+use crate::engine::report;
 
 /// Options of `probe`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct ProbeArgs {
 pub fn run(args: &ProbeArgs, verbose: bool) -> Result<()> {
     let report = json!({
         "nst_stream": env!("CARGO_PKG_VERSION"),
-        "engine": device::report(),
+        "engine": report::report(),
         "media": media()?,
     });
     let text = if args.json { format!("{report:#}\n") } else { as_text(&report, verbose) };

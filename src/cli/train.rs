@@ -13,13 +13,15 @@ use numbers::Numbers;
 
 use super::{Outcome, UsageError};
 use crate::core::regions::{Color, MaskError};
+use crate::engine::architecture::NetworkKind;
 use crate::engine::device::{Device, DeviceChoice, cpu_has_matrices, resolve};
-use crate::engine::model_file::NetworkKind;
 use crate::engine::precision::{Precision, PrecisionChoice};
-use crate::train::dataset::{Dataset, DatasetError};
+use crate::train::config::TrainingConfig;
+use crate::train::dataset::Dataset;
+use crate::train::dataset_error::DatasetError;
 use crate::train::optimize::regions::StyleAt;
 use crate::train::recipe::{Preset, Recipe, StyleSource};
-use crate::train::run::{Config, RunObserver, choose_previews, train};
+use crate::train::run::{RunObserver, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
 use crate::train::vgg::Vgg;
 
@@ -119,7 +121,7 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     run.check().map_err(UsageError)?;
     let interrupts = super::interrupts::Interrupts::watch("its checkpoints are kept")?;
     let stop = interrupts.stop().flag();
-    let config = Config {
+    let config = TrainingConfig {
         folder: folder.clone(),
         resume: args.resume.is_some(),
         overwrite: args.overwrite,
@@ -331,7 +333,7 @@ mod tests {
         let arch = recipe.arch;
         toml::Table::try_from(Recipe {
             arch,
-            ..recipe.of(crate::engine::model_file::NetworkKind::Lite)
+            ..recipe.of(crate::engine::architecture::NetworkKind::Lite)
         })
         .unwrap()
     }

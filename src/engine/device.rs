@@ -11,10 +11,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Once, OnceLock};
 
-use serde::Serialize;
-
-use super::precision::Precision;
-
 /// The libtorch this program is built for.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
@@ -123,7 +119,7 @@ fn open_for_good(path: &Path) -> Result<(), libloading::Error> {
 }
 
 /// Path of a library of this process, without asking the library.
-fn loaded_library(name: &str) -> Option<PathBuf> {
+pub(super) fn loaded_library(name: &str) -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     // A line ends in the path, which may hold spaces but begins with the first slash.
     let paths = maps.lines().filter_map(|line| Some(Path::new(&line[line.find('/')?..])));
@@ -131,7 +127,7 @@ fn loaded_library(name: &str) -> Option<PathBuf> {
 }
 
 /// Number of GPUs that libtorch can use; `Err` says why there are none.
-fn gpu_count() -> Result<usize, String> {
+pub(super) fn gpu_count() -> Result<usize, String> {
     cuda_library().clone()?;
     if !driver_present() {
         return Err("no NVIDIA driver is loaded".to_owned());
@@ -269,7 +265,7 @@ fn cpu_has(flags: &[&str]) -> bool {
 }
 
 /// A field of the first processor in /proc/cpuinfo.
-fn cpu_field(name: &str) -> Option<String> {
+pub(super) fn cpu_field(name: &str) -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let mut fields = info.lines().filter_map(|line| line.split_once(':'));
     fields.find(|(field, _)| field.trim() == name).map(|(_, value)| value.trim().to_owned())
@@ -304,56 +300,6 @@ pub fn while_trying_algorithms<T>(work: impl FnOnce() -> T) -> T {
 /// How many threads compute when nothing else is asked for.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What `probe` shows of the engine.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Version of libtorch.
-    pub libtorch: &'static str,
-    /// Folder it was loaded from.
-    pub libtorch_folder: Option<PathBuf>,
-    /// Name of the processor.
-    pub cpu: Option<String>,
-    /// Threads that compute when nothing else is asked for.
-    pub threads: usize,
-    /// Precision on the CPU when nothing else is asked for.
-    pub cpu_precision: String,
-    /// GPUs, or why there are none.
-    pub cuda: String,
-}
-
-/// Inspects devices and libraries.
-pub fn report() -> Report {
-    let cuda = match gpu_count() {
-        Ok(count) => {
-            let s = if count == 1 { "" } else { "s" };
-            format!("{count} GPU{s}: {}", gpu_names().join(", "))
-        }
-        Err(why) => format!("none: {why}"),
-    };
-    let library = loaded_library("libtorch_cpu.so").and_then(|path| path.canonicalize().ok());
-    Report {
-        libtorch: LIBTORCH_VERSION,
-        libtorch_folder: library.and_then(|path| path.parent().map(Path::to_owned)),
-        cpu: cpu_field("model name"),
-        threads: default_threads(),
-        cpu_precision: if cpu_has_bf16() { Precision::Bf16 } else { Precision::Fp32 }.to_string(),
-        cuda,
-    }
-}
-
-/// Names of the GPUs as the driver gives them, in no order that means anything.
-fn gpu_names() -> Vec<String> {
-    let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
-    let information =
-        folders.filter_map(|f| std::fs::read_to_string(f.path().join("information")).ok());
-    information
-        .filter_map(|text| {
-            let model = text.lines().find_map(|line| line.strip_prefix("Model:"))?;
-            Some(model.trim().to_owned())
-        })
-        .collect()
 }
 
 #[cfg(test)]

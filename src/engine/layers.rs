@@ -6,10 +6,13 @@
 
 use tch::{Kind, TchError, Tensor};
 
+use super::architecture::Padding;
+use super::architecture::{Change, Layer};
 use super::device::Device;
-use super::layer_list::{Change, Layer};
-use super::model_file::Padding;
 use super::precision::Precision;
+
+/// What width and height are padded to a multiple of: the network halves them twice.
+pub(super) const MULTIPLE: i64 = 4;
 
 /// Pads a batch × channels × height × width tensor by mirroring at the middle of its border pixels
 /// (`pad` is left, right, top, bottom, in pixels).

@@ -1,12 +1,13 @@
-//! Inference: libtorch runs the network, and frames become tensors and frames again.
+//! Inference: a network paints frames, on a CPU or a GPU.
 //!
-//! * [`model_file`], [`shipped`]: what a model is, without libtorch.
-//! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic.
+//! * [`architecture`], [`model_file`], [`shipped`]: what a model is, without libtorch.
+//! * [`device`], [`precision`]: CPU or GPU, and in which arithmetic; [`report`]: what `probe` shows of both.
 //! * `kernels`: the network on x86-64 processors.
 //! * `gpu`: the network on GPUs, between libtorch's convolutions.
-//! * `layers` → [`network`] → [`model`]: the network, or a TorchScript program in its place.
+//! * `layers` → [`network`] → [`checked_network`] (GPU kernels compared with libtorch) → [`model`]: the network, or
+//!   a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
-//! * [`layer_list`] → [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
+//! * [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`yuv_cpu`]: on a CPU, in one pass.
 //! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::core::stylizer::Stylizer).
 //!
@@ -15,8 +16,10 @@
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic; `guard` sees to those that tch forgot.
 
+pub mod architecture;
 pub mod bench;
 pub mod blend;
+pub mod checked_network;
 pub mod color;
 pub mod device;
 pub mod export;
@@ -24,13 +27,13 @@ mod gpu;
 mod guard;
 #[cfg(target_arch = "x86_64")]
 pub mod kernels;
-pub mod layer_list;
 mod layers;
 pub(crate) mod memory;
 pub mod model;
 pub mod model_file;
 pub mod network;
 pub mod precision;
+pub mod report;
 pub mod shipped;
 mod staging;
 pub mod stylizer;
@@ -113,7 +116,7 @@ pub(crate) fn is_out_of_memory(error: &TchError) -> bool {
 
 #[cfg(test)]
 /// A model of random weights.
-pub(crate) fn random_model(architecture: model_file::Architecture) -> model_file::ModelFile {
+pub(crate) fn random_model(architecture: architecture::Architecture) -> model_file::ModelFile {
     use model_file::{DType, Description, ModelFile, RawTensor};
     let mut random = fastrand::Rng::with_seed(7);
     let mut tensors = std::collections::BTreeMap::new();

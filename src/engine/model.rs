@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tch::{CModule, Kind, TchError, Tensor};
 
 use super::blend::Blend;
+use super::checked_network::checked_network;
 use super::device::Device;
 use super::device::gpu::Gpu;
+use super::layers::MULTIPLE;
 use super::model_file::{ModelError, ModelFile};
-use super::network::{MULTIPLE, Network, any_size};
+use super::network::{Network, any_size};
 use super::precision::Precision;
 use super::{failed, memory, shipped, words};
 use crate::core::stylizer::StylizeError;
@@ -89,7 +91,7 @@ impl Model {
         precision: Precision,
     ) -> Result<Self, OpenError> {
         file.check(&file.description.name)?;
-        match Network::new(file, device, precision) {
+        match checked_network(file, device, precision) {
             Ok(network) => Ok(Self::Johnson(Box::new(network))),
             Err(error) => Err(OpenError::Build { device, reason: words(&error) }),
         }

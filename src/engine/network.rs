@@ -10,17 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 use tch::{Kind, TchError, Tensor};
 
+use super::architecture::{Architecture, OutputLayer};
+use super::architecture::{Epilogue, Layer, layers};
 use super::device::Device;
 use super::device::gpu::Gpu;
 #[cfg(target_arch = "x86_64")]
 use super::device::tensor::{UniqueTensor, copied};
 use super::failed;
-use super::gpu::{self, Fused};
+use super::gpu::Fused;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{executor::PaintError, select::Kernels};
-use super::layer_list::{Epilogue, Layer, layers};
-use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
-use super::model_file::{Architecture, Description, ModelFile, OutputLayer, RawTensor};
+use super::layers::{Conv, InstanceNorm, MULTIPLE, channels_last, pad_reflect};
+use super::model_file::{Description, ModelFile, RawTensor};
 use super::precision::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::threads;
@@ -35,9 +36,6 @@ pub(crate) const TANH_SCALE: f64 = 150.0;
 
 /// What R, G and B are of brightness (BT.601, as colour preservation takes it).
 pub(super) const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
-
-/// What width and height are padded to a multiple of: the network halves them twice.
-pub(super) const MULTIPLE: i64 = 4;
 
 /// Pictures that kernels paint at the same time on a CPU, and that a GPU gets.
 #[cfg(target_arch = "x86_64")]
@@ -85,7 +83,8 @@ struct WeightedLayer {
 }
 
 impl Network {
-    /// Builds the network of a model, whose tensors have been [checked](ModelFile::check).
+    /// Builds the network of a model, whose tensors have been [checked](ModelFile::check): on a CPU in kernels of
+    /// our own where they can paint it, else in libtorch.
     ///
     /// # Errors
     /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
@@ -93,9 +92,6 @@ impl Network {
         #[cfg(target_arch = "x86_64")]
         if let (false, Some(kernels)) = (device.is_cuda(), Kernels::new(model, precision)) {
             return Ok(Self::on(model, device, precision, Execution::Kernels(kernels)));
-        }
-        if device.wants_gpu_kernels() {
-            return gpu::network(model, device, precision);
         }
         Self::in_torch(model, device, precision)
     }

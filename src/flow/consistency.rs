@@ -1,7 +1,7 @@
 //! Where a flow field can be trusted (Ruder, Dosovitskiy and Brox 2016, section 3.2, after Sundaram, Brox and
 //! Keutzer, ECCV 2010), and pictures that are carried along it.
 
-use super::FlowField;
+use super::field::FlowField;
 
 /// Pixels of the first picture that the second does not show: forward and backward flow disagree there, or the
 /// pixel leaves the picture. Equation (8): |w + w'|² > 0.01 (|w|² + |w'|²) + 0.5.

@@ -7,69 +7,19 @@
 //! ECCV 2004). No libtorch, no GStreamer.
 
 mod consistency;
+mod field;
+mod options;
 mod pyramid;
 mod refine;
 mod search;
 
 pub use consistency::{motion_boundaries, occluded, warp};
+pub use field::FlowField;
+pub use options::FlowOptions;
 pub use pyramid::Pyramid;
 
 use refine::Refinement;
 use search::Patches;
-
-/// A displacement for each pixel of a picture: pixel (x, y) of the first picture lies at
-/// (x + u, y + v) of the second. In pixels.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct FlowField {
-    /// Pixels of a line.
-    pub width: usize,
-    /// Lines.
-    pub height: usize,
-    /// Horizontal displacements, line by line; positive to the right.
-    pub u: Vec<f32>,
-    /// Vertical displacements, line by line; positive downwards.
-    pub v: Vec<f32>,
-}
-
-impl FlowField {
-    /// No motion.
-    pub fn zero(width: usize, height: usize) -> Self {
-        let zeros = || vec![0.0; width * height];
-        FlowField { width, height, u: zeros(), v: zeros() }
-    }
-
-    /// The field on a grid of twice the resolution, `width` × `height`, by bilinear interpolation.
-    fn upsampled(&self, width: usize, height: usize) -> Self {
-        let mut result = FlowField::zero(width, height);
-        pyramid::upsample(&self.u, (self.width, self.height), &mut result.u, (width, height), 2.0);
-        pyramid::upsample(&self.v, (self.width, self.height), &mut result.v, (width, height), 2.0);
-        result
-    }
-}
-
-/// How flow is estimated.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FlowOptions {
-    /// The finest level of the pyramid on which is searched: 0 the picture itself, 1 half its size…
-    pub finest: usize,
-    /// Pixels from one patch to the next. Patches are 8 × 8 pixels.
-    pub stride: usize,
-    /// Steps of gradient descent for a patch, at most.
-    pub descent: usize,
-    /// Rounds of variational refinement on each level; 0 leaves it out.
-    pub rounds: usize,
-    /// Sweeps of successive over-relaxation in each round.
-    pub sweeps: usize,
-}
-
-impl FlowOptions {
-    /// For live video.
-    pub const LIVE: FlowOptions =
-        FlowOptions { finest: 2, stride: 5, descent: 6, rounds: 5, sweeps: 3 };
-    /// For training, measuring and files: about four times the work of [`LIVE`](Self::LIVE).
-    pub const ACCURATE: FlowOptions =
-        FlowOptions { finest: 1, stride: 3, descent: 8, rounds: 5, sweeps: 3 };
-}
 
 /// The flow from one picture to another of the same size.
 ///

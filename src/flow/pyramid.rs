@@ -3,8 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::FlowOptions;
-use super::search::PATCH;
+use super::options::{FlowOptions, PATCH};
 
 /// Samples around a level's picture, which repeat its border, so that patches may leave it.
 pub(super) const MARGIN: usize = 16;

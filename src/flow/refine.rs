@@ -8,7 +8,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::FlowField;
+use super::field::FlowField;
 use super::pyramid::{Level, MARGIN};
 
 /// Weights of smoothness, brightness and gradient (Kroeger et al. 2016, section 3.1).

@@ -3,11 +3,10 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::field::FlowField;
+use super::options::{FlowOptions, PATCH};
 use super::pyramid::{Level, MARGIN};
-use super::{FlowField, FlowOptions};
 
-/// Pixels of a patch's side.
-pub(super) const PATCH: usize = 8;
 /// Pixels of a patch, as a number.
 const AREA: f32 = (PATCH * PATCH) as f32;
 /// Rows of patches that one thread goes through; a patch learns from its neighbours within them alone, so

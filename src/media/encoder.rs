@@ -188,15 +188,6 @@ fn make(name: &'static str, called: &str) -> Result<gst::Element, PipelineError>
     })
 }
 
-/// Bits a second that this quality usually needs: a tenth of a bit a pixel at the usual quality,
-/// twice as many for each 15 more.
-pub(super) fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
-    let (n, d) = stream.framerate.unwrap_or((30, 1));
-    let pixels = stream.frame.width as f64 * stream.frame.height as f64;
-    let a_pixel = 0.1 * ((f64::from(quality) - 60.0) / 15.0).exp2();
-    (pixels * f64::from(n) / f64::from(d) * a_pixel).clamp(1e5, 2e8)
-}
-
 /// The first of the graphics processor's encoders that encodes a picture of this size, set as asked for;
 /// what of that has no effect.
 fn hardware(
@@ -306,12 +297,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn more_quality_is_more_bits() {
-        let stream = stream();
-        assert!((usual_bits(60, &stream) - 576_000.0).abs() < 1.0);
-        assert!(usual_bits(75, &stream) > 1.9 * usual_bits(60, &stream));
     }
 }

@@ -6,7 +6,6 @@ use gst::glib;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::encoder::usual_bits;
 use super::video::VideoStream;
 use crate::core::encoding::{Encoding, Preset, RateControl};
 
@@ -70,6 +69,15 @@ pub fn configure(element: &gst::Element, encoding: &Encoding, stream: &VideoStre
         notes.push("it has no presets: --preset has no effect".to_owned());
     }
     notes
+}
+
+/// Bits a second that this quality usually needs: a tenth of a bit a pixel at the usual quality,
+/// twice as many for each 15 more.
+fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
+    let (n, d) = stream.framerate.unwrap_or((30, 1));
+    let pixels = stream.frame.width as f64 * stream.frame.height as f64;
+    let a_pixel = 0.1 * ((f64::from(quality) - 60.0) / 15.0).exp2();
+    (pixels * f64::from(n) / f64::from(d) * a_pixel).clamp(1e5, 2e8)
 }
 
 /// The quality that usually needs so many bits a second.
@@ -247,6 +255,13 @@ mod tests {
         let element = gst::ElementFactory::make(name).build().unwrap();
         let notes = configure(&element, &Encoding { rate, preset, ..Encoding::default() }, &stream);
         (element, notes.join("; "))
+    }
+
+    #[test]
+    fn more_quality_is_more_bits() {
+        let stream = stream();
+        assert!((usual_bits(60, &stream) - 576_000.0).abs() < 1.0);
+        assert!(usual_bits(75, &stream) > 1.9 * usual_bits(60, &stream));
     }
 
     /// Encoders in software have as many ways to name these things as those in hardware.

@@ -13,7 +13,7 @@ use super::leaky::LeakyInput;
 use super::live_audio::LiveAudio;
 use super::live_encode::SoundEncoder;
 use super::pipeline::Event;
-use super::remux::Layout;
+use super::remux::TrackLayout;
 use super::sink::{NewFile, VideoSink};
 use super::tracks::{Treatment, encode_audio, name_of, way_of_audio};
 use crate::core::encoding::{Container, Encoding};
@@ -134,7 +134,7 @@ impl LiveFileSink {
     }
 
     /// The tracks that were written.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> TrackLayout {
         self.sink.layout()
     }
 

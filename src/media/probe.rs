@@ -5,8 +5,8 @@ use gstreamer as gst;
 
 use super::encoder::{in_hardware, software_encoder};
 use super::error::PipelineError;
+use super::muxer::muxer;
 use super::packages;
-use super::sink::muxer;
 use crate::core::encoding::{Codec, Container};
 
 /// An element the program uses.

@@ -2,7 +2,6 @@
 //!
 //! They go through the same conversion as a file's.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use gstreamer_video as gst_video;
 use super::error::{ErrorKind, PipelineError};
 use super::frame_format::{FrameFormat, FramePlan};
 use super::pipeline::{Pipeline, PipelineRole};
+use super::read_report::SharedReport;
 use super::source::{Busy, DECODED, VideoSource, crop_to_even};
 use super::video::tight_buffer;
 use super::workarounds::one_frame_for_each;
@@ -47,31 +47,6 @@ pub enum Shape {
         /// When each frame ends.
         ends: Vec<Duration>,
     },
-}
-
-/// What a feeder has said so far.
-#[derive(Debug, Default)]
-pub struct ReadReport {
-    /// What the user should know, oldest first.
-    pub notes: Vec<String>,
-    /// How many frames could not be read, and were replaced or left out.
-    pub damaged: u64,
-    /// Why it ended before its time.
-    pub failure: Option<String>,
-    /// It ended without a frame. The pipeline then says nothing: an end without a beginning does
-    /// not come through.
-    nothing: bool,
-}
-
-/// What a feeder says, shared with who tells the user.
-#[derive(Debug, Clone, Default)]
-pub struct SharedReport(Arc<Mutex<ReadReport>>);
-
-impl SharedReport {
-    /// To read and to add to.
-    pub fn lock(&self) -> MutexGuard<'_, ReadReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Gives one frame after another, `false` after the last one; an error ends the stream, too.

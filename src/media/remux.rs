@@ -17,14 +17,14 @@ use super::edit_list::{enable, hide_leads, show_whole};
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
 use super::matroska::Flags;
+use super::muxer::{muxer, timescale};
 use super::pipeline::{Event, Pipeline, PipelineRole};
-use super::sink::{muxer, timescale};
 use super::workarounds::{change_caps, open_file};
 use crate::core::encoding::Container;
 use crate::core::timeouts::{REMUX_STALLED, TICK, WaitTimer};
 
 /// The tracks of a file beside its picture, in their order.
-pub type Layout = Vec<Track>;
+pub type TrackLayout = Vec<Track>;
 
 /// A track of a finished file.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ pub struct RemuxFiles {
     /// Where the muxer collects what comes behind the index. Beside the output: the system's temporary
     /// folder may be small or of memory.
     scratch: PathBuf,
-    layout: Layout,
+    layout: TrackLayout,
 }
 
 impl RemuxFiles {

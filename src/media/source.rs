@@ -15,7 +15,7 @@ use super::fit::Fit;
 pub use super::frame_format::FrameFormat;
 use super::frame_format::FramePlan;
 use super::pipeline::{Event, Pipeline, PipelineRole};
-use super::raw_source::SharedReport;
+use super::read_report::SharedReport;
 use super::video::VideoStream;
 use super::workarounds::{
     ContainerFacts, complete, complete_on, one_frame_for_each, open_file, prefer_colorimetry,

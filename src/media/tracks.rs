@@ -6,6 +6,7 @@ mod reader;
 mod retiming;
 mod text;
 mod track_list;
+mod track_options;
 mod treatment;
 
 use std::path::Path;
@@ -16,9 +17,9 @@ use gstreamer as gst;
 pub(super) use metadata::write as write_about;
 pub(super) use reader::Reader;
 pub use reader::TrackLimit;
-use reader::TrackOptions;
-use retiming::TextConversion;
+use text::TextConversion;
 use track_list::{TrackInfo, TrackKind, TrackList, WEBVTT};
+use track_options::TrackOptions;
 pub(super) use treatment::Treatment;
 pub(super) use treatment::{
     audio_treatment as way_of_audio, encoder as sound_encoder, name as name_of,

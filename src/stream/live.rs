@@ -5,7 +5,7 @@
 //! network nothing waits either: each output drops what it cannot take.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::adapt::Adapter;
+use super::live_job::LiveJob;
 use super::live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
 use super::model_fallback::SourceRate;
 use super::outputs::Outputs;
@@ -21,36 +22,16 @@ use super::snapshot::{SnapshotRequest, Snapshots};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::{LiveStatus, RunContext};
 use crate::core::batch::Batcher;
-use crate::core::encoding::Encoding;
-use crate::core::endpoint::{InputSpec, OutputSpec};
+use crate::core::endpoint::OutputSpec;
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Consumer, LatestConsumer, bounded};
 use crate::core::stats::{Delays, Stats, Summary};
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::core::worker;
 use crate::media::clock::LiveClock;
-use crate::media::live::{LiveOptions, LiveSource};
+use crate::media::live::LiveSource;
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, PipelineRole, RunThread};
-
-/// What a live run reads, writes and how.
-#[derive(Debug, Clone)]
-pub struct LiveJob {
-    /// Where frames come from.
-    pub input: InputSpec,
-    /// Where they go; one at least.
-    pub outputs: Vec<OutputSpec>,
-    /// How the source is opened.
-    pub options: LiveOptions,
-    /// Lower the scale when the network cannot keep up, raise it when it can.
-    pub adapt: bool,
-    /// Replace existing files.
-    pub overwrite: bool,
-    /// How files are encoded.
-    pub encoding: Encoding,
-    /// Folder for pipeline graphs.
-    pub dump_dot: Option<PathBuf>,
-}
 
 /// Interval of status lines.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -174,21 +155,6 @@ pub fn stylize_live<S: Adjustable>(
         delay_p99_s: delays.percentile(0.99).map(|d| d.as_secs_f64()),
         ..nothing_made(job, context)
     })
-}
-
-impl LiveJob {
-    /// Which part of the run failed, in words.
-    fn failed(&self, role: PipelineRole) -> String {
-        match role {
-            PipelineRole::Sink(number) => match self.outputs.get(number) {
-                Some(output) => format!("'{output}' failed"),
-                None => "an output failed".to_owned(),
-            },
-            PipelineRole::Source | PipelineRole::Track(_) | PipelineRole::Remux => {
-                format!("'{}' failed", self.input)
-            }
-        }
-    }
 }
 
 fn names(outputs: &[OutputSpec]) -> String {

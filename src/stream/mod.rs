@@ -4,6 +4,7 @@
 //! - `models` opens what paints; `model_fallback` decides, live, between a model and its lite sibling
 //! - `video`, `live`: a run of either kind, from its opening to its end; [`RunContext`]: what all parts
 //!   of it share; `supervisor`: the loop that hears them, `finish`: how a file gets its name
+//! - `video_job`, `live_job`: what such a run is told; `output_end`: how a live output ended
 //! - `path_kinds`: what an input or output is; `sources` and `sinks` open those of a video
 //! - [`Regions`]: models each in a region of a mask
 //! - `still`: one picture, `pictures`: many
@@ -19,10 +20,14 @@ mod finish;
 #[cfg(feature = "media")]
 mod live;
 #[cfg(feature = "media")]
+mod live_job;
+#[cfg(feature = "media")]
 mod live_settings;
 #[cfg(feature = "media")]
 mod model_fallback;
 mod models;
+#[cfg(feature = "media")]
+mod output_end;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;
@@ -43,10 +48,14 @@ mod still;
 mod supervisor;
 #[cfg(feature = "media")]
 mod video;
+#[cfg(feature = "media")]
+mod video_job;
 
 pub use context::RunContext;
 #[cfg(feature = "media")]
-pub use live::{LiveJob, stylize_live};
+pub use live::stylize_live;
+#[cfg(feature = "media")]
+pub use live_job::LiveJob;
 #[cfg(feature = "media")]
 pub use live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
 #[cfg(feature = "media")]
@@ -63,7 +72,9 @@ pub use run::{LiveConfig, run_live};
 pub use snapshot::SnapshotRequest;
 pub use still::stylize_picture;
 #[cfg(feature = "media")]
-pub use video::{VideoJob, stylize_video};
+pub use video::stylize_video;
+#[cfg(feature = "media")]
+pub use video_job::VideoJob;
 
 use crate::core::stats::Stats;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Observer;
-use super::live::LiveJob;
+use super::live_job::LiveJob;
+use super::output_end::OutputEnd;
 use super::recording::Recording;
 use super::supervisor::{Stage, Supervisor};
 use crate::core::endpoint::{OutputSpec, RtspUrl};
@@ -21,7 +22,7 @@ use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;
 use crate::media::live_sink::{LiveSink, OnDelay};
 use crate::media::rtsp_server::{RtspServer, ServeAddress};
-use crate::media::{Buffer, Event, PipelineError, PipelineRole};
+use crate::media::{Buffer, Event, PipelineRole};
 
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
@@ -182,18 +183,6 @@ impl Outputs {
     }
 }
 
-/// How an output ended.
-pub(super) enum OutputEnd {
-    /// Everything went through.
-    Finished,
-    /// It failed while it ended.
-    Failed(PipelineError),
-    /// It did not end in time.
-    OutOfTime,
-    /// It failed during the run, which was said.
-    FailedBefore,
-}
-
 /// Outputs come to their ends, each within its own time.
 #[derive(Default)]
 struct ClosingOutputs {
@@ -305,6 +294,7 @@ impl OutputOpener<'_> {
 mod tests {
     use super::*;
     use crate::core::stop::StopSignal;
+    use crate::media::PipelineError;
 
     #[test]
     fn each_output_ends_by_itself() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::finish::finish;
-use super::live::LiveJob;
-use super::outputs::OutputEnd;
+use super::live_job::LiveJob;
+use super::output_end::OutputEnd;
 use super::supervisor::Supervisor;
 use super::{Observer, PartialFile};
 use crate::core::encoding::{Container, Encoding};

@@ -9,8 +9,9 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
+use super::Observer;
 use super::path_kinds::{InputKind, Pictures, nothing_there, part_of};
-use super::{Observer, VideoJob};
+use super::video_job::VideoJob;
 use crate::core::animation::Animation;
 use crate::core::picture::Picture;
 use crate::core::rate::FrameRate;
@@ -19,7 +20,8 @@ use crate::core::stop::StopSignal;
 use crate::core::timeouts::POLL;
 use crate::core::y4m::{Reader, Y4mError};
 use crate::media::error::ErrorKind;
-use crate::media::raw_source::{self, NextFrame, Shape, SharedReport};
+use crate::media::raw_source::{self, NextFrame, Shape};
+use crate::media::read_report::SharedReport;
 use crate::media::source::{FrameFormat, VideoSource};
 
 /// Opens the input up to its first frame, as it is `wanted`. What is to be said

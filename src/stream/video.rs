@@ -22,12 +22,12 @@ use super::path_kinds::{InputKind, OutputKind};
 use super::sinks::{self, Sink};
 use super::sources::{self, tell};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
+use super::video_job::VideoJob;
 use super::{Observer, Progress, RunContext};
 use crate::core::batch::Batcher;
 use crate::core::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{QueueCloser, QueueStats, bounded};
-use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 use crate::core::stats::{Stats, Summary};
 use crate::core::stop::StopSignal;
@@ -38,50 +38,13 @@ use crate::core::timeouts::{
 use crate::core::truncation::is_cut_off;
 use crate::core::worker::{self, WorkerEnd};
 use crate::media::encoder::without_hardware_decoders;
-use crate::media::raw_source::SharedReport;
-use crate::media::remux::Layout;
+use crate::media::read_report::SharedReport;
+use crate::media::remux::TrackLayout;
 use crate::media::sink::VideoSink;
 use crate::media::source::{FrameFormat, VideoSource};
 use crate::media::tracks::Tracks;
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, PipelineRole, RunThread, ThreadEnd};
-
-/// How a video is to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct VideoJob<'a> {
-    /// What to read: a file, `-`, a folder of pictures or a pattern of their names.
-    pub input: &'a Path,
-    /// What to write: a file whose ending says the container, `-`, or pictures.
-    pub output: &'a Path,
-    /// Which part of the input.
-    pub span: Span,
-    /// The rate of pictures.
-    pub rate: Option<FrameRate>,
-    /// Take the sound along.
-    pub audio: bool,
-    /// Frames in one network pass.
-    pub batch: usize,
-    /// How the output is encoded.
-    pub encoding: Encoding,
-    /// Write the pipelines as Graphviz graphs into this folder.
-    pub dump_dot: Option<&'a Path>,
-}
-
-impl<'a> VideoJob<'a> {
-    /// All of a video, one frame at a time, with everything as it is usual.
-    pub fn new(input: &'a Path, output: &'a Path) -> Self {
-        VideoJob {
-            input,
-            output,
-            span: Span::default(),
-            rate: None,
-            audio: true,
-            batch: 1,
-            encoding: Encoding::default(),
-            dump_dot: None,
-        }
-    }
-}
 
 /// Stylizes a video, every frame, in order, with its own time; its other tracks are copied.
 ///
@@ -263,7 +226,7 @@ struct RunIo<'a> {
 /// What a run made, complete or not.
 struct FileOutcome {
     frames: u64,
-    layout: Layout,
+    layout: TrackLayout,
     totals: RunTotals,
     /// Why it ended before the end of the input (not: because it was told to stop).
     failure: Option<anyhow::Error>,

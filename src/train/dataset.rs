@@ -17,66 +17,16 @@ use image::{ImageBuffer, Rgb, RgbImage};
 use walkdir::WalkDir;
 
 use super::crop::{Crop, CropOptions};
+use super::dataset_error::DatasetError;
 use super::masks::Masks;
 use super::random::PhotoOrder;
 use crate::core::picture::{Picture, PictureError};
-use crate::core::regions::{Color, MaskError};
+use crate::core::regions::Color;
 
 /// Endings of files that are taken for photographs.
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Pieces that wait for each thread, in photos.
 const AHEAD: usize = 4;
-
-/// Why there are no photographs to train on.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// A folder cannot be read.
-    #[error("cannot read the {what} '{}': {reason}", folder.display())]
-    Read {
-        /// Of what: `dataset`, `masks`.
-        what: &'static str,
-        /// The folder.
-        folder: PathBuf,
-        /// The system's word.
-        reason: String,
-    },
-    /// Fewer photos than a step needs.
-    #[error(
-        "the dataset '{}' holds {found} pictures (.jpg, .png, .webp), a batch needs {batch}; \
-         give a folder with more, or a smaller --batch",
-        folder.display()
-    )]
-    TooFew {
-        /// The folder.
-        folder: PathBuf,
-        /// How many there are.
-        found: usize,
-        /// How many a step needs.
-        batch: usize,
-    },
-    /// None can be decoded.
-    #[error("no picture of the dataset can be decoded; the last: {0}")]
-    NoneReadable(String),
-    /// Photos have no mask.
-    #[error(
-        "no mask for '{}': expected '{}' (or .webp, .jpg, .jpeg); {without} of {photos} photos have \
-         none",
-        photo.display(), mask.display()
-    )]
-    NoMask {
-        /// The first of them.
-        photo: PathBuf,
-        /// What its mask would be called.
-        mask: PathBuf,
-        /// How many have none.
-        without: usize,
-        /// How many photos there are.
-        photos: usize,
-    },
-    /// A mask cannot be used.
-    #[error(transparent)]
-    Mask(#[from] MaskError),
-}
 
 /// The photographs of a folder and all folders in it.
 #[derive(Debug, Clone)]

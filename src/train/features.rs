@@ -9,11 +9,11 @@ pub(super) use none::{Passes, VggKernels};
 mod kernels {
     use tch::{TchError, Tensor};
 
+    use crate::engine::architecture::Padding;
     use crate::engine::device::tensor::{self, UniqueTensor};
     use crate::engine::kernels::Level;
     use crate::engine::kernels::executor::PaintError;
     use crate::engine::kernels::features::{FeatureNetwork, LayerWeights, Pass};
-    use crate::engine::model_file::Padding;
     use crate::engine::threads;
 
     /// VGG16 in kernels; layers by their number.
@@ -135,7 +135,7 @@ mod kernels {
 mod none {
     use tch::{TchError, Tensor};
 
-    use crate::engine::model_file::Padding;
+    use crate::engine::architecture::Padding;
 
     /// There are none for this processor.
     #[derive(Debug)]

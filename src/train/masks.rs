@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::dataset::DatasetError;
+use super::dataset_error::DatasetError;
 use crate::core::picture;
 use crate::core::regions::{Color, Mask};
 

@@ -7,7 +7,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::loss::{differences, gram, relative_distance};
 use super::vgg::{Layer, Vgg, VggError};
-use crate::engine::model_file::Padding;
+use crate::engine::architecture::Padding;
 use crate::engine::network::luma;
 
 /// Shorter side of photos and painted pictures, pixels.

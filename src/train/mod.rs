@@ -12,12 +12,15 @@
 //! resumed makes, on the CPU, the very same numbers as one that never was.
 
 pub mod checkpoint;
+pub mod config;
 pub mod crop;
 pub mod dataset;
+pub mod dataset_error;
 pub mod evaluate;
 mod features;
 pub mod flicker;
 pub mod loss;
+pub mod loss_row;
 mod masks;
 pub mod measures;
 pub mod network;

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::random::generator;
-use crate::engine::layer_list::{Change, Epilogue, Layer, last, layers};
-use crate::engine::model_file::{
-    Architecture, DType, Description, ModelFile, Normalization, OutputLayer, Padding, RawTensor,
-};
+use crate::engine::architecture::{Architecture, Normalization, OutputLayer, Padding};
+use crate::engine::architecture::{Change, Epilogue, Layer, last, layers};
+use crate::engine::model_file::{DType, Description, ModelFile, RawTensor};
 use crate::engine::network::{MIDDLE, TANH_SCALE, luma};
 use crate::engine::{EPSILON, channels_last, pad_reflect};
 

@@ -7,14 +7,15 @@ use anyhow::{Context, Result, bail, ensure};
 use tch::{Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
+use super::config::TrainingConfig;
 use super::dataset::resized;
 use super::network::TrainNetwork;
 use super::preview::to_tensor;
-use super::run::Config;
 use super::trainer::{Trainer, architecture, named, photos_in_a_pass};
 use super::vgg::Vgg;
+use crate::engine::architecture::Normalization;
 use crate::engine::memory;
-use crate::engine::model_file::{Description, ModelFile, Normalization};
+use crate::engine::model_file::{Description, ModelFile};
 use crate::engine::shipped;
 
 /// What training takes on the CPU beside the pixels of a pass, bytes: libtorch, the loss network,
@@ -24,7 +25,7 @@ const MEMORY_AT_REST: f64 = 0.3e9;
 const MEMORY_A_PIXEL: f64 = 8_000.0;
 
 /// Says before the work that memory will not do; the system would end the process without a word.
-pub(super) fn enough_memory(config: &Config) -> Result<()> {
+pub(super) fn enough_memory(config: &TrainingConfig) -> Result<()> {
     let recipe = &config.run.recipe;
     let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
     let pixels = f64::from(recipe.image_size).powi(2) * photos_in_a_pass(recipe, false) as f64;
@@ -61,7 +62,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-pub(super) fn open_trainer(config: &Config) -> Result<Trainer> {
+pub(super) fn open_trainer(config: &TrainingConfig) -> Result<Trainer> {
     let recipe = &config.run.recipe;
     let device = config.device.torch();
     let kind = recipe.precision.kind();

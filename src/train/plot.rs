@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::run_folder::LossRow;
+use super::loss_row::LossRow;
 use crate::engine::model_file::write_atomically;
 
 const SIZE: (u32, u32) = (960, 540);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::vgg::{Layer, Release};
 use crate::core::named_values::weighted;
 use crate::core::regions::Color;
-use crate::engine::model_file::{
+use crate::engine::architecture::{
     Architecture, NetworkKind, Normalization, OutputLayer, Padding, Upsampling,
 };
 use crate::engine::precision::Precision;

@@ -9,39 +9,20 @@ use anyhow::{Result, anyhow, bail};
 use tch::TchError;
 
 use super::checkpoint::Checkpoint;
+use super::config::TrainingConfig;
 use super::crop::CropOptions;
 use super::dataset::{CropLoader, Dataset, resized};
 use super::loss::LossTerms;
+use super::loss_row::LossRow;
 use super::open::{enough_memory, open_trainer, writable};
 use super::preview::Previews;
 use super::random::generator;
 use super::recipe::{Recipe, StyleSource};
-use super::run_folder::{LossRow, RunFile, RunFolder};
+use super::run_folder::{RunFile, RunFolder};
 use super::trainer::{Trainer, architecture};
-use crate::engine::device::{Device, set_threads};
+use crate::engine::device::set_threads;
 use crate::engine::model_file::Description;
 use crate::engine::{guarded, words};
-
-/// What to train, and what with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The run.
-    pub run: RunFile,
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Goes on with the run that is in the folder.
-    pub resume: bool,
-    /// Replaces a run and a model that are there already.
-    pub overwrite: bool,
-    /// Where to compute.
-    pub device: Device,
-    /// CPU threads of libtorch.
-    pub threads: Option<usize>,
-    /// Steps between two previews.
-    pub preview_every: u64,
-    /// Steps between two checkpoints.
-    pub checkpoint_every: u64,
-}
 
 /// How a run stands after a step.
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +67,20 @@ const DIVERGED: f64 = 100.0;
 ///
 /// # Errors
 /// One line for the user. What was made so far stays in the run's folder.
-pub fn train(config: &Config, stop: &AtomicBool, watcher: &mut dyn RunObserver) -> Result<Trained> {
+pub fn train(
+    config: &TrainingConfig,
+    stop: &AtomicBool,
+    watcher: &mut dyn RunObserver,
+) -> Result<Trained> {
     let trained = guarded(|| run(config, stop, watcher), anyhow::Error::from);
     trained.map_err(|error| in_words(error, &config.run.recipe))
 }
 
-fn run(config: &Config, stop: &AtomicBool, watcher: &mut dyn RunObserver) -> Result<Trained> {
+fn run(
+    config: &TrainingConfig,
+    stop: &AtomicBool,
+    watcher: &mut dyn RunObserver,
+) -> Result<Trained> {
     let RunFile { recipe, dataset, masks, output, previews, .. } = &config.run;
     set_threads(config.threads);
     let mut photos = Dataset::open(dataset, recipe.batch)?;
@@ -229,7 +218,11 @@ fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
 }
 
 /// Brings a run back to its newest sound checkpoint: how many steps it had done.
-fn restore(config: &Config, trainer: &Trainer, watcher: &mut dyn RunObserver) -> Result<u64> {
+fn restore(
+    config: &TrainingConfig,
+    trainer: &Trainer,
+    watcher: &mut dyn RunObserver,
+) -> Result<u64> {
     let (checkpoint, faults) = Checkpoint::newest(&config.folder.join("checkpoints"))?;
     for fault in faults {
         watcher.note(&format!("{fault}; the one before it is taken"));
@@ -259,7 +252,7 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
 }
 
 /// What the model says about itself.
-fn description(config: &Config, photos: usize, terms: &LossTerms) -> Description {
+fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Description {
     let RunFile { recipe, dataset, masks, output, licence, credit, .. } = &config.run;
     let name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let styles: Vec<String> = recipe.styles.iter().map(|style| style.name()).collect();

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::loss::LossTerms;
+use super::loss_row::LossRow;
 use super::recipe::Recipe;
 use crate::engine::model_file::write_atomically;
 
@@ -64,19 +65,6 @@ impl RunFile {
             _ => Ok(()),
         }
     }
-}
-
-/// One line of `losses.csv`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LossRow {
-    /// Steps done, this one among them.
-    pub step: u64,
-    /// Its loss terms.
-    pub terms: LossTerms,
-    /// Its learning rate.
-    pub rate: f64,
-    /// How long it took.
-    pub seconds: f64,
 }
 
 /// A run's folder.

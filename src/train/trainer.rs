@@ -9,7 +9,8 @@ use super::optimizer::OptimizerState;
 use super::recipe::Recipe;
 use super::temporal::{Motion, with_noise};
 use super::vgg::Vgg;
-use crate::engine::model_file::{Architecture, ModelFile, NetworkKind, Normalization};
+use crate::engine::architecture::{Architecture, NetworkKind, Normalization};
+use crate::engine::model_file::ModelFile;
 use crate::engine::network::luma;
 
 /// A network on its way to a style.

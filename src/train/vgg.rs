@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::features::{Passes, VggKernels};
+use crate::engine::architecture::Padding;
 use crate::engine::device::cpu_has_matrices;
-use crate::engine::model_file::{DType, ModelError, Padding, RawTensor, read_state_dict};
+use crate::engine::model_file::{DType, ModelError, RawTensor, read_state_dict};
 use crate::engine::{channels_last, pad_reflect, shipped};
 
 /// Convolutions in their order, by the name of the Caffe release, with torchvision's number.

@@ -1,9 +1,9 @@
 //! Small models of every architecture that a model file can describe.
 
-use nst_stream::engine::model_file::{
-    Architecture, DType, Description, ModelFile, NetworkKind, Normalization, OutputLayer, Padding,
-    RawTensor, Upsampling,
+use nst_stream::engine::architecture::{
+    Architecture, NetworkKind, Normalization, OutputLayer, Padding, Upsampling,
 };
+use nst_stream::engine::model_file::{DType, Description, ModelFile, RawTensor};
 
 fn base() -> Architecture {
     Architecture { widths: vec![8, 12, 16], residual_blocks: 2, ..Architecture::default() }

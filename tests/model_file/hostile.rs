@@ -1,6 +1,7 @@
 //! Files made to do harm: they run nothing, and no bytes at all make the reader panic.
 
-use nst_stream::engine::model_file::{Architecture, ModelError, ModelFile};
+use nst_stream::engine::architecture::Architecture;
+use nst_stream::engine::model_file::{ModelError, ModelFile};
 
 use super::make::{Pickle, Random, entries, legacy_file, pickled, small, zip_file};
 

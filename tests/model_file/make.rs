@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 
-use nst_stream::engine::model_file::{Architecture, DType, Description, ModelFile, RawTensor};
+use nst_stream::engine::architecture::Architecture;
+use nst_stream::engine::model_file::{DType, Description, ModelFile, RawTensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

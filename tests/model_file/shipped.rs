@@ -1,7 +1,8 @@
 //! The models inside the program are what their manifest says.
 
-use nst_stream::engine::layer_list::multiply_adds;
-use nst_stream::engine::model_file::{Architecture, DType, ModelError, NetworkKind};
+use nst_stream::engine::architecture::multiply_adds;
+use nst_stream::engine::architecture::{Architecture, NetworkKind};
+use nst_stream::engine::model_file::{DType, ModelError};
 use nst_stream::engine::shipped::{self, ModelRole};
 use sha2::{Digest, Sha256};
 

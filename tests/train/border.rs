@@ -1,8 +1,9 @@
 //! The border figure tells networks with a border fault from those without.
 
+use nst_stream::engine::architecture::{Architecture, Padding, Upsampling};
 use nst_stream::engine::device::Device;
 use nst_stream::engine::model::Model;
-use nst_stream::engine::model_file::{Architecture, Description, Padding, Upsampling};
+use nst_stream::engine::model_file::Description;
 use nst_stream::engine::precision::Precision;
 use nst_stream::train::evaluate::{BorderFigures, evaluate};
 use nst_stream::train::network::TrainNetwork;

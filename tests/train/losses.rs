@@ -1,6 +1,6 @@
 //! Losses and gradients equal those of PyTorch: scripts/train_reference.py wrote the numbers.
 
-use nst_stream::engine::model_file::Padding;
+use nst_stream::engine::architecture::Padding;
 use nst_stream::train::loss::{Losses, StyleTarget};
 use nst_stream::train::recipe::{ContentForm, LayerWeight, Preset, Recipe, StyleForm, TvForm};
 use nst_stream::train::vgg::{Layer, Vgg};

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nst_stream::engine::architecture::{Normalization, OutputLayer, Upsampling};
 use nst_stream::engine::device::Device;
-use nst_stream::engine::model_file::{ModelFile, Normalization, OutputLayer, Upsampling};
+use nst_stream::engine::model_file::ModelFile;
 use nst_stream::engine::precision::Precision;
+use nst_stream::train::config::TrainingConfig;
+use nst_stream::train::loss_row::LossRow;
 use nst_stream::train::recipe::{Optimizer, Preset, Recipe, StyleSource};
-use nst_stream::train::run::{Config, Progress, RunObserver, Trained, train};
-use nst_stream::train::run_folder::{LossRow, RunFile, read_losses};
+use nst_stream::train::run::{Progress, RunObserver, Trained, train};
+use nst_stream::train::run_folder::{RunFile, read_losses};
 
 use crate::common::data;
 use crate::{masks, photos, style};
@@ -36,9 +39,9 @@ fn recipe() -> Recipe {
     }
 }
 
-fn config(folder: &Path, recipe: Recipe) -> Config {
+fn config(folder: &Path, recipe: Recipe) -> TrainingConfig {
     photos(&folder.join("photos"));
-    Config {
+    TrainingConfig {
         run: RunFile {
             dataset: folder.join("photos"),
             photos: 6,
@@ -60,7 +63,7 @@ fn config(folder: &Path, recipe: Recipe) -> Config {
     }
 }
 
-fn run(config: &Config, steps: u64) -> Trained {
+fn run(config: &TrainingConfig, steps: u64) -> Trained {
     let stop = AtomicBool::new(false);
     train(config, &stop, &mut StopAfter(steps, &stop)).unwrap()
 }
@@ -216,7 +219,7 @@ fn a_run_that_diverges_says_so_and_keeps_its_checkpoint() {
 }
 
 /// Three regions: two styles, and one that keeps the content.
-fn with_masks(folder: &Path, recipe: Recipe) -> Config {
+fn with_masks(folder: &Path, recipe: Recipe) -> TrainingConfig {
     masks(&folder.join("masks"));
     let region = |text: &str| text.parse().ok();
     let white = StyleSource { region: region("white"), ..recipe.styles[0].clone() };

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 
-use super::megabytes;
 use crate::cli::UsageError;
+use crate::cli::text::megabytes;
 use crate::core::named_values::weighted;
 use crate::engine::model_file::ModelFile;
 use crate::engine::shipped;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{megabytes, printable};
+use crate::cli::text::{megabytes, printable};
 use crate::engine::blend::Blend;
 use crate::engine::export::{self, Format};
 use crate::engine::model_file::{ModelError, write_atomically};

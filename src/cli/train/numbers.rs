@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::losses::{Losses, set};
 
-use crate::engine::model_file::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::architecture::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::PrecisionChoice;
 use crate::train::recipe::{Optimizer, Preset, Recipe, StyleSizes};
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::engine::EPSILON;
-use crate::engine::layer_list::{Change, Epilogue, Layer, layers};
-use crate::engine::model_file::{Architecture, Normalization, OutputLayer, Padding};
+use crate::engine::architecture::{Architecture, Normalization, OutputLayer, Padding};
+use crate::engine::architecture::{Change, Epilogue, Layer, layers};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 
 /// The class of the whole network.

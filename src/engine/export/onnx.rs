@@ -4,14 +4,15 @@ use std::io;
 
 use prost::Message;
 
+use super::contents::{ExportError, metadata, single, tensor};
 use super::messages::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, Tensor, TensorType, Type,
     Value,
 };
-use super::{ExportError, metadata, single, tensor};
 use crate::engine::EPSILON;
-use crate::engine::layer_list::{Change, Epilogue, Layer, layers};
-use crate::engine::model_file::{ModelFile, OutputLayer, Padding, RawTensor};
+use crate::engine::architecture::{Change, Epilogue, Layer, layers};
+use crate::engine::architecture::{OutputLayer, Padding};
+use crate::engine::model_file::{ModelFile, RawTensor};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 
 /// Operators as of ONNX 1.12 (2022), which every current runtime knows.
@@ -275,7 +276,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::engine::model_file::Architecture;
+    use crate::engine::architecture::Architecture;
     use crate::engine::shipped;
 
     fn decoded(model: &ModelFile) -> Model {

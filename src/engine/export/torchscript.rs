@@ -3,8 +3,9 @@
 
 use std::io;
 
-use super::{code, metadata, single, tensor};
-use crate::engine::layer_list::{Layer, layers};
+use super::code;
+use super::contents::{metadata, single, tensor};
+use crate::engine::architecture::{Layer, layers};
 use crate::engine::model_file::ModelFile;
 use crate::engine::model_file::write::{DESCRIPTION, Records, tensor as pickle_tensor, text};
 

@@ -6,7 +6,7 @@ use std::io;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize};
 
-use super::{metadata, single, tensor};
+use super::contents::{metadata, single, tensor};
 use crate::engine::model_file::{DType, ModelFile, RawTensor};
 
 /// The weights under their published names and as they are stored; what is known of the model as

@@ -13,16 +13,14 @@ use std::sync::Arc;
 
 use tch::{Kind, TchError, Tensor};
 
-use super::color::Converter;
+use super::EPSILON;
+use super::architecture::Padding;
+use super::architecture::{self, Change, Epilogue};
 use super::device::Device;
 use super::device::gpu::{Activation, BLOCK, BorderMode, Form, Gpu, TILE};
-use super::layer_list::{self, Change, Epilogue};
-use super::layers::{InstanceNorm, channels_last};
-use super::model_file::{ModelFile, Padding, RawTensor};
-use super::network::{MULTIPLE, Network};
+use super::layers::{InstanceNorm, MULTIPLE, channels_last};
+use super::model_file::{ModelFile, RawTensor};
 use super::precision::Precision;
-use super::{EPSILON, failed, guarded};
-use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use weights::Kernel;
 
 /// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution, and
@@ -80,7 +78,7 @@ impl Fused {
         precision: Precision,
     ) -> Result<Option<Self>, TchError> {
         let architecture = &model.description.architecture;
-        let list = layer_list::layers(architecture);
+        let list = architecture::layers(architecture);
         let border = match architecture.padding {
             Padding::Reflect => BorderMode::Mirror,
             Padding::Zero => BorderMode::Zero,
@@ -93,7 +91,7 @@ impl Fused {
             return Ok(None);
         }
         let place = Upload { model, device, precision };
-        let layer = |(n, layer): (usize, &layer_list::Layer)| -> Result<Layer, TchError> {
+        let layer = |(n, layer): (usize, &architecture::Layer)| -> Result<Layer, TchError> {
             Ok(Layer {
                 convolution: place.convolution(n, layer)?,
                 norm: place.norm(n, layer)?,
@@ -153,109 +151,6 @@ impl Fused {
     }
 }
 
-/// A network on a GPU in our own kernels, if they can be had there and paint what libtorch does; else in
-/// libtorch, with a warning that says why.
-pub(super) fn network(
-    model: &ModelFile,
-    device: Device,
-    precision: Precision,
-) -> Result<Network, TchError> {
-    let torchs = Network::in_torch(model, device, precision)?;
-    let in_kernels = || -> Result<Network, String> {
-        let gpu = Gpu::open(device, precision)?;
-        let ours = Network::in_gpu_kernels(model, gpu, device, precision);
-        let ours = ours.map_err(|error| super::words(&error))?;
-        let ours = ours.ok_or("they lack something that it needs")?;
-        check(&ours, &torchs).map(|()| ours)
-    };
-    // Whatever is wrong with them, libtorch's network is there.
-    Ok(match in_kernels() {
-        Ok(ours) => ours.backed_by(torchs),
-        Err(why) => {
-            tracing::warn!(
-                "'{}' is painted without nst-stream's own kernels: {why}",
-                torchs.name()
-            );
-            torchs
-        }
-    })
-}
-
-/// Whether a network in kernels paints what libtorch alone does. A device, a driver or a compiler that nobody
-/// has tried may be at fault; then libtorch is to paint.
-///
-/// # Errors
-/// What is wrong.
-pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
-    // A size that fills blocks, and one that does not.
-    for (height, width) in [(96, 132), (37, 50)] {
-        let words = |error: TchError| super::words(&error);
-        let x = waves(height, width, torchs.device().torch()).map_err(words)?;
-        let paint = |network: &Network| {
-            guarded(|| tch::no_grad(|| network.paint(&x)), |e| failed(&e, &x))
-                .map_err(|error| error.to_string())
-        };
-        let (ours, theirs) = (paint(ours)?, paint(torchs)?);
-        let share = guarded(|| apart(&ours, &theirs), |e| e).map_err(words)?;
-        // Half precisions differ by a hundredth, wrong pictures by all of it. Not a number is wrong, too.
-        if share.is_nan() || share > 0.1 {
-            return Err(format!(
-                "what they paint at {width}×{height} differs from libtorch's by {share:.3} of its contrast"
-            ));
-        }
-    }
-    let Some(gpu) = ours.gpu() else { return Ok(()) };
-    let levels = guarded(|| colours_apart(gpu, ours.device()), |e| e);
-    let levels = levels.map_err(|error| super::words(&error))?;
-    // Sums in another order may fall to the other side of a half.
-    if levels.is_nan() || levels > 1.0 {
-        return Err(format!(
-            "the colours that they convert differ from libtorch's by {levels:.0} levels"
-        ));
-    }
-    Ok(())
-}
-
-/// By how many levels a frame's R, G and B, or its samples when it comes back, differ from libtorch's at most.
-fn colours_apart(gpu: &Arc<Gpu>, device: Device) -> Result<f64, TchError> {
-    let colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
-    // Odd, so that borders count.
-    let info = FrameInfo { width: 37, height: 21, colorimetry };
-    let mut samples = vec![0; Layout::I420.bytes(info.width, info.height)];
-    fastrand::Rng::with_seed(1).fill(&mut samples);
-    let frame = Frame { info, planes: Planes::I420(samples.into()), pts: None, duration: None };
-    let plain = Converter::new(info, Layout::I420, device)?;
-    let kernels = Converter::new(info, Layout::I420, device)?.with_kernels(Some(gpu));
-    let samples = plain.upload(&[frame])?;
-    let rgb = plain.to_rgb(&samples)?;
-    let bytes = |converter: &Converter| converter.bytes(&rgb)?.f_to_kind(Kind::Float);
-    let most = |a: &Tensor, b: &Tensor| a.f_sub(b)?.f_abs()?.f_max()?.f_double_value(&[]);
-    let (there, back) =
-        (most(&kernels.to_rgb(&samples)?, &rgb)?, most(&bytes(&kernels)?, &bytes(&plain)?)?);
-    // `max` would leave out what is no number.
-    Ok(if there > back || there.is_nan() { there } else { back })
-}
-
-/// Root mean square of the difference, as a share of b's standard deviation.
-fn apart(a: &Tensor, b: &Tensor) -> Result<f64, TchError> {
-    let number = |x: Tensor| x.f_mean(Kind::Double)?.f_double_value(&[]);
-    let difference = number(a.f_sub(b)?.f_square()?)?;
-    let spread = number(b.f_sub(&b.f_mean(Kind::Float)?)?.f_square()?)?;
-    Ok((difference / spread).sqrt())
-}
-
-/// A picture with edges, surfaces and all colours.
-fn waves(height: i64, width: i64, device: tch::Device) -> Result<Tensor, TchError> {
-    let axis = |length: i64, shape: [i64; 4]| {
-        Tensor::f_arange(length, (Kind::Float, tch::Device::Cpu))?.f_reshape(shape)
-    };
-    let (y, x) = (axis(height, [1, 1, height, 1])?, axis(width, [1, 1, 1, width])?);
-    let color = axis(3, [1, 3, 1, 1])?;
-    let slow = ((&x + &y * 2.0) * 0.07 + &color).f_sin()?;
-    let sharp = ((&x - &y) * 0.2 + color * 2.0).f_sin()?.f_sign()?;
-    (slow * 80.0 + sharp * 40.0 + 127.0).f_to_device(device)
-}
-
 impl Convolution {
     fn forward(&self, x: &Tensor) -> Result<Activation, TchError> {
         match self {
@@ -279,7 +174,7 @@ fn convolve(x: &Tensor, weight: &Tensor, stride: i64) -> Result<Tensor, TchError
 }
 
 /// How a layer reads the one before it.
-fn form(layer: &layer_list::Layer, border: BorderMode, last: bool) -> Form {
+fn form(layer: &architecture::Layer, border: BorderMode, last: bool) -> Form {
     let pad = layer.size / 2;
     match layer.change {
         Change::Transposed => Form { pad: 0, border, enlarge: 1 },
@@ -317,7 +212,7 @@ impl Upload<'_> {
         channels_last(&weight.f_to_kind(self.precision.kind())?)
     }
 
-    fn convolution(&self, n: usize, layer: &layer_list::Layer) -> Result<Convolution, TchError> {
+    fn convolution(&self, n: usize, layer: &architecture::Layer) -> Result<Convolution, TchError> {
         let weight = self.raw(&layer.conv, "weight")?;
         // Lossless: widths and sizes are not negative.
         let (inputs, outputs) = (layer.channels.0 as usize, layer.channels.1 as usize);
@@ -340,7 +235,7 @@ impl Upload<'_> {
         })
     }
 
-    fn norm(&self, n: usize, layer: &layer_list::Layer) -> Result<Norm, TchError> {
+    fn norm(&self, n: usize, layer: &architecture::Layer) -> Result<Norm, TchError> {
         let to_tensor =
             |numbers: &[f32]| Tensor::f_from_slice(numbers)?.f_to_device(self.device.torch());
         if let Some(norm) = &layer.norm {

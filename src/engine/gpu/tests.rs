@@ -6,15 +6,15 @@ use tch::{Kind, Tensor};
 
 use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
+use crate::engine::architecture::{
+    Architecture, NetworkKind as Family, Normalization, OutputLayer, Padding, Upsampling,
+};
 use crate::engine::color::Converter;
 use crate::engine::device::gpu::{Activation, BorderMode, Form, Gpu};
 use crate::engine::device::{Device, prepare};
 use crate::engine::layers::channels_last;
 use crate::engine::model::Model;
-use crate::engine::model_file::{
-    Architecture, DType, ModelFile, NetworkKind as Family, Normalization, OutputLayer, Padding,
-    RawTensor, Upsampling,
-};
+use crate::engine::model_file::{DType, ModelFile, RawTensor};
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 use crate::engine::random_model;
@@ -37,7 +37,7 @@ fn picture(batch: i64, height: i64, width: i64) -> Tensor {
 
 /// The root mean square of the difference, as a share of b's standard deviation.
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
-    super::apart(a, b).unwrap()
+    crate::engine::checked_network::apart(a, b).unwrap()
 }
 
 fn both(model: &ModelFile, gpu: &Arc<Gpu>, precision: Precision) -> (Network, Network) {
@@ -74,7 +74,7 @@ fn kernels_paint_what_libtorch_paints() {
             let error = apart(&ours.forward(&x).unwrap(), &torchs.forward(&x).unwrap());
             assert!(error < 2e-4, "{name} {height}×{width}: {error}");
         }
-        assert_eq!(super::check(&ours, &torchs), Ok(()));
+        assert_eq!(crate::engine::checked_network::check(&ours, &torchs), Ok(()));
     }
 }
 
@@ -120,9 +120,9 @@ fn a_network_that_paints_something_else_is_found_out() {
     let shape = weight.shape.clone();
     *weight = RawTensor::from_f32(shape, &numbers, DType::F32);
     let torchs = Network::in_torch(&other, Device::CPU, Precision::Fp32).unwrap();
-    let why = super::check(&ours, &torchs).unwrap_err();
+    let why = crate::engine::checked_network::check(&ours, &torchs).unwrap_err();
     assert!(why.contains("differs from libtorch's"), "{why}");
-    assert!(super::colours_apart(&gpu, Device::CPU).unwrap() <= 1.0);
+    assert!(crate::engine::checked_network::colours_apart(&gpu, Device::CPU).unwrap() <= 1.0);
 }
 
 #[test]

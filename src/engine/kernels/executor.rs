@@ -7,7 +7,7 @@ use super::Shared;
 use super::norm::Statistics;
 use super::source::{ConvInput, Planes, SourceRows};
 use super::weights::{LayerWeights, Norm, ScaleShift};
-use crate::engine::layer_list::{self, Change, Epilogue};
+use crate::engine::architecture::{self, Change, Epilogue};
 use crate::engine::model_file::ModelFile;
 use crate::engine::threads;
 
@@ -25,10 +25,10 @@ pub(super) trait Arithmetic: Copy + Debug {
     fn convolution(
         self,
         parts: &LayerWeights<'_>,
-        layer: &layer_list::Layer,
+        layer: &architecture::Layer,
     ) -> Option<Self::Convolution>;
     /// The last one; none where kernels lack it.
-    fn last(self, parts: &LayerWeights<'_>, layer: &layer_list::Layer) -> Option<Self::Last>;
+    fn last(self, parts: &LayerWeights<'_>, layer: &architecture::Layer) -> Option<Self::Last>;
     /// How much a thread needs beside, for an input of this height and width.
     fn scratch(convolution: &Self::Convolution, input: (usize, usize)) -> usize;
     /// The same for the last one.
@@ -104,9 +104,9 @@ impl<A: Arithmetic> Executor<A> {
     /// something that it needs.
     pub(super) fn new(model: &ModelFile, arithmetic: A) -> Option<Self> {
         let parts = LayerWeights::of(model);
-        let plan = layer_list::layers(&model.description.architecture);
+        let plan = architecture::layers(&model.description.architecture);
         let (last, plan) = plan.split_last()?;
-        let layer = |(n, layer): (usize, &layer_list::Layer)| {
+        let layer = |(n, layer): (usize, &architecture::Layer)| {
             let mut norm = parts.norm(layer)?;
             if let (0, Norm::Bias(bias)) = (n, &mut norm) {
                 let (weight, outputs, _) = parts.weight(&layer.conv)?;

@@ -15,7 +15,7 @@ use super::norm::Statistics;
 use super::source::{BorderMode, ConvInput, Planes, SourceRows, places};
 use super::winograd::Winograd;
 use super::{Level, Shared};
-use crate::engine::model_file::Padding;
+use crate::engine::architecture::Padding;
 use crate::engine::threads;
 
 /// R, G, B.

@@ -8,7 +8,7 @@ use super::source::{ConvInput, SourceRows};
 use super::weights::LayerWeights;
 use super::winograd::Winograd;
 use super::{Level, Shared};
-use crate::engine::layer_list::{Change, Layer};
+use crate::engine::architecture::{Change, Layer};
 
 #[derive(Debug)]
 pub(super) enum Convolution {

@@ -4,10 +4,9 @@ use tch::{Kind, Tensor};
 
 use super::Level;
 use super::executor::Executor;
+use crate::engine::architecture::{Architecture, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::device::{Device, default_threads, prepare};
-use crate::engine::model_file::{
-    Architecture, ModelFile, Normalization, OutputLayer, Padding, Upsampling,
-};
+use crate::engine::model_file::ModelFile;
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 pub(super) use crate::engine::random_model as model;
@@ -27,7 +26,7 @@ pub(super) fn small() -> Architecture {
 
 /// Widths that fill the vectors of every level, and the tiles of AMX.
 pub(super) fn lite() -> Architecture {
-    let kind = crate::engine::model_file::NetworkKind::Lite;
+    let kind = crate::engine::architecture::NetworkKind::Lite;
     Architecture { kind, widths: vec![32, 64], residual_blocks: 2, ..Architecture::default() }
 }
 

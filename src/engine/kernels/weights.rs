@@ -1,9 +1,10 @@
 //! The tensors of a model on their way into layers, for painters of any precision.
 
 use super::source::BorderMode;
+use crate::engine::architecture::Layer;
+use crate::engine::architecture::Padding;
 use crate::engine::blend::mixed;
-use crate::engine::layer_list::Layer;
-use crate::engine::model_file::{ModelFile, Padding, RawTensor};
+use crate::engine::model_file::{ModelFile, RawTensor};
 
 /// Scale and shift of a layer's channels.
 pub(super) type ScaleShift = (Vec<f32>, Vec<f32>);

@@ -68,7 +68,7 @@ impl ModelFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model_file::Architecture;
+    use crate::engine::architecture::Architecture;
 
     fn model(width: i64, value: f32) -> ModelFile {
         let widths = vec![width, 2 * width, 4 * width];

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::architecture::NetworkKind;
+use super::ModelError;
 use super::error::printable;
-use super::{Architecture, ModelError};
+use crate::engine::architecture::{Architecture, NetworkKind};
 
 /// Where a model comes from and what it does, kept as the record `nst-stream.json` inside the
 /// model file: `unzip -p mosaic.pt '*/nst-stream.json'` shows it.

@@ -19,7 +19,6 @@
 //! Inside: `archive` (zip), `cursor` → `pickle` → `value`, `rebuild` (the unpickler) → `gather`
 //! (strides) → `read` (both formats); `write`; `average`.
 
-mod architecture;
 mod archive;
 mod average;
 mod cursor;
@@ -38,14 +37,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use architecture::{
-    Architecture, NetworkKind, Normalization, OutputLayer, Padding, Upsampling,
-};
 pub use description::Description;
 pub use error::ModelError;
 pub use tensor::{DType, RawTensor};
 
 use error::printable;
+
+use crate::engine::architecture::Architecture;
 
 /// Largest file read, in bytes: 1 GiB, some 300 times a usual model. It keeps a mistaken argument
 /// (a film, a disk image) from filling the memory.
@@ -109,8 +107,11 @@ impl ModelFile {
         let description = match contents.description {
             Some(json) => Description::from_json(label, &json)?,
             None => {
+                let shapes =
+                    tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));
+                let shapes = shapes.collect();
                 let architecture =
-                    Architecture::from_tensors(&tensors).map_err(|tensor| ModelError::Missing {
+                    Architecture::from_shapes(&shapes).map_err(|tensor| ModelError::Missing {
                         file: label.to_owned(),
                         tensor: tensor.to_owned(),
                         expected: "of the shape [outputs, inputs, height, width]".to_owned(),

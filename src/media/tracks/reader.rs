@@ -21,38 +21,15 @@ use super::super::pipeline::{Event, Pipeline, PipelineRole};
 use super::super::workarounds::{ContainerFacts, count_from, open_file, repair_demuxers};
 use super::channels;
 use super::metadata;
-use super::retiming::{Retiming, TextConversion, TimeOrigin};
+use super::retiming::{Retiming, TimeOrigin};
 use super::track_list::{TrackInfo, TrackKind, leave_packets, tags_on};
-use crate::core::span::Span;
+use super::track_options::TrackOptions;
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::PREROLL;
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 /// What containers round times by is no gap in the sound.
 const NO_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(2);
-
-/// How a track is to be read.
-pub(super) struct TrackOptions<'a> {
-    /// Its place among the tracks of the output.
-    pub number: usize,
-    pub span: Span,
-    /// Elements that packets go through on their way.
-    pub through: &'a str,
-    /// What the muxer takes; anything when none.
-    pub form: Option<gst::Caps>,
-    /// What becomes of the words of a subtitle.
-    pub words: TextConversion,
-    /// It goes through an encoder.
-    pub encoded: bool,
-    /// Samples that the encoder puts before the sound.
-    pub delay: u32,
-    /// Whether the container asks how long each packet is.
-    pub lengths: bool,
-    /// Whether the container wants room behind the track's name, for its flags.
-    pub room: bool,
-    /// Ends the waiting for its beginning.
-    pub stop: &'a StopSignal,
-}
 
 /// One track of a file.
 pub(in super::super) struct Reader {

@@ -4,48 +4,10 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use super::reader::TrackOptions;
-use super::text::{plain, plain_of_ass};
+use super::text::TextConversion;
 use super::track_list::{TimeCorrection, TrackInfo, TrackKind};
+use super::track_options::TrackOptions;
 use crate::core::span::Span;
-
-/// What becomes of the words of a subtitle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TextConversion {
-    /// They are left as they are.
-    Same,
-    /// Markup goes.
-    Markup,
-    /// ASS becomes plain text.
-    Ass,
-    /// WebVTT likewise; a whole cue has two lines before its text.
-    Vtt { whole_cue: bool },
-}
-
-impl TextConversion {
-    /// The format of packets of the format `caps` afterwards.
-    pub fn caps(self, caps: &gst::Caps) -> gst::Caps {
-        if self == TextConversion::Same
-            && caps.structure(0).is_some_and(|s| s.name() != "text/x-raw")
-        {
-            return caps.clone();
-        }
-        gst::Caps::builder("text/x-raw").field("format", "utf8").build()
-    }
-
-    fn of(self, packet: &gst::BufferRef) -> Option<gst::Buffer> {
-        let bytes = packet.map_readable().ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let text = match self {
-            TextConversion::Ass => plain_of_ass(text.trim_end_matches('\0')),
-            TextConversion::Vtt { whole_cue: true } => {
-                plain(text.splitn(3, '\n').nth(2).unwrap_or_default())
-            }
-            _ => plain(text.trim_end_matches('\0')),
-        };
-        (!text.trim().is_empty()).then(|| gst::Buffer::from_slice(text.into_bytes()))
-    }
-}
 
 /// Rounding of times in containers, in nanoseconds: no packet is as short.
 const ROUNDING: i64 = 60_000;

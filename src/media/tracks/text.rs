@@ -1,13 +1,54 @@
 //! Subtitle text without markup.
 
+use gstreamer as gst;
+
 /// Tags of SubRip, WebVTT and Pango; anything else in angle brackets is text.
 const TAGS: [&str; 15] = [
     "i", "b", "u", "s", "tt", "big", "small", "sub", "sup", "font", "span", "c", "v", "lang",
     "ruby",
 ];
 
+/// What becomes of the words of a subtitle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TextConversion {
+    /// They are left as they are.
+    Same,
+    /// Markup goes.
+    Markup,
+    /// ASS becomes plain text.
+    Ass,
+    /// WebVTT likewise; a whole cue has two lines before its text.
+    Vtt { whole_cue: bool },
+}
+
+impl TextConversion {
+    /// The format of packets of the format `caps` afterwards.
+    pub fn caps(self, caps: &gst::Caps) -> gst::Caps {
+        if self == TextConversion::Same
+            && caps.structure(0).is_some_and(|s| s.name() != "text/x-raw")
+        {
+            return caps.clone();
+        }
+        gst::Caps::builder("text/x-raw").field("format", "utf8").build()
+    }
+
+    /// The packet with its text converted; none when nothing is left of it.
+    pub fn of(self, packet: &gst::BufferRef) -> Option<gst::Buffer> {
+        let bytes = packet.map_readable().ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let text = match self {
+            TextConversion::Ass => plain_of_ass(text.trim_end_matches('\0')),
+            TextConversion::Vtt { whole_cue: true } => {
+                plain(text.splitn(3, '\n').nth(2).unwrap_or_default())
+            }
+            _ => plain(text.trim_end_matches('\0')),
+        };
+        (!text.trim().is_empty()).then(|| gst::Buffer::from_slice(text.into_bytes()))
+    }
+}
+
 /// `<i>Rock &amp; roll</i>` → `Rock & roll`; also without the `{\an8}` of SubStation Alpha.
-pub(super) fn plain(text: &str) -> String {
+fn plain(text: &str) -> String {
     // Some demuxers escape what they take for text, tags included: those are found afterwards.
     without_tags(&decoded(&without_tags(&without_overrides(text)))).trim_end().to_owned()
 }
@@ -89,7 +130,7 @@ fn character(entity: &str) -> Option<char> {
 }
 
 /// The words of an ASS event, whose first eight fields say how it is shown.
-pub(super) fn plain_of_ass(event: &str) -> String {
+fn plain_of_ass(event: &str) -> String {
     let words = event.splitn(9, ',').nth(8).unwrap_or_default();
     plain(&words.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " "))
 }

@@ -2,8 +2,8 @@
 
 use gstreamer as gst;
 
+use super::super::muxer::muxer;
 use super::super::packages;
-use super::super::sink::muxer;
 use super::track_list::WEBVTT;
 use crate::core::encoding::Container;
 

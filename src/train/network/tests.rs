@@ -1,13 +1,13 @@
 //! What is trained is what the engine paints.
 
 use super::*;
+use crate::engine::architecture::Upsampling;
 use crate::engine::device::Device as EngineDevice;
-use crate::engine::model_file::Upsampling;
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 
 fn lite() -> Architecture {
-    let kind = crate::engine::model_file::NetworkKind::Lite;
+    let kind = crate::engine::architecture::NetworkKind::Lite;
     Architecture { kind, widths: vec![4, 12], residual_blocks: 2, ..Architecture::default() }
 }
 

@@ -1,7 +1,7 @@
 //! Published settings, and what measured best.
 
 use super::{ContentForm, LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
-use crate::engine::model_file::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
+use crate::engine::architecture::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::Precision;
 use crate::train::vgg::{Layer, Release};
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Recipe;
 use crate::core::regions::Color;
-use crate::engine::model_file::Normalization;
+use crate::engine::architecture::Normalization;
 
 impl Serialize for Color {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,11 +5,11 @@ use super::input_rows::MIDDLE;
 use super::last::Last;
 use super::tiles::Unit;
 use super::{Line, Shared, half, wide};
+use crate::engine::architecture::{Change, Layer};
 use crate::engine::kernels::executor::Arithmetic;
 use crate::engine::kernels::norm::Statistics;
 use crate::engine::kernels::source::{ConvInput, SourceRows};
 use crate::engine::kernels::weights::LayerWeights;
-use crate::engine::layer_list::{Change, Layer};
 
 impl Arithmetic for Unit {
     type Number = u16;

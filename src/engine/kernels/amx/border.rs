@@ -4,7 +4,7 @@
 //! pixels that one became is torn: the convolution of the small picture cannot see that. A kernel
 //! of more than 3×3 reaches so far, near the border.
 
-use super::last::OUTPUTS;
+use super::OUTPUTS;
 use super::tiles::Unit;
 use super::vector::Halves;
 use super::{Line, Shared, beside};

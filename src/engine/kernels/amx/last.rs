@@ -7,12 +7,9 @@ use super::matrix::{Matrix, Sums, Take, Tile};
 use super::tiles::{SIDE, Tiles, Unit};
 use super::tiling::{InputWindow, Strip, Window};
 use super::vector::Halves;
-use super::{Line, Shared, beside};
+use super::{Line, OUTPUTS, Shared, beside};
 use crate::engine::kernels::source::{BorderMode, ConvInput};
 use crate::engine::kernels::{each, enough};
-
-/// R, G, B.
-pub(super) const OUTPUTS: usize = 3;
 
 /// A convolution to three outputs, of the picture or of one with each pixel repeated 2×2.
 #[derive(Debug)]

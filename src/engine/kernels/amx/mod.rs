@@ -24,6 +24,9 @@ mod vector;
 
 use super::Shared;
 
+/// R, G and B: what the last convolution makes.
+const OUTPUTS: usize = 3;
+
 /// Numbers as they lie in a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]

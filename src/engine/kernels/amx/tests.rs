@@ -2,17 +2,19 @@
 
 use tch::{Kind, Tensor};
 
+use super::OUTPUTS;
 use super::convolution::Convolution;
-use super::last::{Last, OUTPUTS};
+use super::last::Last;
 use super::tiles::Unit;
 use super::{Line, Shared, half, wide};
+use crate::engine::architecture::{Architecture, Normalization, Padding, Upsampling};
 use crate::engine::device::{Device, prepare};
 use crate::engine::kernels::executor::Executor;
 use crate::engine::kernels::norm::Statistics;
 use crate::engine::kernels::source::{BorderMode, ConvInput, SourceRows};
 use crate::engine::kernels::tests::{lite, model, picture, small};
 use crate::engine::layers::pad_reflect;
-use crate::engine::model_file::{Architecture, ModelFile, Normalization, Padding, Upsampling};
+use crate::engine::model_file::ModelFile;
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 

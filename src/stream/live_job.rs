@@ -1,0 +1,42 @@
+//! What a live run is told.
+
+use std::path::PathBuf;
+
+use crate::core::encoding::Encoding;
+use crate::core::endpoint::{InputSpec, OutputSpec};
+use crate::media::PipelineRole;
+use crate::media::live::LiveOptions;
+
+/// What a live run reads, writes and how.
+#[derive(Debug, Clone)]
+pub struct LiveJob {
+    /// Where frames come from.
+    pub input: InputSpec,
+    /// Where they go; one at least.
+    pub outputs: Vec<OutputSpec>,
+    /// How the source is opened.
+    pub options: LiveOptions,
+    /// Lower the scale when the network cannot keep up, raise it when it can.
+    pub adapt: bool,
+    /// Replace existing files.
+    pub overwrite: bool,
+    /// How files are encoded.
+    pub encoding: Encoding,
+    /// Folder for pipeline graphs.
+    pub dump_dot: Option<PathBuf>,
+}
+
+impl LiveJob {
+    /// Which part of the run failed, in words.
+    pub(super) fn failed(&self, role: PipelineRole) -> String {
+        match role {
+            PipelineRole::Sink(number) => match self.outputs.get(number) {
+                Some(output) => format!("'{output}' failed"),
+                None => "an output failed".to_owned(),
+            },
+            PipelineRole::Source | PipelineRole::Track(_) | PipelineRole::Remux => {
+                format!("'{}' failed", self.input)
+            }
+        }
+    }
+}

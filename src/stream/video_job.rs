@@ -1,0 +1,44 @@
+//! What a run on a file is told.
+
+use std::path::Path;
+
+use crate::core::encoding::Encoding;
+use crate::core::rate::FrameRate;
+use crate::core::span::Span;
+
+/// How a video is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct VideoJob<'a> {
+    /// What to read: a file, `-`, a folder of pictures or a pattern of their names.
+    pub input: &'a Path,
+    /// What to write: a file whose ending says the container, `-`, or pictures.
+    pub output: &'a Path,
+    /// Which part of the input.
+    pub span: Span,
+    /// The rate of pictures.
+    pub rate: Option<FrameRate>,
+    /// Take the sound along.
+    pub audio: bool,
+    /// Frames in one network pass.
+    pub batch: usize,
+    /// How the output is encoded.
+    pub encoding: Encoding,
+    /// Write the pipelines as Graphviz graphs into this folder.
+    pub dump_dot: Option<&'a Path>,
+}
+
+impl<'a> VideoJob<'a> {
+    /// All of a video, one frame at a time, with everything as it is usual.
+    pub fn new(input: &'a Path, output: &'a Path) -> Self {
+        VideoJob {
+            input,
+            output,
+            span: Span::default(),
+            rate: None,
+            audio: true,
+            batch: 1,
+            encoding: Encoding::default(),
+            dump_dot: None,
+        }
+    }
+}
