@@ -51,6 +51,16 @@ def opencv(folder, threads):
         print(json.dumps({"preset": preset, "errors": errors} | mean))
 
 
+def environment():
+    """Python with OpenCV, in a virtual environment that is made once."""
+    home = ROOT / "target/bench-flow"
+    python = home / "bin/python"
+    if not python.exists():
+        venv.create(home, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    return python
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=pathlib.Path)
@@ -61,11 +71,7 @@ def main():
     if args.opencv:
         return opencv(folder, args.threads)
 
-    home = ROOT / "target/bench-flow"
-    python = home / "bin/python"
-    if not python.exists():
-        venv.create(home, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    python = environment()
     bench = ["cargo", "bench", "--quiet", "--bench", "flow", "--", "--pairs", folder, "--json", "--threads"]
     ours = subprocess.run([*bench, str(args.threads)], cwd=ROOT, check=True, capture_output=True, text=True)
     theirs = [python, __file__, folder, "--opencv", "--threads", str(args.threads)]
