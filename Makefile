@@ -28,11 +28,12 @@ test: ## all tests, then lint
 	@$(MAKE) --no-print-directory lint
 
 # In the release profile, so that clippy does not build torch-sys's C++ once more.
-lint: setup ## rustfmt and clippy; a warning is an error
+lint: setup ## rustfmt, clippy and links of the documentation; a warning is an error
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then set -x; $(CARGO) fmt --check; \
 		else echo "lint: rustfmt is not installed: skipped (rustup component add rustfmt)"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -x; $(CARGO) clippy --release --all-targets -- -D warnings; \
 		else echo "lint: clippy is not installed: skipped (rustup component add clippy)"; fi
+	RUSTDOCFLAGS="-D rustdoc::broken_intra_doc_links" $(CARGO) doc --quiet --release --no-deps --document-private-items
 
 # In a quarter of an hour on two cores. ONLY=flv: those whose name has this in it, and no table.
 check-formats: $(BIN) ## compare the program with FFmpeg over containers, codecs and properties: docs/formats.md

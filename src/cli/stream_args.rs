@@ -71,10 +71,10 @@ pub struct StreamArgs {
     /// Replace the output if it exists
     #[arg(long, help_heading = IO)]
     pub(super) overwrite: bool,
-    /// Start at this time of the video: seconds or [HH:]MM:SS [default: its beginning]
+    /// Start at this time of the video: seconds, MM:SS or HH:MM:SS [default: its beginning]
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
     pub(super) start: Option<Duration>,
-    /// Stop after this much of the video: seconds or [HH:]MM:SS [default: all of it]
+    /// Stop after this much of the video: seconds, MM:SS or HH:MM:SS [default: all of it]
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
     pub(super) duration: Option<Duration>,
     /// Paint only the frame at this time, as a picture

@@ -3,7 +3,7 @@
 //! Frames move through the ring without a lock; the mutex is held only to sleep and to wake the other side. There
 //! are two policies. For files, the producer waits while the ring is full ([`Producer::push`]), and no frame is
 //! lost. For live sources, the producer never waits ([`Producer::offer`], a full ring is counted) and a thread drains
-//! the ring into a slot for the newest frame ([`Newest`], every replaced frame is counted).
+//! the ring into a slot for the newest frame ([`LatestConsumer`], every replaced frame is counted).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

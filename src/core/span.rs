@@ -27,7 +27,7 @@ impl Span {
 /// # Errors
 /// A line that says what is expected.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let expected = || format!("'{text}' is not a time; write seconds (12.5) or [HH:]MM:SS");
+    let expected = || format!("'{text}' is not a time; write seconds (12.5), MM:SS or HH:MM:SS");
     let mut seconds = 0.0;
     let parts: Vec<&str> = text.trim().trim_end_matches('s').split(':').collect();
     if parts.len() > 3 {

@@ -99,7 +99,7 @@ choice! {
 pub struct Architecture {
     /// Family of networks.
     pub kind: NetworkKind,
-    /// Channels after each convolution of the encoder, [`depth`](Kind::depth) of them; the decoder
+    /// Channels after each convolution of the encoder, [`depth`](NetworkKind::depth) of them; the decoder
     /// mirrors them.
     pub widths: Vec<i64>,
     /// Residual blocks between encoder and decoder, each of the last width's channels.

@@ -7,7 +7,7 @@
 //! * `layers` → [`network`] → [`checked_network`] (GPU kernels compared with libtorch) → [`model`]: the network, or
 //!   a TorchScript program in its place.
 //! * [`blend`]: which of a network's styles.
-//! * [`export`]: the network for other programs, without libtorch; [`bench`]: its speed.
+//! * [`export`]: the network for other programs, without libtorch; [`mod@bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`yuv_cpu`]: on a CPU, in one pass.
 //! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::core::stylizer::Stylizer).
 //!

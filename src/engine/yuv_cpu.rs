@@ -94,7 +94,10 @@ impl CpuConverter {
     /// R, G and B become samples, rounded; values beyond 0–255 count as the nearer of the two.
     ///
     /// # Panics
-    /// As [`read`](Self::read).
+    /// R, G and B, as [`to_rgb`](Self::to_rgb) gives them, become samples again, rounded.
+    ///
+    /// # Panics
+    /// When there are more or fewer samples than a frame has, or numbers than 3 × height × width.
     pub fn from_rgb(&self, rgb: &[f32], samples: &mut [u8]) {
         let pixels = self.check(samples.len(), rgb.len());
         let part = |from: usize, count: usize| -> Rgb<'_> {

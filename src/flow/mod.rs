@@ -2,8 +2,8 @@
 //!
 //! The method is dense inverse search (Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using
 //! Dense Inverse Search", ECCV 2016): on each level of a pyramid, square patches are matched by inverse
-//! compositional gradient descent ([`search`]), the displacements of overlapping patches are averaged by
-//! how well they match, and the field is refined by variational minimization ([`refine`]; Brox et al.,
+//! compositional gradient descent (`search`), the displacements of overlapping patches are averaged by
+//! how well they match, and the field is refined by variational minimization (`refine`; Brox et al.,
 //! ECCV 2004). No libtorch, no GStreamer.
 
 mod consistency;

@@ -151,7 +151,7 @@ pub struct Remux {
 }
 
 impl Remux {
-    /// Begins; the end and failures come to `events` as of [`Role::Remux`].
+    /// Begins; the end and failures come to `events` as of [`PipelineRole::Remux`].
     ///
     /// # Errors
     /// When it cannot begin; the new file is then removed.

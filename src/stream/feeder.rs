@@ -29,7 +29,7 @@ impl EndedEarly {
     }
 }
 
-/// See [`Early::unless_whole`].
+/// See [`EndedEarly::unless_whole`].
 pub(super) struct UnlessWhole<'a> {
     early: &'a EndedEarly,
     pub(super) whole: bool,

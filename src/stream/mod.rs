@@ -1,6 +1,6 @@
 //! Runs that join media and engine: files, live sources, pictures.
 //!
-//! - [`run`]: a configuration → what is made
+//! - [`run()`]: a configuration → what is made
 //! - `models` opens what paints; `model_fallback` decides, live, between a model and its lite sibling
 //! - `video`, `live`: a run of either kind, from its opening to its end; [`RunContext`]: what all parts
 //!   of it share; `supervisor`: the loop that hears them, `finish`: how a file gets its name

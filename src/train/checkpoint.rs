@@ -66,8 +66,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Everything that a run needs to go on after `step` steps: its [`state`]
-    /// (super::trainer::Trainer::state).
+    /// Everything that a run needs to go on after `step` steps: its
+    /// [`state`](super::trainer::Trainer::state).
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.

@@ -180,8 +180,8 @@ pub struct Recipe {
     pub tile_share: f64,
     /// The release of the loss network that the weights are for, where the forms depend on it.
     pub loss_network: Release,
-    /// What lies beyond the borders in the loss network: see [`with_padding`]
-    /// (super::vgg::Vgg::with_padding).
+    /// What lies beyond the borders in the loss network: see
+    /// [`with_padding`](super::vgg::Vgg::with_padding).
     #[serde(default = "zeros")]
     pub loss_padding: Padding,
     /// Shorter sides of the style picture, pixels. Of several, the Gram matrices are averaged, so that

@@ -2,7 +2,7 @@
 //!
 //! A tensor may share its memory with any number of others (shallow clones, views), and libtorch changes what
 //! the borrow checker does not see. So references into a tensor's memory are given only where no other tensor
-//! has it: to that of a [`Fresh`] one. What lies in any other tensor is [copied](copy).
+//! has it: to that of a [`UniqueTensor`]. What lies in any other tensor is [copied](copy).
 
 #![allow(unsafe_code)]
 

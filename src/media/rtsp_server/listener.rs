@@ -46,7 +46,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Takes the port. Who connects waits until [`open`](Door::open).
+    /// Binds the port. Clients that connect wait until [`open`](Self::open).
     pub fn build(address: &ServeAddress) -> Result<Self, PipelineError> {
         let at = address.checked()?;
         let server = RTSPServer::new();

@@ -42,7 +42,7 @@ pub(in super::super) struct Reader {
     pub flags: Flags,
     /// How much of the track's beginning must not be presented.
     pub lead: Duration,
-    /// The muxer hides that beginning when the first packet has the time 0 ([`Place::begins_unheard`]).
+    /// The muxer hides that beginning when the first packet has the time 0 ([`Retiming::begins_unheard`]).
     pub begins_unheard: bool,
     /// What sends the packets: its beginning, until it starts, and then its thread.
     beginning: Option<Beginning>,

@@ -92,7 +92,7 @@ pub struct Config {
     /// Another VGG16 than the shipped one.
     pub vgg: Option<PathBuf>,
     /// Shorter side of the result, pixels; none: the content's own, at most
-    /// [`DEFAULT_SIZE`](Wanted::DEFAULT_SIZE).
+    /// [`DEFAULT_SIZE`](Sizes::DEFAULT_SIZE).
     pub size: Option<u32>,
     /// Shorter sides of the style pictures, pixels, for the full size; none: 1.5 times the result's, by
     /// the recipe's `style_scale`.

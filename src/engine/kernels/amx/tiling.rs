@@ -114,7 +114,7 @@ impl Window {
     /// Makes ready what a strip is made of, [`length`](Self::length) numbers a line.
     ///
     /// # Safety
-    /// As [`Input::line`]'s; `to` has room for all.
+    /// As [`ConvInput::line`]'s; `to` has room for all.
     #[inline(always)]
     pub(super) unsafe fn prepare<S: Halves>(
         &self,
