@@ -7,6 +7,7 @@ use std::sync::Arc;
 use signal_hook::consts::SIGXFSZ;
 
 use nst_stream::cli::{Cli, Outcome, UsageError};
+use nst_stream::engine::device::working_folder;
 
 /// Exit codes beside 0; scripts rely on them.
 const FAILED: u8 = 1;
@@ -16,11 +17,8 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let cli = Cli::from_process();
     log(cli.verbose, cli.quiet);
-    // libtorch's threads end the process where there is none (oneMKL).
-    if let Err(error) = std::env::current_dir() {
-        let text = format!(
-            "nst-stream: the working folder no longer exists ({error}): change to another one"
-        );
+    if working_folder::is_gone() {
+        let text = "nst-stream: the working folder no longer exists: change to another one";
         let _ = writeln!(std::io::stderr(), "{text}");
         return ExitCode::from(FAILED);
     }

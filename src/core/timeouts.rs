@@ -88,6 +88,9 @@ pub const FINISH_OWN_OUTPUT: Duration = Duration::from_secs(10);
 /// writes into a pipe.
 pub const CLOSE_STOPPED: Duration = Duration::from_secs(2);
 
+/// Counting the frames of a file that could not be finished: 10 GB from a fast disk.
+pub const COUNT_FRAMES: Duration = Duration::from_secs(10);
+
 /// The thread that reads the keyboard; of a terminal that was closed it reads on for ever.
 pub const KEYS: Duration = Duration::from_secs(1);
 

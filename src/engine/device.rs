@@ -5,6 +5,7 @@
 pub mod gpu;
 mod memory;
 pub mod tensor;
+pub mod working_folder;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

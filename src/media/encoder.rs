@@ -47,7 +47,7 @@ pub fn encoder(
         return Ok(Encoder { element, parser, hardware: true, notes });
     }
     let element = make(software, "encode")?;
-    for (name, value) in settings(codec, encoding) {
+    for (name, value) in settings(codec, encoding, stream) {
         set(&element, name, &value);
     }
     Ok(Encoder { element, parser, hardware: false, notes: Vec::new() })
@@ -100,7 +100,11 @@ pub(super) fn software_encoder(codec: Codec) -> &'static str {
 }
 
 /// What the encoders in software are set to.
-fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
+fn settings(
+    codec: Codec,
+    encoding: &Encoding,
+    stream: &VideoStream,
+) -> Vec<(&'static str, String)> {
     let place = encoding.preset().place();
     let kbits = match encoding.rate {
         RateControl::Bitrate(bits) => (bits / 1000).to_string(),
@@ -116,7 +120,11 @@ fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
                 set.push(("tune", "zerolatency".into()));
             }
             match quantizer(50) {
-                Some(quantizer) => set.extend([("pass", "qual".into()), ("quantizer", quantizer)]),
+                Some(quantizer) => set.extend([
+                    ("pass", "qual".into()),
+                    ("quantizer", quantizer),
+                    ("bitrate", most_kbits(encoding, stream).into()),
+                ]),
                 // A file need not flow evenly: the bit rate holds over ten seconds.
                 None => set.extend([("bitrate", kbits), ("vbv-buf-capacity", "10000".into())]),
             }
@@ -169,6 +177,21 @@ fn settings(codec: Codec, encoding: &Encoding) -> Vec<(&'static str, String)> {
         }
     }
     set
+}
+
+/// The most that H.264 of a constant quality may take, in thousands of bits a second. x264enc (1.22 to 1.26) has a
+/// limit, of 2048 unless told another, and the level that it states, by which players see whether they can
+/// play a file, follows from it: these are what every player of such sizes takes (4.1; 5.1 of larger ones).
+/// Of a live stream, what networks carry.
+fn most_kbits(encoding: &Encoding, stream: &VideoStream) -> &'static str {
+    let blocks = stream.frame.width.div_ceil(16) * stream.frame.height.div_ceil(16);
+    let (n, d) = stream.framerate.unwrap_or((30, 1));
+    let a_second = blocks as f64 * f64::from(n) / f64::from(d);
+    match blocks > 8192 || a_second > 245_760.0 {
+        _ if encoding.live => "20000",
+        true => "240000",
+        false => "50000",
+    }
 }
 
 /// Sets a property by its text, if there is one of this name.
@@ -291,7 +314,7 @@ mod tests {
                     let (preset, live) = (Some(preset), preset == Preset::Ultrafast);
                     let encoding = Encoding { rate, preset, live, ..Encoding::default() };
                     let made = encoder(codec, &encoding, &stream).unwrap();
-                    for (name, _) in settings(codec, &encoding) {
+                    for (name, _) in settings(codec, &encoding, &stream) {
                         assert!(made.element.has_property(name), "{codec} {name}");
                     }
                 }

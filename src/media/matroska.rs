@@ -36,6 +36,7 @@ const FLAG_DEFAULT: u32 = 0x88;
 const FLAG_FORCED: u32 = 0x55AA;
 const INFO: u32 = 0x1549_A966;
 const TIME_SCALE: u32 = 0x2A_D7B1;
+const DURATION: u32 = 0x4489;
 const CLUSTER: u32 = 0x1F43_B675;
 const CLUSTER_TIME: u32 = 0xE7;
 const SIMPLE_BLOCK: u32 = 0xA3;
@@ -61,7 +62,8 @@ pub fn put_right(path: &Path, flags: &[Flags]) -> io::Result<()> {
         let before = bytes.clone();
         match id {
             TRACKS => tracks(bytes, flags),
-            _ => tags(bytes),
+            TAGS => tags(bytes),
+            _ => {}
         }
         if *bytes != before {
             file.seek(SeekFrom::Start(at))?;
@@ -168,6 +170,32 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
     seen.map_or_else(|_| BTreeMap::new(), |()| entries)
 }
 
+/// How long a file is that says when it ends, and does not begin at 0; none of others.
+pub fn length(path: &Path) -> Option<Duration> {
+    let begins = begins(path, &BTreeMap::new()).filter(|begins| !begins.is_zero())?;
+    let mut file = File::open(path).ok()?;
+    let (mut scale, mut ends) = (1e6, None);
+    tables(&mut file, &mut |_, id, _, bytes| {
+        if id != INFO {
+            return Ok(ControlFlow::Continue(()));
+        }
+        for child in children(bytes, 0, bytes.len()) {
+            let contents = bytes.get(child.inside..child.end).unwrap_or_default();
+            match child.id {
+                TIME_SCALE => {
+                    scale = contents.iter().fold(0.0, |n, byte| n * 256.0 + f64::from(*byte));
+                }
+                DURATION => ends = float(contents),
+                _ => {}
+            }
+        }
+        Ok(ControlFlow::Break(()))
+    })
+    .ok()?;
+    let ends = Duration::try_from_secs_f64(ends? * scale / 1e9).ok()?;
+    ends.checked_sub(begins)
+}
+
 /// When the earliest packet of a file with these tracks is presented, from which matroskademux counts; none of
 /// a file that is none or has no packet.
 pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Duration> {
@@ -229,7 +257,7 @@ fn float(bytes: &[u8]) -> Option<f64> {
 /// Told of a table: the file, which it is, where its contents begin, and they.
 type See<'a> = dyn FnMut(&mut File, u32, u64, &mut Vec<u8>) -> io::Result<ControlFlow<()>> + 'a;
 
-/// Shows `see` the tables of tracks and tags: which, where its contents begin, and they.
+/// Shows `see` the tables of tracks and tags, and what is said of the whole: which, where its contents begin, and they.
 fn tables(file: &mut File, see: &mut See<'_>) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     let (mut at, mut within) = (0, end);
@@ -242,7 +270,7 @@ fn tables(file: &mut File, see: &mut See<'_>) -> io::Result<()> {
                 (at, within) = (inside, end.min(inside.saturating_add(size)));
                 continue;
             }
-            TRACKS | TAGS if size <= LARGEST && inside + size <= end => {
+            INFO | TRACKS | TAGS if size <= LARGEST && inside + size <= end => {
                 let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
                 file.seek(SeekFrom::Start(inside))?;
                 file.read_exact(&mut bytes)?;
@@ -491,6 +519,12 @@ mod tests {
             begins(&path, &BTreeMap::new());
         }
         assert_eq!(begins(folder.path(), &BTreeMap::new()), None);
+        // The end that it states is no length.
+        let info = [of(TIME_SCALE, &[0x1E, 0x84, 0x80]), of(DURATION, &1000f32.to_be_bytes())];
+        let cluster = of(CLUSTER, &of_cluster.concat());
+        let segment = [of(INFO, &info.concat()), cluster].concat();
+        std::fs::write(&path, [of(EBML, &[]), of(SEGMENT, &segment)].concat()).unwrap();
+        assert_eq!(length(&path), Some(Duration::from_millis((1000 - 235) * 2)));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients
 //! - [`remux`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
+//! - [`frame_count`]: how many frames of an unfinished file can be read
 //! - [`matroska`]: tags and names of a finished Matroska file are put right
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::core::frame::Frame)
@@ -26,6 +27,7 @@ pub mod encoder;
 mod encoder_settings;
 pub mod error;
 mod fit;
+pub mod frame_count;
 mod frame_format;
 mod graph;
 mod leaky;

@@ -28,7 +28,7 @@ pub(super) use treatment::{
 
 use super::capture_metadata::CaptureMetadata;
 use super::error::PipelineError;
-use super::workarounds::is_transport_stream;
+use super::workarounds::{further_programmes, is_transport_stream};
 use crate::core::encoding::Container;
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
@@ -91,6 +91,7 @@ impl Tracks {
         let count = |kind| contents.streams.iter().filter(|s| s.kind == kind).count();
         tracks.left_out(count(TrackKind::Video).saturating_sub(1), "further video track");
         tracks.left_out(count(TrackKind::Other), "data track");
+        tracks.left_out(further_programmes(path), "further programme");
         tracks
     }
 
@@ -102,6 +103,10 @@ impl Tracks {
     fn about(&mut self, contents: &TrackList, span: Span, container: Container) {
         if let Some(tags) = &contents.tags {
             self.left_out(metadata::attachments(tags), "attachment");
+            if !container.is_mp4() {
+                // matroskamux (1.22 to 1.26) writes none.
+                self.left_out(metadata::covers(tags), "cover");
+            }
             self.tags = Some(metadata::still_true(tags)).filter(|tags| tags.n_tags() > 0);
         }
         if let Some(toc) = &contents.toc {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::matroska;
+
 mod avi;
 mod caps;
 mod colorimetry;
@@ -27,15 +29,18 @@ pub(super) use colorimetry::{change_caps, prefer_colorimetry};
 pub(super) use container_facts::ContainerFacts;
 pub(super) use deinterlacer::one_frame_for_each;
 pub(super) use matroska_segments::count_from;
-pub(super) use transport::is_transport_stream;
+pub(super) use transport::{further_programmes, is_transport_stream};
 
 /// Lets a filesrc read a file as its demuxer should see it: an MP4 without its duration, an AVI whose ADPCM has
-/// blocks of any size, a transport stream with tables that do not change. Returns how long an MP4 says that it is.
+/// blocks of any size, a transport stream with tables that do not change. Returns how long an MP4 says that it is,
+/// and a Matroska file that begins late: its demuxer says when it ends.
 pub(super) fn open_file(src: &gst::Element, path: &Path) -> Option<Duration> {
     src.set_property("location", path);
     transport::repair_transport_stream(src, path);
     patch::patch(src, avi::patches(path));
-    let (duration_patch, duration) = mp4_duration::without_duration(path)?;
+    let Some((duration_patch, duration)) = mp4_duration::without_duration(path) else {
+        return matroska::length(path);
+    };
     patch::patch(src, vec![duration_patch]);
     Some(duration).filter(|duration| !duration.is_zero())
 }

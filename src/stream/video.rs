@@ -38,6 +38,7 @@ use crate::core::timeouts::{
 use crate::core::truncation::is_cut_off;
 use crate::core::worker::{self, WorkerEnd};
 use crate::media::encoder::without_hardware_decoders;
+use crate::media::frame_count::readable_frames;
 use crate::media::read_report::SharedReport;
 use crate::media::remux::TrackLayout;
 use crate::media::sink::VideoSink;
@@ -202,7 +203,16 @@ fn stopped_after(
 ) -> anyhow::Error {
     let kept = match (partial, OutputKind::of(job.output)) {
         (Some(partial), _) => match partial.keep() {
-            Some(kept) => format!(" frames, which are in '{}'", kept.display()),
+            Some(kept) => {
+                let name = kept.display();
+                // What was on its way is lost where the disk is full.
+                match readable_frames(&kept) {
+                    Some(count) if count >= frames => format!(" frames, which are in '{name}'"),
+                    Some(0) => format!(" frames; none can be read of the unfinished '{name}'"),
+                    Some(count) => format!(" frames, of which {count} are in '{name}'"),
+                    None => format!(" frames; '{name}' holds what was written of them"),
+                }
+            }
             None => return why.context(format!("cannot write '{}'", job.output.display())),
         },
         (None, OutputKind::Pictures(_)) => " pictures, which are kept".to_owned(),

@@ -219,6 +219,12 @@ fn has_gpu() -> bool {
     !report["engine"]["cuda"].as_str().unwrap().starts_with("none")
 }
 
+fn driver_present() -> bool {
+    ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]
+        .iter()
+        .any(|p| Path::new(p).exists())
+}
+
 #[test]
 fn without_a_gpu_cuda_is_refused_auto_takes_the_cpu_and_says_so_and_fp16_has_no_place() {
     let folder = folder();
@@ -236,6 +242,9 @@ fn without_a_gpu_cuda_is_refused_auto_takes_the_cpu_and_says_so_and_fp16_has_no_
     let auto = [&base[..], &["--device", "auto", "-v"]].concat();
     let said = works(folder.path(), &auto);
     assert_says(&said, &["no CUDA device: ", "using the CPU", "cpu, "]);
+    // Who has no driver need not hear of it each time.
+    let said = works(folder.path(), &[&base[..], &["--overwrite"]].concat());
+    assert!(driver_present() || !said.contains("CUDA"), "{said}");
     assert!(folder.path().join("out.png").exists());
     let out = output(nst().args(["probe"]));
     assert_says(&String::from_utf8(out.stdout).unwrap(), &["cuda", "none: "]);

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use super::common::{data, nst, output};
 use super::{assert_says, files, folder, refusal, run, works};
 
 fn refused(folder: &Path, code: i32, input: &str, output: &str, more: &[&str]) -> String {
@@ -133,4 +135,58 @@ fn a_finished_file_whose_index_cannot_be_moved_keeps_it_at_its_end() {
     assert!(out.status.success(), "{said}");
     assert!(said.contains("the index stays at the end of") && said.contains("out.mp4"), "{said}");
     assert!(fs::metadata(folder.path().join("out.mp4")).unwrap().len() > 1000, "{said}");
+}
+
+/// What is on its way when nothing more can be written is not in the file.
+#[test]
+fn a_run_that_finds_no_room_says_how_many_frames_can_be_read() {
+    let folder = folder();
+    let at = folder.path();
+    let mut kept = 0;
+    for name in ["out.mkv", "out.mp4", "out.webm"] {
+        // `ulimit -f` counts in blocks of 512 bytes; writing beyond it is a signal (SIGXFSZ).
+        let mut limited = Command::new("sh");
+        limited.current_dir(at).args(["-c", "ulimit -f 1000; exec \"$0\" \"$@\""]);
+        limited.arg(nst().get_program()).arg("-m").arg(data("reference-small.pth"));
+        limited.args(["-i", "clip.mp4", "-o", name, "--quality", "100", "--preset", "ultrafast"]);
+        let out = output(limited.args(["--hwaccel", "off"]));
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{name}: {said}");
+        let line = said.lines().last().unwrap();
+        assert_says(line, &["stopped after ", " frames", "partial"]);
+        let partial = line.split('\'').nth(1).unwrap();
+        let number = |text: &str| text.split(' ').next().unwrap().parse::<usize>().unwrap();
+        let count = match line.split_once("of which ") {
+            Some((_, rest)) => number(rest),
+            None if line.contains("none can be read") => 0,
+            None => number(line.split_once("stopped after ").unwrap().1),
+        };
+        let mut probe = Command::new("ffprobe");
+        probe.args(["-v", "error", "-select_streams", "v:0", "-count_packets", "-of", "csv=p=0"]);
+        let found =
+            output(probe.args(["-show_entries", "stream=nb_read_packets"]).arg(at.join(partial)));
+        let found = String::from_utf8(found.stdout).unwrap();
+        assert_eq!(count, found.trim().parse().unwrap_or(0), "{name}: {line}");
+        kept += count;
+    }
+    assert!(kept > 0);
+}
+
+#[test]
+fn a_working_folder_that_no_longer_exists_is_said_in_words() {
+    let folder = folder();
+    let script = "mkdir gone; cd gone; rmdir ../gone; exec \"$0\" \"$@\"";
+    for (args, code) in
+        [(&["--version"][..], 0), (&["-m", "mosaic", "-i", "a.png", "-o", "b.png"], 1)]
+    {
+        let mut gone = Command::new("sh");
+        gone.current_dir(folder.path()).args(["-c", script]).arg(nst().get_program());
+        let out = output(gone.args(args));
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(code), "{said}");
+        assert!(!said.contains("oneMKL"), "{said}");
+        if code != 0 {
+            assert_says(&said, &["the working folder no longer exists", "change to another one"]);
+        }
+    }
 }

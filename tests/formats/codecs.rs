@@ -39,6 +39,25 @@ fn every_codec_in_every_container_that_holds_it() {
     }
 }
 
+/// What is hard to encode needs many bits; x264enc has a limit of its own.
+#[test]
+fn quality_is_kept_however_many_bits_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let noise = folder.path().join("noise.mkv");
+    let source = "testsrc2=s=320x240:r=25:d=2,noise=alls=60:allf=t";
+    ffmpeg(&["-f", "lavfi", "-i", source, "-c:v", "ffv1", noise.to_str().unwrap()]);
+    let sizes = [60, 90].map(|quality| {
+        let output = folder.path().join("out.mp4");
+        let encoding = Encoding { rate: RateControl::Quality(quality), ..with(Codec::H264) };
+        converted(&noise, &output, encoding);
+        let level: u32 = stream_field(&output, "v:0", "level").parse().unwrap();
+        assert!(level <= 41, "{level}");
+        std::fs::metadata(&output).unwrap().len()
+    });
+    // Two seconds of 2 Mbit/s are 512,000 bytes.
+    assert!(sizes[0] > 800_000 && sizes[1] > 2 * sizes[0], "{sizes:?}");
+}
+
 #[test]
 fn quality_and_bit_rate_decide_the_size() {
     let folder = tempfile::tempdir().unwrap();

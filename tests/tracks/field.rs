@@ -202,3 +202,21 @@ fn sound_of_a_matroska_file_that_begins_late_stays_with_its_picture() {
         }
     }
 }
+
+#[test]
+fn a_programme_map_of_several_packets_is_read_and_further_programmes_are_said_to_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let tracks = [["-map", "1:a"]; 24].concat();
+    let sound = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=1", "-f", "lavfi", "-i", "sine=d=1"];
+    let codecs = ["-map", "0:v", "-c:v", "libx264", "-c:a", "dca", "-strict", "-2", "-ac", "2"];
+    let long = make(folder.path(), "long.ts", &[&sound[..], &tracks, &codecs].concat());
+    let out = folder.path().join("out.mkv");
+    convert(&long, &out);
+    let streams = probe(&out)["streams"].as_array().unwrap().len();
+    assert_eq!(streams, 25);
+
+    let programmes = ["-map", "0:v", "-map", "1:a", "-map", "0:v", "-map", "1:a"];
+    let named = ["-program", "st=0:st=1", "-program", "st=2:st=3", "-c:v", "libx264"];
+    let two = make(folder.path(), "two.ts", &[&sound[..], &programmes, &named].concat());
+    assert_noted(&convert(&two, &out), &["1 further programme is left out"]);
+}

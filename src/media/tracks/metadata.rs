@@ -8,7 +8,7 @@ use gstreamer as gst;
 use super::super::matroska::with_room;
 use crate::core::span::Span;
 
-/// What describes the old file, not the work in it. Covers stay, other attachments do not.
+/// What describes the old file, not the work in it. Covers stay in an MP4, other attachments do not.
 const OUTDATED: [&str; 21] = [
     "codec",
     "video-codec",
@@ -104,6 +104,11 @@ pub(super) fn of_track(tags: Option<&gst::TagListRef>, room: bool) -> Option<gst
 /// How many attachments there are besides covers.
 pub(super) fn attachments(tags: &gst::TagListRef) -> usize {
     tags.size_by_name("attachment")
+}
+
+/// How many covers there are.
+pub(super) fn covers(tags: &gst::TagListRef) -> usize {
+    tags.size_by_name("image") + tags.size_by_name("preview-image")
 }
 
 /// The chapters that lie in `span`, counted from its beginning, and how many.

@@ -25,6 +25,12 @@ use super::lpcm::BluRay;
 const SEARCHED: u64 = 8 << 20;
 /// Of a packet.
 const SIZE: usize = 188;
+/// Of what a packet of a table holds.
+const PAYLOAD: usize = SIZE - 4;
+/// Length of a table, as it says.
+const LONGEST: u16 = 1021;
+/// The packets of a table have at most so many others between them.
+const TABLE_WITHIN: usize = 200;
 const SYNC: u8 = 0x47;
 
 /// What sound is, after its first bytes.
@@ -47,10 +53,12 @@ struct Tables {
     /// Where the first packet begins, and how far it is from one to the next.
     first: u64,
     step: u64,
-    /// Payloads of the packets in which they lie.
+    /// Payloads of the packets in which they lie, one after the other.
     programmes: Vec<u8>,
     map_pid: u16,
     map: Vec<u8>,
+    /// How many programmes there are beside the first.
+    others: usize,
 }
 
 /// Lets a filesrc give its demuxer a transport stream whose tables do not change.
@@ -70,6 +78,11 @@ pub fn is_transport_stream(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(2048).read_to_end(&mut head));
     read.is_ok() && rhythm(&head).is_some()
+}
+
+/// How many programmes a transport stream has beside the one that is read; 0 of other files.
+pub fn further_programmes(path: &Path) -> usize {
+    read(path).map_or(0, |(tables, _)| tables.others)
 }
 
 /// What the tracks of a transport stream are that hold sound, by their numbers (PID).
@@ -92,7 +105,8 @@ impl Tables {
             let mut head = [0; 4];
             // A packet may begin in the buffer before this one.
             if at + SIZE as u64 > begins && file.read_exact_at(&mut head, at).is_ok() {
-                changes.extend(self.instead_of(head).map(|packet| (at, packet)));
+                let number = || self.number_in_table(file, head, at);
+                changes.extend(self.instead_of(head, number).map(|packet| (at, packet)));
             }
             at += self.step;
         }
@@ -111,18 +125,34 @@ impl Tables {
         }
     }
 
-    /// The packet that stands in the place of one with this head; none where it stays.
-    fn instead_of(&self, head: [u8; 4]) -> Option<Vec<u8>> {
+    /// Which packet of its table the one with this head is, none where that cannot be seen.
+    fn number_in_table(&self, file: &File, head: [u8; 4], at: u64) -> Option<usize> {
+        let (mut number, mut at, mut found) = (0, at, head);
+        for _ in 0..TABLE_WITHIN {
+            if found[0] == SYNC && pid_of(&found) == pid_of(&head) {
+                if found[1] & 0x40 != 0 {
+                    return Some(number);
+                }
+                number += 1;
+            }
+            at = at.checked_sub(self.step)?;
+            file.read_exact_at(&mut found, at).ok()?;
+        }
+        None
+    }
+
+    /// The packet that stands in the place of one with this head, of this number in its table; none where it
+    /// stays.
+    fn instead_of(&self, head: [u8; 4], number: impl Fn() -> Option<usize>) -> Option<Vec<u8>> {
         let table = match pid_of(&head) {
             _ if head[0] != SYNC => return None,
             0 => &self.programmes,
             pid if pid == self.map_pid => &self.map,
             _ => return None,
         };
-        // What goes on in a second packet is not in ours.
-        let payload: &[u8] = if head[1] & 0x40 != 0 { table } else { &[] };
+        let payload = number().and_then(|number| table.chunks(PAYLOAD).nth(number));
         let mut packet = vec![SYNC, head[1] & 0x7F, head[2], 0x10 | head[3] & 0x0F];
-        packet.extend_from_slice(payload);
+        packet.extend_from_slice(payload.unwrap_or_default());
         packet.resize(SIZE, 0xFF);
         Some(packet)
     }
@@ -149,22 +179,41 @@ fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, SoundCodec>)> {
     let (mut programmes, mut map_pid, mut head) = (None, None, None);
     let (mut entries, mut sounds): (Vec<Entry>, BTreeMap<u16, SoundCodec>) = Default::default();
     let packets = (first..bytes.len()).step_by(step).map_while(|at| bytes.get(at..at + SIZE));
-    for packet in packets.filter(|packet| packet[0] == SYNC && packet[1] & 0x40 != 0) {
+    // A table that goes on, and in how many packets the first one lay.
+    let (mut unfinished, mut packets_of_map, mut of_first) = (Vec::new(), 0, None);
+    let mut others = 0;
+    for packet in packets.filter(|packet| packet[0] == SYNC) {
         let Some(payload) = payload(packet) else { continue };
         let pid = pid_of(packet);
+        let begins = packet[1] & 0x40 != 0;
+        if !begins && Some(pid) != map_pid {
+            continue;
+        }
         match pid {
             0 if programmes.is_none() => {
                 let section = section(payload, 0)?;
                 // Programme 0 is the network's own table.
                 let listed = section.get(8..section.len() - 4)?.chunks_exact(4);
-                let found =
-                    listed.map(|p| (u16::from(p[0]) << 8 | u16::from(p[1]), pid_of(&p[1..])));
-                map_pid = found.into_iter().find(|(number, _)| *number != 0).map(|(_, pid)| pid);
+                let mut found = listed
+                    .map(|p| (u16::from(p[0]) << 8 | u16::from(p[1]), pid_of(&p[1..])))
+                    .filter(|(number, _)| *number != 0);
+                map_pid = found.next().map(|(_, pid)| pid);
+                others = found.count();
                 programmes = Some(payload.to_vec());
             }
             pid if Some(pid) == map_pid => {
-                let Some(section) = section(payload, 2) else { continue };
-                let (about, listed) = listed(section)?;
+                if begins {
+                    let pointer = payload.first().map_or(0, |pointer| usize::from(*pointer));
+                    unfinished = vec![0];
+                    unfinished.extend(payload.get(1 + pointer..).unwrap_or_default());
+                    packets_of_map = 1;
+                } else if packets_of_map > 0 {
+                    unfinished.extend_from_slice(payload);
+                    packets_of_map += 1;
+                }
+                let Some(section) = section(&unfinished, 2) else { continue };
+                let Some((about, listed)) = listed(section) else { continue };
+                of_first.get_or_insert((packets_of_map, listed.len()));
                 head.get_or_insert_with(|| about.to_vec());
                 for entry in listed {
                     if !entries.iter().any(|known| known.pid == entry.pid) {
@@ -190,9 +239,14 @@ fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, SoundCodec>)> {
             _ => {}
         }
     }
-    let map = map_of(&head?, &entries)?;
-    let (first, step) = (first as u64, step as u64);
-    Some((Tables { first, step, programmes: programmes?, map_pid: map_pid?, map }, sounds))
+    let head = head?;
+    let (room, of_first) = of_first?;
+    // What later maps add has a place where it needs no more packets than the first one.
+    let map = map_of(&head, &entries)
+        .filter(|map| map.len().div_ceil(PAYLOAD) <= room)
+        .or_else(|| map_of(&head, entries.get(..of_first)?))?;
+    let (first, step, map_pid) = (first as u64, step as u64, map_pid?);
+    Some((Tables { first, step, programmes: programmes?, map_pid, map, others }, sounds))
 }
 
 /// Where the first packet begins and how far it is to the next; none of what is no transport stream.
@@ -237,7 +291,7 @@ fn listed(section: &[u8]) -> Option<(&[u8], Vec<Entry>)> {
     Some((head, entries))
 }
 
-/// A payload with a programme map of these tracks; none where it does not fit into a packet.
+/// The payload of packets with a programme map of these tracks; none where there are too many.
 fn map_of(head: &[u8], entries: &[Entry]) -> Option<Vec<u8>> {
     let mut section = head.to_vec();
     for entry in entries {
@@ -246,12 +300,12 @@ fn map_of(head: &[u8], entries: &[Entry]) -> Option<Vec<u8>> {
         section.extend([entry.kind, pid[0], pid[1], length[0], length[1]]);
         section.extend_from_slice(&entry.about);
     }
-    let length = u16::try_from(section.len() + 1).ok()? | 0xB000;
+    let length = u16::try_from(section.len() + 1).ok().filter(|length| *length <= LONGEST)?;
+    let length = length | 0xB000;
     section.get_mut(1..3)?.copy_from_slice(&length.to_be_bytes());
     let check = crc(&section);
     section.extend(check.to_be_bytes());
-    let payload = [&[0], &section[..]].concat();
-    (payload.len() <= SIZE - 4).then_some(payload)
+    Some([&[0], &section[..]].concat())
 }
 
 /// The checksum of MPEG-2's tables.
@@ -339,6 +393,56 @@ mod tests {
                 whole.chunks(SIZE).filter(|p| pid_of(p) == 0x1000).map(|p| &p[4..]).collect();
             assert_eq!(maps.len(), 3);
             assert!(maps.iter().all(|map| map.starts_with(&wanted)), "in parts of {size}");
+        }
+    }
+
+    #[test]
+    fn a_programme_map_may_be_longer_than_a_packet() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ts");
+        let tracks = |dts: u8| -> Vec<(u8, u16)> {
+            let kind = |pid| if pid == 257 { dts } else { 0x0F };
+            (257..317).map(|pid| (kind(pid), pid)).collect()
+        };
+        let long = map(0, &tracks(0x82));
+        assert!(long.len() > PAYLOAD && long.len() < 2 * PAYLOAD);
+        let rest = |pid: u16, payload: &[u8]| {
+            let mut packet = packet(pid, payload);
+            packet[1] &= !0x40;
+            packet
+        };
+        let short = stream();
+        let (programmes, dts) = (&short[..SIZE], &short[2 * SIZE..3 * SIZE]);
+        let parts = [
+            programmes.to_vec(),
+            packet(0x1000, &long[..PAYLOAD]),
+            dts.to_vec(),
+            rest(0x1000, &long[PAYLOAD..]),
+            dts.to_vec(),
+        ];
+        let whole = [&parts.concat()[..], &parts.concat()].concat();
+        std::fs::write(&path, &whole).unwrap();
+        let (tables, _) = read(&path).unwrap();
+        let wanted = map(0, &tracks(0x8A));
+        assert_eq!(tables.map, wanted);
+        let file = File::open(&path).unwrap();
+        // Also from the middle of a table on.
+        for begins in [0, 3 * SIZE, 5 * SIZE] {
+            let mut buffer = gst::Buffer::from_mut_slice(whole[begins..].to_vec());
+            buffer.get_mut().unwrap().set_offset(begins as u64);
+            tables.put_into(&mut buffer, &file);
+            let bytes = buffer.map_readable().unwrap();
+            let maps: Vec<u8> = bytes
+                .chunks(SIZE)
+                .filter(|p| pid_of(p) == 0x1000)
+                .flat_map(|p| p[4..].to_vec())
+                .collect();
+            let last = &maps[maps.len() - 2 * PAYLOAD..];
+            assert!(last.starts_with(&wanted), "from {begins} on");
+            if begins == 3 * SIZE {
+                assert!(maps.starts_with(&wanted[PAYLOAD..]));
+            }
         }
     }
 
