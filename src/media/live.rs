@@ -48,6 +48,8 @@ pub struct LiveSource {
     fit: Fit,
     audio: Option<LiveAudio>,
     captured: Arc<AtomicU64>,
+    /// Of a file, which waits until it is started.
+    waits: Option<LiveClock>,
 }
 
 impl LiveSource {
@@ -71,7 +73,9 @@ impl LiveSource {
         };
         let stream = plan.stream(fit.caps())?;
         let audio = LiveAudio::of(&pipeline);
-        Ok(LiveSource { pipeline, frames, stream, plan, fit, audio, captured: Arc::default() })
+        let waits = matches!(input, InputSpec::File(_)).then(|| clock.clone());
+        let captured = Arc::default();
+        Ok(LiveSource { pipeline, frames, stream, plan, fit, audio, captured, waits })
     }
 
     /// What the user should know: what of the picture is lost or changed.
@@ -99,6 +103,8 @@ impl LiveSource {
     pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
         let closer = queue.closer();
         let captured = Arc::clone(&self.captured);
+        // A file begins now.
+        let late = self.waits.as_ref().map(LiveClock::now).unwrap_or_default();
         let (mut fit, plan, mut rising) =
             (self.fit.clone(), self.plan.clone(), IncreasingTimes::default());
         let callbacks = gst_app::AppSinkCallbacks::builder()
@@ -113,7 +119,7 @@ impl LiveSource {
                     gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
                     gst::FlowError::Error
                 })?;
-                frame.pts = frame.pts.map(|pts| rising.time(pts));
+                frame.pts = frame.pts.map(|pts| rising.time(pts + late));
                 captured.fetch_add(1, Ordering::Relaxed);
                 match queue.offer(frame) {
                     Ok(()) | Err(PushError::Full(_)) => Ok(gst::FlowSuccess::Ok),
@@ -123,7 +129,15 @@ impl LiveSource {
             .eos(move |_| closer.close())
             .build();
         self.frames.set_callbacks(callbacks);
-        self.pipeline.forward(events);
+        self.pipeline.forward(events.clone());
+        if self.waits.is_some() {
+            let late = i64::try_from(late.as_nanos()).unwrap_or(0);
+            self.frames.set_property("ts-offset", late);
+            if let Err(error) = self.pipeline.set_state(gst::State::Playing) {
+                // Nobody listens any more once the run is over.
+                let _ = events.send(Event::Failed(PipelineRole::Source, error));
+            }
+        }
     }
 
     /// The pipeline, as a Graphviz graph.
@@ -158,7 +172,7 @@ fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, P
         clock.govern(pipeline.gst());
         frames.set_property("sync", true);
         newest_only(frames);
-        pipeline.set_state(gst::State::Playing)?;
+        pipeline.set_state(gst::State::Paused)?;
         first_caps(pipeline, frames, stop)
     })?;
     let FileDecoder { pipeline, frames, seen, .. } = decoder;
@@ -313,7 +327,15 @@ fn first_caps(
 ) -> Result<gst::Caps, PipelineError> {
     let deadline = Instant::now() + FIRST_LIVE_FRAME;
     while Instant::now() < deadline {
-        if let Some(sample) = frames.try_pull_sample(gst::ClockTime::from_mseconds(50))
+        let wait = gst::ClockTime::from_mseconds(50);
+        // What is paused keeps its first picture.
+        let first = match pipeline.gst().state(gst::ClockTime::ZERO) {
+            (_, gst::State::Playing, _) | (_, _, gst::State::Playing) => {
+                frames.try_pull_sample(wait)
+            }
+            _ => frames.try_pull_preroll(wait),
+        };
+        if let Some(sample) = first
             && let Some(caps) = sample.caps_owned()
         {
             return Ok(caps);

@@ -95,3 +95,14 @@ fn a_size_that_changes_is_fitted_in(folder: &Path) {
     assert_eq!(size(&output), (160, 120));
     assert!(yuv_frames(&output).last().unwrap().y.iter().all(|v| *v > 200));
 }
+
+#[test]
+fn a_file_that_is_played_live_begins_with_its_first_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let brighter = "color=black:s=64x48:r=2,format=yuv420p,geq=lum='40+15*N':cb=128:cr=128";
+    let input = made(folder.path(), "brighter.mkv", brighter, &["-c:v", "libx264", "-crf", "5"]);
+    let (output, _) = played(&input);
+    let first = &yuv_frames(&output)[0].y;
+    let mean = first.iter().map(|y| u32::from(*y)).sum::<u32>() / first.len() as u32;
+    assert!(mean < 48, "the first picture is {mean}, not 40");
+}
