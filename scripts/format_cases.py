@@ -145,6 +145,9 @@ class Case:
         return " · ".join(part for part in parts if part)
 
 
+WMA = "FFmpeg's decoder gives nothing of the first two packets of WMA; what follows lies at the same times in both."
+
+
 def words(text):
     return shlex.split(text) if isinstance(text, str) else list(text)
 
@@ -268,7 +271,7 @@ def pictures(add, maker):
     ):
         for codec in names_in(codecs):
             channels = {"channels": 1} if container == "MXF" else {}
-            add(group, container, codec, sound, "", to, clip=channels,
+            add(group, container, codec, sound, "", to, clip=channels, known=WMA if sound == "WMA 2" else "",
                 subset=(container, codec) in {("MP4", "H.264"), ("MKV", "VP9")})
     add(group, "MOV", "ProRes 4444", None, "10 bits, 4:4:4", "mp4")
     for codec in ("DNxHR LB", "DNxHR SQ", "DNxHR HQX", "DNxHR 444"):
@@ -292,7 +295,7 @@ def pictures(add, maker):
     add(group, "FLV", "Flash Screen", None, "", "mp4")
     add(group, "OGV", "Theora", "Vorbis", "", "mkv")
     add(group, "ASF", "MS MPEG-4 v3", "WMA 1", "", "mp4",
-        known="FFmpeg's decoder gives nothing of the first two packets of WMA; what follows lies at the same times in both.")
+        known=WMA)
     add(group, "M2TS", "H.264", "AC-3", "", "mp4", clip={"muxing": "-f mpegts -mpegts_m2ts_mode 1"})
     add(group, "VOB", "MPEG-2", "AC-3", "", "mkv")
     for codec, ending in (("H.264", "h264"), ("H.265", "h265"), ("MPEG-2", "m2v"), ("VP9", "ivf"),
@@ -342,11 +345,13 @@ def sounds(add, maker):
         (4, "AVI", "PCM 16", "webm"), (6, "MOV", "PCM 24", "mp4"), (6, "MOV", "PCM 16", "mkv"), (8, "MOV", "PCM 24", "mov"),
         (6, "MKV", "Opus", "webm"), (1, "WebM", "Opus", "webm"), (4, "MKV", "FLAC", "webm"), (3, "MKV", "FLAC", "webm"),
         (6, "AVI", "PCM 16", "mp4"), (4, "MOV", "PCM 24", "mp4"), (6, "MXF", "PCM 16", "mp4"),
+        (8, "MKV", "Opus", "mp4"), (8, "MP4", "Opus", "mkv"), (6, "M2TS", "PCM of Blu-ray", "mkv"), (8, "M2TS", "PCM of Blu-ray", "mkv"),
     ):
         codec = "VP9" if container == "WebM" else "MPEG-2" if container == "MXF" else "H.264"
         known = {(4, "AVI"): "Opus has no layout with one centre behind: it is shared by left and right, as the program says.",
                  (8, "MOV"): "GStreamer's encoder of AAC takes six channels at most, as the program says."}
-        add(group, container, codec, sound, f"{channels} channels", to, clip={"channels": channels},
+        muxing = {"muxing": "-f mpegts -mpegts_m2ts_mode 1"} if container == "M2TS" else {}
+        add(group, container, codec, sound, f"{channels} channels", to, clip={"channels": channels, **muxing},
             known=known.get((channels, container), ""))
     for rate in (8000, 22050, 32000, 44100, 96000):
         add(group, "MKV", "H.264", "AAC", f"{rate} Hz", "mp4", clip={"rate": rate})
@@ -432,6 +437,7 @@ def structure(add, maker):
     add(group, "MP4", "H.264", "AAC", "fragmented", "mp4", clip={"muxing": "-movflags frag_keyframe+empty_moov"})
     add(group, "MP4", "H.264", "AAC", "index in front", "mkv", clip={"muxing": "-movflags +faststart"})
     add(group, "MKV", "H.264", "AAC", "no length, no index", "mp4", clip={"muxing": "-live 1"})
+    add(group, "MKV", "H.264", "AC-3", "begins at 10 s", "mkv", clip={"muxing": "-output_ts_offset 10"})
     add(group, "MKV", "H.264", "AAC", "begins at 100,000 s", "mp4", clip={"muxing": "-output_ts_offset 100000"})
     add(group, "TS", "H.264", "AAC", "begins at 90,000 s", "mp4", clip={"muxing": "-output_ts_offset 90000"})
     add(group, "MP4", "H.264", "AAC", "begins at 0.5 s", "mp4", clip={"muxing": "-output_ts_offset 0.5"})

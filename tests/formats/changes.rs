@@ -65,6 +65,19 @@ fn a_size_that_changes_in_mid_stream_is_fitted_into_the_first_and_said_once() {
 }
 
 #[test]
+fn a_transport_stream_whose_programme_map_changes_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["programme_changes.ts", "sound_leaves.ts"] {
+        let (input, output) = (data(name), folder.path().join("out.mkv"));
+        let _ = std::fs::remove_file(&output);
+        let (done, _) = converted(&input, &output, QUICK);
+        assert_eq!(done.frames as usize, frame_times(&input).len(), "{name}");
+        assert_eq!(frame_times(&output).len() as u64, done.frames, "{name}");
+        assert_eq!(stream_field(&output, "a:0", "codec_name"), "aac", "{name}");
+    }
+}
+
+#[test]
 fn a_shape_that_changes_gets_black_bars() {
     let folder = tempfile::tempdir().unwrap();
     let white = |size: &str| {
