@@ -116,7 +116,7 @@ impl WaitTimer {
         *self = WaitTimer::new();
     }
 
-    /// Whether the wait exceeds `limit`; must be called about every [`TICK`].
+    /// Whether the wait exceeds `limit`; must be called at least about every [`TICK`].
     pub fn is_over(&mut self, limit: Duration) -> bool {
         self.is_over_at(Instant::now(), limit)
     }
@@ -141,13 +141,13 @@ mod tests {
 
     #[test]
     fn only_time_in_which_the_program_runs_counts() {
-        let mut patience = WaitTimer::new();
-        let start = patience.seen;
+        let mut timer = WaitTimer::new();
+        let start = timer.seen;
         let limit = Duration::from_secs(60);
         // It was stopped for an hour.
-        assert!(!patience.is_over_at(start + Duration::from_secs(3600), limit));
+        assert!(!timer.is_over_at(start + Duration::from_secs(3600), limit));
         let woken = start + Duration::from_secs(3600);
-        assert!((1..500).all(|n| !patience.is_over_at(woken + n * TICK, limit)));
-        assert!((500..1000).any(|n| patience.is_over_at(woken + n * TICK, limit)));
+        assert!((1..500).all(|n| !timer.is_over_at(woken + n * TICK, limit)));
+        assert!((500..1000).any(|n| timer.is_over_at(woken + n * TICK, limit)));
     }
 }

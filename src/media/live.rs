@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -26,7 +26,7 @@ use crate::core::endpoint::InputSpec;
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Producer, PushError};
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::FIRST_LIVE_FRAME;
+use crate::core::timeouts::{FIRST_LIVE_FRAME, WaitTimer};
 
 /// How a live source is opened.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -325,8 +325,8 @@ fn first_caps(
     frames: &gst_app::AppSink,
     stop: &StopSignal,
 ) -> Result<gst::Caps, PipelineError> {
-    let deadline = Instant::now() + FIRST_LIVE_FRAME;
-    while Instant::now() < deadline {
+    let mut timer = WaitTimer::new();
+    while !timer.is_over(FIRST_LIVE_FRAME) {
         let wait = gst::ClockTime::from_mseconds(50);
         // What is paused keeps its first picture.
         let first = match pipeline.gst().state(gst::ClockTime::ZERO) {

@@ -1,14 +1,14 @@
 //! The sound of a live source, for any number of outputs.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::pipeline::Pipeline;
-use crate::core::timeouts::{LIVE_SOUND, LIVE_SOUND_ANNOUNCED};
+use crate::core::timeouts::{LIVE_SOUND, LIVE_SOUND_ANNOUNCED, WaitTimer};
 
 /// The sound of a live source, still encoded; any number of outputs may take it.
 #[derive(Clone)]
@@ -25,13 +25,13 @@ impl LiveAudio {
         let sink = pipeline.gst().by_name("packets").and_downcast::<gst_app::AppSink>()?;
         let pad = sink.static_pad("sink")?;
         // Sound often comes a little after the first picture.
-        let deadline = Instant::now() + LIVE_SOUND_ANNOUNCED;
+        let mut timer = WaitTimer::new();
         let linked = || pipeline.gst().by_name("track")?.static_pad("sink")?.peer();
         let caps = loop {
             match pad.current_caps() {
                 Some(caps) => break caps,
-                None if linked().is_none() && Instant::now() > deadline => return None,
-                None if Instant::now() > deadline + LIVE_SOUND => return None,
+                None if linked().is_none() && timer.is_over(LIVE_SOUND_ANNOUNCED) => return None,
+                None if timer.is_over(LIVE_SOUND_ANNOUNCED + LIVE_SOUND) => return None,
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         };

@@ -1,6 +1,6 @@
 //! Live sound that a container cannot hold → sound that it can.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -11,7 +11,7 @@ use super::live_audio::packet_in_running_time;
 use super::pipeline::{Pipeline, PipelineRole};
 use super::tracks::{AAC_DELAY, sound_encoder};
 use crate::core::encoding::Container;
-use crate::core::timeouts::TRY_SOUND_ENCODER;
+use crate::core::timeouts::{TRY_SOUND_ENCODER, WaitTimer};
 
 /// All encoders have it, and both codecs are at home in it.
 const RATE: u32 = 48_000;
@@ -127,8 +127,8 @@ fn format_of(encode: &str) -> Result<gst::Caps, PipelineError> {
     let pipeline = Pipeline::parse(PipelineRole::Track(0), &description)?;
     let encoded: gst_app::AppSink = pipeline.element_as("encoded")?;
     pipeline.set_state(gst::State::Playing)?;
-    let deadline = Instant::now() + TRY_SOUND_ENCODER;
-    while Instant::now() < deadline && !encoded.is_eos() {
+    let mut timer = WaitTimer::new();
+    while !timer.is_over(TRY_SOUND_ENCODER) && !encoded.is_eos() {
         let sample = encoded.try_pull_sample(gst::ClockTime::from_mseconds(50));
         if let Some(caps) = sample.and_then(|sample| sample.caps_owned()) {
             return Ok(caps);

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -151,9 +151,8 @@ impl Pipeline {
     /// # Errors
     /// The pipeline's error, or that no list came in time.
     pub fn streams(&self, limit: Duration) -> Result<gst::StreamCollection, PipelineError> {
-        let deadline = Instant::now() + limit;
-        let bus = self.inner.bus();
-        while let Some(bus) = bus.as_ref().filter(|_| Instant::now() < deadline) {
+        let (bus, mut timer) = (self.inner.bus(), WaitTimer::new());
+        while let Some(bus) = bus.as_ref().filter(|_| !timer.is_over(limit)) {
             self.check_stop()?;
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(50));
             match message.as_ref().map(|m| m.view()) {
@@ -186,10 +185,9 @@ impl Pipeline {
     /// # Errors
     /// As above.
     pub fn wait(&self, limit: Duration, there: &dyn Fn() -> bool) -> Result<(), PipelineError> {
-        let deadline = Instant::now() + limit;
-        let (mut missing, mut idle) = (None, WaitTimer::new());
+        let (mut timer, mut missing, mut idle) = (WaitTimer::new(), None, WaitTimer::new());
         let Some(bus) = self.inner.bus() else { return Ok(()) };
-        while Instant::now() < deadline {
+        while !timer.is_over(limit) {
             self.check_stop()?;
             let message = bus.timed_pop(gst::ClockTime::from_mseconds(5));
             match message.as_ref().map(|m| m.view()) {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -11,7 +11,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
-use crate::core::timeouts::FIRST_UNIT;
+use crate::core::timeouts::{FIRST_UNIT, WaitTimer};
 use crate::media::clock::LiveClock;
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, Pipeline, PipelineRole};
@@ -125,7 +125,7 @@ impl Encoder {
         let (newest, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
         let encoder = Encoder { pipeline, frames, encode, keys, on_encoded, newest, dropped };
         let _ = encoder.frames.push_buffer(black(stream)?);
-        let deadline = Instant::now() + FIRST_UNIT;
+        let mut timer = WaitTimer::new();
         loop {
             if let Ok(sample) = comes.recv_timeout(Duration::from_millis(20)) {
                 encoder.pipeline.forward(events.clone());
@@ -134,7 +134,7 @@ impl Encoder {
             if let Some(error) = encoder.pipeline.pending_error() {
                 return Err(error);
             }
-            if Instant::now() >= deadline {
+            if timer.is_over(FIRST_UNIT) {
                 return Err(PipelineError::new("encode", "the H.264 encoder does not start"));
             }
         }

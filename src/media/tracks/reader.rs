@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -25,7 +25,7 @@ use super::retiming::{Retiming, TimeOrigin};
 use super::track_list::{TrackInfo, TrackKind, leave_packets, tags_on};
 use super::track_options::TrackOptions;
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::PREROLL;
+use crate::core::timeouts::{PREROLL, WaitTimer};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 /// What containers round times by is no gap in the sound.
@@ -52,7 +52,7 @@ pub(in super::super) struct Reader {
 
 /// The first packets of a track, and where the others go.
 struct Beginning {
-    place: Retiming,
+    retiming: Retiming,
     packets: Vec<gst::Buffer>,
 }
 
@@ -137,12 +137,12 @@ impl Reader {
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
         let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
-        let mut place = Retiming::new(stream, &order, counting, opus_delay, delay);
+        let mut retiming = Retiming::new(stream, &order, counting, opus_delay, delay);
         let mut first = Vec::new();
         if stream.kind == TrackKind::Audio {
             // How the track begins, the muxer and the other tracks must know before they do.
             pipeline.set_state(gst::State::Playing)?;
-            first = beginning(&pipeline, &packets, &mut place, order.stop)?;
+            first = beginning(&pipeline, &packets, &mut retiming, order.stop)?;
             if first.is_empty() {
                 return Ok(None);
             }
@@ -156,9 +156,9 @@ impl Reader {
             kind: stream.kind,
             tags: metadata::of_track(tags.as_deref(), order.room),
             flags: stream.flags.clone(),
-            lead: place.lead() + Duration::from_nanos(delay),
-            begins_unheard: place.begins_unheard(),
-            beginning: Some(Beginning { place, packets: first }),
+            lead: retiming.lead() + Duration::from_nanos(delay),
+            begins_unheard: retiming.begins_unheard(),
+            beginning: Some(Beginning { retiming, packets: first }),
             sending: None,
             counts: Arc::new(TrackCounts { limit: u64::MAX.into(), packets: AtomicU64::new(0) }),
         }))
@@ -340,23 +340,23 @@ fn seek_unheard(
 fn beginning(
     pipeline: &Pipeline,
     packets: &gst_app::AppSink,
-    place: &mut Retiming,
+    retiming: &mut Retiming,
     stop: &StopSignal,
 ) -> Result<Vec<gst::Buffer>, PipelineError> {
-    let deadline = Instant::now() + PREROLL;
-    while Instant::now() < deadline {
+    let mut timer = WaitTimer::new();
+    while !timer.is_over(PREROLL) {
         if stop.is_set() {
             return Err(PipelineError::stopped());
         }
         let first = match packets.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
-            Some(sample) => place.packets(&sample),
-            None if packets.is_eos() => place.last().into_iter().collect(),
+            Some(sample) => retiming.packets(&sample),
+            None if packets.is_eos() => retiming.last().into_iter().collect(),
             None => match pipeline.pending_error() {
                 Some(error) => return Err(error),
                 None => continue,
             },
         };
-        if !first.is_empty() || place.ended() || packets.is_eos() {
+        if !first.is_empty() || retiming.ended() || packets.is_eos() {
             return Ok(first);
         }
     }
@@ -370,7 +370,7 @@ fn send(
     target: &gst_app::AppSrc,
     counts: &TrackCounts,
 ) -> Result<(), gst::FlowError> {
-    let Beginning { mut place, packets: mut next } = beginning;
+    let Beginning { mut retiming, packets: mut next } = beginning;
     loop {
         for packet in next {
             if packet.pts().map_or(0, |t| t.nseconds()) >= counts.limit.load(Ordering::Acquire) {
@@ -378,13 +378,13 @@ fn send(
             }
             target.push_buffer(packet)?;
         }
-        if place.ended() {
+        if retiming.ended() {
             return Ok(());
         }
         next = match packets.pull_sample() {
-            Ok(sample) => place.packets(&sample),
+            Ok(sample) => retiming.packets(&sample),
             // The end, or the pipeline is stopped.
-            Err(_) => match place.last() {
+            Err(_) => match retiming.last() {
                 Some(last) => vec![last],
                 None => return Ok(()),
             },

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -14,7 +14,7 @@ use super::super::matroska::Flags;
 use super::super::pipeline::{Pipeline, PipelineRole};
 use super::super::workarounds::{ContainerFacts, is_transport_stream, open_file, repair_demuxers};
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::LIST_TRACKS;
+use crate::core::timeouts::{LIST_TRACKS, WaitTimer};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-contents.pipeline");
 
@@ -108,11 +108,11 @@ impl TrackList {
         if pipeline.has("flvdemux") {
             // Its list grows as tracks begin: the sound often comes after the first frames.
             pipeline.set_state(gst::State::Playing)?;
-            let deadline = Instant::now() + LIST_TRACKS;
+            let mut timer = WaitTimer::new();
             while !complete.load(Ordering::Acquire)
                 && !first.is_eos()
                 && !stop.is_set()
-                && Instant::now() < deadline
+                && !timer.is_over(LIST_TRACKS)
             {
                 let _ = first.try_pull_sample(gst::ClockTime::from_mseconds(20));
             }
