@@ -3,6 +3,9 @@
 //!     cargo bench --bench flow                      times at 640×360, on pictures made here
 //!     cargo bench --bench flow -- --pairs FOLDER    errors and times on pairs with ground truth
 //!
+//!     cargo bench --bench flow -- --picture OUT.jpg A.png B.png [C.png D.png ...]
+//!                                                   draws the flow of pairs of pictures
+//!
 //! `FOLDER` is laid out as Middlebury's: `other-data/NAME/frame10.png`, `frame11.png` and
 //! `other-gt-flow/NAME/flow10.flo`. `scripts/bench_flow.py` runs OpenCV beside it. `--threads N`: so many
 //! instead of all; `--json`: for programs.
@@ -12,7 +15,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use nst_stream::flow::{FlowField, FlowOptions, Pyramid, flow, flow_both};
+use image::{Rgb, RgbImage};
+use nst_stream::flow::{FlowField, FlowOptions, Pyramid, flow, flow_both, occluded};
 
 const PRESETS: [(&str, FlowOptions); 2] =
     [("live", FlowOptions::LIVE), ("accurate", FlowOptions::ACCURATE)];
@@ -137,6 +141,59 @@ fn times(json: bool) {
     }
 }
 
+/// A row for each pair: the first picture, its live and its accurate flow. Colours are directions (red to the right,
+/// yellow-green down, cyan to the left, violet up), stronger where the motion is longer, up to the longest but one in
+/// a hundred; what the second picture does not show is black.
+fn picture(out: &Path, files: &[&String]) {
+    let (mut rows, mut y) = (Vec::new(), 0);
+    for pair in files.chunks_exact(2) {
+        let [first, second] = [pair[0], pair[1]].map(|file| Luma::read(Path::new(file)));
+        let mut row = vec![image::open(pair[0]).unwrap().to_rgb8()];
+        for (preset, options) in PRESETS {
+            let (a, b) = (first.pyramid(&options), second.pyramid(&options));
+            let (there, back) = flow_both(&a, &b, &options);
+            let hidden = occluded(&there, &back);
+            let lengths = there.u.iter().zip(&there.v).map(|(u, v)| u.hypot(*v));
+            let mut sorted: Vec<f32> = lengths.collect();
+            sorted.sort_by(f32::total_cmp);
+            let longest = sorted[sorted.len() * 99 / 100].max(0.5);
+            println!("{}, {preset}: up to {longest:.1} pixels", pair[0]);
+            row.push(RgbImage::from_fn(first.width as u32, first.height as u32, |x, y| {
+                let n = y as usize * first.width + x as usize;
+                if hidden[n] {
+                    Rgb([0; 3])
+                } else {
+                    colour(there.u[n] / longest, there.v[n] / longest)
+                }
+            }));
+        }
+        rows.push((y, row));
+        y += first.height as i64 + 4;
+    }
+    let width = rows.iter().map(|(_, row)| row.iter().map(|p| p.width() + 4).sum::<u32>()).max();
+    let mut all = RgbImage::from_pixel(width.unwrap(), y as u32, Rgb([255; 3]));
+    for (y, row) in &rows {
+        let mut x = 0;
+        for part in row {
+            image::imageops::replace(&mut all, part, x, *y);
+            x += i64::from(part.width()) + 4;
+        }
+    }
+    all.save(out).unwrap();
+}
+
+/// White for no motion; full colours at a length of 1.
+fn colour(u: f32, v: f32) -> Rgb<u8> {
+    let angle = v.atan2(u).rem_euclid(std::f32::consts::TAU) / std::f32::consts::TAU * 6.0;
+    let strength = u.hypot(v).min(1.0);
+    let channel = |offset: f32| {
+        let k = (offset + angle).rem_euclid(6.0);
+        let full = 1.0 - k.min(4.0 - k).clamp(0.0, 1.0);
+        (255.0 * (1.0 - strength * (1.0 - full))) as u8
+    };
+    Rgb([channel(5.0), channel(3.0), channel(1.0)])
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let after = |option: &str| args.iter().skip_while(|arg| *arg != option).nth(1);
@@ -145,6 +202,10 @@ fn main() {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().unwrap();
     }
     let json = args.iter().any(|arg| arg == "--json");
+    if let Some(out) = after("--picture") {
+        let files: Vec<&String> = args.iter().skip_while(|arg| *arg != out).skip(1).collect();
+        return picture(Path::new(out), &files);
+    }
     match after("--pairs") {
         Some(folder) => pairs(Path::new(folder), json),
         None => times(json),

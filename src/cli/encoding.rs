@@ -48,7 +48,7 @@ impl EncodingArgs {
         }
     }
 
-    /// The first option given that is of no use to an output that is no video file.
+    /// The first given option that has no effect unless the output is a video file.
     pub fn given(&self) -> Option<&'static str> {
         let given = [
             ("--codec", self.codec.is_some()),

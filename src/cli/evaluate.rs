@@ -43,8 +43,8 @@ pub struct EvaluateArgs {
     /// Photo that --painted was made from
     #[arg(long, value_name = "PICTURE", requires = "painted")]
     photo: Option<PathBuf>,
-    /// Write each photo beside its painted version, as one picture (.png or .jpg); of --video one column of pixels
-    /// over time, source and painted
+    /// Write each photo beside its painted version, as one picture (.png or .jpg); with --video, one column
+    /// of pixels over time, source and painted
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
     /// Also find how many steps of `optimize`, up to N, reach the model's loss on each photo (Johnson et

@@ -74,7 +74,7 @@ pub(super) fn run(
     report(args, result, &mut reporter)
 }
 
-/// A window where there is a display, else an RTSP server for this machine.
+/// The default output: a window if there is a display, otherwise an RTSP server for this machine.
 fn default_output() -> Result<OutputSpec> {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if set("DISPLAY") || set("WAYLAND_DISPLAY") {
@@ -84,7 +84,7 @@ fn default_output() -> Result<OutputSpec> {
     Ok(OutputSpec::Serve(url))
 }
 
-/// What can be said before anything is opened.
+/// Checks what can be checked before anything is opened.
 fn check(args: &StreamArgs, input: &InputSpec, outputs: &[OutputSpec]) -> Result<()> {
     if args.preview.is_some() || args.start.is_some() || args.duration.is_some() {
         bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
@@ -107,7 +107,7 @@ fn check(args: &StreamArgs, input: &InputSpec, outputs: &[OutputSpec]) -> Result
     Ok(())
 }
 
-/// What options of video files a live run has no use for, or its files cannot hold.
+/// Checks for options of video files that this live run cannot use.
 fn check_encoding(args: &StreamArgs, outputs: &[OutputSpec]) -> Result<(), UsageError> {
     let encoding = args.encoding.encoding();
     for (option, given) in [("--no-audio", args.no_audio), ("--even", encoding.even)] {
@@ -129,7 +129,7 @@ fn check_encoding(args: &StreamArgs, outputs: &[OutputSpec]) -> Result<(), Usage
     Ok(())
 }
 
-/// What only goes from a file to a file is refused where an end is live.
+/// Refuses inputs and outputs that only work between files, if the other end is live.
 fn only_between_files(input: &InputSpec, outputs: &[OutputSpec]) -> Result<(), UsageError> {
     if let InputSpec::File(path) = input
         && !matches!(InputKind::of(path), InputKind::File(_))

@@ -14,7 +14,8 @@ pub struct Losses {
     /// Weight of the style loss [default: the recipe's]
     #[arg(long, value_name = "X")]
     style_weight: Option<f64>,
-    /// Weight of the total variation; for `optimize`, at 256×256 pixels [default: the recipe's]
+    /// Weight of the total variation loss; in `optimize` it applies to 256×256 pixels and is scaled with the
+    /// size [default: the recipe's]
     #[arg(long, value_name = "X")]
     tv_weight: Option<f64>,
     /// VGG layers of the content loss: relu2_2, or weighted, relu2_2:0.5,relu3_3:1 [default: the
@@ -24,10 +25,10 @@ pub struct Losses {
     /// VGG layers of the style loss [default: the recipe's]
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     style_layers: Vec<LayerWeight>,
-    /// Content loss: relative (over the photo's own features) or mean [default: the recipe's]
+    /// Content loss: relative (divided by the photo's own features) or mean [default: the recipe's]
     #[arg(long, value_name = "FORM")]
     content_form: Option<ContentForm>,
-    /// Style loss: relative (over the style's own Gram matrices), mean or paper [default: the recipe's]
+    /// Style loss: relative (divided by the style's own Gram matrices), mean or paper [default: the recipe's]
     #[arg(long, value_name = "FORM")]
     style_form: Option<StyleForm>,
     /// Total variation: absolute or squared differences of neighbours [default: the recipe's]
@@ -58,7 +59,7 @@ impl Losses {
     }
 }
 
-/// Replaces `place` by the given value, if there is one.
+/// Sets `place` to `given`, if it is given.
 pub(super) fn set<T: Copy>(place: &mut T, given: Option<T>) {
     *place = given.unwrap_or(*place);
 }

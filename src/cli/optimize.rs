@@ -67,7 +67,8 @@ pub struct OptimizeArgs {
     /// Factor for the size of the strokes: enlarges the style picture
     #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with = "style_size", help_heading = METHOD)]
     style_scale: f64,
-    /// Sizes to work through, each twice the one before [default: 1; 2 from 512 pixels, 3 from 1024 …]
+    /// Number of sizes to work through, each twice the one before [default: 1; 2 from 512 pixels, 3 from 1024
+    /// …]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10), help_heading = METHOD)]
     levels: Option<u32>,
     /// Steps at each size
@@ -101,7 +102,7 @@ pub struct OptimizeArgs {
     /// Losses to start from: default, classic, paper, pytorch or johnson, as in `train`
     #[arg(long, value_name = "NAME", default_value = "default", help_heading = METHOD)]
     recipe: Preset,
-    // Last: the heading of a flattened struct holds for all options after it.
+    // Must come last: the help heading of a flattened struct also applies to all options after it.
     #[command(flatten)]
     losses: Losses,
 }

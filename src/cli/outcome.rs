@@ -72,5 +72,5 @@ fn text_of(summary: &Summary) -> String {
     )
 }
 
-/// What a second Ctrl-C says is left of a video.
+/// The message of a second Ctrl-C about what remains of a video.
 pub(super) const PARTIAL: &str = "what was painted is in a partial file";

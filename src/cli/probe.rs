@@ -87,7 +87,7 @@ fn all(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// What stands in a cell where the program offers nothing.
+/// Text of a cell for what the program does not offer.
 const NOTHING: &str = "-";
 const MISSING: &str = "missing";
 

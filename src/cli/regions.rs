@@ -58,11 +58,11 @@ pub(super) struct ModelSelection {
     pub mask: Option<Mask>,
 }
 
-/// The models and their styles, and where they paint, of `--model`, `--blend` and `--mask`.
+/// The models, styles and regions given by `--model`, `--blend` and `--mask`.
 ///
 /// # Errors
-/// [`UsageError`] where the options do not fit together or the mask has not their regions; when the
-/// mask cannot be read.
+/// [`UsageError`] if the options do not fit together or the mask lacks a region; an error if the mask cannot
+/// be read.
 pub(super) fn select(
     models: &[ModelAt],
     blends: &[BlendAt],

@@ -254,7 +254,7 @@ fn complete(
     }
     let release = Vgg::release_of(args.vgg.as_deref())?;
     if args.numbers.has_weights() {
-        // Weights of one's own are for the loss network at hand.
+        // The user's own weights apply to the loss network given.
         run.recipe.loss_network = release;
     }
     run.recipe.check_release(release).map_err(UsageError)?;

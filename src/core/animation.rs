@@ -176,8 +176,8 @@ impl Animation {
         (!ends.is_empty()).then_some(FrameRange { first, ends })
     }
 
-    /// Decodes the frames of `part` on a thread of its own, which ends when the receiver is dropped.
-    /// Transparent pixels become white.
+    /// Decodes the frames from number `first` on, on a thread of its own, which ends when the receiver is
+    /// dropped. Transparent pixels become white.
     ///
     /// # Errors
     /// When no thread can be started.

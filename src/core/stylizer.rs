@@ -78,8 +78,8 @@ pub trait Stylizer: Send {
         Ok(PendingBatch::Done(batch))
     }
 
-    /// Does the one-time work for frames of this size and format in advance, before a live run. The contents of
-    /// `batch` do not matter.
+    /// Does the one-time work for frames of this size and format in advance, before a live run. The contents
+    /// of the frames do not matter.
     ///
     /// # Errors
     /// As [`stylize`](Self::stylize).

@@ -42,7 +42,7 @@ pub fn run(
         if stop.is_set() {
             break WorkerEnd::Stopped;
         }
-        // With nothing to begin meanwhile, what is under way comes first.
+        // If there is no batch to begin yet, the one in flight is finished first.
         if !input.is_ready() && !in_flight.finish()? {
             return Ok(WorkerEnd::OutputClosed);
         }
@@ -55,14 +55,14 @@ pub fn run(
             break if stopped { WorkerEnd::Stopped } else { WorkerEnd::EndOfQueue };
         }
         if std::mem::take(&mut cold) {
-            // Of frames that come live none is to be late for what the first one costs.
+            // Live: the one-time work of the first batch must not delay a frame.
             stylizer.warm_up(&batch)?;
             input.renew(&mut batch);
         }
         let since = Instant::now();
         let begun = stylizer.begin(std::mem::take(&mut batch));
         let took = since.elapsed();
-        // The one before is good, even where this one is not.
+        // The batch before is valid even if this one fails.
         if !in_flight.finish()? {
             return Ok(WorkerEnd::OutputClosed);
         }

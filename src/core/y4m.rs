@@ -123,7 +123,7 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// A stream to `out`; nothing is written yet.
+    /// A stream to `output`; nothing is written yet.
     pub fn new(output: W, header: Header) -> Self {
         Writer { output, header: Some(header) }
     }

@@ -1,5 +1,5 @@
-//! Which network a file holds, without building it: its kind and sizes, its layers as a list, names and shapes
-//! of its parameters. Exports write the list down, kernels and training are built from it, `bench` counts its
+//! A network's architecture, without building it: kind and sizes, its layers as a list, names and shapes of
+//! its parameters. Exports write this list, kernels and training are built from it, `bench` counts its
 //! arithmetic.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ pub enum NetworkKind {
     /// PyTorch's fast_neural_style example publishes it.
     #[default]
     Johnson,
-    /// A small network for processors without a graphics card: it halves the picture with its first
-    /// convolution already, has a narrow trunk at a quarter of the size, and enlarges with its last.
+    /// A small network that is fast on a CPU: its first convolution halves the picture, its residual blocks
+    /// work at a quarter of the size with few channels, and its last convolution enlarges.
     Lite,
 }
 
@@ -99,7 +99,7 @@ choice! {
 pub struct Architecture {
     /// Family of networks.
     pub kind: NetworkKind,
-    /// Channels after each convolution of the encoder, [`depth`](NetworkKind::depth) of them; the decoder
+    /// Output channels of each convolution of the encoder, [`depth`](NetworkKind::depth) of them; the decoder
     /// mirrors them.
     pub widths: Vec<i64>,
     /// Residual blocks between encoder and decoder, each of the last width's channels.
@@ -107,7 +107,7 @@ pub struct Architecture {
     /// What normalizes features.
     #[serde(default = "instance", skip_serializing_if = "is_instance")]
     pub norm: Normalization,
-    /// What comes out.
+    /// What the last convolution gives.
     #[serde(default = "direct", skip_serializing_if = "is_direct")]
     pub output: OutputLayer,
     /// How the decoder enlarges.
@@ -116,16 +116,17 @@ pub struct Architecture {
     /// What lies beyond the border.
     #[serde(default = "reflect", skip_serializing_if = "is_reflect")]
     pub padding: Padding,
-    /// Styles between which the norms choose: with more than one, their weights and biases are
-    /// `[styles, channels]` (conditional instance norm, Dumoulin et al. 2017).
+    /// Number of styles that the norms hold: with more than one, their weights and biases are `[styles,
+    /// channels]` (conditional instance norm, Dumoulin et al. 2017).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub styles: usize,
-    /// Takes and gives brightness alone, the same in all three channels (Gatys et al. 2017).
+    /// Input and output are brightness alone, the same in all three channels (Gatys et al. 2017).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub luminance: bool,
 }
 
-// What files from before a field existed mean, and what need not be said.
+// Default values: the meaning of files written before a field existed. Fields with these values are not
+// written.
 const fn instance() -> Normalization {
     Normalization::Instance
 }
@@ -175,7 +176,7 @@ impl Default for Architecture {
 }
 
 impl Architecture {
-    /// Widest layer accepted; a file that claims more is refused before memory is set aside.
+    /// Largest number of channels of a layer; a file that claims more is refused before memory is allocated.
     pub const MAX_WIDTH: i64 = 4096;
     /// Most residual blocks accepted.
     pub const MAX_BLOCKS: usize = 256;
@@ -240,7 +241,7 @@ impl Architecture {
         Ok(Self { widths, residual_blocks, ..Self::default() })
     }
 
-    /// What is wrong with the sizes, if anything.
+    /// What is wrong with the architecture, if anything.
     pub(in crate::engine) fn fault(&self) -> Option<String> {
         if self.widths.len() != self.kind.depth() {
             let (found, expected) = (self.widths.len(), self.kind.depth());
@@ -307,12 +308,12 @@ pub enum Change {
     Transposed,
 }
 
-/// What comes after convolution and norm.
+/// The operation after convolution and norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
-    /// What is below 0 becomes 0.
+    /// Negative values become 0.
     Relu,
-    /// What went into the residual block is added.
+    /// The input of the residual block is added.
     Add,
     /// Nothing: the last layer.
     Nothing,
@@ -344,9 +345,9 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
         Upsampling::Nearest => Change::Nearest,
         Upsampling::Transposed => Change::Transposed,
     };
-    // First and last layer. A lite network has no layer as large as the picture: what its first one
-    // halves and its last one doubles are space-to-depth and pixel shuffle within a convolution, and
-    // since the last one sees each pixel 2×2 times, it makes no pattern of a plain surface.
+    // First and last layer. A lite network has no layer of full size: the halving of its first convolution
+    // and the doubling of its last one are space-to-depth and pixel shuffle within a convolution. Since the
+    // last one sees each pixel 2×2 times, it leaves no pattern on plain surfaces.
     let (size, head, tail) = match architecture.kind {
         NetworkKind::Johnson => (9, Change::Same, Change::Same),
         NetworkKind::Lite => (5, Change::Halve, Change::Nearest),
@@ -392,9 +393,8 @@ pub fn last(architecture: &Architecture) -> String {
     format!("deconv{}", architecture.widths.len())
 }
 
-/// Multiplications, each with its addition, that the convolutions of one picture take when they are
-/// computed as they are defined: of `width` × `height` pixels, padded to multiples of 4. A fast
-/// algorithm may take fewer.
+/// Number of multiply-adds of the convolutions for one picture of `width` × `height` pixels, padded to
+/// multiples of 4, when computed as defined. A fast algorithm may need fewer.
 pub fn multiply_adds(architecture: &Architecture, width: usize, height: usize) -> f64 {
     let mut pixels = (width.next_multiple_of(4) * height.next_multiple_of(4)) as f64;
     let mut sum = 0.0;
@@ -405,7 +405,7 @@ pub fn multiply_adds(architecture: &Architecture, width: usize, height: usize) -
             Change::Halve => 0.25,
             Change::Nearest | Change::Transposed => 4.0,
         };
-        // Each pixel that a transposed convolution reads meets the whole kernel once.
+        // In a transposed convolution, each input pixel is multiplied with the whole kernel once.
         let meets = if layer.change == Change::Transposed { before } else { pixels };
         let (inputs, outputs) = layer.channels;
         sum += meets * (inputs * outputs * layer.size * layer.size) as f64;

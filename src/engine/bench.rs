@@ -1,5 +1,4 @@
-//! How fast a model runs here: its network alone, frames through the whole stylizer, and the most
-//! that this machine computes at all.
+//! Measures a model's speed: the network alone, whole frames, and the machine's peak arithmetic.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +11,17 @@ use super::{failed_on, guarded};
 use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 use crate::core::stylizer::{StylizeError, Stylizer};
 
-/// Runs that are measured at least, and at most.
+/// Least and largest number of measured runs.
 const LEAST: usize = 3;
 const MOST: usize = 200;
-/// Passes that a GPU gets at once: it works on while the next ones are being told to it.
+/// Passes queued on a GPU at once, so that it is never idle between them.
 const GPU_PASSES: usize = 10;
-/// Sides of the matrices whose product shows the peak, as far as they take less than [`LONG`].
+/// Sides of the square matrices for the peak, tried in order while a product takes less than [`LONG`].
 const SIDES: [i64; 5] = [512, 1024, 2048, 4096, 8192];
 const LONG: Duration = Duration::from_millis(100);
 const PRODUCTS: usize = 5;
 
-/// What is measured.
+/// Parameters of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     /// Size of the pictures, pixels.
@@ -31,22 +30,21 @@ pub struct Job {
     pub height: usize,
     /// Pictures in one pass.
     pub batch: usize,
-    /// About how long each of the two measurements may take; one of three runs takes as long as it
-    /// takes.
+    /// Approximate duration of each of the two measurements; at least three runs are made, however long they
+    /// take.
     pub budget: Duration,
 }
 
 /// The median of several passes after warming up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
-    /// Seconds for a pass: of the whole batch.
+    /// Seconds per pass, which is a whole batch.
     pub seconds: f64,
-    /// How many times it was measured.
+    /// Number of measured passes.
     pub repeats: usize,
 }
 
-/// The network alone: pictures that are float tensors on the device already, RGB 0–255, become
-/// tensors of the same kind.
+/// Measures the network alone: from float tensors on the device (RGB 0–255) to float tensors.
 ///
 /// # Errors
 /// [`StylizeError::OutOfMemory`], or [`StylizeError::Failed`].
@@ -69,7 +67,7 @@ pub fn network(stylizer: &NetworkStylizer, job: &Job) -> Result<Timing, StylizeE
         let since = Instant::now();
         for pass in 1..=passes {
             let painted = guarded(|| model.forward(&picture), failed)?;
-            // A GPU is done when a value of the last result has arrived.
+            // A GPU has finished when a value of the last result has arrived on the CPU.
             if device.is_cuda() && pass == passes {
                 painted.f_double_value(&[0, 0, 0, 0]).map_err(failed)?;
             }
@@ -78,7 +76,7 @@ pub fn network(stylizer: &NetworkStylizer, job: &Job) -> Result<Timing, StylizeE
     })
 }
 
-/// Frames as a video has them, I420 in memory, become frames. None where a side is odd, which I420
+/// Measures whole frames, from I420 to I420 in memory, as in a video. None if a side is odd, which I420
 /// cannot hold.
 ///
 /// # Errors
@@ -97,7 +95,7 @@ pub fn frames(stylizer: &mut NetworkStylizer, job: &Job) -> Result<Option<Timing
         || Frame { info, planes: Planes::I420(samples.clone().into()), pts: None, duration: None };
     let mut frames: Vec<Frame> = (0..batch).map(|_| frame()).collect();
     repeat(budget, || {
-        // What was painted is not painted again.
+        // Each pass gets the original samples, not painted ones.
         frames.iter_mut().for_each(|frame| frame.planes.bytes_mut().copy_from_slice(&samples));
         let since = Instant::now();
         stylizer.stylize(&mut frames)?;
@@ -106,9 +104,8 @@ pub fn frames(stylizer: &mut NetworkStylizer, job: &Job) -> Result<Option<Timing
     .map(Some)
 }
 
-/// The most multiplications with an addition that the device makes in a second: the best of some
-/// products of square matrices, which libtorch's libraries compute as fast as the machine can, in
-/// this precision and with as many threads as are set on the calling thread.
+/// The device's peak, in multiply-adds per second: the best of several products of square matrices, computed
+/// by libtorch's libraries in this precision, with the calling thread's number of threads.
 ///
 /// # Errors
 /// libtorch's.
@@ -127,7 +124,7 @@ pub fn peak(device: Device, precision: Precision) -> Result<f64, TchError> {
             }
             Ok(since.elapsed())
         };
-        // The first finds memory and packs what is to be packed.
+        // The first product allocates memory and packs the matrices.
         let first = product()?;
         for _ in 0..PRODUCTS {
             let seconds = product()?.as_secs_f64();
@@ -140,12 +137,12 @@ pub fn peak(device: Device, precision: Precision) -> Result<f64, TchError> {
     Ok(best)
 }
 
-/// Warms up, then measures: `pass` says how many seconds it took.
+/// Warms up, then measures; `pass` returns the seconds that it took.
 fn repeat(
     budget: Duration,
     mut pass: impl FnMut() -> Result<f64, StylizeError>,
 ) -> Result<Timing, StylizeError> {
-    // The first pass chooses algorithms and packs weights, the second finds memory.
+    // The first pass chooses algorithms and packs weights, the second allocates memory.
     let since = Instant::now();
     pass()?;
     if since.elapsed() < budget {

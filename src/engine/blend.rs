@@ -1,4 +1,4 @@
-//! Which styles of a network with several are painted, and how much of each.
+//! Which styles of a multi-style network are painted, and the share of each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,7 @@ impl Blend {
     }
 }
 
-/// One row of `channels` values: the sum of `rows`, one a style, each times its share.
+/// The weighted sum of `rows`, one row of `channels` values for each style.
 pub(super) fn mixed(rows: &[f32], channels: usize, shares: &[f32]) -> Vec<f32> {
     let mut sum = vec![0.0; channels];
     for (row, share) in rows.chunks(channels.max(1)).zip(shares) {

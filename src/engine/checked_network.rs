@@ -1,4 +1,4 @@
-//! Networks whose GPU kernels have been compared with libtorch on the device itself.
+//! GPU kernels that are compared with libtorch on the device before they are used.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use super::precision::Precision;
 use super::{failed, guarded};
 use crate::core::frame::{Colorimetry, Frame, FrameInfo, Layout, Matrix, Planes, Range};
 
-/// The network of a model, whose tensors have been [checked](ModelFile::check). On a GPU it is in our own
-/// kernels, if they can be had there and paint what libtorch does; else in libtorch, with a warning that says why.
+/// The network of a model whose tensors have been [checked](ModelFile::check). On a GPU it uses our own
+/// kernels if they are available and give libtorch's results; otherwise libtorch, with a warning that says
+/// why.
 ///
 /// # Errors
 /// When a tensor is missing or has the wrong number of values, or the device lacks memory.
@@ -34,7 +35,7 @@ pub fn checked_network(
         let ours = ours.ok_or("they lack something that it needs")?;
         check(&ours, &torchs).map(|()| ours)
     };
-    // Whatever is wrong with them, libtorch's network is there.
+    // If the kernels fail in any way, libtorch's network is used.
     Ok(match in_kernels() {
         Ok(ours) => ours.backed_by(torchs),
         Err(why) => {
@@ -47,8 +48,8 @@ pub fn checked_network(
     })
 }
 
-/// Whether a network in kernels paints what libtorch alone does. A device, a driver or a compiler that nobody
-/// has tried may be at fault; then libtorch is to paint.
+/// Whether a network in kernels paints the same as libtorch. An untested device, driver or compiler may be
+/// faulty; libtorch then paints.
 ///
 /// # Errors
 /// What is wrong.
@@ -63,7 +64,7 @@ pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
         };
         let (ours, theirs) = (paint(ours)?, paint(torchs)?);
         let share = guarded(|| apart(&ours, &theirs), |e| e).map_err(words)?;
-        // Half precisions differ by a hundredth, wrong pictures by all of it. Not a number is wrong, too.
+        // Half precision differs by about 0.01, wrong results by about 1. NaN is wrong too.
         if share.is_nan() || share > 0.1 {
             return Err(format!(
                 "what they paint at {width}×{height} differs from libtorch's by {share:.3} of its contrast"
@@ -73,7 +74,7 @@ pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
     let Some(gpu) = ours.gpu() else { return Ok(()) };
     let levels = guarded(|| colours_apart(gpu, ours.device()), |e| e);
     let levels = levels.map_err(|error| super::words(&error))?;
-    // Sums in another order may fall to the other side of a half.
+    // Sums in a different order may round differently at a half.
     if levels.is_nan() || levels > 1.0 {
         return Err(format!(
             "the colours that they convert differ from libtorch's by {levels:.0} levels"
@@ -82,10 +83,10 @@ pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
     Ok(())
 }
 
-/// By how many levels a frame's R, G and B, or its samples when it comes back, differ from libtorch's at most.
+/// Largest difference from libtorch, in levels, of R, G and B and of the samples converted back.
 pub(super) fn colours_apart(gpu: &Arc<Gpu>, device: Device) -> Result<f64, TchError> {
     let colorimetry = Colorimetry { matrix: Matrix::Bt709, range: Range::Limited };
-    // Odd, so that borders count.
+    // An odd size, so that borders are tested.
     let info = FrameInfo { width: 37, height: 21, colorimetry };
     let mut samples = vec![0; Layout::I420.bytes(info.width, info.height)];
     fastrand::Rng::with_seed(1).fill(&mut samples);
@@ -98,7 +99,7 @@ pub(super) fn colours_apart(gpu: &Arc<Gpu>, device: Device) -> Result<f64, TchEr
     let most = |a: &Tensor, b: &Tensor| a.f_sub(b)?.f_abs()?.f_max()?.f_double_value(&[]);
     let (there, back) =
         (most(&kernels.to_rgb(&samples)?, &rgb)?, most(&bytes(&kernels)?, &bytes(&plain)?)?);
-    // `max` would leave out what is no number.
+    // `max` would ignore NaN.
     Ok(if there > back || there.is_nan() { there } else { back })
 }
 
@@ -110,7 +111,7 @@ pub(super) fn apart(a: &Tensor, b: &Tensor) -> Result<f64, TchError> {
     Ok((difference / spread).sqrt())
 }
 
-/// A picture with edges, surfaces and all colours.
+/// A test picture with edges, plain areas and all colours.
 fn waves(height: i64, width: i64, device: tch::Device) -> Result<Tensor, TchError> {
     let axis = |length: i64, shape: [i64; 4]| {
         Tensor::f_arange(length, (Kind::Float, tch::Device::Cpu))?.f_reshape(shape)

@@ -37,16 +37,16 @@ pub struct Converter {
     info: FrameInfo,
     layout: Layout,
     device: Device,
-    /// 3 × 3 and 3 × 1, both ways.
+    /// Matrices (3 × 3) and constants (3 × 1) of both directions.
     to_rgb: (Tensor, Tensor),
     from_rgb: (Tensor, Tensor),
-    /// 255ths for each code of luma.
+    /// Factor from codes of luma to the scale 0–255.
     luma_scale: f64,
     /// Codes of black and white.
     luma_range: (f64, f64),
-    /// On a CPU.
+    /// Converts in one pass, on a CPU.
     on_cpu: Option<CpuConverter>,
-    /// On a GPU, of 4:2:0.
+    /// Kernels on a GPU, for 4:2:0.
     kernels: Option<Kernels>,
 }
 
@@ -93,7 +93,7 @@ impl Converter {
         })
     }
 
-    /// With these kernels, where they are for its frames.
+    /// Uses these GPU kernels, if they support this layout.
     #[must_use]
     pub fn with_kernels(mut self, gpu: Option<&Arc<Gpu>>) -> Self {
         let numbers = |affine: ColorMatrix| {
@@ -122,8 +122,8 @@ impl Converter {
     /// # Errors
     /// When a frame has more or fewer bytes than its layout, or the device lacks memory.
     pub fn upload(&self, frames: &[Frame]) -> Result<Tensor, TchError> {
-        // Not from a slice: libtorch would first fill the memory with zeros, with all of its
-        // threads, which then spin for as long as a lite network takes.
+        // Not made from a slice: libtorch would first fill the memory with zeros on all its threads, which
+        // then spin for about as long as a lite network takes.
         let memory = Tensor::f_empty(self.shape(frames), (Kind::Uint8, tch::Device::Cpu))?;
         self.upload_through(frames, memory)
     }
@@ -133,8 +133,8 @@ impl Converter {
         [frames.len() as i64, self.layout.bytes(self.info.width, self.info.height) as i64]
     }
 
-    /// The same through this memory of the CPU's, N × S bytes. Where it is page-locked, the device takes
-    /// them from there after this has returned.
+    /// The same through the given host memory, N × S bytes. If it is page-locked, the copy to the device may
+    /// still be running when this returns.
     pub(super) fn upload_through(
         &self,
         frames: &[Frame],
@@ -187,8 +187,7 @@ impl Converter {
                 let luma = samples.f_narrow(1, 0, h * w)?.f_to_kind(Kind::Float)?;
                 let luma = luma.f_view([n, 1, h, w])?.f_mul_scalar_(self.luma_scale)?;
                 let chroma = samples.f_narrow(1, h * w, 2 * ch * cw)?.f_to_kind(Kind::Float)?;
-                // The matrix comes before the enlargement, which is linear too: a quarter of the
-                // work.
+                // The matrix is applied before the enlargement, which is linear too: a quarter of the work.
                 let matrix = (self.to_rgb.0.f_narrow(2, 1, 2)?, self.to_rgb.1.shallow_clone());
                 let share = affine(&matrix, &chroma.f_view([n, 2, ch * cw])?)?;
                 let share = enlarge(&share.f_view([n, 3, ch, cw])?, h, w)?;
@@ -324,7 +323,7 @@ pub(super) fn fill(samples: &Tensor, frames: &mut [Frame]) -> Result<(), TchErro
     Ok(())
 }
 
-/// Does it with the threads that compute.
+/// Runs a task on the engine's thread pool.
 fn in_pool(task: impl FnOnce() + Send) -> Result<(), TchError> {
     let pool = threads::pool(threads::count());
     pool.map_err(|error| TchError::Shape(error.to_string()))?.install(task);

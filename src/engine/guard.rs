@@ -1,19 +1,18 @@
-//! tch reports an error of libtorch as `Err`, but for functions that take a number: dropping the
-//! number asks for the error first, and panics (tch 0.24, `Scalar`). Here such a panic becomes the
-//! error it was meant to be.
+//! tch reports libtorch's errors as `Err`, except in functions that take a number: when the number is
+//! dropped, tch asks libtorch for the error first and panics (tch 0.24, `Scalar`). Here such a panic becomes
+//! an error again.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 use tch::TchError;
 
-/// The file of tch that panics.
+/// The source file of tch that panics.
 const CULPRIT: &str = "wrappers/scalar.rs";
 
-/// Runs a computation; a panic of tch for an error of libtorch becomes that error. Any other panic
-/// goes on.
+/// Runs a computation; if tch panics because of libtorch's error, returns that error. Other panics continue.
 ///
-/// What the computation was changing is arbitrary after an error, as after any other error of it.
+/// After an error, the contents of tensors that the computation was changing are arbitrary.
 pub(crate) fn guarded<T, E>(
     compute: impl FnOnce() -> Result<T, E>,
     error: impl FnOnce(TchError) -> E,

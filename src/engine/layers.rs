@@ -11,7 +11,7 @@ use super::architecture::{Change, Layer};
 use super::device::Device;
 use super::precision::Precision;
 
-/// What width and height are padded to a multiple of: the network halves them twice.
+/// Width and height are padded to a multiple of this: the network halves them twice.
 pub(super) const MULTIPLE: i64 = 4;
 
 /// Pads a batch × channels × height × width tensor by mirroring at the middle of its border pixels
@@ -43,7 +43,7 @@ pub fn pad_reflect(x: &Tensor, pad: [i64; 4]) -> Result<Tensor, TchError> {
 
 /// For each pixel of a padded line, the pixel of the line it shows.
 pub(super) fn mirrored(before: i64, length: i64, after: i64) -> Vec<i64> {
-    // A full swing to the far end and back; one pixel stays where it is.
+    // One period of the mirroring, to the far end and back; a single pixel repeats.
     let swing = (2 * (length - 1)).max(1);
     let bounce = |i: i64| {
         let i = i.rem_euclid(swing);
@@ -137,7 +137,7 @@ impl InstanceNorm {
     }
 
     /// Paints a mixture of styles from now on: a share for each, in their order (Dumoulin et al.
-    /// 2017, "A Learned Representation for Artistic Style", section 3.3). Nothing to a norm of one.
+    /// 2017, "A Learned Representation for Artistic Style", section 3.3). No effect on a norm of one style.
     pub(super) fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
         if let Some((weight, bias)) = &self.styles {
             let shares = shares.f_to_device(weight.device())?;
@@ -147,14 +147,14 @@ impl InstanceNorm {
         Ok(())
     }
 
-    /// Weight and bias of what is painted: channels, in single precision, on the device.
+    /// Weight and bias of the painted style: channels, in single precision, on the device.
     pub(super) fn affine(&self) -> (&Tensor, &Tensor) {
         (&self.weight, &self.bias)
     }
 
     /// Normalizes `x` in its own memory.
     pub(super) fn forward(&self, x: Tensor) -> Result<Tensor, TchError> {
-        // Not a copy, where the layer before kept the channels innermost.
+        // No copy, if the layer before kept the channels innermost.
         let x = channels_last(&x)?;
         for n in 0..x.size4()?.0 {
             let picture = x.f_narrow(0, n, 1)?;
@@ -166,7 +166,7 @@ impl InstanceNorm {
         Ok(x)
     }
 
-    /// A GPU sums in a tree, which is exact enough: batch normalization of one picture.
+    /// On a GPU: batch normalization of one picture. Its sums are made in a tree, which is exact enough.
     fn normalize_on_gpu(&self, picture: &Tensor) -> Result<(), TchError> {
         self.batch_norm(picture, None)
     }
@@ -205,7 +205,7 @@ impl InstanceNorm {
         let float = (Kind::Float, picture.device());
         let (saved_mean, saved_deviation) =
             (Tensor::f_empty([0], float)?, Tensor::f_empty([0], float)?);
-        // What it returns are the three tensors it was given.
+        // It returns the three tensors that it was given.
         let _ = picture.f_native_batch_norm_out(
             picture,
             &saved_mean,

@@ -1,16 +1,15 @@
-//! How much memory there is. The system ends a process that takes too much without a word, so it is
-//! asked before.
+//! Available memory. The system kills a process that takes too much, without a message, so it is checked
+//! first.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Memory that the process could still get, bytes: of the machine, or of a control group (a container, a
-/// service) that it is in, or that lies around that one, where that is less. None when the system does not
-/// say.
+/// Memory that the process can still get, in bytes: the machine's, or less if a control group (a container, a
+/// service) or one that encloses it has a limit. None if the system does not say.
 pub fn free() -> Option<f64> {
     free_below(Path::new("/"))
 }
 
-/// The same, of a system whose /proc and /sys lie in this folder.
+/// The same for a system whose /proc and /sys lie in this folder (for tests).
 fn free_below(root: &Path) -> Option<f64> {
     let proc = |name: &str| read(root.join("proc").join(name));
     let machine = available(&proc("meminfo")?)?;
@@ -23,14 +22,14 @@ fn free_below(root: &Path) -> Option<f64> {
     Some(rooms.fold(machine, f64::min))
 }
 
-/// A mounted tree of control groups that limit memory.
+/// A mounted hierarchy of control groups that limits memory.
 #[derive(Debug)]
 struct Hierarchy {
     /// Of version 2, which has all controllers in one tree.
     unified: bool,
-    /// Which group of the tree is mounted.
+    /// The group that is mounted there.
     top: PathBuf,
-    /// Where.
+    /// The mount point.
     point: PathBuf,
 }
 
@@ -61,9 +60,9 @@ impl Hierarchy {
         })
     }
 
-    /// Room in the group and in each around it, as far as they are mounted and have a limit.
+    /// Free memory in the group and in each enclosing one, as far as they are mounted and have a limit.
     fn rooms(&self, root: &Path, group: &Path) -> Vec<f64> {
-        // A container may see its own group as the top one, whatever the kernel calls it.
+        // In a container, its own group may appear as the root, whatever the kernel calls it.
         let below = group.strip_prefix(&self.top).unwrap_or(Path::new(""));
         let below: PathBuf =
             below.components().filter(|part| matches!(part, Component::Normal(_))).collect();
@@ -77,7 +76,7 @@ impl Hierarchy {
             false => ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
         };
         let number = |name| read(folder.join(name))?.trim().parse::<f64>().ok();
-        // What files take is given back when it is needed.
+        // The page cache is freed when memory is needed, so it does not count as used.
         let files = read(folder.join("memory.stat")).and_then(|stat| field(&stat, files));
         Some(number(limit)? - number(used)? + files.unwrap_or(0.0))
     }

@@ -11,7 +11,7 @@
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`yuv_cpu`]: on a CPU, in one pass.
 //! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::core::stylizer::Stylizer).
 //!
-//! `memory` asks how much of it there is, `threads` are those that compute on a CPU.
+//! `memory`: how much memory is available; `threads`: the thread pool of the CPU.
 //!
 //! Calls into libtorch are the fallible ones (`f_…`), so that a C++ exception, as for want of
 //! memory, is an error and no panic; `guard` sees to those that tch forgot.
@@ -48,9 +48,9 @@ pub(crate) use guard::guarded;
 pub(crate) use layers::EPSILON;
 pub use layers::{channels_last, pad_reflect};
 
-/// libtorch's words in one line: its C++ stack and source lines are of no use to a user.
+/// libtorch's error message in one line, without its C++ stack and source lines.
 pub(crate) fn words(error: &TchError) -> String {
-    // Ours, most often: without the name of its kind.
+    // Usually an error of our own, which needs no prefix for its kind.
     if let TchError::Shape(text) | TchError::FileFormat(text) = error {
         return text.clone();
     }
@@ -80,8 +80,8 @@ fn failed_on(error: &TchError, width: usize, height: usize, batch: usize) -> Sty
     }
 }
 
-/// Whether a GPU has failed for good: CUDA then answers every call with the same error, in the words of its
-/// runtime or by its driver's name.
+/// Whether a GPU has failed permanently: CUDA then answers every call with the same error, worded by its
+/// runtime or named as by its driver.
 fn is_lost(error: &TchError) -> bool {
     const LOST: [(&str, &str); 12] = [
         ("illegal memory access", "CUDA_ERROR_ILLEGAL_ADDRESS"),

@@ -51,12 +51,12 @@ pub enum OpenError {
     },
 }
 
-/// What paints: pictures in, pictures of the same size out.
+/// A network or program: pictures in, pictures of the same size out.
 #[derive(Debug)]
 pub enum Model {
-    /// Johnson's network.
+    /// A network of ours, of any [`NetworkKind`](super::architecture::NetworkKind).
     Johnson(Box<Network>),
-    /// Somebody's program.
+    /// A TorchScript program by another author.
     Script(Script),
 }
 
@@ -81,7 +81,7 @@ impl Model {
         }
     }
 
-    /// A network of ours from a model that is in memory.
+    /// Builds a network from a model file in memory.
     ///
     /// # Errors
     /// [`OpenError::Model`] when it is unsound, [`OpenError::Build`] when the device lacks memory.
@@ -108,7 +108,7 @@ impl Model {
         }
     }
 
-    /// Paints these of its styles from the next pass on.
+    /// Paints this blend of its styles from the next pass on.
     ///
     /// # Errors
     /// [`OpenError::NoStyle`].
@@ -130,7 +130,7 @@ impl Model {
         network.blend(&shares).map_err(|e| OpenError::Build { device, reason: words(&e) })
     }
 
-    /// Names of its styles; none when it does not say.
+    /// Names of its styles; empty for a program, which does not list them.
     pub fn styles(&self) -> &[String] {
         match self {
             Self::Johnson(network) => network.styles(),
@@ -138,19 +138,20 @@ impl Model {
         }
     }
 
-    /// Whether it paints brightness alone, so that the colours are to be those of the frame.
+    /// Whether it paints brightness only, so that the frame's own colours are kept.
     pub fn is_luminance(&self) -> bool {
         matches!(self, Self::Johnson(network) if network.architecture().luminance)
     }
 
-    /// Whether there is memory to paint so many pixels in one pass: the system would end the process
-    /// without a word. Yes where nobody knows, as of a program; a GPU says so itself.
+    /// Whether there is memory to paint this many pixels in one pass; otherwise the system would kill the
+    /// process without a message. True where it is not known: for a program, and on a GPU, which reports an
+    /// error itself.
     pub fn fits(&self, pixels: usize) -> bool {
         let Some(pixel) = self.memory_a_pixel() else { return true };
         memory::free().is_none_or(|free| pixel * pixels as f64 <= free)
     }
 
-    /// What painting takes of the CPU's memory, bytes a pixel; none where nobody knows, or a GPU paints.
+    /// CPU memory that painting takes, in bytes per pixel; none where it is not known, or on a GPU.
     pub(super) fn memory_a_pixel(&self) -> Option<f64> {
         match self {
             Self::Johnson(network) if !network.device().is_cuda() => Some(network.memory_a_pixel()),
@@ -158,7 +159,7 @@ impl Model {
         }
     }
 
-    /// How many pictures it paints fastest at a time.
+    /// Batch size at which it is fastest.
     pub fn preferred_batch(&self) -> usize {
         match self {
             Self::Johnson(network) => network.preferred_batch(),
@@ -174,7 +175,7 @@ impl Model {
         }
     }
 
-    /// The GPU's kernels, where it paints in them.
+    /// The GPU kernels, if it uses them.
     pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
         match self {
             Self::Johnson(network) => network.gpu(),
@@ -182,13 +183,13 @@ impl Model {
         }
     }
 
-    /// Whether a GPU's kernels of our own paint.
+    /// Whether it uses our own GPU kernels.
     pub fn in_gpu_kernels(&self) -> bool {
         self.gpu().is_some()
     }
 
-    /// Leaves them for libtorch's from the next pass on, with a warning that says why; false where it has none
-    /// or cannot.
+    /// Switches from GPU kernels to libtorch from the next pass on, with a warning that says why; false if it
+    /// does not use any or has no libtorch network.
     pub(super) fn leave_gpu_kernels(&mut self, why: &str) -> bool {
         let Self::Johnson(network) = self else { return false };
         let left = network.leave_gpu_kernels();
@@ -201,7 +202,7 @@ impl Model {
         left
     }
 
-    /// In which arithmetic; of a program only its own author knows.
+    /// Its precision; none for a program, where only its author knows.
     pub fn precision(&self) -> Option<Precision> {
         match self {
             Self::Johnson(network) => Some(network.precision()),
@@ -228,7 +229,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Loads the program. Loading may already run code of its author's.
+    /// Loads the program, which may already run its author's code.
     fn load(path: &Path, device: Device) -> Result<Self, OpenError> {
         let refuse =
             |e: TchError| OpenError::Script { file: path.display().to_string(), reason: words(&e) };
@@ -250,7 +251,7 @@ impl Script {
             }
             y.f_to_kind(Kind::Float)?.f_to_device(self.device.torch())
         };
-        // Grad mode belongs to the thread; whoever calls may not have switched it off.
+        // Grad mode belongs to the thread, and the caller may not have switched it off.
         tch::no_grad(|| any_size(x, MULTIPLE, run)).map_err(|e| failed(&e, x))
     }
 }

@@ -27,17 +27,17 @@ use super::precision::Precision;
 use super::threads;
 use crate::core::stylizer::StylizeError;
 
-/// Subtracted from the last bias in half precisions and added in single: results about 0 keep one
-/// bit more than results about 128.
+/// Subtracted from the last bias in half precisions, and added again in single precision: numbers around 0
+/// have one more bit of precision than those around 128.
 pub(crate) const MIDDLE: f64 = 127.5;
 
 /// Levels that tanh reaches to either side of the middle.
 pub(crate) const TANH_SCALE: f64 = 150.0;
 
-/// What R, G and B are of brightness (BT.601, as colour preservation takes it).
+/// Weights of R, G and B in brightness (BT.601, as in colour preservation).
 pub(super) const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
-/// Pictures that kernels paint at the same time on a CPU, and that a GPU gets.
+/// Batch size at which it is fastest: pictures painted in parallel by CPU kernels, and on a GPU.
 #[cfg(target_arch = "x86_64")]
 const AT_ONCE: usize = 2;
 const GPU_AT_ONCE: usize = 4;
@@ -60,10 +60,10 @@ enum Execution {
     /// In kernels of our own.
     #[cfg(target_arch = "x86_64")]
     Kernels(Kernels),
-    /// In libtorch's convolutions on a GPU, with kernels of our own between them; and what takes over where
-    /// these fail.
+    /// libtorch's convolutions on a GPU with our own kernels between them, and the libtorch network that
+    /// takes over if the kernels fail.
     Gpu(Box<Fused>, Option<Layers>),
-    /// In libtorch's.
+    /// libtorch.
     Torch(Layers),
 }
 
@@ -96,7 +96,7 @@ impl Network {
         Self::in_torch(model, device, precision)
     }
 
-    /// In these kernels; none where they lack something that the model needs.
+    /// The network in these GPU kernels; none if they do not support the model.
     pub(super) fn in_gpu_kernels(
         model: &ModelFile,
         gpu: Arc<Gpu>,
@@ -108,7 +108,7 @@ impl Network {
         Ok(fused.map(|fused| Self::on(model, device, precision, way(fused))))
     }
 
-    /// With another one of the same model, in libtorch, to take over where kernels fail.
+    /// Adds a libtorch network of the same model, which takes over if the kernels fail.
     pub(super) fn backed_by(mut self, torchs: Network) -> Self {
         if let (Execution::Gpu(_, backing), Execution::Torch(layers)) =
             (&mut self.execution, torchs.execution)
@@ -118,7 +118,8 @@ impl Network {
         self
     }
 
-    /// Leaves the GPU's kernels for libtorch's from the next pass on; false where it has none or cannot.
+    /// Switches from the GPU kernels to libtorch from the next pass on; false if it does not use kernels or
+    /// has no libtorch network.
     pub(super) fn leave_gpu_kernels(&mut self) -> bool {
         let Execution::Gpu(_, backing) = &mut self.execution else { return false };
         let Some(layers) = backing.take() else { return false };
@@ -208,7 +209,7 @@ impl Network {
         self.finish(y).and_then(|y| if grey { luma(&y) } else { Ok(y) }).map_err(failed)
     }
 
-    /// What the last convolution made, as RGB 0–255.
+    /// Converts the output of the last convolution to RGB 0–255.
     fn finish(&self, mut y: Tensor) -> Result<Tensor, TchError> {
         match self.architecture.output {
             OutputLayer::Tanh => y.f_tanh_()?.f_mul_scalar_(TANH_SCALE)?.f_add_scalar_(MIDDLE),
@@ -217,7 +218,7 @@ impl Network {
         }
     }
 
-    /// Whether the last bias lacks [`MIDDLE`].
+    /// Whether [`MIDDLE`] has been subtracted from the last bias.
     fn shifted(&self) -> bool {
         matches!(self.execution, Execution::Torch(_)) && self.precision != Precision::Fp32
     }
@@ -247,13 +248,13 @@ impl Network {
         self.precision
     }
 
-    /// How many pictures it paints fastest at a time.
+    /// Batch size at which it is fastest.
     pub fn preferred_batch(&self) -> usize {
         match &self.execution {
             #[cfg(target_arch = "x86_64")]
             Execution::Kernels(_) => AT_ONCE,
             _ if self.device.is_cuda() => GPU_AT_ONCE,
-            // One fills all cores, and more only cost memory.
+            // One picture keeps all cores busy; more would only take memory.
             _ => 1,
         }
     }
@@ -275,8 +276,8 @@ impl Network {
     }
 }
 
-/// Paints batch × 3 × height × width, two at a time: while one picture's threads wait for each other at the
-/// end of a layer, there is work on the other.
+/// Paints batch × 3 × height × width, two pictures at a time: while the threads of one wait for each other at
+/// the end of a layer, there is work on the other.
 #[cfg(target_arch = "x86_64")]
 fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     let failed = |e: TchError| failed(&e, x);
@@ -371,7 +372,8 @@ pub(super) fn any_size(
 /// When libtorch fails, as for want of memory.
 pub fn luma(x: &Tensor) -> Result<Tensor, TchError> {
     let x = x.f_to_kind(Kind::Float)?;
-    // Numbers, not a tensor of them: that would be copied to the device in every pass, which then waits.
+    // Scalars, not a tensor of them, which would be copied to the device in every pass, and the pass would
+    // wait for it.
     let part =
         |channel: usize| x.f_narrow(1, channel as i64, 1)?.f_mul_scalar(f64::from(LUMA[channel]));
     let luma = part(0)?.f_add_(&part(1)?)?.f_add_(&part(2)?)?;

@@ -12,9 +12,9 @@ use super::device::{Device, DeviceError, cpu_has_bf16};
 pub enum Precision {
     /// Single: 24 bits of mantissa.
     Fp32,
-    /// bfloat16: 8 bits of mantissa, range of single. On a CPU that multiplies matrices of it (AMX)
-    /// [kernels](super::network) of our own do; on one where they are faster in single precision than
-    /// libtorch in bf16, they compute in that.
+    /// bfloat16: 8 bits of mantissa, the range of single. On a CPU with AMX, our own
+    /// [kernels](super::network) compute in it. On other CPUs, where these kernels are faster in single
+    /// precision than libtorch in bf16, they compute in single precision.
     Bf16,
     /// IEEE half: 11 bits of mantissa, up to 65504.
     Fp16,

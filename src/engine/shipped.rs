@@ -1,7 +1,7 @@
 //! The models that are part of the program, so that it paints without a download.
 //!
-//! `models/manifest.toml` says where each comes from; the bytes lie in the executable (about
-//! 34 MB) and are not copied until a model is opened.
+//! `models/manifest.toml` states the origin of each; the bytes (about 34 MB) are embedded in the executable
+//! and not copied until a model is opened.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -121,8 +121,8 @@ pub fn find(name: &str) -> Option<&'static Shipped> {
     all().iter().find(|shipped| shipped.name == name || shipped.file == name)
 }
 
-/// The lite model that may take the place of a shipped one called by its short name, `mosaic-lite` of
-/// `mosaic`; none of `mosaic.pt`, nor where a file has that name.
+/// The lite model that may replace a shipped model named without an extension: `mosaic-lite` for `mosaic`.
+/// None for `mosaic.pt`, or if a file of that name exists.
 pub fn lite_of(name: &str) -> Option<&'static Shipped> {
     let named = find(name).filter(|shipped| shipped.name == name)?;
     if Path::new(name).is_file() {
@@ -151,7 +151,7 @@ pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
             file: (*file).to_owned(),
             reason: "it is the loss network of training, not a style model".to_owned(),
         }),
-        // A folder, or a file that cannot be reached: the system's word says more than ours.
+        // A folder, or a file that cannot be accessed: the system's error is the more useful one.
         None if path.exists() => ModelFile::open(path),
         None => {
             let styles = all().iter().filter(|shipped| shipped.role == ModelRole::Style);
@@ -224,9 +224,9 @@ pub struct StylePicture {
 pub struct Training {
     /// The program that trained it.
     pub tool: String,
-    /// The command lines, each going on from what the one before made.
+    /// The command lines; each continues from the result of the one before.
     pub commands: Vec<String>,
-    /// What the first one's `--init` was, in words.
+    /// The model given to `--init` in the first command, in words.
     pub init: Option<String>,
     /// Name of the shipped loss network.
     pub loss_network: String,

@@ -1,4 +1,4 @@
-//! Memory through which frames go to a GPU while it is at work on those before.
+//! Page-locked memory for copying frames to a GPU while it works on the previous ones.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tch::{TchError, Tensor};
 
 use super::device::gpu::{Gpu, Mark};
 
-/// Two places: one is filled while the device may still read the other.
+/// Two slots: one is filled while the device may still read the other.
 #[derive(Debug)]
 pub(super) struct Staging {
     gpu: Arc<Gpu>,
@@ -17,7 +17,7 @@ pub(super) struct Staging {
 #[derive(Debug, Default)]
 struct Slot {
     memory: Option<Tensor>,
-    /// When the device has read it.
+    /// The event after which the device no longer reads the slot.
     free: Option<Mark>,
 }
 
@@ -44,8 +44,8 @@ impl Staging {
         Ok(memory)
     }
 
-    /// Notes that the device has been told all that is to be done with what was taken last: when it is
-    /// done.
+    /// Records an event after all work queued so far that uses the slot taken last. The slot is free once the
+    /// event has completed.
     ///
     /// # Errors
     /// When the device has failed.

@@ -13,12 +13,12 @@ use super::{failed, failed_on, guarded, memory};
 use crate::core::frame::{Frame, FrameInfo};
 use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
 
-/// Frames on their way through a run's queues for each one of a batch.
+/// Frames held in memory for each frame of a batch: in the run's queues and in the network.
 const IN_FLIGHT: usize = 7;
-/// Share of the free memory that batches may take.
+/// Largest share of the free memory that batches may take.
 const MAX_SHARE_OF_MEMORY: f64 = 0.5;
 
-/// What is made of the painted picture. It may change between two batches.
+/// How the painted picture is mixed with the original. May change between two batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StyleMix {
     /// How much of the painted picture there is in the result: 0 leaves the frame as it is, 1
@@ -30,7 +30,7 @@ pub struct StyleMix {
 }
 
 impl Default for StyleMix {
-    /// The painted picture as it is.
+    /// The painted picture alone, with its own colours.
     fn default() -> Self {
         StyleMix { strength: 1.0, preserve_color: false }
     }
@@ -48,18 +48,18 @@ pub struct NetworkStylizer {
     model: Model,
     mix: StyleMix,
     scale: f64,
-    /// How much larger strokes are than at full size.
+    /// Factor for the size of brush strokes.
     stroke: f64,
     threads: Option<usize>,
-    /// On a GPU in kernels.
+    /// Page-locked memory; only with our own GPU kernels.
     staging: Option<Staging>,
-    /// Kept for as long as frames stay alike.
+    /// Converter for the current frame format; kept while it does not change.
     converter: Option<Converter>,
-    /// The thread whose number of threads has been set.
+    /// The thread on which the number of threads has been set.
     ready: Option<ThreadId>,
-    /// Whether a result has been looked at.
+    /// Whether the first result has been checked for NaN and infinity.
     looked_at: bool,
-    /// Pixels of the largest batch so far that there was memory for.
+    /// Pixels of the largest batch painted so far.
     largest: usize,
 }
 
@@ -93,16 +93,16 @@ impl NetworkStylizer {
         self.scale = if scale > 0.0 && scale < 1.0 { scale } else { 1.0 };
     }
 
-    /// Paints strokes so many times as large, whatever the scale: frames go through the network at
-    /// another size, 1 / `stroke` of theirs, and the result is brought back to it. Below 1 strokes
-    /// are finer, for (1 / `stroke`)² times the work. A value that is not above 0 counts as 1.
+    /// Multiplies the size of brush strokes by `stroke`, independently of the scale: the network sees frames
+    /// at 1 / `stroke` of their size, and its result is resized back. Values below 1 give finer strokes and
+    /// take (1 / `stroke`)² times the work. A value that is not above 0 counts as 1.
     #[must_use]
     pub fn with_stroke(mut self, stroke: f64) -> Self {
         self.stroke = if stroke > 0.0 && stroke.is_finite() { stroke } else { 1.0 };
         self
     }
 
-    /// Computes with so many threads of the CPU.
+    /// Sets the number of CPU threads.
     #[must_use]
     pub fn with_threads(mut self, threads: Option<usize>) -> Self {
         self.threads = threads;
@@ -126,7 +126,7 @@ impl NetworkStylizer {
         self.mix
     }
 
-    /// What paints.
+    /// The model.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -138,8 +138,8 @@ impl NetworkStylizer {
         (scaled(width), scaled(height))
     }
 
-    /// Paints a batch of frames that are alike; there is one at least. What the device has made of them,
-    /// N × L bytes, is still to be written into the frames; none where it has been.
+    /// Paints a batch of at least one frame, all of one format. Returns the bytes (N × L, on the device) that
+    /// are still to be written into the frames; none if they have been written.
     fn paint(&mut self, batch: &mut [Frame]) -> Result<Option<Tensor>, StylizeError> {
         let info = batch[0].info;
         let frames = batch.len();
@@ -161,7 +161,7 @@ impl NetworkStylizer {
         };
         let input = self.input(&converter, &samples).map_err(failed)?;
         let painted = self.model.forward(&input).map_err(|error| match error {
-            // In the words of the user, who knows the frames' size but not the network's.
+            // The error names the frame size, which the user knows, not the network's input size.
             StylizeError::OutOfMemory { .. } => {
                 StylizeError::OutOfMemory { width: info.width, height: info.height, batch: frames }
             }
@@ -173,20 +173,21 @@ impl NetworkStylizer {
         Ok(made)
     }
 
-    /// Queues all work of a batch on a GPU, including the copy of the result into page-locked memory; returns that
-    /// memory and the event that completes it. None where nothing can be in flight.
+    /// Queues all work of a batch on a GPU, including the copy of the result to page-locked memory. Returns
+    /// that memory and the event after which it is filled. None if the batch cannot be in flight.
     fn enqueue(&mut self, batch: &mut [Frame]) -> Result<Option<(Tensor, Mark)>, StylizeError> {
         let made = self.paint(batch)?;
         let (Some(made), Some(staging)) = (made, &mut self.staging) else { return Ok(None) };
         let (info, frames) = (batch[0].info, batch.len());
         let failed = |e: TchError| failed_on(&e, info.width, info.height, frames);
-        // Into page-locked memory, when the device is there.
+        // Copied to page-locked memory once the device has computed it.
         let bytes =
             made.f_to_device_(tch::Device::Cpu, Kind::Uint8, true, false).map_err(failed)?;
         Ok(Some((bytes, staging.mark_queued().map_err(failed)?)))
     }
 
-    /// Checks that the batch is uniform and not a no-op (strength 0), and prepares the thread.
+    /// Checks that the frames of a batch have one format, and prepares the thread. False if there is nothing
+    /// to do (strength 0).
     fn ready(&mut self, batch: &[Frame]) -> Result<bool, StylizeError> {
         let Some((first, rest)) = batch.split_first() else { return Ok(false) };
         if !rest.iter().all(|frame| frame.batches_with(first)) {
@@ -203,7 +204,7 @@ impl NetworkStylizer {
         Ok(true)
     }
 
-    /// Whether there is memory for a batch larger than all before. A GPU says so itself.
+    /// Checks the memory for a batch larger than all before. A GPU reports an error itself.
     fn enough_memory(
         &mut self,
         width: usize,
@@ -215,7 +216,7 @@ impl NetworkStylizer {
         if pixels <= self.largest {
             return Ok(());
         }
-        // What the last batch took is still held or free again.
+        // The memory of earlier batches is either still held or free again, so only the difference is needed.
         if !self.model.fits(pixels - self.largest) {
             return Err(StylizeError::OutOfMemory { width, height, batch });
         }
@@ -223,7 +224,7 @@ impl NetworkStylizer {
         Ok(())
     }
 
-    /// Samples (N × S) → RGB at the size at which is painted.
+    /// Converts samples (N × S) to RGB at the network's input size.
     fn input(&self, converter: &Converter, samples: &Tensor) -> Result<Tensor, TchError> {
         let rgb = converter.to_rgb(samples)?;
         let (_, _, height, width) = rgb.size4()?;
@@ -231,12 +232,12 @@ impl NetworkStylizer {
         let (w, h) = (w as i64, h as i64);
         let larger = w > width || h > height;
         let input = resize(rgb, h, w)?;
-        // Cubic interpolation swings beyond black and white, which no network has ever seen.
+        // Cubic interpolation overshoots black and white; networks are not trained with such values.
         if larger { input.f_clamp(0.0, 255.0) } else { Ok(input) }
     }
 
-    /// Half precision may overflow, and a network's picture is then black or noise. The first
-    /// picture tells; to look at every one would cost time.
+    /// Half precision may overflow; the picture is then black or noise. Only the first picture is checked,
+    /// since checking every one would cost time.
     fn check_finite(&mut self, painted: &Tensor) -> Result<(), StylizeError> {
         if self.looked_at {
             return Ok(());
@@ -254,8 +255,8 @@ impl NetworkStylizer {
         }
     }
 
-    /// Leaves the GPU's kernels where they fail in a way that libtorch need not: then the batch, of which
-    /// nothing is made yet, is painted once more.
+    /// Switches from GPU kernels to libtorch after an error that libtorch might not have. Returns whether it
+    /// did; the batch, which is unchanged, is then painted again.
     fn leaves_gpu_kernels(&mut self, error: &StylizeError) -> bool {
         let theirs = matches!(error, StylizeError::Failed(_));
         let left = theirs && self.model.leave_gpu_kernels(&error.to_string());
@@ -265,8 +266,8 @@ impl NetworkStylizer {
         left
     }
 
-    /// The painted picture, N × 3 × any height × any width, becomes the batch's frames: what is still to be
-    /// written into them, N × L bytes on the device.
+    /// Turns the painted picture (N × 3 × any height × any width) into frames. Returns the bytes still to be
+    /// written into them, N × L on the device.
     fn finish(
         &self,
         converter: &Converter,
@@ -358,7 +359,7 @@ impl Stylizer for NetworkStylizer {
                 Err(error) => return Err(error),
             }
         }
-        // All in one pass, or one by one where that needs more memory than there is.
+        // The whole batch in one pass, or frame by frame if there is not enough memory.
         let few = frames > 1 && self.enough_memory(info.width, info.height, frames).is_err();
         let paint = || {
             for some in batch.chunks_mut(if few { 1 } else { frames }) {

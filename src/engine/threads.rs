@@ -1,16 +1,16 @@
-//! Threads that compute on a CPU.
+//! The thread pool for computing on a CPU.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// How many libtorch has for what the calling thread computes.
+/// Number of threads that libtorch uses on the calling thread.
 pub fn count() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
 }
 
-/// So many threads, the same ones each time.
+/// The thread pool with this number of threads; created once.
 ///
 /// # Errors
 /// When the system gives no more threads.

@@ -14,7 +14,7 @@ type Rows = [([f32; 3], f32); 3];
 /// A row of each of R, G and B.
 type Rgb<'a> = [&'a [f32]; 3];
 
-/// Pairs of lines that a thread takes at least.
+/// Least number of line pairs per thread.
 const PAIRS: usize = 4;
 
 /// Converts frames of one size, layout and colorimetry.
@@ -157,7 +157,7 @@ impl CpuConverter {
 
 #[inline(always)]
 fn clamped(x: f32) -> f32 {
-    // Not `clamp`: what is no number becomes 0.
+    // Not `clamp`: NaN becomes 0.
     let x = if x > 0.0 { x } else { 0.0 };
     if x < 255.0 { x } else { 255.0 }
 }

@@ -1,10 +1,10 @@
-//! GStreamer's errors in words for who uses the program: what it is and what to do.
+//! Turns GStreamer's errors into messages for the user: what is wrong and what to do.
 
 const REFUSED: &str =
     "refused: user or password is missing or wrong (rtsp://USER:PASSWORD@HOST/PATH)";
 
-/// What an element says (a part of it), what its details say (a part), and what we say. The first
-/// that fits counts.
+/// Substring of the element's error text, substring of the debug details, and the message for the user. The
+/// first match counts.
 const WORDS: &[(&str, &str, &str)] = &[
     // v4l2src and v4l2sink
     ("Cannot identify device", "", "there is no such device"),
@@ -60,7 +60,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("Internal data stream error", "not-negotiated", "its elements cannot agree on a format"),
 ];
 
-/// What to tell the user of an error: `text` in the element's words, `details` of GStreamer.
+/// The message for the user: `text` is the element's error text, `details` GStreamer's debug text.
 pub(super) fn in_words(text: &str, details: &str) -> String {
     let fits = |part: &str, of: &str| of.contains(part);
     if let ("Resource not found.", Some((_, why))) = (text, details.rsplit_once('\n')) {

@@ -1,8 +1,8 @@
-//! What a movie says of its recording: where it was, when, and with which camera.
+//! Recording metadata of a movie: place, time and camera.
 //!
-//! GStreamer's muxers (1.22 to 1.26) write none of it, and players read it from boxes of an MP4 that have no
-//! tag. So it goes through the muxer as the text of a tag that nothing else uses, and in the finished file
-//! takes its place: as the boxes it was, or as tags of Matroska.
+//! GStreamer's muxers (1.22 to 1.26) write none of it, and players read it from MP4 boxes that correspond to
+//! no tag. So the boxes are passed through the muxer as the text of an otherwise unused tag. In the finished
+//! file they replace that tag: as the original boxes in an MP4, or as tags in Matroska.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -12,30 +12,30 @@ use std::path::Path;
 use super::edit_list::{Part, index, number, parts, put};
 use crate::core::encoding::Container;
 
-/// With this the text of the tag begins; hexadecimal digits follow.
+/// Prefix of the text of the tag; the boxes follow in hexadecimal digits.
 const MARK: &str = "nst-stream:recording:";
-/// More than cameras write.
+/// Largest size of the metadata, in bytes; cameras write less.
 const LARGEST: usize = 16 * 1024;
-/// In our list of boxes: the time of the recording, in seconds since 1904.
+/// A box of our own, used in the tag only: the time of the recording, in seconds since 1904.
 const CREATED: &[u8; 4] = b"crtm";
 /// Keys of the QuickTime metadata that describe the recording.
 const KEYS: [&str; 5] = ["com.apple.", "com.android.", "location", "make", "model"];
 
-/// What a movie says of its recording.
+/// Recording metadata of a movie.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CaptureMetadata {
     /// Seconds since 1904; 0: unknown.
     created: u64,
-    /// Boxes of `udta`, whole.
+    /// Boxes of `udta`, with their headers.
     boxes: Vec<u8>,
-    /// The box `meta` of the movie, whole.
+    /// The box `meta` of the movie, with its header.
     meta: Vec<u8>,
-    /// The same for people: `LOCATION`, `+52.5+013.4/`.
+    /// The same as names and values for Matroska tags: `LOCATION`, `+52.5+013.4/`.
     texts: Vec<(&'static str, String)>,
 }
 
 impl CaptureMetadata {
-    /// Reads it; none where a file says nothing.
+    /// Reads the metadata of a file; none if it has none.
     pub fn of(path: &Path) -> Option<Self> {
         let (_, moov) = index(&mut File::open(path).ok()?).ok()?;
         let found = CaptureMetadata::read(&moov);
@@ -75,7 +75,7 @@ impl CaptureMetadata {
                 b"loci" => self.text("LOCATION", place(inside).unwrap_or_default()),
                 b"\xA9swr" | b"\xA9fmt" => {}
                 b"meta" => {
-                    // So FFmpeg writes it.
+                    // FFmpeg writes the metadata here.
                     self.keyed(moov, at);
                     continue;
                 }
@@ -87,7 +87,7 @@ impl CaptureMetadata {
 
     /// QuickTime's metadata: a box of keys, and a value for some of them.
     fn keyed(&mut self, moov: &[u8], meta: Range<usize>) {
-        // As QuickTime writes it, or after version and flags, as in an MP4.
+        // QuickTime has no version and flags before the boxes, MP4 has four bytes of them.
         let at = [meta.start, meta.start + 4];
         let all = at.map(|start| parts(moov, start..meta.end));
         let is = |all: &&Vec<Part>| all.iter().any(|(name, _)| name == b"hdlr");
@@ -138,7 +138,7 @@ impl CaptureMetadata {
         }
     }
 
-    /// Which tag takes it through a muxer, and with which text.
+    /// The tag that carries the metadata through a muxer, and its text.
     pub fn as_tag(&self, container: Container) -> (&'static str, String) {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         if container.is_mp4() {
@@ -160,7 +160,7 @@ pub(super) fn texts_of(tag: &[u8]) -> Option<Vec<(String, String)>> {
     Some(std::iter::from_fn(|| Some((words.next()?, words.next()?))).collect())
 }
 
-/// Puts the boxes of a recording into a finished MP4, in the place of the tag that holds them.
+/// Replaces the tag in a finished MP4 by the boxes that it carries.
 ///
 /// # Errors
 /// When the file cannot be read or written.
@@ -174,11 +174,11 @@ pub(super) fn put_into(path: &Path) -> io::Result<()> {
     file.write_all(&changed)
 }
 
-/// The index, as long as it was, with the boxes that a tag in it holds.
+/// The index, of unchanged length, with the boxes that one of its tags carries.
 fn unpacked(moov: &[u8]) -> Option<Vec<u8>> {
     let mark = moov.windows(MARK.len()).position(|text| text == MARK.as_bytes())?;
     let digits = unhex(moov.get(mark + MARK.len()..)?);
-    // The boxes around it, from the largest: where each begins.
+    // Start offsets of the boxes that enclose the tag, outermost first.
     let (mut around, mut within) = (Vec::new(), 0..moov.len());
     let item = loop {
         let inside = |(_, at): &Part| at.contains(&mark);
@@ -227,7 +227,7 @@ fn unpacked(moov: &[u8]) -> Option<Vec<u8>> {
     Some(changed)
 }
 
-/// Says of a movie and its tracks when they were made.
+/// Sets the creation time of a movie and its tracks.
 fn date(moov: &mut [u8], time: u64) {
     let mut headers = Vec::new();
     for (name, at) in parts(moov, 0..moov.len()) {
@@ -264,8 +264,8 @@ fn created(moov: &[u8], mvhd: &Range<usize>) -> Option<u64> {
     number(moov, mvhd.start + 4, if wide { 8 } else { 4 })
 }
 
-/// `+52.5200+013.4050/` out of 3GPP's box: version, flags, a language, a name, a role, then longitude and
-/// latitude.
+/// ISO 6709 location (`+52.5200+013.4050/`) from a 3GPP `loci` box: version, flags, a language, a name, a
+/// role, then longitude and latitude.
 fn place(loci: &[u8]) -> Option<String> {
     let rest = loci.get(6..)?;
     let end = rest.iter().position(|byte| *byte == 0)?;

@@ -19,7 +19,7 @@ pub struct LiveClock {
 }
 
 impl LiveClock {
-    /// Running time zero is now, by the system's monotonic clock.
+    /// Starts a clock whose running time is zero now; it follows the system's monotonic clock.
     ///
     /// # Errors
     /// When GStreamer cannot start.
@@ -30,7 +30,7 @@ impl LiveClock {
         Ok(LiveClock { clock, base })
     }
 
-    /// Makes a pipeline run by this clock; before it goes to Playing.
+    /// Sets this clock and base time for a pipeline. Call it before the pipeline is set to Playing.
     pub fn govern(&self, pipeline: &gst::Pipeline) {
         pipeline.use_clock(Some(&self.clock));
         // Without a start time the pipeline keeps the base time it is given.

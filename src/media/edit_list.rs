@@ -1,7 +1,7 @@
-//! Tracks of an MP4 that begin within a packet: the edit list says how much of it is not presented.
+//! MP4 tracks that begin within a packet: the edit list says how much of the first packet is not presented.
 //!
-//! mp4mux (GStreamer 1.22 to 1.26) writes an edit list for every track, but cannot begin one within a
-//! packet; the two numbers that say so are changed in the finished file.
+//! mp4mux (GStreamer 1.22 to 1.26) writes an edit list for every track, but cannot start it within a packet;
+//! the two numbers that say so are changed in the finished file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::core::truncation::boxes;
 
-/// Longer indexes than this are none.
+/// An index longer than this is taken as damaged.
 const LARGEST: u64 = 1 << 30;
 
-/// Hides the first `leads[n]` of the track with the id `n + 1`.
+/// Makes the edit list of track `n + 1` skip the first `leads[n]` of its media.
 ///
 /// # Errors
 /// When the file is not one that mp4mux writes, or cannot be written; it is then unchanged.
@@ -46,7 +46,7 @@ pub(super) fn hide_leads(path: &Path, leads: &[Duration]) -> io::Result<()> {
     file.write_all(&moov)
 }
 
-/// Begins the last edit later in its track, by `lead`.
+/// Moves the start of the last edit `lead` later in the media, and shortens it by as much.
 fn shorten(
     moov: &mut [u8],
     list: Range<usize>,
@@ -71,12 +71,12 @@ fn shorten(
     put(moov, entry + width, width, begins)
 }
 
-/// Lets every picture of a movie be shown to its end. mp4mux (1.22 to 1.26) ends the edit of a track when
-/// decoding ends, which is before its last frames are shown where frames are reordered and their times are
-/// uneven: readers leave those frames out.
+/// Extends edits so that every frame is shown for its whole duration. mp4mux (1.22 to 1.26) ends a track's
+/// edit when decoding ends. With reordered frames at uneven times, that is before the last frames are shown,
+/// and players leave these out.
 ///
 /// # Errors
-/// When the file is none that mp4mux writes, or cannot be written.
+/// When the file is not one that mp4mux writes, or cannot be written.
 pub(super) fn show_whole(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let (start, mut moov) = index(&mut file)?;
@@ -95,7 +95,7 @@ pub(super) fn show_whole(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for a track; its length now, in the movie's units, where it was changed.
+/// The same for one track. Returns its new duration in the movie's timescale, if it was changed.
 fn show_whole_track(moov: &mut [u8], trak: &Range<usize>, scale: u64) -> Option<u64> {
     let mdia = find(moov, trak.clone(), b"mdia")?;
     let handler = find(moov, mdia.clone(), b"hdlr")?;
@@ -123,7 +123,7 @@ fn show_whole_track(moov: &mut [u8], trak: &Range<usize>, scale: u64) -> Option<
     Some(all)
 }
 
-/// When the frame that is shown last ends, in the ticks of its track.
+/// End time of the frame that is presented last, in the track's timescale.
 fn last_shown(moov: &[u8], table: &Range<usize>) -> Option<u64> {
     let steps = find(moov, table.clone(), b"stts")?;
     let offsets = find(moov, table.clone(), b"ctts");
@@ -141,7 +141,7 @@ fn last_shown(moov: &[u8], table: &Range<usize>) -> Option<u64> {
     let (mut decoded, mut shown) = (0_i64, 0_i64);
     for (count, step) in runs(&steps) {
         for _ in 0..count.min(1 << 28) {
-            // It may be negative.
+            // The composition offset may be negative.
             let later = later.next().unwrap_or(0) as i32;
             shown = shown.max(decoded + i64::from(later) + i64::from(step));
             decoded += i64::from(step);
@@ -150,21 +150,22 @@ fn last_shown(moov: &[u8], table: &Range<usize>) -> Option<u64> {
     u64::try_from(shown).ok()
 }
 
-/// Writes a longer duration into a header (mvhd, tkhd); it stands at `at` in the first version.
+/// Raises the duration in a header (mvhd or tkhd) to `duration`. `at`: the offset of the duration field in
+/// version 0.
 fn lengthen(moov: &mut [u8], header: &Range<usize>, at: usize, duration: u64) {
     let wide = moov.get(header.start) == Some(&1);
-    // Two dates of eight bytes stand before it then.
+    // In version 1, the two dates before it take eight bytes each.
     let (at, width) = if wide { (header.start + at + 12, 8) } else { (header.start + at + 4, 4) };
     if number(moov, at, width).is_some_and(|said| said < duration) && at + width <= header.end {
         let _ = put(moov, at, width, duration);
     }
 }
 
-/// Enables the tracks with the ids from 1 on, or not, and puts each into a group (0: none) of which
-/// players play one. mp4mux (1.22 to 1.26) enables all and knows no groups.
+/// For each track with an id from 1 on: whether it is enabled, and its alternate group (0: none), of which
+/// players play one track. mp4mux (1.22 to 1.26) enables all tracks and writes no groups.
 ///
 /// # Errors
-/// When the file is none that mp4mux writes, or cannot be written.
+/// When the file is not one that mp4mux writes, or cannot be written.
 pub(super) fn enable(path: &Path, tracks: &[(bool, u16)]) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let (start, mut moov) = index(&mut file)?;
@@ -195,11 +196,11 @@ fn id_of(moov: &[u8], trak: &Range<usize>) -> Option<u64> {
     number(moov, tkhd.start + if version == 1 { 20 } else { 12 }, 4)
 }
 
-/// Where the contents of the index lie in the file, and what they are.
+/// The offset and the contents of the index (moov) of a file.
 pub(super) fn index(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     let end = file.seek(SeekFrom::End(0))?;
     let mut found = None;
-    // What it says is of the last box; the index may stand before a damaged one.
+    // The result of `boxes` concerns the last box; the index may come before a damaged one.
     let _ = boxes(file, 0..end, &mut |name, contents| {
         if name == *b"moov" {
             found.get_or_insert(contents);
@@ -230,17 +231,17 @@ fn find(bytes: &[u8], within: Range<usize>, name: &[u8; 4]) -> Option<Range<usiz
     None
 }
 
-/// The units in a second, of mvhd or mdhd.
+/// The timescale (units per second) of an mvhd or mdhd box.
 pub(super) fn timescale(bytes: &[u8], header: Option<Range<usize>>) -> Option<u64> {
     let header = header?;
     let version = *bytes.get(header.start)?;
     number(bytes, header.start + if version == 1 { 20 } else { 12 }, 4)
 }
 
-/// A box: its name, and where its contents lie.
+/// A box: its name, and the range of its contents.
 pub(super) type Part = ([u8; 4], Range<usize>);
 
-/// Names and contents of the boxes in a range, as far as they are whole.
+/// Names and contents of the complete boxes in a range.
 pub(super) fn parts(bytes: &[u8], within: Range<usize>) -> Vec<Part> {
     let (mut found, mut at) = (Vec::new(), within.start);
     while at + 8 <= within.end {

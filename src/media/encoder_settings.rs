@@ -1,4 +1,4 @@
-//! Quality, bit rate and preset for an encoder of any maker, by the properties that it has.
+//! Sets quality, bit rate and preset on an encoder of any vendor, through the properties that it has.
 
 use std::cmp::Ordering;
 
@@ -12,11 +12,11 @@ use crate::core::encoding::{Encoding, Preset, RateControl};
 /// Properties that take a bit rate.
 const BIT_RATES: [&str; 4] = ["bitrate", "target-bitrate", "bps", "average-bitrate"];
 
-/// Properties that say how bits are shared out, and their values for "by the quantizer alone".
+/// Names of rate control properties; [`CONSTANT`] lists their values for constant quantizer.
 const CONTROLS: [&str; 4] = ["rate-control", "rc-mode", "rate-control-mode", "control-rate"];
 const CONSTANT: [&str; 5] = ["cqp", "constqp", "fixqp", "constant-qp", "disable"];
 
-/// Quantizers, those of all kinds of frames together: from the smallest, no loss, to the largest.
+/// Names of quantizer properties; a group holds those for all frame types. Smallest value: lossless.
 const QUANTIZERS: [&[&str]; 9] = [
     &["qp"],
     &["qpi", "qpp", "qpb"],
@@ -29,19 +29,20 @@ const QUANTIZERS: [&[&str]; 9] = [
     &["init-qp"],
 ];
 
-/// Qualities: from the smallest, the worst, to the largest.
+/// Names of quality properties, whose smallest value is the worst.
 const QUALITIES: [&str; 2] = ["quality", "image-quality"];
 
-/// Numbers that say how much work is done: the smallest is the slowest and best, or the other way round.
+/// Names of numeric speed properties: in the first list the smallest value is the slowest and best, in the
+/// second the fastest.
 const SLOW_FIRST: [&str; 6] =
     ["target-usage", "quality-level", "cpu-used", "speed", "speed-level", "preset"];
 const FAST_FIRST: [&str; 2] = ["quality-vs-speed", "complexity"];
 
-/// Choices of how much work is done.
+/// Names of speed properties that are enumerations.
 const PRESETS: [&str; 3] = ["preset", "speed-preset", "usage-preset"];
 
-/// Sets what `encoding` asks for by whatever properties an encoder has for it. What it has none for,
-/// and what else the user should know, comes back.
+/// Applies `encoding` through whatever properties an encoder has. Returns notes for the user: what the
+/// encoder has no property for, and what else they should know.
 pub fn configure(element: &gst::Element, encoding: &Encoding, stream: &VideoStream) -> Vec<String> {
     let mut notes = Vec::new();
     let (bits, quality) = match encoding.rate {
@@ -71,8 +72,8 @@ pub fn configure(element: &gst::Element, encoding: &Encoding, stream: &VideoStre
     notes
 }
 
-/// Bits a second that this quality usually needs: a tenth of a bit a pixel at the usual quality,
-/// twice as many for each 15 more.
+/// Typical bits per second for a quality: 0.1 bit per pixel at the default quality, twice as many for each 15
+/// more.
 fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
     let (n, d) = stream.framerate.unwrap_or((30, 1));
     let pixels = stream.frame.width as f64 * stream.frame.height as f64;
@@ -80,7 +81,7 @@ fn usual_bits(quality: u32, stream: &VideoStream) -> f64 {
     (pixels * f64::from(n) / f64::from(d) * a_pixel).clamp(1e5, 2e8)
 }
 
-/// The quality that usually needs so many bits a second.
+/// The quality that typically needs this many bits per second.
 fn quality_of(bits: u32, stream: &VideoStream) -> u32 {
     let distance = |quality: &u32| (usual_bits(*quality, stream).ln() - f64::from(bits).ln()).abs();
     let nearer =
@@ -122,7 +123,7 @@ fn set_quality(element: &gst::Element, quality: u32) -> bool {
         let mut done = false;
         for property in names.iter().filter_map(|name| writable(element, name)) {
             let Some(range) = Range::of(&property) else { continue };
-            // Some begin at −1, "as the encoder thinks best".
+            // Some ranges begin at −1, which means "encoder default".
             let best = range.least.max(0.0);
             let value = range.most - share * (range.most - best);
             done |= set_number(element, &property, value.round(), &range);
@@ -193,7 +194,7 @@ struct Range {
 }
 
 impl Range {
-    /// None of what is no number.
+    /// None if the property is not numeric.
     fn of(property: &glib::ParamSpec) -> Option<Self> {
         macro_rules! of {
             ($($kind:ty),*) => {$(
@@ -227,7 +228,7 @@ fn set_number(
     set_text(element, property, &text)
 }
 
-/// Sets a property by its text; false when it does not understand that.
+/// Sets a property from text; false if the property does not accept it.
 fn set_text(element: &gst::Element, property: &glib::ParamSpec, text: &str) -> bool {
     match glib::Value::deserialize_with_pspec(text, property) {
         Ok(value) => {

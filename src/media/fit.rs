@@ -1,4 +1,4 @@
-//! Frames that are not like the first one of a run → frames that are.
+//! Converts frames that differ from a run's first frame to its format and size.
 
 use gstreamer as gst;
 use gstreamer_video as gst_video;
@@ -8,15 +8,16 @@ use super::error::PipelineError;
 /// Opaque black.
 const BLACK: u32 = 0xff00_0000;
 
-/// Brings every frame into one format and size: scaled to fit, with black bars where the shapes
-/// differ. Frames that are so already pass untouched.
+/// Converts every frame to one format and size: scaled to fit, with black bars if the aspect ratio differs.
+/// Frames that already match are passed on unchanged.
 #[derive(Clone)]
 pub(super) struct Fit {
     caps: gst::Caps,
     to: gst_video::VideoInfo,
-    /// For frames of other caps; the last one is kept, since many frames follow a change.
+    /// Converter for frames with other caps. The last one is kept, since after a change many frames have the
+    /// same caps.
     converter: Option<Converter>,
-    /// What the first frames were like, and whether it was said that later ones are not.
+    /// `first`: format of the first frames. `change`: whether the user has been told that later frames differ.
     first: gst_video::VideoInfo,
     change: Change,
 }
@@ -24,7 +25,7 @@ pub(super) struct Fit {
 #[derive(Clone, PartialEq)]
 enum Change {
     None,
-    /// It is to be said.
+    /// A note that is still to be shown.
     Seen(String),
     Said,
 }
@@ -33,12 +34,12 @@ enum Change {
 struct Converter {
     caps: gst::Caps,
     from: gst_video::VideoInfo,
-    /// None where the frames differ in nothing that matters to who takes them (their rate).
+    /// None if the frames differ only in what consumers ignore (the frame rate).
     convert: Option<std::sync::Arc<gst_video::VideoConverter>>,
 }
 
 impl Fit {
-    /// To frames like the first one, but I420 of even size (4:2:0 wants it so).
+    /// Converts to the first frame's format, but as I420 of even size (4:2:0 requires even sides).
     pub fn to(first: &gst::Caps) -> Result<Self, PipelineError> {
         let info = info_of(first)?;
         let even = |side: u32| (side & !1).max(2);
@@ -50,7 +51,7 @@ impl Fit {
         let builder = gst_video::VideoInfo::builder(format, width, height);
         let builder = builder.fps(info.fps()).par(info.par());
         let colorimetry = info.colorimetry();
-        // RGB has no matrix: then the usual one of the size is taken.
+        // RGB has no matrix; the default one for the size is taken.
         let builder = match info.format_info().is_yuv() {
             true => builder.colorimetry(&colorimetry),
             false => builder,
@@ -58,15 +59,15 @@ impl Fit {
         Fit::of(first, info, builder)
     }
 
-    /// To frames like the first one.
+    /// Converts to the first frame's format.
     pub fn same(first: &gst::Caps) -> Result<Self, PipelineError> {
         let to = info_of(first)?;
         let (caps, first) = (first.clone(), to.clone());
         Ok(Fit { caps, to, converter: None, first, change: Change::None })
     }
 
-    /// To frames like the first one, but with square pixels: larger where its own are not, so that
-    /// no detail is lost.
+    /// Converts to the first frame's format, but with square pixels; the picture is enlarged, never reduced,
+    /// so that no detail is lost.
     pub fn square(first: &gst::Caps) -> Result<Self, PipelineError> {
         let info = info_of(first)?;
         let (n, d) = (f64::from(info.par().numer()), f64::from(info.par().denom()));
@@ -74,7 +75,7 @@ impl Fit {
         let side = |length: u32, by: f64| (f64::from(length) * by).round().max(1.0);
         let (width, height) = (side(info.width(), ratio), side(info.height(), 1.0 / ratio));
         let (width, height) = match ratio {
-            // Some files claim pixels of no real shape.
+            // Some files claim an impossible pixel aspect ratio.
             ratio if !(0.1..=10.0).contains(&ratio) || n == d => return Fit::same(first),
             ratio if ratio > 1.0 => (width as u32, info.height()),
             _ => (info.width(), height as u32),
@@ -96,7 +97,7 @@ impl Fit {
         Ok(Fit { caps, to, converter: None, first: info, change: Change::None })
     }
 
-    /// What frames become.
+    /// The caps of the converted frames.
     pub fn caps(&self) -> &gst::Caps {
         &self.caps
     }
@@ -133,7 +134,7 @@ impl Fit {
         })
     }
 
-    /// What is to be said, once, of a source that changed.
+    /// The note about a change of the source; returned once.
     pub fn take_note(&mut self) -> Option<String> {
         match std::mem::replace(&mut self.change, Change::Said) {
             Change::Seen(note) => Some(note),
@@ -155,7 +156,7 @@ impl Fit {
             self.converter = Some(made.clone());
             return Ok(made);
         }
-        // A converter changes neither rate nor interlacing, and wants to see both alike.
+        // A converter changes neither frame rate nor interlacing, and requires both sides to agree.
         let to = gst_video::VideoInfo::builder(self.to.format(), self.to.width(), self.to.height())
             .fps(from.fps())
             .interlace_mode(from.interlace_mode())
@@ -179,7 +180,7 @@ impl Fit {
     }
 }
 
-/// Whether frames of both are the same to who takes them: their rate and where chroma lies may differ.
+/// Whether consumers can treat both kinds of frames alike: only frame rate and chroma siting may differ.
 fn alike(a: &gst_video::VideoInfo, b: &gst_video::VideoInfo) -> bool {
     let of = |info: &gst_video::VideoInfo| {
         (info.format(), info.width(), info.height(), info.par(), info.colorimetry())
@@ -187,7 +188,7 @@ fn alike(a: &gst_video::VideoInfo, b: &gst_video::VideoInfo) -> bool {
     of(a) == of(b)
 }
 
-/// What happens to a source that changes with this sample, for the user.
+/// A note for the user on how the source changes with this sample.
 fn change(
     first: &gst_video::VideoInfo,
     now: &gst_video::VideoInfo,
@@ -228,7 +229,7 @@ struct Area {
     height: i32,
 }
 
-/// The largest area of `to` that has the shape of `from`, in the middle, at even places.
+/// The largest centred area of `to` with the aspect ratio of `from`, at even coordinates.
 fn inside(from: &gst_video::VideoInfo, to: &gst_video::VideoInfo) -> Area {
     let shape = |info: &gst_video::VideoInfo, width: f64, height: f64| {
         let par = f64::from(info.par().numer()) / f64::from(info.par().denom().max(1));

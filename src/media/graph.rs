@@ -1,9 +1,9 @@
-//! Pipelines as Graphviz graphs, without what must not be seen.
+//! Pipelines as Graphviz graphs, without passwords and user names.
 
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// Properties of elements whose values are nobody's business.
+/// Properties whose values are secret.
 const SECRET: [&str; 4] = ["user-id=", "user-pw=", "proxy-id=", "proxy-pw="];
 
 /// The pipeline as a graph, without users and passwords.
@@ -24,7 +24,7 @@ fn without_secrets(dot: &str) -> String {
     without_users(&text)
 }
 
-/// A label's lines are parted by `\n`, and it ends with a quote; both are escaped within values.
+/// Length of a value: lines of a label are separated by `\n`, and the label ends with a quote; both are\n/// escaped within values.
 fn length_of_value(text: &str) -> usize {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {

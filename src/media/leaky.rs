@@ -1,4 +1,4 @@
-//! Where frames go into an output that is never waited for.
+//! Input for outputs that must never block the run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ pub(super) struct LeakyInput {
 }
 
 impl LeakyInput {
-    /// Bounds an appsrc to `most` frames.
+    /// Limits an appsrc to `most` frames.
     pub fn over(source: gst_app::AppSrc, most: u64) -> Self {
         source.set_block(false);
         source.set_max_buffers(most);
@@ -42,7 +42,7 @@ impl LeakyInput {
         &self.source
     }
 
-    /// Hands a frame over; false when the output is gone.
+    /// Passes on a frame; false if the output no longer takes frames.
     pub fn push(&self, frame: &gst::Buffer) -> bool {
         self.pushed.fetch_add(1, Ordering::Relaxed);
         self.source.push_buffer(frame.clone()).is_ok()

@@ -20,7 +20,8 @@ pub struct LiveAudio {
 type PacketCallback = Box<dyn Fn(&gst::Buffer) + Send>;
 
 impl LiveAudio {
-    /// The sound that `packets` of the pipeline delivers, once its first packet is there.
+    /// The sound delivered by the appsink `packets`, once its first packet has arrived; none if there is
+    /// none.
     pub(super) fn of(pipeline: &Pipeline) -> Option<Self> {
         let sink = pipeline.gst().by_name("packets").and_downcast::<gst_app::AppSink>()?;
         let pad = sink.static_pad("sink")?;
@@ -56,13 +57,13 @@ impl LiveAudio {
         &self.caps
     }
 
-    /// From now on `take` gets every packet, with its running time; it must not wait.
+    /// Calls `take` with every further packet, timestamped in running time; `take` must not block.
     pub fn send_to(&self, take: impl Fn(&gst::Buffer) + Send + 'static) {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
     }
 }
 
-/// The packet with times counted from the start of the stream; none when it lies before it.
+/// The packet with its timestamp in running time; none if it lies before the segment.
 pub(super) fn packet_in_running_time(sample: &gst::SampleRef) -> Option<gst::Buffer> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let mut packet = sample.buffer_owned()?;

@@ -1,4 +1,4 @@
-//! Live sound that a container cannot hold → sound that it can.
+//! Re-encodes live sound for containers that cannot hold its codec.
 
 use std::time::Duration;
 
@@ -13,24 +13,23 @@ use super::tracks::{AAC_DELAY, sound_encoder};
 use crate::core::encoding::Container;
 use crate::core::timeouts::{TRY_SOUND_ENCODER, WaitTimer};
 
-/// All encoders have it, and both codecs are at home in it.
+/// Sample rate: every encoder supports it, and it is usual for both codecs (AAC, Opus).
 const RATE: u32 = 48_000;
 
 /// Decodes the packets of a live source and encodes them anew.
 ///
-/// It has a pipeline of its own, so that what goes wrong with the sound ends the sound and not the file
-/// that it is for.
+/// It has a pipeline of its own, so that an error in the sound ends the sound and not the file.
 pub(super) struct SoundEncoder {
     pipeline: Pipeline,
     packets: gst_app::AppSrc,
     encoded: gst_app::AppSink,
     caps: gst::Caps,
-    /// How much the encoder puts before the sound.
+    /// Encoder delay: how much the encoder inserts before the sound.
     delay: Duration,
 }
 
 impl SoundEncoder {
-    /// An encoder of sound like `sound` for a container, into `codec`.
+    /// An encoder for sound with the format `sound`, for a container; its codec is `codec`.
     ///
     /// # Errors
     /// When an element is missing or does not work.
@@ -40,7 +39,7 @@ impl SoundEncoder {
         codec: &str,
     ) -> Result<Self, PipelineError> {
         let channels = sound.structure(0).and_then(|s| s.get::<i32>("channels").ok());
-        // Where each of more channels belongs, live sources do not say.
+        // Live sources do not report the positions of more than two channels.
         let channels = channels.unwrap_or(2).clamp(1, 2);
         let (encode, ..) = sound_encoder(container, channels);
         let encode = format!("audio/x-raw,rate={RATE},channels={channels} ! {encode}");
@@ -63,12 +62,12 @@ impl SoundEncoder {
         Ok(SoundEncoder { pipeline, packets, encoded, caps, delay })
     }
 
-    /// The format of what it makes.
+    /// Caps of the encoded packets.
     pub fn caps(&self) -> &gst::Caps {
         &self.caps
     }
 
-    /// Lets it begin: `take` gets every packet, `ended` is called after the last one or when it fails.
+    /// Starts encoding. `take` is called with every packet, `ended` after the last one or on failure.
     ///
     /// # Errors
     /// When the pipeline does not start.
@@ -106,19 +105,19 @@ impl SoundEncoder {
         self.pipeline.set_state(gst::State::Playing)
     }
 
-    /// Hands over a packet, without waiting: when it cannot keep up, the oldest one is lost.
+    /// Passes on a packet without blocking; if the encoder lags, the oldest waiting packet is dropped.
     pub fn push(&self, packet: &gst::Buffer) {
-        // Refused when it has failed, which was said.
+        // Refused only after a failure, which has been reported.
         let _ = self.packets.push_buffer(packet.clone());
     }
 
-    /// No more packets.
+    /// Ends the stream of packets.
     pub fn end(&self) {
         let _ = self.packets.end_of_stream();
     }
 }
 
-/// What an encoder makes, learned from a moment of silence.
+/// Caps that an encoder produces, found by encoding a moment of silence.
 fn format_of(encode: &str) -> Result<gst::Caps, PipelineError> {
     let description = format!(
         "audiotestsrc wave=silence num-buffers=100 ! audioconvert ! {encode} \

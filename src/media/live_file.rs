@@ -1,4 +1,4 @@
-//! Live frames and their sound → a file.
+//! Records live frames and their sound to a file.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,41 +18,40 @@ use super::sink::{NewFile, VideoSink};
 use super::tracks::{Treatment, encode_audio, name_of, way_of_audio};
 use crate::core::encoding::{Container, Encoding};
 
-/// A muxer writes nothing of the picture until it knows what sound belongs to it. When the sound
-/// is further behind than this, matroskamux is told that there is none, and the picture goes on.
+/// A muxer writes no picture until it knows the sound of the same time. If the sound lags further than this,
+/// matroskamux gets a gap event, and the picture continues.
 const GAP_AFTER: Duration = Duration::from_secs(2);
 
-/// Sound that has come after such a gap was announced is waited for longer the next time, up to this.
+/// If sound arrives after a gap was sent, the next wait is longer, up to this.
 const GAP_AFTER_AT_MOST: Duration = Duration::from_secs(10);
 
-/// mp4mux (1.22) does not understand gaps: for it the sound is over when it has not come for so
-/// long. Until then the encoded picture waits, and nothing of it is lost.
+/// mp4mux (1.22) ignores gap events: if no sound arrives for this long, the sound track is ended. Until then
+/// the encoded picture waits; none of it is lost.
 const END_AFTER: Duration = Duration::from_secs(8);
 
-/// Packets overlap by microseconds, since their times are rounded and follow the sender's clock. What
-/// begins so much before the end of the one before is of another time: a source that began anew.
+/// Packets may overlap by microseconds, since timestamps are rounded and follow the sender's clock. A packet
+/// that begins more than this before the end of the previous one belongs to a source that started again.
 const OVERLAP: Duration = Duration::from_millis(250);
 
-/// How much of the encoded picture may wait; more than it ever waits for sound.
+/// How much encoded picture may wait; longer than any wait for sound.
 const WAITING: Duration = Duration::from_secs(20);
 
-/// How many frames may wait for the encoder.
+/// Number of frames that may wait for the encoder.
 const FRAMES: u64 = 30;
 
-/// A file that is written while live.
+/// A recording of a live run.
 pub struct LiveFileSink {
     sink: VideoSink,
     frames: LeakyInput,
     sound: Option<Arc<Sound>>,
-    /// What makes the sound fit into the container.
+    /// Re-encodes the sound, if the container cannot hold it.
     encoder: Option<Arc<SoundEncoder>>,
 }
 
 impl LiveFileSink {
-    /// Starts a file for frames that come live, with their sound if there is any. It never holds
-    /// up who delivers: frames that the encoder cannot take in time are dropped. The file's time
-    /// begins with the first frame, `first` on the run's clock. What happens is told to `events`
-    /// as of the output `number`.
+    /// Starts a file for live frames, with their sound if there is any. It never blocks the run: frames that
+    /// the encoder cannot take in time are dropped. The file's time zero is the first frame's time, `first`,
+    /// on the run's clock. Events are reported to `events` with the output number `number`.
     ///
     /// # Errors
     /// When an element is missing, or the file cannot be created.
@@ -63,7 +62,7 @@ impl LiveFileSink {
         number: usize,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
-        // Looking ahead would hold back dozens of frames, minutes of them with a slow network.
+        // Looking ahead would delay the file by dozens of frames, which can be minutes with a slow network.
         let encoding = Encoding { live: true, ..*file.encoding };
         let mut sink = VideoSink::build(NewFile { encoding: &encoding, ..file }, number)?;
         let waiting = sink.pipeline.element("waiting")?;
@@ -84,7 +83,7 @@ impl LiveFileSink {
             encoder.start(move |packet| taker.packet(packet), move |why| ended.end(why))?;
         }
         if let (Some(audio), Some(sound)) = (audio, &sound) {
-            // Weak: the source may outlive the file.
+            // A weak reference: the source may outlive the file.
             let (taker, to) = (Arc::downgrade(sound), encoder.as_ref().map(Arc::downgrade));
             audio.send_to(move |packet| match &to {
                 Some(encoder) => {
@@ -104,7 +103,7 @@ impl LiveFileSink {
         Ok(LiveFileSink { sink, frames, sound, encoder })
     }
 
-    /// Hands over a frame that other outputs also take.
+    /// Passes on a frame that is shared with other outputs.
     pub fn push(&self, frame: &gst::Buffer) -> bool {
         if let (Some(sound), Some(pts)) = (&self.sound, frame.pts()) {
             sound.keep_up_with(pts.into());
@@ -117,7 +116,7 @@ impl LiveFileSink {
         self.frames.dropped()
     }
 
-    /// The encoder's output, where delay is measured.
+    /// The output pad of the encoder, where the delay is measured.
     pub fn encoded(&self) -> Option<gst::Pad> {
         self.sink.pipeline.gst().by_name("encode")?.static_pad("src")
     }
@@ -126,7 +125,7 @@ impl LiveFileSink {
     pub fn end(&self) {
         let _ = self.sink.frames.end_of_stream();
         match (&self.encoder, &self.sound) {
-            // What it still holds comes first; then it ends the track.
+            // The encoder passes on what it still holds, then ends the track.
             (Some(encoder), _) => encoder.end(),
             (None, Some(sound)) => sound.end(None),
             (None, None) => {}
@@ -149,8 +148,8 @@ impl LiveFileSink {
     }
 }
 
-/// Makes room for live sound, which is encoded anew where the container cannot hold it; none where it
-/// cannot come along, which the notes say.
+/// Adds a track for live sound, re-encoded if the container cannot hold it; none, with a note, if that is
+/// impossible too.
 fn add_sound(
     sink: &mut VideoSink,
     sound: &gst::Caps,
@@ -161,7 +160,7 @@ fn add_sound(
     if let Treatment::Passthrough(through) = way {
         match sink.add_sound(sound, through) {
             Ok(target) => return Some((target, None)),
-            // A codec that fits in a form that does not.
+            // The container holds this codec, but not in this form.
             Err(_) => way = encode_audio(sound, container),
         }
     }
@@ -192,23 +191,23 @@ fn add_sound(
     None
 }
 
-/// The sound of a file, which may pause or end before the picture does.
+/// The sound track of a recording; the sound may pause, or end before the picture.
 struct Sound {
     target: gst_app::AppSrc,
     known: Mutex<SoundTimeline>,
 }
 
-/// What the muxer knows of the sound.
+/// How far the muxer knows the sound track.
 struct SoundTimeline {
-    /// Up to here it has sound, or knows that there is none.
+    /// Up to this time the muxer has sound or a gap.
     until: Duration,
-    /// When the track begins.
+    /// Time at which the track begins.
     first: Duration,
-    /// Before this it knows that there is none.
+    /// The end of the last gap: packets before it are too late.
     none_before: Duration,
-    /// When the newest packet began.
+    /// Time of the newest packet.
     newest: Option<Duration>,
-    /// How far behind the sound may be before it is told that there is none.
+    /// How far the sound may lag behind the picture before a gap is sent.
     patience: Duration,
     container: Container,
     ended: bool,
@@ -222,7 +221,7 @@ enum SoundAction {
 }
 
 impl SoundTimeline {
-    /// Of a track that begins at `first`.
+    /// The timeline of a track that begins at `first`.
     fn new(first: Duration, container: Container) -> Self {
         SoundTimeline {
             until: first,
@@ -235,13 +234,13 @@ impl SoundTimeline {
         }
     }
 
-    /// A packet comes: the time under which it goes to the muxer; none when its time has passed.
+    /// The timestamp that a new packet gets in the file; none if the packet is too late.
     fn packet(&mut self, pts: Duration, duration: Duration) -> Option<Duration> {
         if self.ended {
             return None;
         }
         if pts < self.none_before {
-            // It was not silent but late, or it is older than the file.
+            // The sound was late, not silent; or the packet is older than the file.
             if pts >= self.first {
                 let late = self.none_before - pts;
                 self.patience = self.patience.max(late + GAP_AFTER).min(GAP_AFTER_AT_MOST);
@@ -251,15 +250,15 @@ impl SoundTimeline {
         if pts + OVERLAP < self.until {
             return None;
         }
-        // Muxers want times that do not go back, and parsers take away the time of a packet that has the
-        // same as the one before.
+        // Muxers need timestamps that do not decrease, and parsers remove the timestamp of a packet if it
+        // equals the previous one.
         let at = self.newest.map_or(pts, |newest| pts.max(newest + Duration::from_nanos(1)));
         self.newest = Some(at);
         self.until = self.until.max(at + duration);
         Some(at)
     }
 
-    /// The picture is at `now`: what the muxer must be told of the sound.
+    /// What to tell the muxer about the sound, now that the picture has reached `now`.
     fn keep_up_with(&mut self, now: Duration) -> SoundAction {
         let behind = now.saturating_sub(self.until);
         if self.ended {
@@ -311,7 +310,7 @@ impl Sound {
         }
     }
 
-    /// No more sound comes; why, where it is a failure.
+    /// Ends the sound track; `why` is the error, if it failed.
     fn end(&self, why: Option<PipelineError>) {
         if let Some(error) = why {
             tracing::warn!("the sound cannot be encoded; the file continues without it: {error}");
@@ -325,8 +324,8 @@ impl Sound {
         match known.keep_up_with(now) {
             SoundAction::Nothing => {}
             SoundAction::Gap => {
-                // It begins now, not when the sound stopped: the muxer takes what is older first,
-                // that is the picture until now, and waits for more sound only then.
+                // The gap begins now, not when the sound stopped: the muxer handles older data first, so it
+                // writes the picture up to now and only then needs sound again.
                 let mut gap = gst::Buffer::new();
                 let writable = gap.make_mut();
                 writable.set_pts(gst::ClockTime::try_from(now).ok());
@@ -344,8 +343,8 @@ impl Sound {
     }
 }
 
-/// An appsrc takes no events of our own in between its buffers: an empty buffer becomes one here,
-/// on the appsrc's thread.
+/// An appsrc cannot queue events between its buffers. So a gap is queued as an empty buffer with the GAP
+/// flag, and becomes an event here, on the appsrc's thread.
 fn turn_into_gap(pad: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
     let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
     if buffer.size() > 0 || !buffer.flags().contains(gst::BufferFlags::GAP) {

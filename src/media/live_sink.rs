@@ -1,7 +1,7 @@
-//! Stylized frames → a window, a virtual camera, a media server, or a file while live.
+//! Sends stylized frames to a window, a virtual camera or a media server, or to the user's own description.
 //!
-//! All of them take the same buffer (GStreamer counts its users) and never wait: an output that
-//! falls behind loses frames, the others do not notice.
+//! All outputs share the same buffer (GStreamer counts its references) and never block the run: an output
+//! that lags loses frames, without effect on the others.
 
 use std::path::Path;
 use std::sync::mpsc::Sender;
@@ -24,7 +24,7 @@ use crate::core::endpoint::{OutputSpec, RtspUrl};
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::{FINISH_OWN_OUTPUT, PARTING};
 
-/// How many frames may wait for an output, where its description does not say.
+/// Number of frames that may wait for an output, unless the user's description sets it.
 const FRAMES: u64 = 2;
 
 /// An output that shows or sends frames as they come.
@@ -32,19 +32,18 @@ pub struct LiveSink {
     pipeline: Pipeline,
     frames: LeakyInput,
     packets: Option<gst_app::AppSrc>,
-    /// Something is made that must be brought to its end, within this time.
+    /// How long the end of the output may take, if it has something to finish.
     patience: Option<Duration>,
     notes: Vec<String>,
 }
 
-/// Told how long after its capture a frame left the program.
+/// Callback with the time from a frame's capture until it left the program.
 pub type OnDelay = Box<dyn Fn(Duration) + Send + Sync>;
 
 impl LiveSink {
-    /// Opens a window, a virtual camera, a connection to a media server (which also gets the
-    /// sound), or the user's own description (with an appsrc named `frames`); files and RTSP
-    /// servers have sinks of their own. What happens later is told to `events` as of the output
-    /// `number`.
+    /// Opens a window, a virtual camera, a connection to a media server (which also gets the sound), or the
+    /// user's own description (with an appsrc named `frames`). Files and RTSP servers have sinks of their
+    /// own. Later events are reported to `events` with the output number `number`.
     ///
     /// # Errors
     /// [`PipelineError`]: no display, no such device, no such element.
@@ -94,10 +93,11 @@ impl LiveSink {
         frames.set_format(gst::Format::Time);
         frames.set_is_live(true);
         frames.set_caps(Some(&stream.caps()?));
-        // A user's own description need not know that its appsrc is never waited for.
+        // The author of a description may not know that its appsrc must not block, so the number of frames is
+        // limited here.
         let most = Some(frames.max_buffers()).filter(|most| *most > 0).unwrap_or(FRAMES);
         let frames = LeakyInput::over(frames, most);
-        // The encoder's output where there is one, else what the window gets.
+        // Delay is measured behind the encoder if there is one, otherwise at the window's input.
         let at = pipeline.gst().by_name("encode").and_then(|e| e.static_pad("src"));
         if let Some(pad) = at.or_else(|| frames.source().static_pad("src")) {
             measure(&pad, clock.clone(), Duration::ZERO, on_delay);
@@ -126,8 +126,8 @@ impl LiveSink {
         Ok(LiveSink { pipeline, frames, packets, patience, notes })
     }
 
-    /// Hands a frame over; the oldest waiting one is dropped when the output lags. False when the
-    /// output is gone.
+    /// Passes on a frame; if the output lags, the oldest waiting frame is dropped. False if the output no
+    /// longer takes frames.
     pub fn push(&self, frame: &gst::Buffer) -> bool {
         self.frames.push(frame)
     }
@@ -137,8 +137,8 @@ impl LiveSink {
         self.frames.dropped()
     }
 
-    /// No more frames. How long the end may be waited for, where there is one: of what the user's
-    /// own description makes, or what a media server is told.
+    /// Ends the stream of frames. Returns how long the end may take, if the output has something to finish:
+    /// what the user's own description writes, or the farewell to a media server.
     pub fn end(&self) -> Option<Duration> {
         for input in self.packets.iter().chain([self.frames.source()]) {
             let _ = input.end_of_stream();
@@ -157,14 +157,14 @@ impl LiveSink {
     }
 }
 
-/// How sound joins what is sent to a media server; half a second of it may wait.
+/// The branch that adds sound to a media server's stream; half a second of sound may wait.
 const PUSH_SOUND: &str = "\nappsrc name=packets format=time is-live=true leaky-type=downstream \
      max-bytes=0 max-time=500000000 ! server.\n";
 
-/// Reports now − PTS for every buffer that passes `pad`, whose running time is zero at `start` of
-/// the run.
+/// Calls `on_delay` with now − PTS for every buffer that passes `pad`. Running time zero of the pad is
+/// `start` on the run's clock.
 pub(crate) fn measure(pad: &gst::Pad, clock: LiveClock, start: Duration, on_delay: OnDelay) {
-    // An encoder may shift its times (x264enc does, by 1000 hours); the segment knows.
+    // An encoder may shift timestamps (x264enc: by 1000 hours); the segment holds the shift.
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let pts = info.buffer().and_then(|b| b.pts());
         let segment = pad.sticky_event::<gst::event::Segment>(0);

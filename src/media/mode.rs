@@ -27,7 +27,7 @@ impl fmt::Display for RequestedMode {
 const DEFAULT_SIZE: (u32, u32) = (640, 480);
 const DEFAULT_FPS: u32 = 30;
 
-/// One mode of the camera, with all that is open fixed.
+/// One mode of a camera, with all ranges fixed to one value.
 struct Mode {
     caps: gst::Caps,
     width: i32,
@@ -36,9 +36,8 @@ struct Mode {
     raw: bool,
 }
 
-/// The best of a camera's modes (raw and MJPEG): nearest in size, then at least as fast as wished,
-/// then raw before MJPEG, which costs a decoder. None when the camera has no mode of the wished
-/// size, or none that can be decoded.
+/// The best of a camera's modes (raw or MJPEG): nearest in size, then at least as fast as requested, then raw
+/// before MJPEG, which needs a decoder. None if no mode has the requested size, or none can be decoded.
 pub fn best_mode(can: &gst::CapsRef, requested: RequestedMode) -> Option<gst::Caps> {
     let size = requested.size.unwrap_or(DEFAULT_SIZE);
     let fps = requested.fps.unwrap_or(DEFAULT_FPS);

@@ -1,4 +1,4 @@
-//! The element that writes each container, and the ticks in which it counts.
+//! The muxer of each container, and the timescale of MP4 video tracks.
 
 use crate::core::encoding::Container;
 
@@ -12,9 +12,9 @@ pub(super) fn muxer(container: Container) -> &'static str {
     }
 }
 
-/// Ticks a second of an MP4's video track: every frame of a constant rate falls on a tick, and no
-/// tick is longer than 1/90,000 s, so that variable rates keep their times. mp4mux itself would
-/// take hundredths of a frame.
+/// Timescale (ticks per second) of an MP4's video track. Every frame of a constant rate falls on a tick, and
+/// a tick is at most 1/90,000 s long, so that variable rates keep their timestamps. By itself, mp4mux would
+/// use a hundredth of a frame duration.
 pub(super) fn timescale(rate: Option<(i32, i32)>) -> u32 {
     let n = rate.map_or(1, |(n, _)| n.unsigned_abs().max(1));
     n.saturating_mul(90_000_u32.div_ceil(n))

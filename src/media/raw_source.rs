@@ -1,6 +1,6 @@
-//! Frames that the program reads by itself (a pipe, pictures) → frames like those of a decoder.
+//! Frames that the program reads itself (a pipe, pictures) → frames like those of a decoder.
 //!
-//! They go through the same conversion as a file's.
+//! They pass through the same conversion as decoded files.
 
 use std::thread;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::core::rate::FrameRate;
 use crate::core::stop::StopSignal;
 use crate::core::y4m::{ChromaSite, Header, Interlace, Sampling};
 
-/// What the frames are like.
+/// Format and timing of the frames.
 #[derive(Debug, Clone)]
 pub enum Shape {
     /// As the header of a YUV4MPEG2 stream says.
@@ -36,30 +36,30 @@ pub enum Shape {
         /// Frames a second.
         rate: FrameRate,
     },
-    /// The same, but each frame with its own time.
+    /// As `Rgb`, but each frame has its own duration.
     Animation {
         /// Width in pixels.
         width: usize,
         /// Height in lines.
         height: usize,
-        /// Frames a second, where all last equally long.
+        /// Frames per second, if all frames last equally long.
         rate: Option<FrameRate>,
         /// When each frame ends.
         ends: Vec<Duration>,
     },
 }
 
-/// Gives one frame after another, `false` after the last one; an error ends the stream, too.
+/// Writes the next frame into the buffer; returns `false` after the last one. An error also ends the stream.
 pub type NextFrame = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send>;
 
 /// Opens a source of the frames that `next` gives, on a thread of its own, and converts the first.
 ///
-/// The thread may be left waiting in `next` when the source is dropped: nothing can wake who reads
-/// from a pipe. `count` is how many frames there will be, when known. None when `stop` was set
-/// before the first frame came.
+/// The thread may be left blocked in `next` when the source is dropped, since a blocking read of a pipe
+/// cannot be interrupted. `count` is the number of frames, if known. Returns none if `stop` was set before
+/// the first frame.
 ///
 /// # Errors
-/// What `next` said before the first frame, or that the frames cannot be handled.
+/// The error of `next` before the first frame, or that the format is not supported.
 pub fn open(
     shape: &Shape,
     count: Option<u64>,
@@ -81,7 +81,7 @@ pub fn open(
     }
     let mut caps = plan.caps();
     if raw.format == gst_video::VideoFormat::Rgb && wanted != FrameFormat::Rgb {
-        // Matrix as players expect it for the size, but the primaries of the pictures.
+        // The matrix that players assume for this size, but the primaries of pictures (sRGB).
         let matrix = if raw.size.1 >= 720 { 3 } else { 4 };
         caps.make_mut().set("colorimetry", format!("2:{matrix}:5:1"));
     }
@@ -106,7 +106,7 @@ pub fn open(
             let buffer = raw.buffer(bytes, feeding.number);
             match buffer.map(|buffer| feeding.source.push_buffer(buffer)) {
                 Ok(Ok(_)) => feeding.number += 1,
-                // Nobody wants any more.
+                // The consumer is gone.
                 Ok(Err(_)) => break,
                 Err(error) => {
                     feeding.said.lock().failure = Some(error.to_string());
@@ -118,7 +118,7 @@ pub fn open(
     let started = thread::Builder::new().name("read".into()).spawn(feeder);
     started.map_err(|e| PipelineError::new("appsrc", e.to_string()))?;
     pipeline.set_state(gst::State::Paused)?;
-    // An end without a frame may count as a first frame, or may not: it is asked after, too.
+    // A stream that ends without a frame may or may not preroll, so the report is checked too.
     let nothing = || {
         let mut said = log.lock();
         let why = said.nothing.then(|| said.failure.take());
@@ -143,7 +143,7 @@ pub fn open(
     Ok(Some(VideoSource { pipeline, frames, stream, plan, fit, busy, end: None, log }))
 }
 
-/// A stream of our own frames. However its thread ends, the stream ends with it.
+/// Pushes our own frames into the appsrc. When it is dropped, however its thread ended, the stream ends.
 struct FrameReader {
     source: gst_app::AppSrc,
     said: SharedReport,
@@ -179,16 +179,16 @@ fn description() -> String {
     format!("{source}\n{DECODED}")
 }
 
-/// How GStreamer is told of the frames.
+/// How the frames are described to GStreamer.
 struct Raw {
     caps: gst::Caps,
     format: gst_video::VideoFormat,
     size: (usize, usize),
     planes: Vec<(usize, usize)>,
     rate: FrameRate,
-    /// When each frame ends, where the rate does not say.
+    /// End time of each frame, if there is no constant rate.
     ends: Vec<Duration>,
-    /// Bits of a sample as they come, and as GStreamer has them.
+    /// Bits per sample in the input and in GStreamer's format.
     depths: (u32, u32),
 }
 
@@ -214,7 +214,7 @@ impl Raw {
         let usual = rate.unwrap_or(FrameRate::USUAL);
         let mut caps = caps("RGB", size, usual, (1, 1)).field("colorimetry", "sRGB").build();
         if rate.is_none() {
-            // In GStreamer's words: it varies.
+            // GStreamer's notation for a variable rate.
             caps.make_mut().set("framerate", gst::Fraction::new(0, 1));
         }
         Raw {
@@ -228,7 +228,7 @@ impl Raw {
         }
     }
 
-    /// When the frame of this number begins, or the last one ends.
+    /// Start time of a frame; for the number after the last frame, its end.
     fn begins(&self, number: u64) -> Duration {
         let before = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         match before {
@@ -258,12 +258,12 @@ impl Raw {
             .field_if_some("chroma-site", chroma_site(header))
             .field("interlace-mode", interlace_mode(header.interlace))
             .field_if_some("field-order", field_order(header.interlace));
-        // Grey gets chroma without colour: GStreamer's grey formats have no range, and take full
-        // for limited.
+        // Grey frames get neutral chroma: GStreamer's grey formats carry no range, and full range would be
+        // taken as limited.
         let as_yuv = Header { sampling: Sampling::Yuv420, ..*header };
         let mono = header.sampling == Sampling::Mono;
         let mut planes = if mono { as_yuv.planes() } else { header.planes() };
-        // Opacity stands last, and nothing is behind it.
+        // The alpha plane comes last and is dropped.
         planes.truncate(3);
         Ok(Raw {
             caps: caps.build(),
@@ -307,8 +307,8 @@ fn caps(
         .field("pixel-aspect-ratio", fraction(n, d))
 }
 
-/// Range, matrix, transfer and primaries in GStreamer's numbers: BT.601 or BT.709, as players take
-/// what does not say.
+/// Range, matrix, transfer and primaries in GStreamer's numbers: BT.601 or BT.709, by size, as players assume
+/// for unmarked video.
 fn colorimetry(range: Range, height: usize) -> String {
     let range = if range == Range::Full { 1 } else { 2 };
     let rest = if height >= 720 { "3:5:1" } else { "4:16:4" };

@@ -1,18 +1,18 @@
-//! What a source of our own has to say while it is read.
+//! Reports of the thread that reads our own sources (pipes, pictures), while it runs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the thread that reads frames has reported so far.
 #[derive(Debug, Default)]
 pub struct ReadReport {
-    /// What the user should know, oldest first.
+    /// Notes for the user, oldest first.
     pub notes: Vec<String>,
     /// How many frames could not be read, and were replaced or left out.
     pub damaged: u64,
-    /// Why it ended before its time.
+    /// Why reading ended early.
     pub failure: Option<String>,
-    /// It ended without a frame. The pipeline then says nothing: an end without a beginning does
-    /// not come through.
+    /// The source ended without a frame. The pipeline does not report this: an end of stream without a
+    /// preceding buffer does not reach the sink.
     pub(super) nothing: bool,
 }
 

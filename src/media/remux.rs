@@ -1,4 +1,4 @@
-//! The index of a finished MP4 goes to the front, so that players on the web start at once.
+//! Remuxes a finished MP4 with its index in front, so that web players can start at once.
 //!
 //! mp4mux (GStreamer 1.22 to 1.26) writes either a file that is playable while it grows or one with its
 //! index in front, not both; so a finished file is muxed once more, without encoding.
@@ -29,20 +29,20 @@ pub type TrackLayout = Vec<Track>;
 /// A track of a finished file.
 #[derive(Debug, Clone)]
 pub struct Track {
-    /// What the muxer's pads for it are called.
+    /// Template name of the muxer's pads for this track (`audio_%u`).
     pub(super) pad: &'static str,
-    /// How much of its beginning is not to be presented.
+    /// How much of the track's beginning must be hidden from playback.
     pub(super) lead: Duration,
-    /// When it is played; as the muxer writes it when none.
+    /// When it is played; none: the muxer's default.
     pub(super) flags: Option<Flags>,
-    /// Where it ends, when the picture ended early: the muxer may have had more by then.
+    /// End of the track, if the picture ended early: the muxer may already have taken later packets.
     pub(super) end: Option<Duration>,
     /// Nothing of it was written.
     pub(super) empty: bool,
 }
 
 impl Track {
-    /// Sound that begins with its first packet.
+    /// A sound track without a hidden beginning.
     pub const SOUND: Self =
         Track { pad: "audio", lead: Duration::ZERO, flags: None, end: None, empty: false };
 
@@ -88,20 +88,21 @@ pub fn index_to_front(
 pub struct RemuxFiles {
     from: PathBuf,
     to: PathBuf,
-    /// Where the muxer collects what comes behind the index. Beside the output: the system's temporary
-    /// folder may be small or of memory.
+    /// Temporary file in which the muxer collects the media data. It lies beside the output: the system's
+    /// temporary folder may be small or in memory.
     scratch: PathBuf,
     layout: TrackLayout,
 }
 
 impl RemuxFiles {
-    /// For the finished `from`, which holds one video and the tracks of `layout`, to become `to`.
+    /// The files for remuxing the finished `from`, which holds one video track and the tracks of `layout`, to
+    /// `to`.
     pub fn new(from: &Path, to: &Path, layout: &[Track]) -> Self {
         let scratch = to.with_extension("mdat");
         RemuxFiles { from: from.to_owned(), to: to.to_owned(), scratch, layout: layout.to_vec() }
     }
 
-    /// Removes what there is of the new file; the old one stays, and its tracks begin as they should.
+    /// Removes the new file. The old one stays, and the hidden beginnings of its tracks are set there.
     pub fn give_up(&self) {
         let _ = std::fs::remove_file(&self.scratch);
         let _ = std::fs::remove_file(&self.to);
@@ -117,20 +118,20 @@ impl RemuxFiles {
     }
 }
 
-/// Hides the beginnings of the tracks behind the picture, and says when they are played.
+/// Sets the hidden beginnings and the flags of the tracks after the video track.
 fn complete_tracks(path: &Path, tracks: &[&Track]) -> Result<(), PipelineError> {
     let leads = std::iter::once(Duration::ZERO).chain(tracks.iter().map(|track| track.lead));
     show_whole(path)
         .and_then(|()| hide_leads(path, &leads.collect::<Vec<_>>()))
         .map_err(|error| PipelineError::new("edit list", error.to_string()))?;
-    // Of each kind one is played, where there are several.
+    // Tracks of one kind form a group if there are several; players play one of a group.
     let several = |pad| tracks.iter().filter(|track| track.pad == pad).count() > 1;
     let groups = [several("audio"), several("subtitle")];
     let group = |track: &Track| match track.pad {
         "audio" => u16::from(groups[0]),
         _ => 2 * u16::from(groups[1]),
     };
-    // Where no sound is to be played by itself, players would be silent.
+    // If no sound track were enabled by default, players would be silent.
     let silent = !tracks.iter().any(|track| track.pad == "audio" && track.flags().default);
     let first = tracks.iter().position(|track| track.pad == "audio").filter(|_| silent);
     let default = |n, track: &Track| track.flags().default || first == Some(n);
@@ -141,26 +142,25 @@ fn complete_tracks(path: &Path, tracks: &[&Track]) -> Result<(), PipelineError> 
         .map_err(|error| PipelineError::new("tracks", error.to_string()))
 }
 
-/// A finished file that is being muxed once more.
+/// A remux that is running.
 pub struct Remux {
     pipeline: Pipeline,
     files: RemuxFiles,
-    /// Bytes that are written in all, about: everything once into the scratch file and once behind the
-    /// index.
+    /// Approximate total of bytes to write: all data once to the scratch file and once behind the index.
     total: u64,
 }
 
 impl Remux {
-    /// Begins; the end and failures come to `events` as of [`PipelineRole::Remux`].
+    /// Starts the remux; its end and its failures are sent to `events` with [`PipelineRole::Remux`].
     ///
     /// # Errors
-    /// When it cannot begin; the new file is then removed.
+    /// When it cannot start; the new file is then removed.
     pub fn start(
         files: RemuxFiles,
         container: Container,
         events: Sender<Event>,
     ) -> Result<Self, PipelineError> {
-        // What it does not show, would not be read.
+        // What the edit list does not show would not be read, so edits are extended first.
         let _ = show_whole(&files.from);
         let started = start(&files, container, events);
         let pipeline = started.inspect_err(|_| files.give_up())?;
@@ -175,14 +175,14 @@ impl Remux {
 
     /// How much of it is done, 0–1.
     pub fn share(&self) -> f64 {
-        // The scratch file is complete once something comes behind the index.
+        // The scratch file is complete once data is written behind the index.
         let behind_index = length(&self.files.to);
         let collected = length(&self.files.scratch);
         let done = if behind_index > 0 { self.total / 2 + behind_index } else { collected };
         (done as f64 / self.total.max(1) as f64).min(1.0)
     }
 
-    /// Ends it with what was heard of it: the new file is complete, or removed.
+    /// Ends the remux with the result of its pipeline: the new file is then complete, or removed.
     ///
     /// # Errors
     /// `result`, or that the new file cannot be completed.
@@ -192,7 +192,7 @@ impl Remux {
         result.and_then(|()| files.complete()).inspect_err(|_| files.give_up())
     }
 
-    /// The error of a remux that does not go on.
+    /// The error of a remux that makes no progress.
     pub fn stalled() -> PipelineError {
         let text = format!("nothing was written for {} s", REMUX_STALLED.as_secs());
         PipelineError::new("mux", text)
@@ -212,7 +212,7 @@ fn start(
     let mut description =
         format!("{} name=mux faststart=true ! filesink name=file\n", muxer(container));
     let tracks = layout.iter().enumerate().filter(|(_, track)| !track.empty);
-    // The picture has the first id; ids count the tracks in the order of their pads.
+    // The video track has id 1; the other ids follow the order of the muxer's pads.
     let others = tracks.map(|(n, track)| (n + 2, track.pad, track.end));
     let tracks: Vec<_> = std::iter::once((1, "video", None)).chain(others).collect();
     for (id, pad, _) in &tracks {
@@ -252,8 +252,8 @@ fn start(
     Ok(pipeline)
 }
 
-/// Says of MPEG-1 sound which layer it is: qtdemux (1.22 to 1.26) does not, mp4mux asks, and an MP4 has one
-/// word for all three.
+/// Adds the layer to the caps of MPEG-1 audio: qtdemux (1.22 to 1.26) leaves it out, and mp4mux requires it;
+/// MP4 itself does not tell the three layers apart.
 fn with_layer(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
         change_caps(info, |format| {
@@ -267,8 +267,8 @@ fn with_layer(pad: &gst::Pad) {
     });
 }
 
-/// Lets the muxer count the picture in ticks that are as fine as those of the first file, and gives
-/// the last frame the length of the one before: in a fragmented file mp4mux (1.22) writes one tick.
+/// Keeps the timescale of the first file, and gives the last frame the duration of the one before: in a
+/// fragmented file mp4mux (1.22) writes one tick.
 fn keep_times(pad: &gst::Pad) {
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     let usual = Mutex::new(gst::ClockTime::ZERO);
@@ -293,9 +293,9 @@ fn keep_times(pad: &gst::Pad) {
     });
 }
 
-/// Begins a track of subtitles with nothing, shown until the first: players that take the length
-/// of the track for the end of the last subtitle (ffmpeg) would cut that short by the late start.
-/// What begins at `end` or later is left out.
+/// Inserts an empty subtitle from time zero to the first one. Players that take the track's duration as the
+/// end of the last subtitle (ffmpeg) would otherwise cut it short by the late start. Subtitles that begin at
+/// `end` or later are dropped.
 fn begin_at_zero(pad: &gst::Pad, end: Option<Duration>) {
     let segment = Mutex::new(gst::FormattedSegment::<gst::ClockTime>::new());
     let begun = AtomicBool::new(false);
@@ -309,7 +309,7 @@ fn begin_at_zero(pad: &gst::Pad, end: Option<Duration>) {
             let plain = gst::FormattedSegment::<gst::ClockTime>::new();
             info.data = Some(gst::PadProbeData::Event(gst::event::Segment::new(&plain)));
         }
-        // What is empty was put in below.
+        // The empty one is inserted below; empty buffers pass.
         if let Some(buffer) = info.buffer_mut().filter(|buffer| buffer.size() > 0) {
             let segment = segment.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let at = buffer.pts().and_then(|pts| segment.to_running_time(pts));
@@ -329,7 +329,7 @@ fn begin_at_zero(pad: &gst::Pad, end: Option<Duration>) {
                 writable.set_pts(gst::ClockTime::ZERO);
                 writable.set_dts(gst::ClockTime::ZERO);
                 writable.set_duration(at);
-                // It comes through here, too. The next push tells what is the matter, if anything.
+                // This push passes through the same probe. If it fails, the next push reports the error.
                 let _ = pad.push(nothing);
             }
         }

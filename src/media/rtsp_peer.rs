@@ -1,4 +1,4 @@
-//! The RTSP server at the other end: whether there is one.
+//! Tests whether the RTSP server at the other end can be reached.
 
 use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,13 +9,13 @@ use crate::core::endpoint::RtspUrl;
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::{CONNECT, POLL};
 
-/// Tries whether the server can be reached: GStreamer's elements only say "could not open
-/// resource" when it cannot.
+/// Connects to the server, to report a precise reason: GStreamer's elements only say "could not open
+/// resource".
 ///
 /// # Errors
 /// Why not: no such host, nothing listens there, no answer; or that `stop` was set meanwhile.
 pub(super) fn reach(url: &RtspUrl, stop: &StopSignal) -> Result<(), PipelineError> {
-    // On a thread of its own: nothing wakes who waits for a name to be looked up.
+    // On a thread of its own: a name lookup cannot be interrupted.
     let (send, answer) = channel();
     let url = url.clone();
     let ask = move || send.send(connect(&url));

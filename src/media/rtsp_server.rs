@@ -1,9 +1,9 @@
 //! An RTSP server: frames → any number of clients.
 //!
-//! There is **one** encoder, in a pipeline of its own, and one media that all clients share: a
-//! client costs its socket and what it has not yet read, not an encoder or a pipeline. The media is
-//! prepared once, at the start, and stays so: no request ever waits for a frame, and a client that
-//! comes, goes, stalls or is killed changes nothing for the others.
+//! There is **one** encoder, in a pipeline of its own, and one RTSP media that all clients share: a client
+//! costs a socket and the data it has not yet read. The media is prepared once, at the start, and stays
+//! prepared: no request waits for a frame, and clients that connect, leave, stall or are killed do not affect
+//! the others.
 //!
 //! Threads: the encoder's, "rtsp" (connections and requests), "rtsp-media" (the media's messages),
 //! and gst-rtsp-server's own for sending.
@@ -35,7 +35,7 @@ use listener::{Listener, Media};
 
 const DESCRIPTION: &str = include_str!("../../pipelines/serve-rtsp.pipeline");
 
-/// How long clients have to take the goodbye.
+/// How long clients have to receive the end of stream.
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Where an RTSP server listens, and who may watch.
@@ -47,7 +47,7 @@ pub struct ServeAddress {
     pub port: u16,
     /// The path of the stream, with its leading slash: `/art`.
     pub path: String,
-    /// User and password; none lets everybody watch who reaches the port.
+    /// User and password; none: everybody who reaches the port may watch.
     pub user: Option<(String, String)>,
 }
 
@@ -88,12 +88,12 @@ fn failed(error: impl Into<String>) -> PipelineError {
     PipelineError::new("rtsp server", error)
 }
 
-/// Who watches, by session.
+/// The sessions that are watching.
 #[derive(Default)]
 struct ClientSessions(Mutex<HashSet<String>>);
 
 impl ClientSessions {
-    /// The session begins or ceases to watch; without any the client_output is closed.
+    /// Notes that a session starts or stops watching; the client output is open while there is any.
     fn change(&self, client_output: &ClientOutput, session: String, watches: bool) {
         let mut watchers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if watches {
@@ -109,22 +109,22 @@ impl ClientSessions {
     }
 }
 
-/// A running RTSP server. Dropping it says goodbye to the clients and stops everything.
+/// A running RTSP server. Dropping it ends the clients' streams and stops all threads.
 pub struct RtspServer {
     encoder: Encoder,
     client_output: Arc<ClientOutput>,
     watchers: Arc<ClientSessions>,
     listener: Listener,
-    // Goes after the listener, when no client uses it any more.
+    // Dropped after the listener, when no client uses it any more.
     _media: Media,
     url: String,
     notes: Vec<String>,
 }
 
 impl RtspServer {
-    /// Listens at `address` for clients of `video` and, where RTP can carry them, of packets like
-    /// `audio`. Frames and packets count their time by `clock`; what happens is told to `events` as
-    /// of the output `number`.
+    /// Listens at `address` for clients of `video` and, if RTP can carry them, of packets like `audio`.
+    /// Timestamps of frames and packets refer to `clock`. Events are reported to `events` with the output
+    /// number `number`.
     ///
     /// # Errors
     /// [`PipelineError`]: the port is taken, the address is not of this machine, an element is
@@ -157,7 +157,7 @@ impl RtspServer {
                 None
             }
         });
-        // Only to have a missing element named: the factory builds its own.
+        // Parsed only to name a missing element in the error; the factory builds its own.
         drop(Pipeline::parse(role, &description)?);
         let video = first.caps_owned().zip(first.buffer_owned());
         let (caps, unit) = video.ok_or_else(|| failed("the encoder produced nothing"))?;
@@ -189,20 +189,19 @@ impl RtspServer {
         &self.notes
     }
 
-    /// Hands over a frame whose PTS is its running time by the clock. Never blocks: a frame that
-    /// still waits for the encoder is dropped in favour of this one.
+    /// Passes on a frame whose PTS is its running time on the clock. Never blocks: a frame that still waits
+    /// for the encoder is replaced by this one and dropped.
     pub fn push_frame(&self, buffer: &gst::Buffer) {
         self.encoder.push(buffer);
     }
 
-    /// Hands over an encoded packet of sound whose PTS is its running time by the clock. Never
-    /// blocks.
+    /// Passes on an encoded sound packet whose PTS is its running time on the clock. Never blocks.
     pub fn push_audio(&self, packet: &gst::Buffer) {
         self.client_output.packet(packet);
     }
 
-    /// Has `told` called with the time from a frame's PTS until the encoder is done with it, for
-    /// every frame, on the encoder's thread. May be set once.
+    /// Calls `told` for every frame, on the encoder's thread, with the time from the frame's PTS until it is
+    /// encoded. Can be set once.
     pub fn on_encoded(&self, told: OnEncoded) {
         self.encoder.on_encoded(told);
     }
@@ -212,7 +211,7 @@ impl RtspServer {
         self.watchers.count()
     }
 
-    /// Frames that were not encoded, since newer ones had come or their time did not grow.
+    /// Number of frames not encoded, since newer ones replaced them or their timestamps did not increase.
     pub fn dropped(&self) -> u64 {
         self.encoder.dropped()
     }

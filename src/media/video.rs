@@ -13,7 +13,7 @@ use crate::core::frame::{
 use crate::core::rate::FrameRate;
 use crate::core::y4m::{ChromaSite, Header, Interlace, Sampling};
 
-/// What is known of a video before its frames come.
+/// Properties of a video that are known before its first frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoStream {
     /// Size and colorimetry of its frames.
@@ -24,7 +24,7 @@ pub struct VideoStream {
     pub framerate: Option<(i32, i32)>,
     /// Width over height of a pixel.
     pub pixel_aspect: (i32, i32),
-    /// Length, where the container says; of the part that was asked for.
+    /// Duration of the requested part, if the container states one.
     pub duration: Option<Duration>,
     /// Where chroma samples of 4:2:0 lie.
     site: ChromaSite,
@@ -57,7 +57,8 @@ impl VideoStream {
             site: site_of(info.chroma_site()),
             colorimetry: info.colorimetry(),
             chroma_site: match (layout, info.chroma_site().is_empty()) {
-                // Not said: as in MPEG-2, H.264 and later. mp4mux (1.22 to 1.26) breaks down without.
+                // Unmarked chroma: as in MPEG-2, H.264 and later. mp4mux (1.22 to 1.26) fails without a
+                // siting.
                 (Layout::I420, true) => gst_video::VideoChromaSite::MPEG2,
                 _ => info.chroma_site(),
             },
@@ -83,7 +84,7 @@ impl VideoStream {
             })
     }
 
-    /// Whether a frame is one of this stream: no other may go where these go.
+    /// Checks that a frame has the format of this stream.
     ///
     /// # Errors
     /// When it is not.
@@ -133,11 +134,11 @@ impl VideoStream {
         gst::Caps::builder("video/x-raw").field("colorimetry", colors.to_string()).build()
     }
 
-    /// How many frames will come, from length and rate.
+    /// Expected number of frames, from duration and rate.
     pub fn frames(&self) -> Option<u64> {
         let (n, d) = self.framerate?;
         let seconds = self.duration?.as_secs_f64();
-        // Down: containers often say how long the sound is, which outlasts the last frame.
+        // Rounded down: containers often state the duration of the sound, which outlasts the last frame.
         Some((seconds * f64::from(n) / f64::from(d) + 0.01).floor() as u64)
     }
 }
@@ -160,7 +161,7 @@ pub fn format_of(layout: Layout) -> gst_video::VideoFormat {
     }
 }
 
-/// What nobody says is as in MPEG-2, which all later codecs follow.
+/// Unmarked chroma is sited as in MPEG-2, which all later codecs follow.
 fn site_of(site: gst_video::VideoChromaSite) -> ChromaSite {
     match site {
         gst_video::VideoChromaSite::JPEG => ChromaSite::Centre,
@@ -176,7 +177,7 @@ fn frame_info(info: &gst_video::VideoInfo) -> FrameInfo {
         gst_video::VideoColorMatrix::Smpte240m => Matrix::Smpte240m,
         gst_video::VideoColorMatrix::Fcc => Matrix::Fcc,
         gst_video::VideoColorMatrix::Bt601 => Matrix::Bt601,
-        // Not said: what players assume, by size.
+        // Unmarked: the matrix that players assume for this size.
         _ if info.height() >= 720 => Matrix::Bt709,
         _ => Matrix::Bt601,
     };
@@ -227,7 +228,7 @@ pub fn frame_from_sample(
     Ok(frame)
 }
 
-/// A frame from the pool with the size and the times of a sample, its bytes not yet filled in.
+/// A frame from the pool with the size and the timestamps of a sample; its bytes are not yet filled.
 pub(super) fn empty_frame(
     sample: &gst::SampleRef,
     info: &gst_video::VideoInfo,

@@ -1,17 +1,16 @@
-//! Which element shows a window here.
+//! Chooses the element that shows a window.
 
 use gst::prelude::*;
 use gstreamer as gst;
 
 use super::error::PipelineError;
 
-/// Elements for each kind of display, the best first. Not GStreamer's own choice (autovideosink):
-/// it also tries consoles and frame buffers, some of which break the whole program down where
-/// there is no display.
+/// Elements for each kind of display, best first. autovideosink is not used: it also tries consoles and frame
+/// buffers, some of which crash the program if there is no display.
 const WAYLAND: [&str; 2] = ["waylandsink", "glimagesink"];
 const X: [&str; 3] = ["xvimagesink", "glimagesink", "ximagesink"];
 
-/// The first element that finds the display.
+/// The first element that can open the display.
 ///
 /// # Errors
 /// When there is no display, or no element for it.
@@ -46,7 +45,7 @@ fn is_there(name: &str) -> bool {
     gst::ElementFactory::find(name).is_some()
 }
 
-/// In Ready an element has its connection to the display.
+/// In state Ready an element has opened its connection to the display.
 fn opens(name: &str) -> bool {
     let Ok(element) = gst::ElementFactory::make(name).build() else { return false };
     let opened = element.set_state(gst::State::Ready).is_ok();

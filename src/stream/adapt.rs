@@ -3,23 +3,24 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Steps of about 1/√2 in area each: a change is seen, but no jolt.
+/// Each step reduces the area to about 0.7 (1/√2): a change is visible, but not abrupt.
 const SCALES: [f64; 9] = [1.0, 0.84, 0.71, 0.59, 0.5, 0.42, 0.35, 0.3, 0.25];
 /// At most one change in this time.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(5);
-/// Down when a step takes more than this share of the time between two frames…
+/// The scale goes down if a frame takes more than this share of the frame interval …
 const TOO_SLOW: f64 = 0.95;
-/// …and up only when the larger scale would take less than this share, or it would swing.
+/// … and up only if a frame at the larger scale would take less than this share; otherwise the scale would
+/// oscillate.
 const ROOM: f64 = 0.7;
-/// Steps whose median counts, and how many of them there must be at least. A few that take long for a reason
-/// of their own (the first one, a machine that is busy for a moment) are never the median.
+/// Number of latest steps whose median counts, and the least number needed. Steps that take long for a
+/// passing reason (the first one, a machine that is busy for a moment) do not move the median.
 const WINDOW: usize = 9;
 const LEAST: usize = 5;
 
 /// Chooses among fixed scales by how long steps take.
 #[derive(Debug)]
 pub struct Adapter {
-    /// Never above this.
+    /// Upper limit of the scale.
     highest: f64,
     scale: f64,
     changed: Option<Instant>,
@@ -45,7 +46,7 @@ impl Adapter {
             return None;
         }
         let share = self.median() / interval.as_secs_f64().max(1e-6);
-        // The network's work goes with the number of pixels.
+        // The network's work is proportional to the number of pixels.
         let would = |scale: f64| share * (scale / self.scale).powi(2);
         let allowed = |scale: &&f64| **scale <= self.highest;
         let next = if share > TOO_SLOW {
@@ -61,7 +62,7 @@ impl Adapter {
         }?;
         self.scale = next;
         self.changed = Some(now);
-        // They say nothing of the new scale.
+        // Times at the old scale say nothing about the new one.
         self.steps.clear();
         Some(next)
     }

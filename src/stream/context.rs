@@ -1,4 +1,4 @@
-//! What all parts of one run share.
+//! What all parts of a run share.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use super::Observer;
 use crate::core::stats::Stats;
 use crate::core::stop::StopSignal;
 
-/// What belongs to one run: who may end it, what counts, who is told how it goes.
+/// The stop signal, the counters and the observer of one run.
 pub struct RunContext<'a> {
     /// Ends the run.
     pub stop: StopSignal,
     /// Counters, from when the run began.
     pub stats: Arc<Stats>,
-    /// Who is told.
+    /// Shows notes and progress to the user.
     pub observer: &'a mut dyn Observer,
 }
 

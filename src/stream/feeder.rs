@@ -11,7 +11,7 @@ use crate::core::queue::Consumer;
 use crate::core::stats::Stats;
 use crate::media::tracks::TrackLimit;
 
-/// Why the stream ends before its source does; the copied tracks then end with the picture.
+/// Whether the stream ended before its source did; the copied tracks then end with the picture.
 #[derive(Default)]
 pub(super) struct EndedEarly(AtomicBool);
 
@@ -23,7 +23,7 @@ impl EndedEarly {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Sets it when dropped, unless by then the stream is known to be whole.
+    /// Returns a guard that sets the flag when dropped, unless its `whole` is true by then.
     pub(super) fn unless_whole(&self) -> UnlessWhole<'_> {
         UnlessWhole { early: self, whole: false }
     }
@@ -75,7 +75,7 @@ pub(super) fn feed(
     result
 }
 
-/// What went to the sink.
+/// Count and end time of the frames given to the sink.
 #[derive(Default)]
 pub(super) struct WrittenFrames {
     frames: AtomicU64,

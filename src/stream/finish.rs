@@ -1,5 +1,5 @@
-//! The last steps of a written file: its tags are put right or its index goes to the front, it is
-//! written back to the disk, and gets its name.
+//! The last steps of a written file: tags are corrected (Matroska) or the index is moved to the front (MP4),
+//! the file is flushed to the disk, and it gets its final name.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use crate::core::timeouts::{REMUX_STALLED, WaitTimer};
 use crate::media::remux::{Remux, RemuxFiles, Track};
 use crate::media::{Event, PipelineError, PipelineRole, matroska};
 
-/// Completes a file that is written to its end.
+/// Completes a file whose muxer has finished.
 ///
-/// It is whole and playable before that: whatever goes wrong here, or when the run is ended at once, it
+/// The file is already complete and playable. If a step here fails, or the run is ended at once meanwhile, it
 /// gets its final name as it is.
 ///
 /// # Errors
@@ -62,7 +62,7 @@ pub(super) fn finish(
         remux.finish(result)
     });
     if !at_once.cancel() {
-        // It has its name already.
+        // The clean-up has already renamed it.
         return Ok(());
     }
     match remuxed {
@@ -74,8 +74,8 @@ pub(super) fn finish(
     }
 }
 
-/// Gives a whole file its name, also when the run is ended at once meanwhile; `other` is not needed any
-/// more after that.
+/// Gives a complete file its final name, even if the run is ended at once meanwhile; `other` is not needed
+/// after that.
 ///
 /// # Errors
 /// When it cannot be renamed; it then stays where it is.
@@ -96,7 +96,7 @@ pub(super) fn commit(
     if at_once.cancel() { Ok(result?) } else { Ok(()) }
 }
 
-/// What a whole file is called, and what it will be called.
+/// The partial and the final name of a complete file.
 struct Names(PathBuf, PathBuf);
 
 impl Names {
@@ -104,7 +104,7 @@ impl Names {
         Names(file.path().to_owned(), file.target().to_owned())
     }
 
-    /// Renames it at once; what to say of that.
+    /// Renames the file at once; returns a note about it.
     fn rename(&self, more: &str) -> Option<String> {
         let Names(from, to) = self;
         std::fs::rename(from, to).ok()?;
@@ -112,7 +112,7 @@ impl Names {
     }
 }
 
-/// A finished file is muxed once more, as long as that goes on.
+/// The stage in which a finished file is remuxed.
 struct Remuxing<'a> {
     remux: &'a Remux,
     name: &'a str,

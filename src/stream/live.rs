@@ -1,8 +1,8 @@
 //! A live source → any number of live outputs, with bounded delay.
 //!
-//! The newest frame wins: a thread drains the ring all the time (`queue::LatestConsumer`), so what the
-//! network takes is never older than the frame that came last, whatever a step takes. After the
-//! network nothing waits either: each output drops what it cannot take.
+//! The newest frame wins: a thread drains the ring all the time (`queue::LatestConsumer`), so the network
+//! always takes the latest frame, however long the previous step took. Behind the network nothing blocks
+//! either: each output drops the frames that it cannot take.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -36,7 +36,7 @@ use crate::media::{Event, PipelineError, PipelineRole, RunThread};
 /// Interval of status lines.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
-/// Stylizes a live source until it ends, the stop signal is set or an output fails.
+/// Stylizes a live source until it ends, the stop signal is set, or an output fails.
 ///
 /// `models` opens the models; it is called once, with the size and rate of the source.
 ///
@@ -52,7 +52,7 @@ pub fn stylize_live<S: Adjustable>(
     let clock = LiveClock::start()?;
     let stop = context.stop.clone();
     let source = match LiveSource::open(&job.input, job.options, &clock, &stop) {
-        // It may have failed since it was asked to end: that is no failure.
+        // An error after the stop signal was set is a consequence of it, not a failure.
         Err(_) if stop.is_set() => return Ok(nothing_made(job, context)),
         opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
     };
@@ -113,7 +113,7 @@ pub fn stylize_live<S: Adjustable>(
             },
         });
         close_captured.close();
-        // The worker ends after its step; what it still hands over goes out.
+        // The worker ends after its current step; frames that it still passes on are written.
         let worked = join(worker, "network");
         close_styled.close();
         (ended, worked, join(feeder, "output"))
@@ -127,7 +127,7 @@ pub fn stylize_live<S: Adjustable>(
     };
     let dropped_by_outputs = outputs.dropped();
     let finished = outputs.finish(failed, &supervisor, context.observer);
-    // The last snapshot is saved, too.
+    // Waits until the last snapshot is saved.
     drop(snapshots);
     worked?.context("cannot stylize")?;
     fed?;
@@ -162,7 +162,7 @@ fn names(outputs: &[OutputSpec]) -> String {
     names.join(" ")
 }
 
-/// The user ended it before the first frame went out.
+/// The summary of a run that the user ended before the first frame was written.
 fn nothing_made(job: &LiveJob, context: &RunContext) -> Summary {
     Summary {
         input: job.input.to_string(),
@@ -197,7 +197,7 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
         let since = Instant::now();
         let fading = self.looks.fading();
         self.looks.stylize(batch)?;
-        // While two looks are painted a step says nothing about either.
+        // During a cross-fade, both looks are painted, so the time says nothing about either.
         if let Some(adapter) = self.adapter.as_mut().filter(|_| !fading)
             && let Some(scale) = adapter.step(since.elapsed(), self.interval, Instant::now())
         {
@@ -225,18 +225,18 @@ fn feed(
     }
 }
 
-/// Frames go through until something ends the run.
+/// The main stage of a live run: frames are processed until something ends it.
 struct LiveStage<'a> {
     /// When the status was last shown.
     shown: Instant,
     show: &'a mut dyn FnMut(),
 }
 
-/// What ended the frames of a live run.
+/// Why the main stage of a live run ended.
 enum LiveEnd {
-    /// The source, the user, or a thread whose own result says more.
+    /// The source ended, the user stopped the run, or a thread ended (joining it tells why).
     Ended,
-    /// The user, at level two.
+    /// The user stopped the run at once (level two).
     AtOnce,
     /// The source or an output failed.
     Failed(PipelineRole, PipelineError),
@@ -250,13 +250,13 @@ impl Stage for LiveStage<'_> {
             Event::End(PipelineRole::Source) | Event::ThreadEnded(..) => {
                 ControlFlow::Break(LiveEnd::Ended)
             }
-            // The window was closed: that is how one quits.
+            // Closing the window is a normal way to quit.
             Event::Failed(PipelineRole::Sink(_), error)
                 if error.error.contains("window was closed") =>
             {
                 ControlFlow::Break(LiveEnd::Ended)
             }
-            // One failing output ends all; here is where it could be left to fail alone.
+            // One failing output ends the run. To let it fail alone, change this.
             Event::Failed(role, error) => ControlFlow::Break(LiveEnd::Failed(role, error)),
             Event::Warning(_, warning) => {
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);

@@ -1,4 +1,4 @@
-//! What a live run is told.
+//! What a live run does: source, outputs, options.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::core::endpoint::{InputSpec, OutputSpec};
 use crate::media::PipelineRole;
 use crate::media::live::LiveOptions;
 
-/// What a live run reads, writes and how.
+/// Source, outputs and options of a live run.
 #[derive(Debug, Clone)]
 pub struct LiveJob {
     /// Where frames come from.
@@ -27,7 +27,7 @@ pub struct LiveJob {
 }
 
 impl LiveJob {
-    /// Which part of the run failed, in words.
+    /// Message prefix that names the part of the run that failed.
     pub(super) fn failed(&self, role: PipelineRole) -> String {
         match role {
             PipelineRole::Sink(number) => match self.outputs.get(number) {

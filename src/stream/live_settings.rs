@@ -9,22 +9,22 @@ use crate::core::frame::Frame;
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 
-/// A change of the model fades over this long, a change of the scale over half of it.
+/// Duration of the cross-fade after a change of the model; half as long after a change of the scale.
 const MODEL_FADE: Duration = Duration::from_secs(1);
 const SCALE_FADE: Duration = Duration::from_millis(500);
 
-/// Which model, at which scale, how strongly.
+/// Model, scale and mix of a live run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LiveSettings {
-    /// Number of the model among those that are loaded.
+    /// Index of the model among the loaded ones.
     pub model: usize,
-    /// Fraction of the size at which is painted.
+    /// Fraction of the frame size at which the network paints.
     pub scale: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
 }
 
-/// The settings that the user wants; may be changed from any thread and apply from the next frame on.
+/// The settings the user has chosen; can be changed on any thread, and apply from the next frame on.
 #[derive(Debug, Clone)]
 pub struct SharedSettings(Arc<Mutex<LiveSettings>>);
 
@@ -34,12 +34,12 @@ impl SharedSettings {
         SharedSettings(Arc::new(Mutex::new(settings)))
     }
 
-    /// The settings that are wanted now.
+    /// The current settings.
     pub fn get(&self) -> LiveSettings {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes it, and returns what it is then.
+    /// Changes the settings, and returns the new ones.
     pub fn change(&self, change: impl FnOnce(&mut LiveSettings)) -> LiveSettings {
         let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut settings);
@@ -49,7 +49,7 @@ impl SharedSettings {
 
 /// A stylizer whose scale and mix can be set.
 pub trait Adjustable: Stylizer {
-    /// For the next batches.
+    /// Sets scale and mix for the next batches.
     fn adjust(&mut self, scale: f64, mix: StyleMix);
 }
 
@@ -66,12 +66,12 @@ impl<S: Adjustable> Adjustable for Regions<S> {
     }
 }
 
-/// Paints with the settings that are wanted; a change of model or scale fades in, during which both are
-/// painted and the rate may halve.
+/// Paints with the current settings. After a change of model or scale it cross-fades: both looks are painted,
+/// and the rate may halve.
 pub struct CrossFade<S> {
     models: Vec<S>,
     wanted: SharedSettings,
-    /// Model and scale that are shown.
+    /// Model and scale that are shown, apart from a fade.
     shown: (usize, f64),
     fade: Option<Fade>,
 }
@@ -84,7 +84,7 @@ struct Fade {
 }
 
 impl<S: Adjustable> CrossFade<S> {
-    /// `models` must not be empty; a number in `wanted` beyond them means the last one.
+    /// `models` must not be empty; an index in `wanted` beyond its end means the last one.
     pub fn new(models: Vec<S>, wanted: SharedSettings) -> Self {
         let settings = wanted.get();
         CrossFade { models, wanted, shown: (settings.model, settings.scale), fade: None }
@@ -107,7 +107,8 @@ impl<S: Adjustable> CrossFade<S> {
         stylizer.stylize(batch)
     }
 
-    /// Begins a fade if something else is wanted, ends one that is over; how far it is, 0–1.
+    /// Begins a fade if the settings have changed, and ends one that is complete. Returns the fade and its
+    /// progress, 0–1.
     fn advance(&mut self, settings: LiveSettings, now: Instant) -> Option<(Fade, f64)> {
         let target = (settings.model, settings.scale);
         if self.fade.is_none() && target != self.shown {

@@ -1,14 +1,15 @@
 //! Runs that join media and engine: files, live sources, pictures.
 //!
-//! - [`run()`]: a configuration → what is made
-//! - `models` opens what paints; `model_fallback` decides, live, between a model and its lite sibling
-//! - `video`, `live`: a run of either kind, from its opening to its end; [`RunContext`]: what all parts
-//!   of it share; `supervisor`: the loop that hears them, `finish`: how a file gets its name
-//! - `video_job`, `live_job`: what such a run is told; `output_end`: how a live output ended
-//! - `path_kinds`: what an input or output is; `sources` and `sinks` open those of a video
-//! - [`Regions`]: models each in a region of a mask
-//! - `still`: one picture, `pictures`: many
-//! - [`PartialFile`]: nothing half-made under a final name
+//! - [`run()`]: runs a configuration
+//! - `models`: opens models; `model_fallback`: chooses, live, between a model and its lite version
+//! - `video`, `live`: a run of either kind, from opening to end; [`RunContext`]: what all parts of it
+//!   share; `supervisor`: the event loop; `finish`: last steps of a file; `recording`: a live file
+//! - `video_job`, `live_job`: parameters of such a run; `output_end`: how a live output ended
+//! - `path_kinds`: kinds of inputs and outputs; `sources` and `sinks` open those of a video
+//! - [`Regions`]: a model for each region of a mask; `live_settings`, `adapt`: what changes during a live
+//!   run
+//! - `still`: one picture; `pictures`: many
+//! - [`PartialFile`]: no unfinished file under a final name
 
 #[cfg(feature = "media")]
 mod adapt;

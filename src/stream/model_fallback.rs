@@ -1,5 +1,5 @@
-//! Live stays live: a shipped model called by its bare name gives way to its lite sibling where it
-//! cannot keep pace with the source.
+//! Keeps live runs live: a shipped model that was named without an extension is replaced by its lite version
+//! if it is too slow for the source.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::engine::device::while_trying_algorithms;
 use crate::engine::shipped;
 use crate::engine::stylizer::NetworkStylizer;
 
-/// Share of the time between two frames that painting may take. The rest is for decoding and
-/// encoding, which on a CPU have the same cores, and for a machine that is not always as fast.
+/// Largest share of the frame interval that painting may take. The rest is for decoding and encoding, which
+/// use the same CPU cores, and for a machine whose speed varies.
 const MAX_SHARE_OF_INTERVAL: f64 = 0.7;
-/// Pixels of the trial's pictures at most: enough to fill all cores, and soon painted on slow ones.
+/// Largest number of pixels of the trial picture: enough to use all cores, and quick to paint on slow ones.
 const TRIAL_PIXELS: f64 = 100_000.0;
 
 /// What a live source delivers.
@@ -31,17 +31,17 @@ pub struct SourceRate {
     pub interval: Duration,
 }
 
-/// A model that is open, and its lite sibling where that may take its place.
+/// An opened model, and its lite version if that may replace it.
 struct Candidate {
     choice: ModelChoice,
     named: NetworkStylizer,
     lite: Option<(ModelChoice, NetworkStylizer)>,
 }
 
-/// Models of a live run before its source is known.
+/// The models of a live run, before the source's size and rate are known.
 pub struct Candidates(Vec<Candidate>);
 
-/// Models of a live run, and what to call them.
+/// The chosen models of a live run, and their names for the user.
 pub struct ChosenModels {
     /// What paints, in the order in which the models were given.
     pub models: Vec<NetworkStylizer>,
@@ -78,9 +78,10 @@ impl EngineOptions {
 }
 
 impl Candidates {
-    /// Decides, by painting a trial picture with the first model that has a lite sibling: the shipped
-    /// networks of a kind are equally fast, and a source keeps its size and rate but for surprises.
-    /// Where every frame is painted by all of them, `together`, it is painted by all.
+    /// Chooses between models and their lite versions by painting a trial picture, once, before the run. The
+    /// first model that has a lite version paints it: all shipped networks of a kind are equally fast. With
+    /// `together` (a mask) every frame is painted by all models, so all of them paint it. The choice stays
+    /// for the whole run, even if the source's size or rate changes.
     ///
     /// # Errors
     /// When the trial cannot be painted.
@@ -110,7 +111,7 @@ impl Candidates {
     }
 }
 
-/// The trial; none where no model has a lite sibling, or when the run is to end.
+/// Paints the trial picture; none if no model has a lite version, or the run is to end.
 fn trial(
     all: &mut [Candidate],
     source: SourceRate,
@@ -131,9 +132,9 @@ fn trial(
     Ok(Some(trial))
 }
 
-/// What a trial showed.
+/// The result of a trial.
 struct Trial {
-    /// A frame takes so long.
+    /// Seconds that a frame takes.
     seconds: f64,
     /// How many models painted it.
     models: usize,
@@ -171,8 +172,8 @@ impl Trial {
     }
 }
 
-/// How long a frame of this size takes, from one that is smaller: a network's work is that of a pixel,
-/// times the pixels.
+/// Estimated seconds for a frame of the source, from a smaller picture: the work is proportional to the
+/// number of pixels.
 fn seconds(stylizer: &mut NetworkStylizer, pace: SourceRate) -> Result<f64, StylizeError> {
     let pixels = (pace.width * pace.height) as f64;
     let factor = (TRIAL_PIXELS / pixels).sqrt().min(1.0);

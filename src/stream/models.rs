@@ -1,4 +1,4 @@
-//! Which models run, and how.
+//! Opens models, and how they run: device, precision, threads.
 
 use std::fmt;
 
@@ -22,24 +22,24 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// In which arithmetic.
     pub precision: PrecisionChoice,
-    /// On a GPU, paint with our own kernels, and not with libtorch's alone.
+    /// On a GPU, use our own kernels instead of libtorch's alone.
     pub gpu_kernels: bool,
     /// CPU threads of the network; all cores when none.
     pub threads: Option<usize>,
-    /// Fraction of the size at which is painted, 0–1.
+    /// Fraction of the frame size at which the network paints, 0–1.
     pub scale: f64,
-    /// Strokes are so many times as large as at full size.
+    /// Factor for the size of brush strokes.
     pub stroke: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
 }
 
-/// A model, and which of its styles.
+/// A model, and which of its styles are painted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelChoice {
     /// File, or name of a shipped one.
     pub model: String,
-    /// Its styles; the first alone when none.
+    /// Its styles; none: the first alone.
     pub blend: Option<Blend>,
 }
 
@@ -61,7 +61,7 @@ impl ModelChoice {
         for model in models {
             let styles = match shipped::open(&model) {
                 Ok(file) if file.description.architecture.styles > 1 => file.description.styles,
-                // A program does not say; it is opened, or refused, later.
+                // A TorchScript program does not list its styles; it is opened, or refused, later.
                 Ok(_) | Err(ModelError::TorchScript { .. }) => Vec::new(),
                 Err(error) => return Err(error.into()),
             };
@@ -76,7 +76,7 @@ impl ModelChoice {
 }
 
 impl EngineOptions {
-    /// Loads models, each by file or by name.
+    /// Opens models, by file or by name.
     ///
     /// # Errors
     /// When there is no such device or model, or one is damaged.
@@ -92,7 +92,7 @@ impl EngineOptions {
         Ok(models)
     }
 
-    /// Says, of a GPU, which kernels paint, and that there are others.
+    /// On a GPU, notes which kernels are used and which could be.
     pub(super) fn say_what_paints(
         &self,
         model: Option<&NetworkStylizer>,
@@ -107,11 +107,11 @@ impl EngineOptions {
         }
     }
 
-    /// Where models run, and in which arithmetic.
+    /// The device and the precision of the models.
     pub(super) fn place(&self, observer: &mut dyn Observer) -> Result<(Device, Precision)> {
         let (device, note) = device::resolve(self.device)?;
         if let Some(note) = &note {
-            // Most machines have none, and need not hear of it each time.
+            // Most machines have no GPU; users of these need no note about it each time.
             match device::driver_present() {
                 true => observer.aside(note),
                 false => tracing::info!("{note}"),
@@ -123,7 +123,7 @@ impl EngineOptions {
         Ok((device.with_gpu_kernels(self.gpu_kernels), precision))
     }
 
-    /// Loads one.
+    /// Opens one model.
     pub(super) fn load(
         &self,
         choice: &ModelChoice,
@@ -154,14 +154,14 @@ fn precision_of(model: &Model) -> String {
     model.precision().map_or_else(unknown, |precision| precision.to_string())
 }
 
-/// Our own kernels are a choice until BENCHMARKS.md holds a table of theirs on such a GPU.
+/// Our own kernels stay optional until BENCHMARKS.md has a table measured with them on such a GPU.
 fn what_paints(place: &str, wanted: bool, ours: bool) -> String {
     match (wanted, ours) {
         (_, true) => format!(
             "painting on {place} with nst-stream's own kernels between cuDNN's convolutions; \
              --gpu-kernels off paints with libtorch alone"
         ),
-        // Why not is said already.
+        // The reason has been logged.
         (true, false) => format!("painting on {place} with libtorch (cuDNN) alone"),
         (false, false) => format!(
             "painting on {place} with libtorch (cuDNN); --gpu-kernels on tries nst-stream's own kernels, \

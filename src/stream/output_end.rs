@@ -4,12 +4,12 @@ use crate::media::PipelineError;
 
 /// How an output ended.
 pub(super) enum OutputEnd {
-    /// Everything went through.
+    /// All its data was written.
     Finished,
     /// It failed while it ended.
     Failed(PipelineError),
     /// It did not end in time.
     OutOfTime,
-    /// It failed during the run, which was said.
+    /// It failed during the run; this has been reported.
     FailedBefore,
 }

@@ -1,4 +1,4 @@
-//! Where the frames of a live run go.
+//! The outputs of a live run.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -107,7 +107,7 @@ impl Outputs {
         self.sinks.iter().map(dropped).collect()
     }
 
-    /// Hands a frame, whose time is `pts`, to every output; none of them is waited for.
+    /// Passes a frame, whose time is `pts`, to every output without waiting.
     pub fn push(&self, frame: &Buffer, pts: Duration) {
         for sink in &self.sinks {
             match sink {
@@ -120,11 +120,11 @@ impl Outputs {
         }
     }
 
-    /// Ends everything: files are finished and get their names, clients and servers are told.
-    /// `failed` is an output that is past finishing.
+    /// Ends all outputs: files are finished and renamed, clients and media servers get an end of stream.
+    /// `failed` is the number of an output that has failed and is not waited for.
     ///
     /// # Errors
-    /// The first file that cannot be finished; what is wrong with others is noted.
+    /// The error of the first file that cannot be finished; those of others are noted.
     pub fn finish(
         self,
         failed: Option<usize>,
@@ -152,7 +152,7 @@ impl Outputs {
                 Sink::Served(server) => servers.push(server),
             }
         }
-        // Clients need not wait until files are finished.
+        // Ends clients' streams before files are finished, which may take long.
         drop(servers);
         let mut ended = supervisor.supervise(ending);
         drop(shown);
@@ -183,7 +183,7 @@ impl Outputs {
     }
 }
 
-/// Outputs come to their ends, each within its own time.
+/// The stage in which the outputs end, each with its own time limit.
 #[derive(Default)]
 struct ClosingOutputs {
     waiting: BTreeMap<usize, (Duration, WaitTimer)>,
@@ -236,7 +236,7 @@ impl Stage for ClosingOutputs {
     }
 }
 
-/// What outputs are opened between.
+/// What is needed to open the outputs of a run.
 struct OutputOpener<'a> {
     source: &'a LiveSource,
     clock: &'a LiveClock,
@@ -278,7 +278,7 @@ impl OutputOpener<'_> {
         server.on_encoded(on_delay);
         let server = Arc::new(server);
         if let Some(audio) = audio {
-            // Weak: the source outlives the outputs.
+            // A weak reference: the source outlives the outputs.
             let to = Arc::downgrade(&server);
             audio.send_to(move |packet| {
                 if let Some(server) = to.upgrade() {

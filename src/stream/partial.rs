@@ -1,4 +1,4 @@
-//! A file under a name of its own until it is complete.
+//! A file that has a partial name until it is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 /// Bytes of a file's name.
 const LONGEST: usize = 255;
 
-/// `out.partial.mp4` beside `out.mp4`: what is being made never stands under its final name.
+/// `out.partial.mp4` beside `out.mp4`: an unfinished file never has its final name.
 ///
-/// Dropped without a word, it is removed.
+/// If it is dropped without [`commit`](Self::commit) or [`keep`](Self::keep), it is removed.
 #[derive(Debug)]
 pub struct PartialFile {
     path: PathBuf,
@@ -18,18 +18,17 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// Creates the file beside `target`. What an earlier run left there is not touched: then the
-    /// name gets a number.
+    /// Creates the file beside `target`. An earlier partial file is kept: the new name then gets a number.
     ///
     /// # Errors
     /// When the folder is missing or not writable.
     pub fn beside(target: &Path) -> Result<Self, std::io::Error> {
-        // Through a link: what is to be replaced is the file, not the link to it.
+        // If the target is a link, the file that it points to is replaced, not the link.
         let real = target.canonicalize();
         let target = real.as_deref().unwrap_or(target);
         let stem = target.file_stem().unwrap_or_default().to_string_lossy();
         let ending = target.extension().unwrap_or_default().to_string_lossy();
-        // A name has at most 255 bytes, and ours is longer.
+        // A file name has at most 255 bytes, and the partial name is longer than the final one.
         let room = LONGEST.saturating_sub(".partial-999.".len() + ending.len());
         let stem = &stem[..stem.floor_char_boundary(room.min(stem.len()))];
         for number in 1..1000 {
@@ -44,7 +43,7 @@ impl PartialFile {
         Err(std::io::Error::new(ErrorKind::AlreadyExists, "too many partial files exist"))
     }
 
-    /// A second file for the same target, to be made from this one.
+    /// Creates a second partial file for the same target, made from this one.
     ///
     /// # Errors
     /// When it cannot be created.
@@ -52,19 +51,19 @@ impl PartialFile {
         PartialFile::beside(&self.target)
     }
 
-    /// Where it is for now.
+    /// The current path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it will be called.
+    /// The final path.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Gives it its final name; a file that has this name is replaced in one step. Its contents are
-    /// on the disk before that, and the name after it, so that no loss of power leaves less than one
-    /// of the two files.
+    /// Gives the file its final name, and atomically replaces a file that has it. The contents are flushed to
+    /// the disk before the rename and the folder after it, so that after a loss of power at least one of the
+    /// two files is complete.
     ///
     /// # Errors
     /// When it cannot be written to the disk or renamed; it then stays where it is.
@@ -72,23 +71,24 @@ impl PartialFile {
         self.remove = false;
         write_back(&self.path)?;
         std::fs::rename(&self.path, &self.target)?;
-        // It has its name: where a folder cannot be written back (some network shares), that is all.
+        // The file is renamed; if the folder cannot be flushed (some network shares), nothing more can be
+        // done.
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
         Ok(())
     }
 
-    /// Leaves it under its partial name, if there is anything in it.
+    /// Keeps the file under its partial name, unless it is empty.
     pub fn keep(mut self) -> Option<PathBuf> {
         self.remove = std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0);
         (!self.remove).then(|| self.path.clone())
     }
 }
 
-/// Waits until what is in a file is on the disk.
+/// Flushes a file to the disk.
 fn write_back(path: &Path) -> Result<(), std::io::Error> {
     match File::open(path)?.sync_all() {
-        // A file system that knows no such thing.
+        // The file system does not support flushing.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             Ok(())
         }

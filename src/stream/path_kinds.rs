@@ -1,4 +1,4 @@
-//! What kind of thing an input or output is, by its name and by what is there.
+//! Kinds of inputs and outputs, told by the path and by what exists there.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +22,7 @@ pub enum Pictures {
     Numbered(Pattern),
 }
 
-/// What is repainted.
+/// Kind of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputKind {
     /// A file that a decoder opens, or a picture.
@@ -46,7 +46,7 @@ impl InputKind {
         if path.is_dir() {
             return InputKind::Pictures(Pictures::Folder(path.to_owned()));
         }
-        // A file of exactly this name is meant, whatever percent signs it has.
+        // If a file of exactly this name exists, percent signs in it are no pattern.
         match Pattern::parse(path).filter(|_| !path.exists()) {
             Some(pattern) => InputKind::Pictures(Pictures::Numbered(pattern)),
             None if is_y4m(path) => InputKind::Y4m(path.to_owned()),
@@ -61,7 +61,7 @@ impl InputKind {
     }
 }
 
-/// What is written.
+/// Kind of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputKind {
     /// A video file, or one picture.
@@ -75,8 +75,8 @@ pub enum OutputKind {
 }
 
 impl OutputKind {
-    /// What `--output` names: a folder is one that ends in a slash, or that is there and has no
-    /// file's ending.
+    /// The kind of an output path. It is a folder if it ends in a slash, or exists as a folder and has no
+    /// file extension.
     pub fn of(path: &Path) -> Self {
         let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if path == Path::new("-") {
@@ -102,7 +102,7 @@ fn has_ending(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending))
 }
 
-/// By its first bytes; what cannot be read twice (a named pipe) is not looked into.
+/// Whether a file begins like YUV4MPEG2. A named pipe, which cannot be read twice, is not opened.
 fn is_y4m(path: &Path) -> bool {
     let mut head = Vec::new();
     path.is_file()
@@ -111,7 +111,7 @@ fn is_y4m(path: &Path) -> bool {
 }
 
 impl Pictures {
-    /// The files there are, in order, and what there is to say of them.
+    /// The existing files in order, and a note for the user, if any.
     ///
     /// # Errors
     /// When there are none, or the folder cannot be read.
@@ -148,7 +148,7 @@ impl Pictures {
         }
     }
 
-    /// The names of pictures that have numbers only.
+    /// The pattern of pictures that are named by number.
     pub fn pattern(&self) -> Pattern {
         match self {
             Pictures::Folder(folder) => Pattern::in_folder(folder),
@@ -156,8 +156,8 @@ impl Pictures {
         }
     }
 
-    /// The files that are made of `inputs`, pictures all: in a folder each keeps its name, a
-    /// pattern keeps the numbers of a pattern, and anything else is numbered from 1.
+    /// The output files for the pictures `inputs`: in a folder each keeps its name, a pattern keeps the
+    /// numbers of a pattern, and otherwise they are numbered from 1.
     pub fn made_of(&self, source: &InputKind, inputs: &[PathBuf]) -> Vec<PathBuf> {
         let numbered_from_1 = |n: usize| self.pattern().path(n as u64 + 1);
         let name = |(n, input): (usize, &PathBuf)| match (self, source) {
@@ -175,8 +175,9 @@ impl Pictures {
         inputs.iter().enumerate().map(name).collect()
     }
 
-    /// The numbered pictures that are made of `inputs`, and the number of the last one; of a video `frames`
-    /// many. None where pictures keep other names than numbers.
+    /// The pattern of the numbered output pictures, and the last number. `made`: the output files, if the
+    /// input is pictures; otherwise the output has `frames` pictures. None if the outputs keep names that are
+    /// not numbers.
     pub(super) fn numbered(
         &self,
         source: &InputKind,
@@ -202,7 +203,7 @@ impl Pictures {
         Some((pattern, last))
     }
 
-    /// Where they lie.
+    /// The folder that contains the pictures.
     pub fn folder(&self) -> PathBuf {
         self.pattern().folder().to_owned()
     }
@@ -220,7 +221,7 @@ pub(super) fn part_of(files: Vec<PathBuf>, rate: FrameRate, span: Span) -> Resul
     Ok(files.into_iter().skip(from).take(count).collect())
 }
 
-/// Why there is no frame in `span`.
+/// The message when no frame lies in `span`.
 pub(super) fn nothing_there(span: Span, end: Duration) -> String {
     let start = span.start.unwrap_or_default().as_secs_f64();
     format!("there is nothing at {start:.3} s: it ends at {:.3} s", end.as_secs_f64())

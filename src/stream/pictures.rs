@@ -1,6 +1,6 @@
 //! Pictures → pictures, each like a still picture: its own size, opacity and profile are kept.
 //!
-//! Reading, painting and writing go on at the same time, a few pictures apart.
+//! Reading, painting and writing run at the same time, on three threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -18,8 +18,7 @@ use crate::core::stylizer::Stylizer;
 /// Pictures that wait at each step.
 const WAITING: usize = 2;
 
-/// Stylizes pictures; `pairs` are the files that are read and what is made of them. Unreadable ones
-/// are left out and counted.
+/// Stylizes pictures; `pairs` are input and output files. Unreadable inputs are skipped and counted.
 ///
 /// # Errors
 /// When none can be read, the network fails or one cannot be written; those before it are kept.
@@ -110,7 +109,7 @@ fn left_out(error: &PictureError, observer: &mut dyn Observer) {
     observer.note(&format!("{error}; skipped"));
 }
 
-/// Writes what comes; how many pictures that were, and what ended it before the last.
+/// Writes the pictures received; returns how many, and the error that ended it early.
 fn write_all(pictures: &Receiver<(Picture, &Path)>, stats: &Stats) -> (u64, Option<anyhow::Error>) {
     let mut written = 0;
     for (picture, path) in pictures {
@@ -123,7 +122,7 @@ fn write_all(pictures: &Receiver<(Picture, &Path)>, stats: &Stats) -> (u64, Opti
     (written, None)
 }
 
-/// What the pictures of `inputs` will be called, when that goes.
+/// Pairs each input with its output, if the names allow it.
 ///
 /// # Errors
 /// When two would have one name, or one would replace an input.
@@ -159,8 +158,8 @@ pub(super) fn write_into_folder(picture: &Picture, path: &Path) -> Result<()> {
     write_picture(picture, path)
 }
 
-/// Removes the rest of an earlier sequence that was longer than the one just made, whose last number is
-/// `last`, but none of the `inputs`. What goes on behind a gap is another sequence.
+/// After writing numbered pictures up to `last`, removes the rest of a longer, earlier sequence, but none of
+/// the `inputs`. Files behind a gap in the numbers belong to another sequence and stay.
 ///
 /// # Errors
 /// When a picture cannot be removed.

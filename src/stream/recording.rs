@@ -1,4 +1,4 @@
-//! A file that is written while live.
+//! A file recorded during a live run.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -21,7 +21,7 @@ use crate::media::sink::NewFile;
 use crate::media::video::VideoStream;
 use crate::media::{Buffer, Event, PipelineRole};
 
-/// A file that is written while live; it begins with the first frame.
+/// A recording; it begins with the first frame.
 pub(super) struct Recording {
     partial: PartialFile,
     container: Container,
@@ -34,12 +34,12 @@ pub(super) struct Recording {
     sink: Option<LiveFileSink>,
     output: PathBuf,
     number: usize,
-    /// It failed, and was told to have.
+    /// It has failed, and the failure has been reported.
     failed: bool,
 }
 
 impl Recording {
-    /// Takes the name for a file of frames like those of `source`; the output of this `number`.
+    /// Reserves the file name. The frames are like those of `source`; `number` is the number of the output.
     pub fn reserve(
         path: &Path,
         number: usize,
@@ -75,7 +75,7 @@ impl Recording {
         })
     }
 
-    /// Hands over a frame, whose time is `pts`.
+    /// Passes on a frame, whose time is `pts`.
     pub fn push(&mut self, frame: &Buffer, pts: Duration) {
         if self.failed {
             return;
@@ -114,12 +114,12 @@ impl Recording {
         self.sink.as_ref().map_or(0, LiveFileSink::dropped)
     }
 
-    /// No more frames; false when nothing will come of it.
+    /// Ends the stream of frames; false if there is no file to finish.
     pub fn end(&self) -> bool {
         self.sink.as_ref().map(LiveFileSink::end).is_some()
     }
 
-    /// Gives the file its name after it has `ended`, and says what the user should know.
+    /// Completes the file after its muxer has `ended`: renames it and notes what the user should know.
     ///
     /// # Errors
     /// When it could not be finished or cannot get its name; what there is stays under its partial name.
@@ -162,7 +162,7 @@ impl Recording {
     }
 }
 
-/// What remains of a recording that was not finished, in words.
+/// Message about what remains of an unfinished recording.
 fn kept(partial: PartialFile) -> String {
     partial.keep().map_or_else(
         || "nothing was recorded".to_owned(),

@@ -1,4 +1,4 @@
-//! Each region of a mask is painted by a model of its own.
+//! Paints each region of a mask with a model of its own.
 
 use std::ops::Range;
 
@@ -6,21 +6,20 @@ use crate::core::frame::{Frame, FrameInfo, Layout};
 use crate::core::regions::Mask;
 use crate::core::stylizer::{StylizeError, Stylizer};
 
-/// Paints whole frames with each of some stylizers, since a network's statistics are of the whole
-/// picture, and mixes them by the parts of a mask.
+/// Paints whole frames with each of several stylizers (a network's statistics are those of the whole
+/// picture), and mixes the results by the mask's weights.
 pub struct Regions<S> {
-    /// The n-th plane is where the n-th stylizer paints; in one more the frame stays as it is.
+    /// Plane n weights stylizer n; a further plane, if there is one, weights the unpainted frame.
     mask: Mask,
     painters: Vec<S>,
-    /// Kept for as long as frames stay alike.
+    /// Weights for the current frame size; kept while it does not change.
     weights: Option<Weights>,
-    /// What the painters paint on, each on frames of its own: kept, so that no frame allocates.
+    /// Copies of the batch, one for each further stylizer; kept, so that no frame allocates.
     sheets: Vec<Vec<Frame>>,
 }
 
 impl<S: Stylizer> Regions<S> {
-    /// `mask` has a plane for each of `painters`, and may have one more, where frames stay as they
-    /// are.
+    /// `mask` has a plane for each of `painters`, and may have one more for what stays unpainted.
     pub fn new(mask: Mask, painters: Vec<S>) -> Self {
         Regions { mask, painters, weights: None, sheets: Vec::new() }
     }
@@ -64,7 +63,7 @@ impl<S: Stylizer> Stylizer for Regions<S> {
                 Weights::new(&self.mask, info, layout)
             }
         };
-        // Where no region shows the frames as they came, the last one is painted on them.
+        // If no region shows the unpainted frame, the last stylizer paints on the frames themselves.
         let sheets = self.mask.regions() - 1;
         self.sheets.resize_with(sheets, Vec::new);
         for (n, painter) in self.painters.iter_mut().enumerate() {
@@ -86,7 +85,7 @@ impl<S: Stylizer> Stylizer for Regions<S> {
     }
 }
 
-/// `sheet` becomes a copy of `batch`, in its own memory where that is large enough.
+/// Copies `batch` to `sheet`, and reuses its memory where that is large enough.
 fn copy(batch: &[Frame], sheet: &mut Vec<Frame>) {
     sheet.truncate(batch.len());
     for (frame, copy) in batch.iter().zip(sheet.iter_mut()) {
@@ -104,11 +103,10 @@ fn copy(batch: &[Frame], sheet: &mut Vec<Frame>) {
     sheet.extend(batch[there..].iter().cloned());
 }
 
-/// What a whole pixel weighs: 8 bits of fraction, finer than a step of the samples, and sums fit 16
-/// bits.
+/// Weight of a whole pixel: 8 bits of fraction, finer than a sample's step, and sums fit in 16 bits.
 const WHOLE: u16 = 256;
 
-/// Pixels that are mixed at a time: what is added up stays in the processor's nearest memory.
+/// Pixels that are mixed at a time, so that the sums stay in the first-level cache.
 const BLOCK: usize = 1024;
 
 /// The parts of a mask for frames of one size and layout, in units of 1/[`WHOLE`].
@@ -136,7 +134,7 @@ impl Weights {
         (self.info, self.layout) == (info, layout)
     }
 
-    /// A frame, whose weights are the last ones, becomes the mixture of it and the others.
+    /// Mixes `others` into a frame, which has the last weights.
     fn mix(&self, frame: &mut [u8], others: &[&[u8]]) {
         let pixels = self.info.width * self.info.height;
         let mut plane = |at: Range<usize>, weights: &[Vec<u16>], samples: usize| {
@@ -158,7 +156,7 @@ impl Weights {
     }
 }
 
-/// Parts that add up to 1 become weights that add up to [`WHOLE`] exactly.
+/// Converts weights that add up to 1 to integers that add up to [`WHOLE`] exactly.
 fn whole(planes: &[Vec<f32>]) -> Vec<Vec<u16>> {
     let pixels = planes.first().map_or(0, Vec::len);
     let mut sums = vec![(0.0, 0); pixels];
@@ -166,7 +164,7 @@ fn whole(planes: &[Vec<f32>]) -> Vec<Vec<u16>> {
         let last = n + 1 == planes.len();
         let weight = |((sum, so_far), part): (&mut (f32, u16), &f32)| {
             *sum += part;
-            // What is rounded is the sum: what one region loses by it, the next one gets.
+            // The running sum is rounded: what one region loses, the next one gains.
             let up_to = match last {
                 true => WHOLE,
                 false => ((*sum * f32::from(WHOLE)).round() as u16).clamp(*so_far, WHOLE),
@@ -178,15 +176,15 @@ fn whole(planes: &[Vec<f32>]) -> Vec<Vec<u16>> {
     planes.iter().enumerate().map(weights).collect()
 }
 
-/// Each sample becomes the mean of all by their weights, rounded; a weight is that of so many
-/// `samples`. The weights of `out` are the last ones.
+/// Replaces each sample of `out` by the weighted mean of all, rounded; each weight counts for `samples`
+/// samples. `out` has the last weights.
 fn mix(out: &mut [u8], others: &[&[u8]], weights: &[Vec<u16>], samples: usize) {
     let Some((own, weights)) = weights.split_last() else { return };
     let mut sums = [0; 3 * BLOCK];
     for (n, out) in out.chunks_mut(samples * BLOCK).enumerate() {
         let sums = &mut sums[..out.len()];
         let pixels = n * BLOCK..n * BLOCK + out.len() / samples;
-        // Half a step: what is cut off below is rounded by it.
+        // Half a step, since the division below rounds down.
         sums.fill(WHOLE / 2);
         add(sums, out, &own[pixels.clone()], samples);
         for (other, weights) in others.iter().zip(weights) {

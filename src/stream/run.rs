@@ -1,4 +1,4 @@
-//! One run: a checked configuration → a model, an input, an output.
+//! Runs a checked configuration: opens the model and the input, and writes the output.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,12 @@ use crate::media::error::ErrorKind;
 #[cfg(feature = "media")]
 use crate::media::source::{FrameFormat, VideoSource};
 
-/// What is to be made, of what, and how.
+/// A checked run between files, pictures and pipes.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The model, and which of its styles; with a mask, those of its regions.
     pub models: Vec<ModelChoice>,
-    /// Where which of the models paints: a plane for each, and one for what stays as it is.
+    /// With `--mask`: a plane of weights for each model, and one for what stays unpainted.
     pub mask: Option<Mask>,
     /// How the model runs.
     pub engine: EngineOptions,
@@ -46,7 +46,7 @@ pub struct Config {
     pub span: Span,
     /// The rate of pictures that become a video, 25 when none.
     pub rate: Option<FrameRate>,
-    /// Take the sound of a video along.
+    /// Copy the sound of a video.
     pub audio: bool,
     /// Only the frame at this time, as a picture.
     pub preview: Option<Duration>,
@@ -56,7 +56,7 @@ pub struct Config {
     pub dump_dot: Option<PathBuf>,
 }
 
-/// Does what `config` says. The stop signal ends a video early, with what is made so far.
+/// Runs `config`. The stop signal ends a video early; what was painted before is kept.
 ///
 /// # Errors
 /// One line for the user, with the file it is about.
@@ -84,7 +84,7 @@ fn replace_all(
     summary: &Summary,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    // A part of numbered pictures that keep their numbers replaces these alone.
+    // If part of a sequence keeps its numbers, only those pictures are replaced.
     if pairs.is_some() && config.span != Span::default() {
         return Ok(());
     }
@@ -105,7 +105,7 @@ fn make(
     pairs: Option<&[(PathBuf, PathBuf)]>,
     context: &mut RunContext,
 ) -> Result<Summary> {
-    // The input is opened before the model: it is the likelier mistake, and soon found.
+    // The input is opened first: it is the more likely mistake, and quickly found.
     let wants_picture = target.is_picture();
     let is_picture = matches!(source, InputKind::File(_)) && picture::is_picture(&config.input);
     let still = if let (InputKind::Animation(path), true) = (source, wants_picture) {
@@ -173,7 +173,7 @@ fn stopped_before(config: &Config, context: &RunContext) -> Summary {
     }
 }
 
-/// Pictures and what is to be made of them, where both are pictures.
+/// Input and output files, if both are pictures.
 fn pairs_of(
     config: &Config,
     source: &InputKind,
@@ -196,7 +196,7 @@ fn pairs_of(
     pairs(inputs, outputs).map(Some)
 }
 
-/// Whether a mask has the shape of all pictures; those that cannot be read are told of later.
+/// Checks the mask's aspect ratio against all pictures; unreadable ones are reported later.
 fn fits_all(mask: &Mask, pairs: &[(PathBuf, PathBuf)]) -> Result<()> {
     for (path, _) in pairs {
         if let Ok((width, height)) = picture::size(path) {
@@ -208,7 +208,7 @@ fn fits_all(mask: &Mask, pairs: &[(PathBuf, PathBuf)]) -> Result<()> {
     Ok(())
 }
 
-/// What can be said of the input before anything is loaded.
+/// Checks the input before the model is loaded.
 fn check_input(input: &Path, source: &InputKind) -> Result<()> {
     let path = match source {
         InputKind::File(path) | InputKind::Animation(path) | InputKind::Y4m(path) => path,
@@ -233,7 +233,7 @@ fn check_input(input: &Path, source: &InputKind) -> Result<()> {
     Ok(())
 }
 
-/// What can be said of the output before anything is loaded.
+/// Checks the output before the model is loaded.
 fn check_output(
     config: &Config,
     target: &OutputKind,
@@ -259,7 +259,7 @@ fn check_output(
             let folder = pictures.folder();
             let made = pairs.into_iter().flatten().map(|(_, output)| output.clone());
             let numbered = match pairs {
-                // How many there will be is not known: none of them may be there.
+                // The number of pictures is not known yet, so none of them may exist.
                 None if folder.is_dir() => pictures.pattern().existing().unwrap_or_default(),
                 _ => Vec::new(),
             };
@@ -327,13 +327,13 @@ fn video(
     bail!("this nst-stream was built without GStreamer: it paints pictures only")
 }
 
-/// A live run: which models, how they run, and between which ends.
+/// A checked live run.
 #[cfg(feature = "media")]
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
     /// Models and their styles; the first is shown first, or with a mask all of them.
     pub models: Vec<ModelChoice>,
-    /// Where which of the models paints: a plane for each, and one for what stays as it is.
+    /// With `--mask`: a plane of weights for each model, and one for what stays unpainted.
     pub mask: Option<Mask>,
     /// How the models run.
     pub engine: EngineOptions,
@@ -341,7 +341,7 @@ pub struct LiveConfig {
     pub job: super::LiveJob,
 }
 
-/// Does what `config` says, with the look that is `wanted` from moment to moment.
+/// Runs `config` live, with the settings in `wanted`, which may change at any time.
 ///
 /// # Errors
 /// One line for the user.

@@ -1,5 +1,5 @@
-//! Where frames of a video go: into a file through GStreamer, or, by ourselves, into a pipe or
-//! into pictures.
+//! Sinks for the frames of a video: a file, through GStreamer, or a pipe or pictures, written by the program
+//! itself.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -25,11 +25,11 @@ use crate::media::tracks::{TrackLimit, Tracks};
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineRole};
 
-/// Takes frames one after another, on the feeder's thread.
+/// Takes the frames of a video, on the feeder's thread.
 pub(super) trait FrameSink: Send {
-    /// Takes a frame, waiting while there is no room; false when nobody wants any more.
+    /// Takes a frame, waiting while there is no room; false if the sink takes no more frames.
     fn take(&mut self, frame: Frame) -> Result<bool>;
-    /// No more frames: the sink finishes what it makes, and says [`Event::End`] when it has.
+    /// Ends the stream of frames: the sink finishes its output, then sends [`Event::End`].
     fn end(&mut self);
 }
 
@@ -43,15 +43,15 @@ impl FrameSink for FrameInput {
     }
 }
 
-/// What the main thread keeps of a sink.
+/// The main thread's part of a sink.
 pub(super) enum Sink {
     /// A file, with copied tracks.
     File(Box<VideoSink>),
-    /// A pipe or pictures: all of it is in the [`FrameSink`].
+    /// A pipe or pictures; the [`FrameSink`] does all the work.
     Direct(Busy),
 }
 
-/// Opens the sink for `target`; `file` is where a file is made.
+/// Opens the sink for `target`; `file` is the path to write to, if it is a file.
 ///
 /// # Errors
 /// When it cannot be made, or cannot hold frames like those of `stream`.
@@ -78,7 +78,7 @@ pub(super) fn open(
             return Ok((Sink::Direct(busy), Box::new(taker)));
         }
         (OutputKind::Y4m(_), Some(file), _) => Box::new(File::create(file.path())?),
-        // Not std's stdout, which looks for ends of lines in every frame.
+        // Not std's stdout, which searches every frame for line ends.
         (OutputKind::Stdout, ..) => {
             Box::new(File::from(std::io::stdout().as_fd().try_clone_to_owned()?))
         }
@@ -104,7 +104,7 @@ pub(super) fn open(
 }
 
 impl Sink {
-    /// How long it has worked.
+    /// Time the sink has worked.
     pub(super) fn busy(&self) -> Busy {
         match self {
             Sink::File(sink) => sink.busy(),
@@ -117,7 +117,7 @@ impl Sink {
         self.file().map(VideoSink::limits).unwrap_or_default()
     }
 
-    /// The sink that is a GStreamer pipeline.
+    /// The GStreamer sink, if it is one.
     pub(super) fn file(&self) -> Option<&VideoSink> {
         match self {
             Sink::File(sink) => Some(sink),
@@ -162,7 +162,7 @@ impl FrameSink for Y4mSink {
         self.number += 1;
         match written {
             Ok(()) => Ok(true),
-            // Ctrl-C in a terminal reaches all programs of a pipeline.
+            // Ctrl-C in a terminal also reaches the program that reads the pipe.
             Err(_) if self.stop.is_set() => Ok(false),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 bail!("the program that reads the output has gone away")

@@ -18,12 +18,12 @@ use crate::media::video::{VideoStream, rgb_of};
 /// Frames that may wait to be saved.
 const WAITING: usize = 2;
 
-/// Asks for the next stylized frame as a picture. Clones are the same request.
+/// Requests the next stylized frame as a picture. Clones share the request.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotRequest(Arc<AtomicBool>);
 
 impl SnapshotRequest {
-    /// Asks.
+    /// Makes the request.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -33,8 +33,8 @@ impl SnapshotRequest {
     }
 }
 
-/// Saves the frames that are asked for, on a thread of its own: compressing takes longer than a frame.
-/// When it is dropped, all of them are saved.
+/// Saves requested frames on a thread of its own, since compressing one takes longer than a frame. Dropping
+/// it waits until all are saved.
 pub(super) struct Snapshots {
     request: SnapshotRequest,
     frames: Option<SyncSender<Buffer>>,
@@ -65,7 +65,7 @@ impl Snapshots {
         Ok(Snapshots { request: request.clone(), frames: Some(frames), thread: Some(thread) })
     }
 
-    /// A frame goes out: it is saved if that was asked for.
+    /// Saves the frame, if a snapshot was requested.
     pub fn offer(&self, frame: &Buffer) {
         if !self.request.take() {
             return;
@@ -84,7 +84,7 @@ impl Drop for Snapshots {
     }
 }
 
-/// As `nst-stream-<milliseconds since 1970>.png` in the working folder.
+/// Saves a frame as `nst-stream-<milliseconds since 1970>.png` in the working folder.
 fn save(frame: &Buffer, stream: &VideoStream, stop: &StopSignal) -> Result<PathBuf> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let path = PathBuf::from(format!("nst-stream-{}.png", since.as_millis()));

@@ -1,4 +1,4 @@
-//! Where frames of a video come from: a decoder, or what we read ourselves (a pipe, pictures).
+//! Sources of a video's frames: a decoder, or what the program reads itself (a pipe, pictures).
 
 use std::fs::File;
 use std::io::BufReader;
@@ -24,8 +24,8 @@ use crate::media::raw_source::{self, NextFrame, Shape};
 use crate::media::read_report::SharedReport;
 use crate::media::source::{FrameFormat, VideoSource};
 
-/// Opens the input up to its first frame, as it is `wanted`. What is to be said
-/// of it later comes into `log`. None when `stop` was set before there was a frame.
+/// Opens the input and waits for its first frame, in the format `wanted`. Notes that arise later are written
+/// to `log`. None if `stop` was set before the first frame.
 ///
 /// # Errors
 /// When it contains no frame.
@@ -56,7 +56,7 @@ pub(super) fn open(
     opened.with_context(|| format!("cannot decode '{input}'"))
 }
 
-/// Large enough that a frame takes few calls, small beside a frame.
+/// Buffer size in bytes: large enough that a frame takes few calls, small compared with a frame.
 const BUFFER: usize = 256 * 1024;
 
 fn of_y4m(
@@ -90,8 +90,8 @@ fn of_y4m(
 
 type Opened = Result<Result<Reader<BufReader<File>>, Y4mError>, std::io::Error>;
 
-/// Opens a file and reads its header on a thread of its own, so that Ctrl-C ends the waiting for who
-/// writes into a pipe.
+/// Opens a file and reads its header on a thread of its own, so that Ctrl-C can end the wait for the writer
+/// of a named pipe.
 fn header(
     file: impl FnOnce() -> std::io::Result<File> + Send + 'static,
     stop: &StopSignal,
@@ -204,13 +204,13 @@ fn skipped(log: &SharedReport, text: &str) {
     said.damaged += 1;
 }
 
-/// Says what the feeder had to say since the last time.
+/// Shows the notes that the reading thread has added to `log` since the last call.
 pub(super) fn tell(log: &SharedReport, observer: &mut dyn Observer) {
     let notes = std::mem::take(&mut log.lock().notes);
     notes.iter().for_each(|text| observer.note(text));
 }
 
-/// The file that may hold other tracks than the picture.
+/// The file from which further tracks can be copied; none for pipes and pictures.
 pub(super) fn tracks_of(source: &InputKind) -> Option<&Path> {
     match source {
         InputKind::File(path) => Some(path),

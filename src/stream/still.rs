@@ -38,7 +38,7 @@ pub fn stylize_picture(
     })
 }
 
-/// Writes a picture, which has its name only when it is complete.
+/// Writes a picture; it gets its final name only when it is complete.
 ///
 /// # Errors
 /// When it cannot be written.

@@ -1,8 +1,9 @@
-//! The loop that hears everything that happens in a run, for files and live alike.
+//! The event loop of a run, for files and live alike.
 //!
-//! Pipelines, threads, the remux and the stop signal report into one channel of [`Event`]s. A run is a
-//! sequence of [`Stage`]s (frames go through, outputs end, a file is muxed once more); a stage decides
-//! what an event means, the supervisor calls it, and sees to it that no wait is without an end.
+//! Pipelines, threads, the remux and the stop signal send [`Event`]s to one channel. A run is a sequence of
+//! [`Stage`]s (frames are processed, outputs end, a file is remuxed). The supervisor passes each event to the
+//! current stage, which decides what it means, and calls the stage regularly, so that no wait is without a
+//! limit.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,27 +15,28 @@ use crate::core::stop::{StopSignal, Subscription};
 use crate::core::timeouts::TICK;
 use crate::media::{Event, RunThread, ThreadEnd};
 
-/// A part of a run in which one thing is waited for.
+/// A phase of a run; it ends with a result.
 pub(super) trait Stage {
-    /// How it ended.
+    /// The result of the stage.
     type End;
 
-    /// Something has happened.
+    /// Handles an event; `Break` ends the stage.
     fn hear(&mut self, event: Event) -> ControlFlow<Self::End>;
 
-    /// The run is to end in order; called once, also when that was known before the stage began.
+    /// Handles a stop at level one (in order). Called once, also if the stop was requested before the stage
+    /// began.
     fn stop(&mut self) -> ControlFlow<Self::End> {
         ControlFlow::Continue(())
     }
 
-    /// The run is to end at once.
+    /// Handles a stop at level two (at once); ends the stage.
     fn abandon(&mut self) -> Self::End;
 
-    /// Called about every [`TICK`], to look at limits and to show progress.
+    /// Called about every [`TICK`], to check time limits and to show progress.
     fn tick(&mut self) -> ControlFlow<Self::End>;
 }
 
-/// Hears what happens in one run.
+/// Receives the events of one run and runs its stages.
 pub(super) struct Supervisor {
     events: Sender<Event>,
     heard: Receiver<Event>,
@@ -43,7 +45,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Of a run that `stop` ends.
+    /// A supervisor for a run that `stop` can end.
     pub fn new(stop: &StopSignal) -> Self {
         let (events, heard) = channel();
         let raised = events.clone();
@@ -51,17 +53,17 @@ impl Supervisor {
         Supervisor { events, heard, stop: stop.clone(), _subscription: subscription }
     }
 
-    /// Where everything reports to.
+    /// A sender for events of the run.
     pub fn events(&self) -> Sender<Event> {
         self.events.clone()
     }
 
-    /// What ends the run.
+    /// The stop signal of the run.
     pub fn signal(&self) -> &StopSignal {
         &self.stop
     }
 
-    /// Runs `work` on a thread whose end, also by a panic, is an event.
+    /// Runs `work` on a thread, and sends an event when it ends, whether it returns or panics.
     ///
     /// # Errors
     /// When no thread can be started; what `work` owns is dropped then.
@@ -82,7 +84,7 @@ impl Supervisor {
         })
     }
 
-    /// Brings a stage to its end.
+    /// Runs a stage until it ends.
     pub fn supervise<S: Stage>(&self, mut stage: S) -> S::End {
         let mut told = false;
         let mut step = || -> ControlFlow<S::End> {
@@ -106,7 +108,7 @@ impl Supervisor {
     }
 }
 
-/// Reports the end of the thread that owns it.
+/// Sends an event when the thread that owns it ends.
 struct ReportsEnd {
     thread: RunThread,
     events: Sender<Event>,
@@ -119,7 +121,7 @@ impl Drop for ReportsEnd {
     }
 }
 
-/// What a thread returned; its panic as an error.
+/// Joins a thread; a panic becomes an error.
 pub(super) fn join<T>(
     handle: std::io::Result<ScopedJoinHandle<'_, T>>,
     name: &str,
@@ -133,7 +135,7 @@ pub(super) fn join<T>(
     })
 }
 
-/// The error of a run that was ended at once.
+/// The error of a run that was stopped at level two.
 pub(super) fn stopped_at_once() -> Error {
     anyhow!("it was stopped at once")
 }

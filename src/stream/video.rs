@@ -421,7 +421,7 @@ impl Stage for FileStage<'_> {
                 self.source_silent.1.renew();
             }
             Event::Failed(PipelineRole::Track(number), error) => {
-                tracing::warn!("audio track {}: {error}", number + 1);
+                tracing::warn!("track {}: {error}", number + 1);
                 self.sink.into_iter().for_each(|sink| sink.end_track(number));
             }
             Event::Warning(role, warning) => {

@@ -1,4 +1,4 @@
-//! What a run on a file is told.
+//! Parameters of a run on a file.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::core::encoding::Encoding;
 use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 
-/// How a video is to be made.
+/// Input, output and options of a video run.
 #[derive(Debug, Clone, Copy)]
 pub struct VideoJob<'a> {
     /// What to read: a file, `-`, a folder of pictures or a pattern of their names.
@@ -15,9 +15,9 @@ pub struct VideoJob<'a> {
     pub output: &'a Path,
     /// Which part of the input.
     pub span: Span,
-    /// The rate of pictures.
+    /// Frame rate of pictures.
     pub rate: Option<FrameRate>,
-    /// Take the sound along.
+    /// Copy the sound.
     pub audio: bool,
     /// Frames in one network pass.
     pub batch: usize,
@@ -28,7 +28,7 @@ pub struct VideoJob<'a> {
 }
 
 impl<'a> VideoJob<'a> {
-    /// All of a video, one frame at a time, with everything as it is usual.
+    /// A run over the whole video, one frame per batch, with default options.
     pub fn new(input: &'a Path, output: &'a Path) -> Self {
         VideoJob {
             input,

@@ -1,5 +1,5 @@
-//! Checkpoints: weights, the optimizer's memory, step and recipe in one file of the safetensors
-//! format, written whole or not at all.
+//! Checkpoints: weights, optimizer state, step and recipe in one safetensors file, written completely or not
+//! at all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use tch::{TchError, Tensor};
 use super::recipe::Recipe;
 use crate::engine::model_file::write_atomically;
 
-/// Says that a file is a checkpoint of ours, and how it is laid out.
+/// Identifies a file as a checkpoint of this program, and its layout.
 const FORMAT: &str = "nst-stream checkpoint 1";
-/// How many are kept: the last, and the one before in case the last is damaged.
+/// Number of checkpoints kept: the last one, and the one before it in case the last is damaged.
 const KEPT: usize = 2;
 
 /// Why a checkpoint cannot be used.
@@ -66,8 +66,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Everything that a run needs to go on after `step` steps: its
-    /// [`state`](super::trainer::Trainer::state).
+    /// Everything that a run needs to continue after `step` steps; `state` is that of the
+    /// [trainer](super::trainer::Trainer::state).
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -133,7 +133,7 @@ impl Checkpoint {
         Ok(path)
     }
 
-    /// Over everything in it, so that a flipped bit is noticed.
+    /// Checksum over all contents, so that a flipped bit is detected.
     fn checksum(&self, recipe: &str) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         crc.update(recipe.as_bytes());

@@ -1,11 +1,11 @@
-//! What a training is told from outside.
+//! Parameters of a training run.
 
 use std::path::PathBuf;
 
 use super::run_folder::RunFile;
 use crate::engine::device::Device;
 
-/// What to train, and what with.
+/// Parameters of a training run, beside its recipe.
 #[derive(Clone, Debug)]
 pub struct TrainingConfig {
     /// The run.

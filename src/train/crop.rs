@@ -7,19 +7,19 @@ use image::imageops::{self, FilterType};
 use super::random::{generator, normal_pair};
 use crate::core::regions::Mask;
 
-/// Photos are shown up to this much larger than the crop cut out of them.
+/// Photos are scaled up to this factor larger than the crop taken from them.
 const ZOOM: f32 = 1.25;
 
-/// What is cut out of photographs.
+/// How crops are taken from photos.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CropOptions {
     /// Side of the square crops, pixels.
     pub size: u32,
-    /// At random places and scales, and mirrored; else the middle.
+    /// Random positions, scales and mirroring; otherwise the centre.
     pub augment: bool,
-    /// Largest deviation of the noise on what the network sees, levels of 255.
+    /// Largest standard deviation of the noise on the network's input, in levels of 255.
     pub noise: f32,
-    /// Half of the photos are brightened or darkened, by up to so many stops.
+    /// Half of the photos are over- or underexposed by up to this many stops.
     pub exposure: f32,
     /// Seed of all that is random.
     pub seed: u64,
@@ -30,9 +30,9 @@ pub struct CropOptions {
 pub struct Crop {
     /// As photographed, 0–255.
     pub photo: Vec<u8>,
-    /// With noise, which may lead below 0 and above 255; none when there is to be no noise.
+    /// With noise, so that values may be below 0 or above 255; none without noise.
     pub noisy: Option<Vec<f32>>,
-    /// Where each region of its mask lies, 0–1, `size · size` parts each; none without a mask.
+    /// Weight of each region at each pixel, 0–1, `size · size` values each; empty without a mask.
     pub regions: Vec<Vec<f32>>,
 }
 
@@ -41,13 +41,13 @@ pub struct Crop {
 struct CropRect {
     /// The photo's size when the crop is cut out, pixels.
     scaled: (u32, u32),
-    /// The crop's left upper corner then.
+    /// Upper left corner of the crop in the scaled photo, pixels.
     corner: (u32, u32),
     mirrored: bool,
 }
 
 impl CropOptions {
-    /// Piece number `number` of the run, of this photograph and its mask.
+    /// Crop number `number` of the run, from this photo and its mask.
     pub(super) fn crop(self, photo: RgbImage, mask: Option<&Mask>, number: u64) -> Crop {
         let place = self.place(photo.dimensions(), number);
         let regions = mask.map_or_else(Vec::new, |mask| self.regions(mask, place));
@@ -65,8 +65,8 @@ impl CropOptions {
         Crop { photo, noisy, regions }
     }
 
-    /// Half of the crops over- or underexposed. Bright ones lose what is in their skies: few photos
-    /// have large plain white areas, and a network that never saw any paints them in one colour.
+    /// Over- or underexposes half of the crops. Bright ones lose detail in their skies. Few photos have large
+    /// plain white areas, and a network that never saw any paints them in one colour.
     fn exposed(self, mut photo: Vec<u8>, number: u64) -> Vec<u8> {
         let mut random = generator(self.seed, "exposure", number);
         if self.exposure > 0.0 && random.bool() {

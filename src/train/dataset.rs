@@ -1,5 +1,5 @@
-//! Photographs: found in a folder, decoded, cut and mirrored ahead of the training step, on threads
-//! of their own.
+//! Photos of a dataset: found in a folder, then decoded and cropped ahead of the training step, on threads of
+//! their own.
 //!
 //! Which photo a step sees, and which crop of it, depends on seed, step and place in the batch
 //! alone. Each photo comes once an epoch.
@@ -25,7 +25,7 @@ use crate::core::regions::Color;
 
 /// Endings of files that are taken for photographs.
 const ENDINGS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
-/// Pieces that wait for each thread, in photos.
+/// Number of crops that wait, per thread.
 const AHEAD: usize = 4;
 
 /// The photographs of a folder and all folders in it.
@@ -71,8 +71,8 @@ impl Dataset {
         Ok(Dataset { folder: folder.to_owned(), files: files.into(), masks: None })
     }
 
-    /// With a mask for each photo, of the same relative path in `folder` but for the ending
-    /// (`a/cat.jpg`: `a/cat.png`); its colours are those of `regions`.
+    /// Adds a mask for each photo: the file in `folder` with the same relative path except for the extension
+    /// (`a/cat.jpg`: `a/cat.png`). Its colours are those of `regions`.
     ///
     /// # Errors
     /// [`DatasetError::Read`], or [`DatasetError::NoMask`].
@@ -81,7 +81,7 @@ impl Dataset {
         Ok(Dataset { masks: Some(Arc::new(masks)), ..self })
     }
 
-    /// Reads the masks of the crops of these numbers, if there are masks, on so many threads.
+    /// Reads the masks of the crops with these numbers, on `threads` threads, if there are masks.
     ///
     /// # Errors
     /// [`DatasetError::Mask`]: the first that cannot be used.
@@ -95,7 +95,7 @@ impl Dataset {
         let Some(masks) = &self.masks else { return Ok(()) };
         let count = self.len() as u64;
         let mut order = PhotoOrder::new(count, seed);
-        // Two epochs hold every photo.
+        // Any two epochs contain every photo.
         let crops = crops.start..crops.end.min(crops.start + 2 * count);
         let wanted: BTreeSet<usize> = crops.map(|number| order.photo(number, 0)).collect();
         masks.check(&self.files, &Vec::from_iter(wanted), threads, stop)
@@ -117,17 +117,17 @@ impl Dataset {
     }
 }
 
-/// Pieces of photographs, one after another, made ahead by threads.
+/// Delivers crops in order, made ahead by threads.
 #[derive(Debug)]
 pub struct CropLoader {
-    /// One for each thread; thread n makes every crop whose number is n modulo their count.
+    /// One channel per thread; thread n makes every crop whose number modulo the number of threads is n.
     crops: Vec<Receiver<Result<Crop, DatasetError>>>,
     next: u64,
     unreadable: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl CropLoader {
-    /// Begins with the crop of this number, on so many threads.
+    /// Starts with crop number `first`, on `threads` threads.
     pub fn new(dataset: &Dataset, cut: CropOptions, first: u64, threads: usize) -> Self {
         let unreadable = Arc::new(Mutex::new(BTreeSet::new()));
         let threads = threads.max(1) as u64;
@@ -173,7 +173,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Until nobody takes the crops any more.
+    /// Makes crops until the receiver is dropped.
     fn run(mut self, first: u64, stride: u64, sender: &SyncSender<Result<Crop, DatasetError>>) {
         let mut number = first;
         while sender.send(self.crop(number)).is_ok() {
@@ -181,8 +181,8 @@ impl Worker {
         }
     }
 
-    /// The crop of this number. An unreadable photo gives way to the next in the epoch's order, so
-    /// the crops stay the same however often a run is stopped.
+    /// The crop with this number. An unreadable photo is replaced by the next one in the epoch's order, so
+    /// that crops do not depend on how often a run was interrupted.
     fn crop(&mut self, number: u64) -> Result<Crop, DatasetError> {
         let mut last = String::new();
         for shift in 0..self.dataset.len() as u64 {
@@ -208,7 +208,7 @@ impl Worker {
     }
 }
 
-/// A photograph as shown: turned as its EXIF data say, grey ones in RGB, transparent ones on white.
+/// A photo as it is displayed: EXIF orientation applied, grey converted to RGB, transparency on white.
 ///
 /// # Errors
 /// When it cannot be read or decoded.

@@ -1,5 +1,5 @@
-//! Figures that say how good a model is: those of [`measures`](super::measures), mean over photos, and
-//! of borders.
+//! Measures how good a model is: the means over photos of the figures of [`measures`](super::measures), and
+//! border figures.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,8 @@ const CROP: i64 = 128;
 /// How many crops, at least.
 const CROPS: usize = 200;
 
-/// How borders differ from the rest, painted less photographed, over many random crops of photos.
+/// How borders differ from the rest: difference between painted and original, over many random crops of
+/// photos.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct BorderFigures {
     /// Brightness of the outer 16 pixels less that of the inner part, levels of 255, signed: 0 when
@@ -37,7 +38,7 @@ pub struct BorderFigures {
     pub crops: usize,
 }
 
-/// Everything that was measured.
+/// The result of a measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Evaluation {
     /// Mean over the photos.
@@ -49,7 +50,8 @@ pub struct Evaluation {
     pub photos: Vec<(String, Figures)>,
 }
 
-/// Measures a model. `sheet`, if given, gets each photo beside what was made of it.
+/// Measures a model. If `sheet` is given, a picture of each photo beside its painted version is written
+/// there.
 ///
 /// # Errors
 /// One line for the user.
@@ -116,12 +118,12 @@ fn measure(
     Ok(Evaluation { mean: Figures::mean(&each), border: rings.border(), photos: evaluation })
 }
 
-/// Shorter side of the style beside pictures of this one, pixels.
+/// Shorter side of the style picture for pictures with the shorter side `size`, pixels.
 fn style_size(size: u32) -> u32 {
     size * STYLE_SIZE / PHOTO_SIZE
 }
 
-/// Figures of painted pictures, each of a photo, beside one style; by the painted files' names.
+/// Measures painted pictures, each with its photo, against one style; results are named by the painted files.
 ///
 /// Pictures that are larger than [`PHOTO_SIZE`] are reduced to it. Smaller ones are measured as they
 /// are, beside a style reduced as much: enlarging them would measure the blur. Photos are resized to
@@ -150,15 +152,15 @@ pub fn evaluate_pictures(
     in_words(guarded(measure, anyhow::Error::from))
 }
 
-/// The picture that is seen: clamped.
+/// Paints a picture, clamped to what is displayed.
 fn paint(model: &Model, x: &Tensor) -> Result<Tensor> {
     let y = tch::no_grad(|| model.forward(x))?;
     Ok(y.f_clamp(0.0, 255.0)?)
 }
 
-/// A crop of a photo, the same for every model. The photo is taken as if its borders met, and the
-/// places are spread evenly (the additive recurrence R₂, Roberts 2018), so that each pixel is as
-/// often in the ring as its share: what the photo shows then cancels out.
+/// Crop `number` of a photo, the same for every model. The photo is taken as periodic, and positions are
+/// spread evenly (the additive recurrence R₂, Roberts 2018), so that every pixel falls into the ring in
+/// proportion to its area. What the photo shows then cancels out.
 fn crop_of(x: &Tensor, photo: usize, number: usize) -> Result<Tensor, TchError> {
     const STEPS: [f64; 2] = [0.754_877_666_246_693, 0.569_840_290_998_053];
     let (_, _, height, width) = x.size4()?;

@@ -1,4 +1,4 @@
-//! How steady a painted video is: figures of flicker.
+//! Measures how much a painted video flickers.
 //!
 //! The measure is that of Ruder, Dosovitskiy and Brox ("Artistic style transfer for videos", GCPR 2016) and of Lai et
 //! al. ("Learning blind video temporal consistency", ECCV 2018): the frame before is moved along the optical flow of
@@ -13,7 +13,7 @@ use crate::flow::{FlowOptions, Pyramid, flow_both, occluded, warp};
 const STILL_LEVELS: f32 = 2.0;
 /// …and their flow is shorter than this, pixels.
 const STILL_FLOW: f32 = 0.2;
-/// Of fewer still pixels, as a share of all, nothing is said.
+/// If fewer pixels than this share are still, no figure is given.
 const STILL_SHARE: f64 = 0.01;
 
 /// Figures of one video, painted or not.
@@ -55,7 +55,7 @@ pub fn mean(all: &[FlickerFigures]) -> FlickerFigures {
     }
 }
 
-/// A sum and how many values it is of.
+/// A sum and its number of values.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mean {
     sum: f64,
@@ -187,7 +187,7 @@ impl Flicker {
         self.over_time.push((painted, source));
     }
 
-    /// What was measured; none of fewer than two frames.
+    /// The figures; none for fewer than two frames.
     pub fn finish(self) -> Option<ClipFigures> {
         let pairs = self.frames.checked_sub(1).filter(|pairs| *pairs > 0)?;
         let pixels = (pairs * self.width * self.height) as u64;

@@ -20,8 +20,8 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Finds the mask of each photo: the file of the same name within `folder` as the photo's within
-    /// `dataset`, but for the ending.
+    /// Finds the mask of each photo: the file in `folder` with the same relative path as the photo in
+    /// `dataset`, except for the extension.
     ///
     /// # Errors
     /// [`DatasetError::Read`], or [`DatasetError::NoMask`].
@@ -70,8 +70,8 @@ impl Masks {
         Ok(mask)
     }
 
-    /// Reads the masks of these photos, so that a fault is told before the work; `stop` ends it
-    /// early. A photo that cannot be read is left to the loader, which skips it.
+    /// Reads the masks of these photos in advance, so that an error is reported before training; `stop` ends
+    /// it early. A photo that cannot be read is left to the loader, which skips it.
     ///
     /// # Errors
     /// What is wrong with the first that cannot be used.

@@ -1,6 +1,6 @@
-//! How near a painted picture is to its style, and how much of its photo is left: the figures by which
-//! models and recipes are compared. Their settings are fixed, so figures of different recipes can be
-//! compared; scripts/measures_reference.py computes the same ones with numpy.
+//! Figures by which models and recipes are compared: how close a painted picture is to its style, and how
+//! much of its photo remains. Their settings are fixed, so that figures of different recipes are comparable;
+//! scripts/measures_reference.py computes the same figures with numpy.
 
 use serde::Serialize;
 use tch::{Device, Kind, TchError, Tensor};
@@ -16,11 +16,11 @@ pub const PHOTO_SIZE: u32 = 320;
 pub const STYLE_SIZE: u32 = 480;
 /// Layers whose Gram matrices are compared.
 const STYLE_LAYERS: [Layer; 4] = [Layer::Relu1_1, Layer::Relu2_1, Layer::Relu3_1, Layer::Relu4_1];
-/// Sides of the squares that luma is averaged over before its differences are compared, pixels.
+/// Sides, in pixels, of the squares over which luma is averaged before its differences are compared.
 const POOLS: [i64; 3] = [4, 8, 16];
 /// Side of the patches of the patch distance, pixels.
 const PATCH: i64 = 7;
-/// Patches are taken from the picture and from it reduced by these factors.
+/// Patches are taken from the picture at these reductions.
 const REDUCTIONS: [i64; 4] = [1, 2, 4, 8];
 /// Directions on which patches are projected.
 const DIRECTIONS: usize = 64;
@@ -41,7 +41,7 @@ pub struct LayerDistances {
 }
 
 impl LayerDistances {
-    /// All layers alike.
+    /// The mean of all layers, equally weighted.
     pub fn mean(&self) -> f64 {
         (self.relu1_1 + self.relu2_1 + self.relu3_1 + self.relu4_1) / 4.0
     }
@@ -249,8 +249,8 @@ impl Patches {
     }
 }
 
-/// Steele, Lea and Flood 2014: a generator that any language has in three lines, so that the
-/// reference script draws the same directions.
+/// The generator of Steele, Lea and Flood 2014. It takes three lines in any language, so the reference script
+/// can draw the same directions.
 struct SplitMix64(u64);
 
 impl SplitMix64 {

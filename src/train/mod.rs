@@ -6,7 +6,8 @@
 //! * [`network`], [`optimizer`]: what is trained, and how; [`temporal`]: so that it is steady.
 //! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
-//! * [`trainer`]: one run, step by step; [`checkpoint`], [`run_folder`]: what it leaves on disk.
+//! * [`run`]: one run (told by [`config`], opened by `open`) of [`trainer`] steps; [`checkpoint`], [`run_folder`],
+//!   [`loss_row`], [`preview`], [`plot`]: what it leaves on disk.
 //!
 //! All randomness is a function of seed, step and index ([`random`]): a run that was stopped and
 //! resumed makes, on the CPU, the very same numbers as one that never was.

@@ -1,5 +1,4 @@
-//! What happens before the first step: everything is checked and opened, so that a run does not
-//! fail after the work.
+//! Checks and opens everything before the first step, so that a run does not fail at its end.
 
 use std::path::Path;
 
@@ -24,7 +23,8 @@ const MEMORY_AT_REST: f64 = 0.3e9;
 /// What each pixel of a pass takes, bytes, measured from 256² to 768².
 const MEMORY_A_PIXEL: f64 = 8_000.0;
 
-/// Says before the work that memory will not do; the system would end the process without a word.
+/// Reports before the training that memory is insufficient; the system would kill the process without a
+/// message.
 pub(super) fn enough_memory(config: &TrainingConfig) -> Result<()> {
     let recipe = &config.run.recipe;
     let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
@@ -45,7 +45,7 @@ pub(super) fn enough_memory(config: &TrainingConfig) -> Result<()> {
     Ok(())
 }
 
-/// Finds out before the work whether the model can be written after it.
+/// Checks before the training that the model file can be written.
 pub(super) fn writable(output: &Path, overwrite: bool) -> Result<()> {
     let shown = output.display();
     if output.exists() && !overwrite {

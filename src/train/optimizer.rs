@@ -32,7 +32,7 @@ impl OptimizerState {
         Ok(OptimizerState { method, first: zeros()?, second: zeros()? })
     }
 
-    /// Its memory, by name, in the order of the parameters.
+    /// Its state, by name, in the order of the parameters.
     pub fn memory(&self) -> [(&'static str, &[Tensor]); 2] {
         [("first", &self.first), ("second", &self.second)]
     }
@@ -85,7 +85,7 @@ fn update(
             if method == Optimizer::AdamW {
                 let _ = parameter.f_mul_scalar_(1.0 - rate * WEIGHT_DECAY)?;
             }
-            // Averages that start at 0 are too small at first: their missing weight is made up.
+            // Averages that start at 0 are too small at first; this corrects for it.
             let done = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
             let _ = first.f_lerp_(gradient, 1.0 - BETAS.0)?;
             let part = gradient.f_mul_scalar(1.0 - BETAS.1)?;

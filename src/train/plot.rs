@@ -98,7 +98,7 @@ fn save_png((width, height): (u32, u32), pixels: Vec<u8>, path: &Path) -> Result
     Ok(write_atomically(path, &bytes.into_inner())?)
 }
 
-/// What a line shows of a step.
+/// The value of a step that a line shows.
 type Of = fn(&LossRow) -> f64;
 
 /// The fonts of a system may be missing, so one comes along (Ubuntu Light, Ubuntu Font Licence).
@@ -130,7 +130,7 @@ where
     let lines: Vec<Vec<(f64, f64)>> = terms.iter().map(|(_, _, of)| line(rows, of)).collect();
     let values = || lines.iter().flatten().map(|(_, value)| *value);
     let most = values().fold(f64::MIN_POSITIVE, f64::max);
-    // A term that is as good as nothing would flatten the others.
+    // A term close to 0 would flatten the other lines.
     let least = values().fold(most, f64::min).max(most * 1e-5);
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(area)

@@ -24,7 +24,7 @@ const HEAD: u32 = 34;
 /// Columns of an evolution grid beside the photos themselves.
 const COLUMNS: usize = 5;
 
-/// Photos that are painted again and again.
+/// The photos that are painted at each preview.
 #[derive(Debug)]
 pub struct Previews {
     photos: Vec<RgbImage>,
@@ -79,7 +79,7 @@ impl Previews {
         let mut columns = vec![("photo".to_owned(), self.column(styles))];
         let mut shown = 0;
         for n in 1..=COLUMNS as u64 {
-            // Early steps change most: the grid takes them at a quadratic pace.
+            // Early steps change most, so the steps shown are spaced quadratically.
             let wanted = last * n * n / (COLUMNS * COLUMNS) as u64;
             let near = previews.iter().min_by_key(|(step, _)| step.abs_diff(wanted));
             if let Some((step, file)) = near.filter(|(step, _)| *step > shown) {

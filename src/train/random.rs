@@ -1,9 +1,9 @@
-//! Random numbers that depend on what they are for alone, never on what was drawn before.
+//! Random numbers that depend only on their purpose, never on what was drawn before.
 
 use fastrand::Rng;
 
-/// A generator for one purpose: the same seed and purpose give the same numbers, whatever else was
-/// drawn before, on whichever thread.
+/// A random generator for one purpose: the same seed, purpose and index give the same numbers, whatever else
+/// was drawn before, on any thread.
 pub fn generator(seed: u64, purpose: &str, index: u64) -> Rng {
     // FNV-1a over all three: short, and every bit counts.
     let bytes = seed.to_le_bytes().into_iter().chain(index.to_le_bytes());
@@ -21,7 +21,7 @@ pub fn normal_pair(random: &mut Rng) -> [f32; 2] {
     [radius * cos, radius * sin]
 }
 
-/// In which order photos come, anew in each epoch.
+/// The order of the photos, different in each epoch.
 #[derive(Debug)]
 pub(super) struct PhotoOrder {
     count: u64,
@@ -36,7 +36,7 @@ impl PhotoOrder {
         PhotoOrder { count, seed, epoch: None }
     }
 
-    /// The photo of the crop of this number, or one `shift` places behind it in its epoch.
+    /// The photo for crop `number`, or the one `shift` places after it in its epoch.
     pub(super) fn photo(&mut self, number: u64, shift: u64) -> usize {
         let (epoch, place) = (number / self.count, (number % self.count + shift) % self.count);
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {

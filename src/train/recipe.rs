@@ -101,7 +101,7 @@ choice! {
 }
 
 choice! {
-    /// Published settings to start from.
+    /// Settings to start from: our own (default, classic), or published ones.
     Preset {
         /// What gives the best pictures for the steps spent, as measured.
         Default = "default",
@@ -161,7 +161,7 @@ pub struct Recipe {
     pub style_weight: f64,
     /// Weight of the total variation, a sum over the pixels of each picture.
     pub tv_weight: f64,
-    /// Weight of the temporal loss (see [`temporal`](super::temporal)), a mean square of values 0–1.
+    /// Weight of the temporal loss (see [`temporal`](super::temporal)), which is a mean square of values 0–1.
     #[serde(default)]
     pub temporal_weight: f64,
     /// How features are compared.
@@ -171,23 +171,23 @@ pub struct Recipe {
     pub style_form: StyleForm,
     /// How neighbouring pixels are compared.
     pub tv_form: TvForm,
-    /// A share of the style loss is measured in so many by so many equal parts of a picture, and
-    /// averaged: over the whole picture, an empty sky is made up for by more texture elsewhere.
+    /// Number of tiles per side (N × N tiles) in which a share of the style loss is measured, and averaged.
+    /// Over the whole picture, an empty sky can be made up for by more texture elsewhere.
     #[serde(default = "one")]
     pub style_tiles: u32,
-    /// That share, 0–1. With all of it every part gets all colours, and the photo drowns.
+    /// Share of the style loss measured in tiles, 0–1. At 1 every tile gets all colours, and the photo is
+    /// hardly recognizable.
     #[serde(default)]
     pub tile_share: f64,
     /// The release of the loss network that the weights are for, where the forms depend on it.
     pub loss_network: Release,
-    /// What lies beyond the borders in the loss network: see
-    /// [`with_padding`](super::vgg::Vgg::with_padding).
+    /// Padding of the loss network: see [`with_padding`](super::vgg::Vgg::with_padding).
     #[serde(default = "zeros")]
     pub loss_padding: Padding,
     /// Shorter sides of the style picture, pixels. Of several, the Gram matrices are averaged, so that
     /// forms of each size take part.
     pub style_size: StyleSizes,
-    /// What these are multiplied by: larger makes larger strokes.
+    /// Factor for the style sizes; larger values give larger strokes.
     #[serde(default = "full", skip_serializing_if = "is_full")]
     pub style_scale: f64,
     /// Side of the square crops of photos, pixels.
@@ -200,29 +200,28 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// Length of a step.
     pub learning_rate: f64,
-    /// Over this last part of the steps, 0–1, the rate falls to a tenth in a straight line.
+    /// Share of the steps, at the end, over which the learning rate falls linearly to a tenth, 0–1.
     pub decay: f64,
-    /// The model's weights are a running average over the steps, which keeps so much of itself at
-    /// each, 0–1 (Polyak and Juditsky 1992): steps on few photos swing about where the average
-    /// lies. 0 takes the last step's weights.
+    /// Decay of the running average of the weights, 0–1 (Polyak and Juditsky 1992); the average is the model.
+    /// Single steps on few photos fluctuate around the average. 0 takes the last step's weights.
     #[serde(default)]
     pub averaging: f64,
     /// Where all randomness comes from.
     pub seed: u64,
-    /// Standard deviation of the noise on the network's input, levels of 255: each photo gets a
-    /// random amount up to this.
+    /// Largest standard deviation of the noise on the network's input, in levels of 255: each photo gets a
+    /// random amount up to it.
     pub noise: f64,
-    /// Half of the photos are over- or underexposed, by up to so many stops: the network and the
-    /// losses see them so.
+    /// Half of the photos are over- or underexposed by up to this many stops, for the network and for the
+    /// losses.
     #[serde(default)]
     pub exposure: f64,
-    /// Pieces of photos at random places and scales, and mirrored; else the middle of each.
+    /// Random positions, scales and mirroring of crops; otherwise the centre of each photo.
     pub augment: bool,
     /// Family of networks.
     #[serde(default)]
     pub arch: NetworkKind,
-    /// Channels after the first convolution; the two after it have twice and four times as many, the
-    /// one of a lite network three times.
+    /// Channels after the first convolution. In a johnson network the next two have twice and four times as
+    /// many, in a lite network the next one has three times as many.
     pub width: i64,
     /// Residual blocks.
     pub residual_blocks: usize,
@@ -234,7 +233,7 @@ pub struct Recipe {
     pub upsample: Upsampling,
     /// What lies beyond the borders.
     pub padding: Padding,
-    /// Trains on luminance alone; the colours are the photo's own.
+    /// Trains on luminance only; colours are taken from the input.
     pub luminance: bool,
     /// One network with a style for each picture, instead of one style made of all.
     pub styles_separate: bool,
@@ -245,8 +244,8 @@ pub struct Recipe {
     /// Regions of the masks that keep to the content alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unstyled: Vec<Color>,
-    /// The model whose pictures are a second content, if there is one: it is what the network learns
-    /// from beside the losses (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
+    /// Name or file of a teacher model, if there is one. The network also learns from its pictures (Hinton et
+    /// al. 2015, "Distilling the Knowledge in a Neural Network").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
     /// Weight of the features' distance from those of the teacher's picture, at the content layers.
@@ -275,7 +274,7 @@ fn is_full(scale: &f64) -> bool {
     *scale == 1.0
 }
 
-/// What recipes from before there was a choice mean.
+/// The meaning of recipes written before this field existed.
 const fn zeros() -> Padding {
     Padding::Zero
 }
@@ -372,7 +371,7 @@ impl Recipe {
             return Err("--norm batch needs a --batch of 2 at least".to_owned());
         }
         if self.norm == Normalization::Batch && self.averaging > 0.0 {
-            // Its running statistics are of the last weights, not of their average.
+            // The running statistics of batch norm belong to the last weights, not to their average.
             return Err("--norm batch goes with --averaging 0 only".to_owned());
         }
         if self.styles.is_empty() || self.content_layers.is_empty() || self.style_layers.is_empty()
@@ -382,8 +381,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// Whether the weights fit the features of a loss network: those of absolute forms are for one
-    /// release alone.
+    /// Checks that the loss weights fit the loss network: weights of absolute forms are valid for one release
+    /// only.
     ///
     /// # Errors
     /// One line.
@@ -400,7 +399,7 @@ impl Recipe {
         ))
     }
 
-    /// The first number that differs from another recipe's: its name, ours, theirs.
+    /// The first setting that differs from another recipe's: name, our value, the other value.
     pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let tables = (toml::Table::try_from(self).ok()?, toml::Table::try_from(other).ok()?);
         let names = tables.0.keys().chain(tables.1.keys());

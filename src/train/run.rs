@@ -1,4 +1,4 @@
-//! A run, from the arguments to the model: open everything, step, look, save.
+//! A training run: opens everything, trains step by step, writes previews, checkpoints and the model.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::engine::device::set_threads;
 use crate::engine::model_file::Description;
 use crate::engine::{guarded, words};
 
-/// How a run stands after a step.
+/// Progress of a run after a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Steps done.
@@ -33,11 +33,11 @@ pub struct Progress {
     pub steps: u64,
     /// Loss terms, averaged over some of the last steps.
     pub terms: LossTerms,
-    /// Seconds a step takes, of late.
+    /// Recent seconds per step.
     pub seconds: f64,
 }
 
-/// Who watches a run.
+/// Receives notes and progress of a run.
 pub trait RunObserver {
     /// One line worth saying.
     fn note(&mut self, text: &str);
@@ -56,14 +56,14 @@ pub struct Trained {
     pub terms: LossTerms,
 }
 
-/// Loss terms are averaged over about so many steps for the eye.
+/// Weight of a new value in the smoothed loss terms that are shown.
 const SMOOTH: f64 = 0.05;
-/// The losses that a model names are the mean over so many of its last steps.
+/// The losses recorded in the model are the mean over this many of the last steps.
 const LAST: usize = 50;
-/// A loss that so many times exceeds its start will not come back.
+/// A run has diverged if its loss exceeds that of its start by this factor.
 const DIVERGED: f64 = 100.0;
 
-/// Trains. `stop` is looked at between two steps.
+/// Trains. `stop` is checked between steps.
 ///
 /// # Errors
 /// One line for the user. What was made so far stays in the run's folder.
@@ -148,7 +148,7 @@ fn run(
         return Ok(Trained { step: done, interrupted: true, terms });
     }
     folder.draw()?;
-    // Of the file, so that a resumed run's model is the same as one's that was never stopped.
+    // Read from the file, so that a resumed run records the same as one that was never interrupted.
     let terms = folder.last_terms(LAST)?;
     previews.evolution(&folder, styles, &folder.path().join("evolution.jpg"))?;
     let model = trainer.network().to_model(description(config, photos.len(), &terms))?;
@@ -175,7 +175,7 @@ impl StepRate {
     }
 }
 
-/// The first steps change most, and show whether a run is worth its time.
+/// Whether to write a preview early: the first steps change most, and show whether a run is worth its time.
 fn is_early(step: u64) -> bool {
     matches!(step, 25 | 50 | 100 | 200)
 }
@@ -217,7 +217,7 @@ fn diverged(step: u64, terms: &LossTerms, folder: &RunFolder) -> anyhow::Error {
     )
 }
 
-/// Brings a run back to its newest sound checkpoint: how many steps it had done.
+/// Restores the newest sound checkpoint of a run; returns the number of steps done.
 fn restore(
     config: &TrainingConfig,
     trainer: &Trainer,
@@ -251,7 +251,7 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
     anyhow!("training failed: {}", words(torch))
 }
 
-/// What the model says about itself.
+/// The description of the model.
 fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Description {
     let RunFile { recipe, dataset, masks, output, licence, credit, .. } = &config.run;
     let name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -261,7 +261,7 @@ fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Des
     };
     // Only numbers and names, which always become JSON.
     let mut facts = serde_json::to_value(recipe).unwrap_or_default();
-    // Where files lay on the machine that trained is nobody's business.
+    // Paths on the training machine are not recorded.
     let named = |style: &StyleSource| {
         let mut named = serde_json::json!({ "name": style.name(), "weight": style.weight });
         if let Some(region) = style.region {

@@ -22,10 +22,10 @@ use super::loss_row::LossRow;
 use super::recipe::Recipe;
 use crate::engine::model_file::write_atomically;
 
-/// Head of `losses.csv`.
+/// Header line of `losses.csv`.
 const HEAD: &str = "step,content,style,tv,total,learning_rate,seconds,temporal";
 
-/// What `recipe.toml` says: the recipe, and what it was used on.
+/// Contents of `recipe.toml`: the recipe, and the files of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
     /// Folder of the photographs.
@@ -53,7 +53,7 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// What is wrong with what was asked for, if anything: of the recipe, or of its masks.
+    /// Checks the recipe and its regions.
     ///
     /// # Errors
     /// One line.
@@ -87,7 +87,7 @@ impl RunFolder {
                     "'{shown}' holds a run already: use --resume '{shown}' to continue it, or --overwrite to replace it"
                 );
             }
-            // Only what a run makes; anything else in there is not ours.
+            // Removes only what a run writes; other files in the folder stay.
             for part in ["checkpoints", "previews"] {
                 let _ = fs::remove_dir_all(path.join(part));
             }
@@ -106,7 +106,7 @@ impl RunFolder {
         Ok(RunFolder { path: path.to_owned(), losses: BufWriter::new(losses) })
     }
 
-    /// What a run was to do.
+    /// Reads the `recipe.toml` of a run.
     ///
     /// # Errors
     /// When the folder is none of a run.
@@ -118,7 +118,7 @@ impl RunFolder {
         toml::from_str(&text).with_context(|| format!("'{}' is damaged", file.display()))
     }
 
-    /// Goes on with a run after `step` steps: later lines of its losses are dropped.
+    /// Continues a run after `step` steps: later lines of its losses are dropped.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -170,7 +170,7 @@ impl RunFolder {
         self.losses.write_all(line(row).as_bytes()).context("cannot write losses.csv")
     }
 
-    /// Brings the losses to the disk.
+    /// Flushes the losses to the disk.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -202,7 +202,7 @@ impl RunFolder {
     }
 }
 
-/// Numbers in full, so that runs can be compared bit for bit.
+/// Numbers are written in full precision, so that runs can be compared bit for bit.
 fn line(row: &LossRow) -> String {
     let LossRow { step, terms, rate, seconds } = row;
     let LossTerms { content, style, tv, temporal } = terms;

@@ -1,14 +1,15 @@
-//! Steadiness in training: what is painted must move with its photo, whatever noise and light do.
+//! The temporal loss: a painted picture must move with its photo, whatever the noise and the light.
 //!
-//! Pairs are made from one photo by a known motion, so no video is needed: as the temporal loss of Ruder, Dosovitskiy
-//! and Brox ("Artistic style transfer for videos", GCPR 2016), with the random motions in place of videos' and changes
-//! of luminance followed as in ReCoNet (Gao et al., ACCV 2018, equation 5):
+//! Pairs are made from single photos by a known motion, so no video is needed. The loss is that of Ruder,
+//! Dosovitskiy and Brox ("Artistic style transfer for videos", GCPR 2016), with random motions instead of a
+//! video's; changes of luminance are allowed for as in ReCoNet (Gao et al., ACCV 2018, equation 5):
 //!
 //! `loss = mean of M · (y₂ − (W(y) + Y(x₂) − W(Y(x))))² / 255²`
 //!
-//! with the photo x and its painting y, the moved photo x₂ and its painting y₂, the motion W, luma Y, and the mask M
-//! of pixels that x shows, too. W(y) counts as given: gradients go through y₂ alone, so that only one graph is held at
-//! a time; motions have no preferred direction, and the expectation is that of both.
+//! with the photo x and its painting y, the moved photo x₂ and its painting y₂, the motion W, luma Y, and the
+//! mask M of pixels that x shows too. W(y) is a constant: gradients flow through y₂ only, so that only one
+//! graph is held at a time. Since motions have no preferred direction, the expected gradient is proportional
+//! to that of both.
 
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -26,13 +27,13 @@ const BEND: f32 = 0.015;
 /// Largest change of exposure, stops.
 const EXPOSURE: f32 = 0.15;
 
-/// A known motion of each picture of a batch, and a change of its light.
+/// A known motion for each picture of a batch, and a change of brightness.
 #[derive(Debug)]
 pub struct Motion {
-    /// Where each pixel of the moved picture lies in the picture: batch × height × width × (x, y), −1 to 1 from
-    /// border to border.
+    /// For each pixel of the moved picture, its position in the original: batch × height × width × (x, y), −1
+    /// to 1 from border to border.
     grid: Tensor,
-    /// 1 where it lies inside, else 0: batch × 1 × height × width.
+    /// 1 where that position lies inside the original, otherwise 0: batch × 1 × height × width.
     mask: Tensor,
     /// Factor of brightness: batch × 1 × 1 × 1.
     gain: Tensor,
@@ -55,7 +56,7 @@ impl Motion {
             let mut within = |most: f32| most * (2.0 * random.f32() - 1.0);
             let (sin, cos) = within(TURN).sin_cos();
             let zoom = 1.0 + within(ZOOM);
-            // Every second shift is small: what hardly moves is to stay as it is.
+            // Every second shift is small, so that nearly still pictures are trained too.
             let far = if (number + n).is_multiple_of(2) { 1.0 } else { 0.1 };
             let (dx, dy) = (2.0 * far * within(SHIFT), 2.0 * far * within(SHIFT));
             let bend = [within(BEND), within(BEND), within(3.0), within(3.0)];
@@ -89,7 +90,7 @@ impl Motion {
         picture.f_grid_sampler(&self.grid, 0, 2, false)
     }
 
-    /// The photo as it is seen after the motion, in another light.
+    /// The photo after the motion, with changed brightness.
     ///
     /// # Errors
     /// When memory is short.
@@ -97,7 +98,7 @@ impl Motion {
         self.moved(photo)?.f_mul(&self.gain)?.f_clamp(0.0, 255.0)
     }
 
-    /// The loss of what was painted of [`seen`](Self::seen), beside what was painted of the photo.
+    /// The temporal loss of the painting of [`seen`](Self::seen), given the painting of the photo.
     ///
     /// # Errors
     /// When memory is short.
@@ -116,8 +117,8 @@ impl Motion {
     }
 }
 
-/// Noise on what a network sees, its deviation in each picture at random up to `most` levels. The same for the same seed
-/// and number.
+/// Adds noise to the network's input, with a random standard deviation up to `most` levels for each picture.
+/// Depends only on seed and number.
 ///
 /// # Errors
 /// When memory is short.

@@ -51,7 +51,7 @@ impl FromStr for WeightedModel {
     }
 }
 
-/// Writes the file; what was written, for the user.
+/// Writes the file; returns a message for the user.
 ///
 /// # Errors
 /// [`UsageError`] for a single model; when a model cannot be read, their networks differ, or the output is there already or cannot be

@@ -32,7 +32,7 @@ pub struct ExportArgs {
     pub overwrite: bool,
 }
 
-/// Writes the file; what was written, for the user.
+/// Writes the file; returns a message for the user.
 ///
 /// # Errors
 /// When the model cannot be read, has no such style or is too large for the format; when the output is

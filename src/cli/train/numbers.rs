@@ -12,7 +12,7 @@ use crate::train::recipe::{Optimizer, Preset, Recipe, StyleSizes};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub struct Numbers {
-    /// Settings to start from: default (whose values are given below), classic (those of the first
+    /// Settings to start from: default (its values are the defaults below), classic (those of the first
     /// shipped models), or published ones: paper, pytorch, johnson [default: default]
     #[arg(long, value_name = "NAME")]
     pub recipe: Option<Preset>,
@@ -35,11 +35,11 @@ pub struct Numbers {
     /// Factor for the size of the strokes: enlarges the style picture [default: 1]
     #[arg(long, value_name = "X")]
     style_scale: Option<f64>,
-    /// Measure a share of the style loss in N × N tiles, so that no part stays empty
-    /// [default: 3]
+    /// Number of tiles per side (N × N) in which a share of the style loss, --tile-share, is measured, so
+    /// that no part of a picture stays empty [default: 3]
     #[arg(long, value_name = "N")]
     style_tiles: Option<u32>,
-    /// That share, from 0 to 1 [default: 0]
+    /// Share of the style loss that is measured in tiles, from 0 to 1 [default: 0]
     #[arg(long, value_name = "X")]
     tile_share: Option<f64>,
     /// Optimizer: adam, adamw, sgd or rmsprop [default: adam]
@@ -48,8 +48,8 @@ pub struct Numbers {
     /// Learning rate [default: 0.001]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
-    /// Share of the steps, at the end, over which the learning rate falls to a tenth, from 0 to 1
-    /// [default: 0.3]
+    /// Last part of the training, as a share of the steps from 0 to 1, over which the learning rate falls
+    /// linearly to a tenth [default: 0.3]
     #[arg(long, value_name = "X")]
     decay: Option<f64>,
     /// Decay of the running average of the weights, from 0 (no average) to 1 [default: 0]
@@ -58,11 +58,12 @@ pub struct Numbers {
     /// Seed of the random numbers [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Weight of the temporal loss, which makes a video of the model flicker less: pairs of pictures that a known
-    /// motion makes of each photo must be painted alike; about a third slower [default: 0]
+    /// Weight of the temporal loss, against flicker in videos: a photo, and the same photo moved by a known
+    /// motion, must be painted alike; about a third slower [default: 0]
     #[arg(long, value_name = "X")]
     temporal_weight: Option<f64>,
-    /// Amplitude of noise on the network's input, in levels of 255 [default: 6]
+    /// Noise on the network's input: largest standard deviation, in levels of 255; each photo gets a random
+    /// amount up to it [default: 6]
     #[arg(long, value_name = "X")]
     noise: Option<f64>,
     /// Over- or underexpose half of the photos by up to this many stops [default: 0]

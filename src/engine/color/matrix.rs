@@ -39,11 +39,11 @@ impl ColorMatrix {
     }
 }
 
-/// How a range of codes lies on the scale 0–255.
+/// How sample codes of a range map to the scale 0–255.
 pub(super) struct Codes {
     /// Code of black.
     pub black: f64,
-    /// Codes of luma for each of 255 steps.
+    /// Codes of luma per level of 0–255.
     pub luma: f64,
     /// The same of chroma.
     pub chroma: f64,

@@ -1,4 +1,4 @@
-//! What becomes of memory that libtorch frees.
+//! Makes glibc keep memory that libtorch frees.
 
 /// Makes glibc keep freed memory for the next frame, for the whole process.
 ///

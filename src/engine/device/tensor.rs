@@ -1,8 +1,8 @@
 //! Tensors as numbers in the CPU's memory.
 //!
-//! A tensor may share its memory with any number of others (shallow clones, views), and libtorch changes what
-//! the borrow checker does not see. So references into a tensor's memory are given only where no other tensor
-//! has it: to that of a [`UniqueTensor`]. What lies in any other tensor is [copied](copy).
+//! A tensor may share its memory with any number of others (shallow clones, views), and libtorch changes
+//! memory that the borrow checker does not see. So references into a tensor's memory are given only if no
+//! other tensor shares it: for a [`UniqueTensor`]. The numbers of any other tensor are [copied](copy).
 
 #![allow(unsafe_code)]
 
@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use tch::{Device, Kind, TchError, Tensor};
 
-/// A number as tensors hold them: every pattern of bits is one.
+/// An element type for which every bit pattern is a valid value.
 pub trait Number: Copy + Send + sealed::Number {}
 
 impl Number for f32 {}
@@ -30,7 +30,7 @@ mod sealed {
     }
 }
 
-/// A contiguous tensor whose memory no other one shares.
+/// A contiguous tensor that shares its memory with no other.
 #[derive(Debug)]
 pub struct UniqueTensor<T> {
     tensor: Tensor,
@@ -59,21 +59,21 @@ impl<T: Number> UniqueTensor<T> {
         unsafe { std::slice::from_raw_parts_mut(first, count) }
     }
 
-    /// The tensor, which may be shared from now on.
+    /// Gives up uniqueness: the tensor may be shared from now on.
     pub fn into_tensor(self) -> Tensor {
         self.tensor
     }
 }
 
-/// Copies numbers of a contiguous tensor on the CPU, from the `first`th on, as many as `to` has.
+/// Copies `to.len()` numbers of a contiguous tensor on the CPU, starting with number `first`.
 ///
 /// # Errors
-/// When it is none of this type, or has fewer.
+/// If the tensor has another type, or too few numbers.
 pub fn copy<T: Number>(x: &Tensor, first: usize, to: &mut [T]) -> Result<(), TchError> {
     check(x, T::KIND)?;
     within(x, first, to.len())?;
-    // SAFETY: the tensor has these numbers one behind the other. `to` is not in its memory: nothing but a
-    // `Fresh` one gives references into a tensor's, and that is not `x`.
+    // SAFETY: the tensor is contiguous and has these numbers. `to` does not overlap its memory: only a
+    // `UniqueTensor` gives references into a tensor's memory, and `x` is not one.
     unsafe {
         let from = x.data_ptr().cast::<T>().cast_const().add(first);
         std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len());
@@ -81,10 +81,10 @@ pub fn copy<T: Number>(x: &Tensor, first: usize, to: &mut [T]) -> Result<(), Tch
     Ok(())
 }
 
-/// Copies numbers into a contiguous tensor on the CPU, from its `first`th on.
+/// Copies numbers into a contiguous tensor on the CPU, starting at number `first`.
 ///
 /// # Errors
-/// When it is none of this type, or has no room for them.
+/// If the tensor has another type, or too few numbers.
 pub fn paste<T: Number>(from: &[T], x: &mut Tensor, first: usize) -> Result<(), TchError> {
     check(x, T::KIND)?;
     within(x, first, from.len())?;

@@ -1,7 +1,7 @@
-//! The network as TorchScript source, in the form in which an archive holds it: attributes are
-//! declared, types are named by their place in the archive, and operators lie under `torch.`.
+//! The network as TorchScript source, as an archive holds it: attributes are declared, types are named by
+//! their path in the archive, and operators are under `torch.`.
 //!
-//! Written out and not traced: a trace would keep the padding of one size.
+//! It is generated as source, not traced: a trace would fix the padding for one picture size.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ pub(super) const NORM: &str = "Norm";
 /// The class that holds a convolution's weights, for the sake of their published names.
 pub(super) const WEIGHTS: &str = "Weights";
 
-/// Padding by reflection as the engine does it, for the shortest sides too.
+/// Reflection padding as in the engine, also for sides shorter than the padding.
 const PADDED: &str = "\
 def mirrored(before: int, length: int, after: int, like: Tensor) -> Tensor:
   swing = ops.prim.max(2 * (length - 1), 1)
@@ -50,7 +50,7 @@ fn luma() -> String {
     text + "  return torch.repeat(torch.add(torch.add(red, green), blue), [1, 3, 1, 1])\n"
 }
 
-/// The class of a layer's convolution: `Halve3` is one of 3×3 that halves.
+/// Class name of a layer's convolution: `Halve3` is a 3×3 convolution of stride 2.
 pub(super) fn class(layer: &Layer) -> String {
     format!("{:?}{}", layer.change, layer.size)
 }

@@ -1,4 +1,4 @@
-//! What every format is written from: one style, its tensors, what is known of it; and what can be wrong.
+//! What all export formats share: blending of styles, metadata, tensors, errors.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub enum ExportError {
         /// The styles it has.
         known: String,
     },
-    /// More than a file of this kind can hold.
+    /// The weights exceed what the format can hold.
     #[error(
         "its weights take {mib} MiB, an ONNX file holds 2048; `--to torchscript` has no such limit"
     )]
@@ -31,8 +31,8 @@ pub enum ExportError {
     Write(#[from] io::Error),
 }
 
-/// The model with one style, which paints this mixture of its styles for good. Of a model with one
-/// style only the name is checked.
+/// A single-style model that always paints this mixture of the model's styles. For a model with one style
+/// only the name is checked.
 ///
 /// # Errors
 /// [`ExportError::NoStyle`].
@@ -61,8 +61,8 @@ pub fn blended(model: &ModelFile, blend: &Blend) -> Result<ModelFile, ExportErro
     Ok(mixed)
 }
 
-/// What a file says of the model it was made of, as pairs of name and text: what is known of name,
-/// styles, licence, credit and source, and the whole description as JSON under `nst-stream.json`.
+/// Metadata of the exported file, as names and texts: name, styles, licence, credit and source where known,
+/// and the whole description as JSON under `nst-stream.json`.
 pub(super) fn metadata(model: &ModelFile) -> io::Result<Vec<(&'static str, String)>> {
     let description = &model.description;
     let mut pairs = vec![

@@ -131,7 +131,7 @@ impl Builder<'_> {
     /// Brightness in all three channels, as a 1×1 convolution.
     fn luma(&mut self, name: &str, x: &str) -> String {
         self.floats("luma", &LUMA.repeat(3), &[3, 3, 1, 1]);
-        // Written out, for there are readers without these defaults.
+        // Defaults are written out, since some readers do not know them.
         let attributes =
             vec![ints("kernel_shape", &[1, 1]), ints("strides", &[1, 1]), ints("pads", &[0; 4])];
         self.node("Conv", name, &[x, "luma"], attributes)

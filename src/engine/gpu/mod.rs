@@ -1,8 +1,8 @@
-//! The network on a GPU: convolutions by libtorch (cuDNN), channels innermost, and between them kernels
-//! of our own ([`device::gpu`](super::device::gpu)).
+//! The network on a GPU: libtorch's convolutions (cuDNN, channels last), with our own kernels
+//! ([`device::gpu`](super::device::gpu)) between them.
 //!
-//! A layer is read twice and written once behind its convolution: for its norm's statistics, and to become,
-//! normalized, added up, enlarged and padded, what the next convolution reads. The first and the last
+//! After a convolution, its output is read twice and written once: once for the norm's statistics, once to
+//! produce the next convolution's input: normalized, added, enlarged and padded. The first and the last
 //! convolution and those of an upsampled picture are computed in forms that suit tensor cores (`weights`).
 
 #[cfg(test)]
@@ -23,11 +23,10 @@ use super::model_file::{ModelFile, RawTensor};
 use super::precision::Precision;
 use weights::Kernel;
 
-/// Subtracted from R, G and B: numbers about 0 keep more of what comes after the first convolution, and
-/// whole ones are still exact.
+/// Subtracted from R, G and B: half precision is finer near 0, and integers stay exact.
 const MIDDLE: f32 = 128.0;
 
-/// A network of which a GPU computes all.
+/// A network that runs entirely on a GPU.
 #[derive(Debug)]
 pub(super) struct Fused {
     gpu: Arc<Gpu>,
@@ -38,7 +37,7 @@ pub(super) struct Fused {
     bias: [f32; 3],
 }
 
-/// A convolution, its norm, and how the next one reads it.
+/// A convolution, its norm, and the form in which the next convolution reads the result.
 #[derive(Debug)]
 struct Layer {
     convolution: Convolution,
@@ -50,10 +49,10 @@ struct Layer {
 
 #[derive(Debug)]
 enum Convolution {
-    /// The first one, at stride 1: four pixels' outputs within a place.
+    /// The first convolution at stride 1: outputs of four pixels in each position.
     Within(Tensor),
     Stride(Tensor, i64),
-    /// Of an upsampled picture.
+    /// A convolution of an upsampled picture, as four phases.
     Apart([Tensor; 4]),
     Transposed(Tensor),
 }
@@ -61,13 +60,13 @@ enum Convolution {
 #[derive(Debug)]
 enum Norm {
     Instance(InstanceNorm),
-    /// None: scale and shift of all pictures.
+    /// No norm: scale and shift that are the same for all pictures.
     Bias(Tensor, Tensor),
 }
 
 impl Fused {
-    /// Of a model whose tensors have been [checked](ModelFile::check). None where kernels lack something
-    /// that it needs.
+    /// The network of a model whose tensors have been [checked](ModelFile::check). None if the kernels do not
+    /// support it.
     ///
     /// # Errors
     /// When a tensor is missing, or the device lacks memory.
@@ -178,10 +177,10 @@ fn form(layer: &architecture::Layer, border: BorderMode, last: bool) -> Form {
     let pad = layer.size / 2;
     match layer.change {
         Change::Transposed => Form { pad: 0, border, enlarge: 1 },
-        // Its larger kernel reads the upsampled picture itself.
+        // The last convolution's larger kernel reads the upsampled picture itself.
         Change::Nearest if last => Form { pad, border, enlarge: 2 },
         Change::Nearest => {
-            // The upsampled picture, mirrored at its border, shows the outermost pixel once more.
+            // Mirroring the upsampled picture at its border repeats its outermost pixel.
             let border = if border == BorderMode::Mirror { BorderMode::Repeat } else { border };
             Form { pad, border, enlarge: 1 }
         }

@@ -1,4 +1,4 @@
-//! Weights of the convolutions that a GPU computes otherwise than they are defined, to the same result.
+//! Rearranged weights, for convolutions that a GPU computes in another form with the same result.
 
 /// A kernel, its shape, and how many inputs it is for.
 pub(super) type Kernel = (Vec<f32>, [i64; 4]);
@@ -38,7 +38,7 @@ pub(super) fn stem(
 /// around; the pixels below and to the right are theirs from the second line and column on.
 pub(super) fn phases(weight: &[f32], outputs: usize, inputs: usize) -> [Kernel; 4] {
     [0, 1, 2, 3].map(|phase| {
-        // Which of the two pixels a tap meets.
+        // Which of the pixels of the small picture a tap reads.
         let meets = |later: usize, tap: usize| (tap + 1 + later) / 2 - later;
         let mut made = vec![0.0; outputs * inputs * 4];
         each(outputs, inputs, 3, |o, i, y, x, from| {

@@ -22,8 +22,8 @@ enum Algorithm {
 impl Kernels {
     /// Kernels for a model, where there are some.
     ///
-    /// Where bf16 is asked for and the CPU has it, but no matrix unit (AMX) or none that the system
-    /// lets us use, they are faster in single precision than libtorch in bf16.
+    /// bf16 uses AMX if the CPU has it and the system allows it. Otherwise, kernels in single precision are
+    /// used, which are faster than libtorch in bf16.
     pub fn new(model: &ModelFile, precision: Precision) -> Option<Self> {
         if precision == Precision::Fp16 {
             return None;

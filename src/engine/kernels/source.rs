@@ -40,7 +40,7 @@ pub(super) fn places(
     }
 }
 
-/// How a [`SourceRows`]'s values are read: rectified, with its skip added, as they are.
+/// How the values of a layer are read: after ReLU, with the skip added, or as they are.
 pub(super) const RELU: u8 = 0;
 pub(super) const SKIP: u8 = 1;
 pub(super) const LINEAR: u8 = 2;

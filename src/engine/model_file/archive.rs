@@ -39,7 +39,8 @@ impl<'a> Archive<'a> {
         for _ in 0..count {
             found.push(Record::read(&mut directory, bytes)?);
         }
-        // First: the code in such an archive is compressed, which would be the lesser news.
+        // This is checked first: the code in such an archive is compressed, and "TorchScript program" is the
+        // more useful message.
         if found.iter().any(|record| is_program(record.name)) {
             return Err(Fault::TorchScript);
         }
@@ -47,7 +48,8 @@ impl<'a> Archive<'a> {
             return Err(Fault::Compressed(printable(record.name)));
         }
         found.sort_by_key(|record| record.start);
-        // Before any checksum: overlapping records would let a small file ask for hours of them.
+        // Checked before any checksum is computed: with overlapping records, a small file could cause hours
+        // of computation.
         if found.windows(2).any(|pair| pair[0].end() > pair[1].start) {
             return Err(Fault::damaged("two of its records overlap"));
         }
@@ -122,8 +124,8 @@ impl<'a> Record<'a> {
         if local.take(4)? != LOCAL {
             return Err(broken());
         }
-        // The rest of the local header repeats the directory, or holds zeros with the truth after
-        // the data; of the name and of the padding after it the lengths alone matter.
+        // The rest of the local header repeats the directory, or holds zeros with the values after the data;
+        // only the lengths of the name and of its padding matter.
         local.take(22)?;
         let local_name = local.u16()?;
         let padding = local.u16()?;

@@ -7,15 +7,14 @@ use serde_json::json;
 use super::{DType, Description, ModelFile, RawTensor};
 
 impl ModelFile {
-    /// The weighted mean of models that were fine-tuned from one: each with a share above 0, of
-    /// which only the ratios count. Models that were not would give noise.
+    /// The weighted mean of models that were fine-tuned from the same one. Shares are above 0, and only their
+    /// ratios count. Averaging unrelated models would give noise.
     ///
-    /// The result, named `name`, is described as the model with the largest share; its recipe
-    /// holds those of all, its credit everyone. Its licence is theirs if they have the same.
+    /// The result is called `name`. Its description is that of the model with the largest share, with the
+    /// recipes and credits of all. It has a licence if all models have the same one.
     ///
     /// # Errors
-    /// When there are none, or their networks or styles differ: a sentence that goes on from "cannot
-    /// average".
+    /// When there are none, or their networks or styles differ: a message that completes "cannot average".
     pub fn averaged(models: &[(Self, f64)], name: &str) -> Result<Self, String> {
         let largest = models.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let Some((largest, _)) = largest else { return Err("no models at all".to_owned()) };

@@ -10,8 +10,7 @@ use crate::engine::architecture::{Architecture, NetworkKind};
 /// Where a model comes from and what it does, kept as the record `nst-stream.json` inside the
 /// model file: `unzip -p mosaic.pt '*/nst-stream.json'` shows it.
 ///
-/// Fields that a reader does not know are passed over, so a release may add some without a new
-/// format number.
+/// Readers skip unknown fields, so a release may add fields without a new format number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Version of this description: 1. A higher one is refused.
@@ -22,7 +21,7 @@ pub struct Description {
     pub name: String,
     /// The network the weights are for.
     pub architecture: Architecture,
-    /// Names of the styles the network paints in, in the order of its outputs.
+    /// Names of the styles, in the order of the norms' rows.
     #[serde(default)]
     pub styles: Vec<String>,
     /// How it was trained: losses, weights, layers, sizes, optimizer, as the trainer wrote it.

@@ -123,7 +123,7 @@ pub enum ModelError {
         /// Type of its elements.
         found: DType,
     },
-    /// A weight that is no number: training went astray, or the file is damaged.
+    /// A weight that is NaN or infinite: training diverged, or the file is damaged.
     #[error("'{file}': '{tensor}' holds NaN or infinite values")]
     NotFinite {
         /// The file read, or to be written.
@@ -157,7 +157,7 @@ pub enum ModelError {
     },
 }
 
-/// A [`ModelError`] before the file has a name: what the readers inside deal in.
+/// A [`ModelError`] without the file's name, as used inside the readers.
 #[derive(Debug)]
 pub(super) enum Fault {
     NotAModel(String),
@@ -177,7 +177,7 @@ impl Fault {
         Self::Damaged(reason.into())
     }
 
-    /// The error for the user, who knows the file as `file`.
+    /// The error for the user; `file` is the file's name.
     pub(super) fn of(self, file: &str) -> ModelError {
         let file = file.to_owned();
         match self {

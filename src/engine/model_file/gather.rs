@@ -5,12 +5,12 @@ use super::RawTensor;
 use super::tensor::element_count;
 use super::value::View;
 
-/// Gathers tensors of one file. All together may be several times as large as the file, since
-/// tensors may share a storage, but not without bound: strides of zero make a huge tensor of
-/// nothing.
+/// Gathers the tensors of one file. Together they may be several times as large as the file, since tensors
+/// may share a storage, but not without limit: with strides of zero, a small file could describe a huge
+/// tensor.
 #[derive(Debug)]
 pub(super) struct TensorGatherer {
-    /// Bytes that may still be made.
+    /// Bytes that may still be allocated.
     left: usize,
 }
 
@@ -19,8 +19,8 @@ impl TensorGatherer {
         Self { left: file_length.saturating_mul(4).saturating_add(1 << 20) }
     }
 
-    /// The tensor that `view` sees in `storage`, or what is wrong with it: the end of a sentence
-    /// that begins with its name.
+    /// The tensor that `view` describes in `storage`; or an error message that completes a sentence beginning
+    /// with its name.
     pub(super) fn gather(
         &mut self,
         view: &View<'_>,

@@ -18,13 +18,13 @@ use super::{DType, RawTensor};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// Second object: version of the old format.
 const PROTOCOL: i64 = 1001;
-/// Names under which training scripts keep the state dict in a larger checkpoint, the one to be taken
-/// first of several; where there is none of them, any other will do.
+/// Names under which training scripts store the state dict in a larger checkpoint, in order of preference; if
+/// there is none of them, any other dict that fits is taken.
 const NESTED: [&str; 6] =
     ["params_ema", "state_dict", "model_state_dict", "model", "params", "generator"];
-/// How many checkpoints may lie in each other.
+/// Largest nesting depth of checkpoints.
 const DEPTH: usize = 3;
-/// The first weight of every network, and so what stands before all names of one.
+/// The first weight of every network; what precedes this name is the prefix of all names.
 const FIRST: &str = "conv1.conv2d.weight";
 /// The first weight of the third convolution.
 const THIRD: &str = "conv3.conv2d.weight";
@@ -118,13 +118,13 @@ fn read_safetensors(bytes: &[u8]) -> Result<FileContents<'_>, Fault> {
     Ok(FileContents { tensors, description })
 }
 
-/// What stands before the names of the network: all that comes before its first weight's name, where
-/// that is what DataParallel, Lightning and others put there.
+/// The prefix of the network's names (of DataParallel, Lightning and others): everything before its first
+/// weight's name.
 fn prefix<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let names: BTreeSet<String> = names.map(|name| name.replace(COMPILED, "")).collect();
     let found = names.iter().filter_map(|name| {
         let prefix = name.strip_suffix(FIRST)?;
-        // A residual block has a weight of this name, too, but not as many.
+        // A residual block also has a weight of this name, but lacks the third convolution.
         let whole = names.contains(&format!("{prefix}{THIRD}"));
         (whole && (prefix.is_empty() || prefix.ends_with('.'))).then(|| prefix.to_owned())
     });
@@ -135,7 +135,7 @@ fn prefix<'n>(names: impl Iterator<Item = &'n str>) -> String {
     prefix
 }
 
-/// The published name of a tensor; none of one that lies beside the network.
+/// The published name of a tensor; none if it does not belong to the network.
 fn plain(name: &str, prefix: &str) -> Option<String> {
     let name = name.replace(COMPILED, "");
     name.strip_prefix(prefix).map(str::to_owned)
@@ -148,7 +148,7 @@ fn is_pickle(bytes: &[u8]) -> Result<bool, Fault> {
     }
     match pickle::read(&mut Cursor::new(bytes)) {
         Ok(Pickle { root: Value::Long(number), .. }) => Ok(number == MAGIC),
-        // Someone's pickle, with something in it that matters more than its kind.
+        // A pickle that asks to run code: more important to report than the file's format.
         Err(Fault::UnsafeGlobal(global)) => Err(Fault::UnsafeGlobal(global)),
         _ => Ok(false),
     }
@@ -273,7 +273,7 @@ fn is_statistic(name: &str) -> bool {
         && matches!(last, "running_mean" | "running_var" | "num_batches_tracked")
 }
 
-/// What a file is that is no PyTorch file: the things people meet in its place.
+/// Names a file that is not a PyTorch file, for kinds that users commonly give by mistake.
 fn what_else(bytes: &[u8]) -> &'static str {
     let start = bytes.trim_ascii_start();
     let begins =

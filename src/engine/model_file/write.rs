@@ -54,7 +54,7 @@ impl Default for Records {
 }
 
 impl Records {
-    /// Adds a record, whose name comes behind the prefix.
+    /// Adds a record; its name follows the prefix.
     pub(in crate::engine) fn add(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)

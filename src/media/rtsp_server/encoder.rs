@@ -1,4 +1,4 @@
-//! The one encoder behind an RTSP server: frames → access units, as soon as they come.
+//! The one encoder behind an RTSP server: frames → access units, without delay.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -19,14 +19,15 @@ use crate::media::video::{VideoStream, buffer_from_frame};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/encode-live.pipeline");
 
-/// A client that has just joined sees a picture within this time; so does one that lost a packet.
+/// Interval of key frames while no client asks for one: a client that lost a packet has a correct picture
+/// again after at most this time.
 const KEY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Key frames that clients ask for come no closer together, or a crowd that comes and goes would
-/// make every frame one and spoil the picture of the others.
+/// Shortest interval between key frames that clients ask for. Without it, many clients that come and go would
+/// turn every frame into a key frame and lower the quality for all.
 const KEY_GAP: Duration = Duration::from_millis(100);
 
-/// The rate assumed where the source does not say one.
+/// Frame rate assumed if the source states none, in frames per second.
 const USUAL_RATE: f64 = 30.0;
 
 /// Told how long after its capture an encoded frame left the encoder.
@@ -44,18 +45,18 @@ pub(super) struct Encoder {
     dropped: AtomicU64,
 }
 
-/// When key frames are due. Times are in nanoseconds of running time.
+/// Decides when key frames are made. Times are nanoseconds of running time.
 #[derive(Default)]
 struct Keys {
     newest: AtomicU64,
-    /// A client waits for one.
+    /// A client needs a key frame.
     wanted: AtomicBool,
-    /// The encoder was told and has not made it yet.
+    /// A key frame was requested from the encoder and has not been produced yet.
     asked: AtomicBool,
 }
 
 impl Keys {
-    /// Whether the encoder must be told to make the frame at `now` a key frame.
+    /// Whether the frame at `now` must be requested as a key frame.
     fn due(&self, now: Duration) -> bool {
         let since = now.saturating_sub(Duration::from_nanos(self.newest.load(Ordering::Acquire)));
         let wanted = self.wanted.load(Ordering::Acquire) && since >= KEY_GAP;
@@ -70,9 +71,9 @@ impl Keys {
 }
 
 impl Encoder {
-    /// Starts the encoder and has it make a first, black picture at running time zero: its unit
-    /// says what clients must know before the first frame comes. `deliver` gets every unit after
-    /// it, with its running time and no DTS, on the encoder's thread.
+    /// Starts the encoder and encodes a first, black picture at running time zero: its access unit holds the
+    /// parameters that clients need before the first frame. `deliver` is called with every further unit, with
+    /// its running time and no DTS, on the encoder's thread.
     ///
     /// # Errors
     /// When an element is missing, or the encoder cannot handle such frames.
@@ -89,10 +90,10 @@ impl Encoder {
         frames.set_caps(Some(&stream.caps()?));
         let encode = pipeline.element("encode")?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // Each thread takes a slice of the picture, and slices cost quality.
+        // Each thread encodes a slice of the picture, and more slices lower the quality.
         encode.set_property("threads", cores.min(4) as u32);
         encode.set_property("bitrate", bitrate(stream));
-        // A bound far beyond the key frames that `Keys` asks for.
+        // The encoder's own interval is much longer than that of the key frames that `Keys` requests.
         encode.set_property("key-int-max", (10.0 * rate(stream)).clamp(100.0, 10_000.0) as u32);
 
         let keys = Arc::new(Keys::default());
@@ -140,7 +141,7 @@ impl Encoder {
         }
     }
 
-    /// Takes a frame, in place of one that still waits. Frames whose time does not grow are dropped.
+    /// Takes a frame and replaces one that still waits. Frames whose timestamp does not increase are dropped.
     pub fn push(&self, buffer: &gst::Buffer) {
         let Some(pts) = buffer.pts() else { return self.count_drop() };
         if self.newest.fetch_max(pts.nseconds(), Ordering::AcqRel) >= pts.nseconds() {
@@ -163,13 +164,13 @@ impl Encoder {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The next frame becomes a key frame, unless there has just been one: then a little later.
+    /// Requests a key frame; if one was just made, after [`KEY_GAP`].
     pub fn want_key(&self) -> impl Fn() + Send + Sync + 'static {
         let keys = Arc::clone(&self.keys);
         move || keys.wanted.store(true, Ordering::Release)
     }
 
-    /// Has `told` called for every frame from now on; the first caller wins.
+    /// Calls `told` for every further frame; only the first call of this function has an effect.
     pub fn on_encoded(&self, told: OnEncoded) {
         let _ = self.on_encoded.set(told);
     }
@@ -193,7 +194,7 @@ fn rate(stream: &VideoStream) -> f64 {
     stream.framerate.map_or(USUAL_RATE, |(n, d)| f64::from(n) / f64::from(d.max(1)))
 }
 
-/// The highest rate in kbit/s. Quality is constant below it; 0.15 bits a pixel is ample for
+/// Upper limit of the bit rate, in kbit/s; below it the quality is constant. 0.15 bit per pixel is ample for
 /// stylized pictures, which have more texture than camera pictures.
 fn bitrate(stream: &VideoStream) -> u32 {
     let pixels = (stream.frame.width * stream.frame.height) as f64 * rate(stream);
@@ -211,8 +212,8 @@ fn black(stream: &VideoStream) -> Result<gst::Buffer, PipelineError> {
     buffer_from_frame(Frame { info: stream.frame, planes, pts, duration: None })
 }
 
-/// The unit with its running time alone: nothing is reordered, and payloaders and RTSP server take
-/// the DTS, where there is one, for its time.
+/// The access unit with its running time as PTS and no DTS: nothing is reordered, and payloaders and the RTSP
+/// server use the DTS, if there is one, as its time.
 fn in_running_time(sample: &gst::SampleRef) -> Option<gst::Buffer> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let mut unit = sample.buffer_owned()?;

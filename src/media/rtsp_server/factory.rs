@@ -1,8 +1,8 @@
-//! What gst-rtsp-server asks for media: always the same one, shared by all clients.
+//! The media factory of gst-rtsp-server: returns one media, shared by all clients.
 //!
-//! The media never waits for the source: its streams begin with a unit and a packet that were made
-//! at the start ("primers"), from which gst-rtsp-server learns all it must tell clients. Clients
-//! never get these; a pad probe holds them back.
+//! The media never waits for the source: each stream begins with a unit or packet made at the start
+//! ([`InitialData`]), from which gst-rtsp-server learns the parameters for clients. A pad probe keeps it from
+//! being sent to clients.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,7 +30,7 @@ pub(super) struct ClientOutput {
 struct AppSources {
     units: Option<gst_app::AppSrc>,
     packets: Option<gst_app::AppSrc>,
-    /// Somebody watches.
+    /// At least one client is watching.
     open: bool,
     /// The first unit after opening must be a key frame.
     waits_for_key: bool,
@@ -38,8 +38,8 @@ struct AppSources {
     newest_packet: Option<gst::ClockTime>,
 }
 
-/// A client begins to watch with a key frame: the two wait for each other, or else it would first
-/// get the rest of pictures it does not have, and show garbage.
+/// A client's first frame must be a key frame: client and key frame wait for each other. Otherwise the client
+/// would first receive frames that refer to ones it does not have, and show garbage.
 #[derive(Default, PartialEq, Eq)]
 enum ClientJoin {
     #[default]
@@ -60,8 +60,8 @@ impl ClientOutput {
         (sources.units, sources.packets) = (units, packets);
     }
 
-    /// Lets units and packets through or not, the first unit being a key frame. Without clients
-    /// nothing goes in, so that the first one gets nothing old.
+    /// Opens or closes the output; the first unit after opening is a key frame. While there are no clients
+    /// nothing is passed on, so that the first client gets nothing old.
     pub fn open(&self, open: bool) {
         let mut sources = self.lock();
         if open && !sources.open {
@@ -70,12 +70,13 @@ impl ClientOutput {
         sources.open = open;
     }
 
-    /// Asks for a key frame and waits for it; then it waits for [`joined`](ClientOutput::joined). Short in
-    /// any case, since the thread that serves all clients waits here.
+    /// Requests a key frame and waits for it. The key frame is then held until
+    /// [`joined`](ClientOutput::joined) is called. The wait has a short limit, since it blocks the thread
+    /// that serves all clients.
     pub fn join(&self, want_key: impl Fn()) {
         let mut sources = self.lock();
         sources.join = ClientJoin::Client;
-        // After that, or else the key frame could come in between.
+        // Requested only after the state is set; otherwise the key frame could arrive first.
         want_key();
         let still = |sources: &mut AppSources| sources.join == ClientJoin::Client;
         drop(self.changed.wait_timeout_while(sources, JOIN_AT_KEY_FRAME, still));
@@ -104,15 +105,15 @@ impl ClientOutput {
         }
         sources.waits_for_key = false;
         let units = sources.units.clone();
-        // Pushing under the lock could wait for somebody who waits for the lock.
+        // The lock is released first: a push under the lock could wait for a thread that waits for the lock.
         drop(sources);
         if let Some(units) = units {
             let _ = units.push_buffer(unit);
         }
     }
 
-    /// Hands on an encoded packet of sound. One whose time does not grow is dropped:
-    /// gst-rtsp-server aborts the program when times go backwards.
+    /// Passes on an encoded sound packet. A packet whose timestamp does not increase is dropped:
+    /// gst-rtsp-server aborts the program if timestamps decrease.
     pub fn packet(&self, packet: &gst::Buffer) {
         let mut sources = self.lock();
         let Some(pts) = packet.pts() else { return };
@@ -129,7 +130,7 @@ impl ClientOutput {
         }
     }
 
-    /// No more will come: RTCP tells the clients.
+    /// Ends the streams; clients are told by RTCP.
     pub fn end(&self) {
         self.open(false);
         let sources = self.lock();
@@ -141,7 +142,8 @@ impl ClientOutput {
     }
 }
 
-/// One stream of the media: its format, and what gst-rtsp-server learns it from.
+/// Initial data of one stream of the media: its caps, and a buffer from which gst-rtsp-server learns its
+/// parameters.
 pub(super) struct InitialData {
     caps: gst::Caps,
     buffer: gst::Buffer,
@@ -185,8 +187,8 @@ mod imp {
     impl ObjectImpl for SharedFactory {}
 
     impl RTSPMediaFactoryImpl for SharedFactory {
-        /// The same for every address that leads here (the default tells apart port and query, so
-        /// that a client could have any number of medias built).
+        /// The same key for every URL that leads here. (By default, port and query are part of the key, so
+        /// that a client could have any number of medias built.)
         fn gen_key(&self, _url: &gst_rtsp::RTSPUrl) -> Option<glib::GString> {
             Some("live".into())
         }
@@ -202,7 +204,7 @@ mod imp {
             Some(media)
         }
 
-        /// Does nothing: the media was configured when it was built, and is running by now.
+        /// Does nothing: the media was configured when it was built and is already running.
         fn configure(&self, _media: &gst_rtsp_server::RTSPMedia) {}
 
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
@@ -224,7 +226,7 @@ mod imp {
 
         fn create_pipeline(&self, media: &gst_rtsp_server::RTSPMedia) -> Option<gst::Pipeline> {
             let pipeline = self.parent_create_pipeline(media)?;
-            // With our clock and base time a unit's time means the same here as at the encoder.
+            // With the run's clock and base time, timestamps mean the same here as in the encoder.
             self.description.get()?.clock.govern(&pipeline);
             media.connect_prepared(hold_primers_back);
             pipeline.connect_deep_element_added(|_, _, element| name_rtcp(element));
@@ -234,7 +236,7 @@ mod imp {
 }
 
 glib::wrapper! {
-    /// A factory whose one media is fed through an [`ClientOutput`].
+    /// A factory whose one media gets its data through a [`ClientOutput`].
     pub struct SharedFactory(ObjectSubclass<imp::SharedFactory>)
         @extends gst_rtsp_server::RTSPMediaFactory;
 }
@@ -245,7 +247,7 @@ impl SharedFactory {
         let _ = factory.imp().description.set(description);
         factory.set_shared(true);
         factory.set_suspend_mode(gst_rtsp_server::RTSPSuspendMode::None);
-        // Multicast would send to a whole network what was meant for one address.
+        // No multicast: it would send to the whole network what was meant for one address.
         factory.set_protocols(gst_rtsp::RTSPLowerTrans::UDP | gst_rtsp::RTSPLowerTrans::TCP);
         factory.set_publish_clock_mode(gst_rtsp_server::RTSPPublishClockMode::None);
         // A key frame is a burst of packets: the socket must hold one.
@@ -253,17 +255,17 @@ impl SharedFactory {
         factory
     }
 
-    /// The media that all clients share, not locked.
+    /// The media that all clients share, unlocked.
     ///
-    /// `gst_rtsp_media_factory_construct` returns it locked in GStreamer 1.26 (1.26.2 seen), and
-    /// unlocked in 1.22. No function tells whether it is, and a media that stays locked answers nobody. This
-    /// one never takes the lock.
+    /// `gst_rtsp_media_factory_construct` returns it locked in GStreamer 1.26 (seen in 1.26.2) and unlocked
+    /// in 1.22. No function tells which, and a media that stays locked serves nobody. This function never
+    /// takes the lock.
     pub(super) fn media(&self, url: &gst_rtsp::RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
         self.imp().construct(url)
     }
 }
 
-/// Has an appsrc begin with its initial.
+/// Makes an appsrc begin with its initial data.
 fn prime(source: &gst_app::AppSrc, initial: &InitialData) {
     source.set_caps(Some(&initial.caps));
     let (buffer, done) = (initial.buffer.clone(), AtomicBool::new(false));
@@ -277,8 +279,8 @@ fn prime(source: &gst_app::AppSrc, initial: &InitialData) {
     source.set_callbacks(callbacks);
 }
 
-/// gst-rtsp-server has an appsrc for what TCP clients report, and does not say in what format:
-/// GStreamer then complains, on stderr, when a UDP client reports too.
+/// gst-rtsp-server creates an appsrc for the RTCP reports of TCP clients without setting its caps. GStreamer
+/// then prints a warning to stderr when a UDP client reports too. This sets the caps.
 fn name_rtcp(element: &gst::Element) {
     if let Some(reports) = element.downcast_ref::<gst_app::AppSrc>()
         && reports.caps().is_none()
@@ -287,8 +289,8 @@ fn name_rtcp(element: &gst::Element) {
     }
 }
 
-/// gst-rtsp-server blocks each stream behind its initial until a client plays it. What then comes
-/// out first is old, and a client that takes it for new would show the rest too late.
+/// Drops the initial data (timestamp zero): gst-rtsp-server blocks each stream behind it until a client
+/// plays. A client that took it as current would show all later frames too late.
 fn hold_primers_back(media: &gst_rtsp_server::RTSPMedia) {
     for stream in (0..media.n_streams()).filter_map(|i| media.stream(i)) {
         let rtp = stream.srcpad().and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());

@@ -26,13 +26,13 @@ use crate::core::timeouts::END_RTSP_THREAD;
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, PipelineRole};
 
-/// A client that neither watches nor asks for anything is forgotten after so many seconds.
+/// A client that neither watches nor sends requests is dropped after this many seconds.
 const SESSION_TIMEOUT: u32 = 30;
 const MAX_SESSIONS: u32 = 64;
 const MAX_CONNECTIONS: usize = 128;
-/// The largest body of a request in bytes: enough for any that has a meaning here.
+/// Largest body of a request, in bytes; every valid request is smaller.
 const MAX_BODY: u32 = 1 << 16;
-/// What a client with the right password is, in gst-rtsp-server's words.
+/// Role (in gst-rtsp-server's terms) of a client with the right password.
 const ROLE: &str = "viewer";
 
 /// The listening socket and all connections, served by the thread "rtsp".
@@ -67,7 +67,7 @@ impl Listener {
         Ok(Listener { server, sessions, listening, closed, timer: None, thread: None })
     }
 
-    /// Puts the media behind its path, and the password before it. The address for clients.
+    /// Mounts the media at its path, with the password if there is one. Returns the address for clients.
     pub fn mount(&self, address: &ServeAddress, factory: &SharedFactory) -> String {
         if let Some((user, password)) = &address.user {
             self.server.set_auth(Some(&guard(factory, user, password)));
@@ -78,7 +78,7 @@ impl Listener {
         address.url(u16::try_from(self.server.bound_port()).unwrap_or(address.port))
     }
 
-    /// Keeps count of who watches; each new watcher has `want_key` called.
+    /// Counts the watching clients; calls `want_key` for each new one.
     pub fn watch(
         &self,
         watchers: &Arc<ClientSessions>,
@@ -109,7 +109,7 @@ impl Listener {
             client.connect_closed(move |client| {
                 left.fetch_sub(1, Ordering::AcqRel);
                 closed.keep(client);
-                // gst-rtsp-server would keep them until their time is up.
+                // gst-rtsp-server would keep these sessions until their timeout.
                 let own = std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner));
                 for session in own {
                     let _ = pool.remove(&session);
@@ -136,7 +136,7 @@ impl Listener {
         });
     }
 
-    /// Lets clients in.
+    /// Starts to serve clients.
     pub fn open(
         mut self,
         media: &RTSPMedia,
@@ -155,7 +155,7 @@ impl Listener {
                 closed.forget(Duration::from_secs(2));
                 glib::ControlFlow::Break
             };
-            // Only when nothing else is to be done: what gst-rtsp-server does "soon" comes first.
+            // At low priority: closes that gst-rtsp-server has scheduled run first.
             glib::idle_source_new(None, glib::Priority::LOW, forget).attach(Some(&tidies));
             if media.status() == RTSPMediaStatus::Error && !told {
                 told = true;
@@ -181,7 +181,7 @@ impl Drop for Listener {
             timer.destroy();
         }
         let Some((main_loop, thread)) = self.thread.take() else { return };
-        // Connections belong to the loop's thread: they are closed there, then it ends.
+        // Connections belong to the main loop's thread: they are closed there, then the thread ends.
         let (server, sessions, end) =
             (self.server.clone(), self.sessions.clone(), main_loop.clone());
         main_loop.context().invoke(move || {
@@ -197,15 +197,15 @@ impl Drop for Listener {
     }
 }
 
-/// The one media of all clients, and the thread "rtsp-media" that hears its messages.
+/// The one media of all clients, and the thread "rtsp-media" that handles its messages.
 pub(super) struct Media {
     pub media: RTSPMedia,
     thread: Option<Running>,
 }
 
 impl Media {
-    /// Brings the media into the state in which clients find it at any time from now on. Since
-    /// we are a user of it ourselves, it outlives every client.
+    /// Prepares the media, so that clients can use it at any time. The program itself counts as a user, so
+    /// the media outlives every client.
     pub fn prepare(factory: &SharedFactory, url: &str) -> Result<Self, PipelineError> {
         let no = || failed("the RTP pipeline does not start");
         let url = gst_rtsp::RTSPUrl::parse(url).1.ok_or_else(no)?;
@@ -221,7 +221,7 @@ impl Media {
 impl Drop for Media {
     fn drop(&mut self) {
         let media = self.media.clone();
-        // Also ends the loop of its thread.
+        // This also ends the main loop of its thread.
         match spawn("rtsp-unprepare", move || drop(media.unprepare())) {
             Ok(unprepare) => unprepare.join_within(END_RTSP_THREAD),
             Err(error) => tracing::warn!("{error}"),
@@ -232,12 +232,12 @@ impl Drop for Media {
     }
 }
 
-/// A thread that is waited for with a limit: what gst-rtsp-server does in it may never return, and a
-/// run must end all the same.
+/// A thread that is joined with a time limit: calls into gst-rtsp-server may never return, and the run must
+/// end all the same.
 struct Running {
     name: &'static str,
     handle: JoinHandle<()>,
-    /// Disconnected when the thread is over.
+    /// Disconnected when the thread has ended.
     over: Mutex<Receiver<()>>,
 }
 
@@ -277,7 +277,7 @@ fn run(name: &'static str, main_loop: glib::MainLoop) -> Result<Running, Pipelin
     })
 }
 
-/// Closes a connection that has just come; its "client-connected" signal must be over first.
+/// Closes a new connection, after its "client-connected" signal has been handled.
 fn close_soon(client: &RTSPClient) {
     let client = client.clone();
     let close = move || {
@@ -288,9 +288,8 @@ fn close_soon(client: &RTSPClient) {
     glib::idle_source_new(None, glib::Priority::HIGH, close).attach(Some(&context));
 }
 
-/// Closed connections that stay in memory for a little longer. When sending to one fails,
-/// gst-rtsp-server (1.22; harmless elsewhere) has its thread close it "soon" without holding a reference: the memory
-/// could belong to something else by then.
+/// Closed connections, kept in memory a little longer. If sending to a client fails, gst-rtsp-server (1.22;
+/// harmless elsewhere) schedules its closing without holding a reference: the memory could be reused by then.
 #[derive(Default)]
 struct ClosedClients(Mutex<Vec<(Instant, RTSPClient)>>);
 
@@ -300,7 +299,7 @@ impl ClosedClients {
     }
 
     fn forget(&self, older_than: Duration) {
-        // Dropped when the lock is free: a client's end may have consequences.
+        // Dropped after the lock is released: dropping a client may run callbacks.
         let _old: Vec<_> = self.lock().extract_if(.., |c| c.0.elapsed() >= older_than).collect();
     }
 
@@ -309,7 +308,7 @@ impl ClosedClients {
     }
 }
 
-/// Lets in who knows the password, by basic or digest authentication.
+/// Requires user and password, by basic or digest authentication.
 fn guard(factory: &SharedFactory, user: &str, password: &str) -> gst_rtsp_server::RTSPAuth {
     let role = gst::Structure::builder(ROLE)
         .field(RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
@@ -327,7 +326,7 @@ fn guard(factory: &SharedFactory, user: &str, password: &str) -> gst_rtsp_server
     auth
 }
 
-/// Why we cannot listen at `at`; GStreamer's words for it where the system has none.
+/// Why listening at `at` fails; GStreamer's message if the system gives no reason.
 fn why_not(at: SocketAddr, message: &str) -> String {
     let (ip, port) = (at.ip(), at.port());
     match TcpListener::bind(at).map_err(|error| error.kind()) {

@@ -1,4 +1,4 @@
-//! Which sound RTP carries as it comes, without being encoded anew.
+//! Sound formats that RTP can carry without re-encoding.
 
 use gstreamer as gst;
 
@@ -23,12 +23,12 @@ pub(in crate::media) fn can_carry(caps: &gst::Caps) -> Result<(), String> {
 /// there will be no sound.
 pub(super) fn payloader(caps: &gst::Caps) -> Result<(String, InitialData), String> {
     let joined = joined(caps)?;
-    // More than half a second in front of the payloader would be a delay that stays.
+    // A queue of more than half a second before the payloader would be a lasting delay.
     let description = format!(
         "\nappsrc name=packets format=time is-live=true leaky-type=downstream max-bytes=0 \
          max-time=500000000 ! {joined}\n"
     );
-    // What it holds is never sent.
+    // Its contents are never sent.
     let packet = gst::Buffer::from_slice([0xffu8; 160]);
     Ok((description, InitialData::new(caps.clone(), packet)))
 }

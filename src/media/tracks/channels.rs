@@ -39,8 +39,8 @@ const AAC: [u64; 6] = [
     LEFT | RIGHT | CENTER | LFE | REAR,
 ];
 
-/// Gives decoded sound of more than two channels positions, where nothing is known of them. It says
-/// whether it changed the format.
+/// Assigns positions to decoded sound of more than two channels whose positions are unknown. Returns whether
+/// it changed the caps.
 fn position(format: &mut gst::StructureRef) -> bool {
     let channels = format.get::<i32>("channels").unwrap_or(0);
     let mask = format.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0);
@@ -54,9 +54,9 @@ fn position(format: &mut gst::StructureRef) -> bool {
     usual.is_some()
 }
 
-/// Lets the elements `mix` (audioconvert) and `layout` (a capsfilter behind it) give an encoder the
-/// channels that it can hold: the same ones where that is possible, and otherwise in the smallest
-/// layout that has a place for each.
+/// Configures `mix` (audioconvert) and `layout` (the capsfilter behind it) so that an encoder gets a channel
+/// layout it supports: the same one if possible, otherwise the smallest one that has a position for every
+/// channel.
 pub(super) fn arrange(mix: &gst::Element, layout: &gst::Element, opus: bool) {
     let Some(pad) = mix.static_pad("sink") else { return };
     let (mix, layout) = (mix.downgrade(), layout.downgrade());
@@ -95,7 +95,7 @@ pub(super) fn arrange(mix: &gst::Element, layout: &gst::Element, opus: bool) {
     });
 }
 
-/// How many channels an encoder gets of a track with this format, where these are more.
+/// Number of channels that an encoder gets for a track with these caps, if it is more than the track has.
 pub(super) fn more_channels(caps: &gst::CapsRef, opus: bool) -> Option<u32> {
     let mut format = caps.structure(0)?.to_owned();
     position(&mut format);
@@ -105,8 +105,8 @@ pub(super) fn more_channels(caps: &gst::CapsRef, opus: bool) -> Option<u32> {
     Some(target.count_ones()).filter(|count| *count > channels.unsigned_abs())
 }
 
-/// The layout for channels of this mask, and how much of each (a column) goes into its channels (a
-/// row), where they are not the same. None where audioconvert does well.
+/// The output layout for channels with this mask and, if channels must move, the mixing matrix (rows: output
+/// channels, columns: input channels). None if audioconvert's own choice is right.
 fn plan(mask: u64, channels: i32, taken: &[u64]) -> Option<(u64, Option<Vec<Vec<f32>>>)> {
     if channels < 3 || i64::from(mask.count_ones()) != i64::from(channels) {
         return None;
@@ -118,7 +118,7 @@ fn plan(mask: u64, channels: i32, taken: &[u64]) -> Option<(u64, Option<Vec<Vec<
         let fits = |target: &&u64| bits(mask).all(|bit| holds(**target, bit));
         taken.iter().find(fits).map(|target| (mask, *target))
     };
-    // The smaller one: 5.1 with its sides behind rather than 6.1 with one of them silent.
+    // Prefer the smaller layout: 5.1 with the side channels as rear ones, not 6.1 with a silent channel.
     let both = [mask, sides_behind].into_iter().filter_map(fitting);
     let (mask, target) = both.min_by_key(|(_, target)| target.count_ones())?;
     if mask == target {

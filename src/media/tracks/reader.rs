@@ -1,8 +1,8 @@
 //! One track of a file on its way from the input to the output.
 //!
-//! Each has a pipeline and a demuxer of its own, so that nothing it waits for can hold up the
-//! picture, and the other way round. Decoding and encoding, where a track needs it, also happen
-//! here: what goes wrong with a track ends that track, not the file.
+//! Each track has a pipeline and a demuxer of its own, so that a track never blocks the picture, nor the
+//! picture a track. Where a track must be re-encoded, decoding and encoding happen here too: an error in a
+//! track ends that track, not the file.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ use crate::core::stop::StopSignal;
 use crate::core::timeouts::{PREROLL, WaitTimer};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
-/// What containers round times by is no gap in the sound.
+/// Differences between timestamps up to this are rounding by containers, not a gap in the sound.
 const NO_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(2);
 
 /// One track of a file.
@@ -42,24 +42,25 @@ pub(in super::super) struct Reader {
     pub flags: Flags,
     /// How much of the track's beginning must not be presented.
     pub lead: Duration,
-    /// The muxer hides that beginning when the first packet has the time 0 ([`Retiming::begins_unheard`]).
+    /// The muxer hides the beginning if the first packet has timestamp 0 (see [`Retiming::begins_unheard`]).
     pub begins_unheard: bool,
-    /// What sends the packets: its beginning, until it starts, and then its thread.
+    /// The packets read ahead, until [`start`](Self::start) moves them to its thread.
     beginning: Option<Beginning>,
     sending: Option<JoinHandle<()>>,
     counts: Arc<TrackCounts>,
 }
 
-/// The first packets of a track, and where the others go.
+/// The first packets of a track, read before the track starts, and what computes the timestamps of all
+/// further ones.
 struct Beginning {
     retiming: Retiming,
     packets: Vec<gst::Buffer>,
 }
 
-/// What is known of a track while it goes through.
+/// State of a running track, shared with its [`TrackLimit`]s.
 #[derive(Debug)]
 struct TrackCounts {
-    /// Packets from here on (nanoseconds of running time) are not wanted any more.
+    /// Packets that begin at this running time (nanoseconds) or later are dropped.
     limit: AtomicU64,
     packets: AtomicU64,
 }
@@ -88,7 +89,8 @@ impl Reader {
         }
         let facts = ContainerFacts::of(path);
         repair_demuxers(&parse, &facts);
-        // A subtitle that is shown when the span begins may come long before it: all are read.
+        // Subtitles are read from the file's beginning: one that is still shown when the span begins may
+        // start long before it.
         let start = order.span.start.filter(|_| stream.kind == TrackKind::Audio);
         let (wanted, input) = (stream.id.clone(), track.downgrade());
         let counted = Arc::new(AtomicBool::new(false));
@@ -112,7 +114,7 @@ impl Reader {
             _ => {
                 pipeline.set_state(gst::State::Paused)?;
                 pipeline.wait_prerolled(PREROLL)?;
-                // Without a need none is sought: matroskademux (1.22) would leave out what comes
+                // Seek only if a span asks for it: after a seek, matroskademux (1.22) leaves out what comes
                 // before the first picture.
                 match start {
                     Some(start) if pipeline.seeks_by_bitrate() => {
@@ -132,7 +134,7 @@ impl Reader {
         let anew =
             start.is_none() && pipeline.restarts_timestamps() && !counted.load(Ordering::Acquire);
         let counting = if anew { TimeOrigin::Stream } else { TimeOrigin::Running };
-        // matroskamux alone takes it into account.
+        // Only matroskamux applies the pre-skip to timestamps.
         let opus_delay = opus_delay(&caps).filter(|_| !order.lengths);
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
@@ -140,7 +142,7 @@ impl Reader {
         let mut retiming = Retiming::new(stream, &order, counting, opus_delay, delay);
         let mut first = Vec::new();
         if stream.kind == TrackKind::Audio {
-            // How the track begins, the muxer and the other tracks must know before they do.
+            // The muxer and the other tracks must know how this track begins before any of them starts.
             pipeline.set_state(gst::State::Playing)?;
             first = beginning(&pipeline, &packets, &mut retiming, order.stop)?;
             if first.is_empty() {
@@ -174,12 +176,12 @@ impl Reader {
         TrackLimit(Arc::clone(&self.counts))
     }
 
-    /// Whether anything of it went out.
+    /// Whether no packet of the track was sent.
     pub fn is_empty(&self) -> bool {
         self.counts.packets.load(Ordering::Acquire) == 0
     }
 
-    /// Where it was told to end, if it was.
+    /// The end time set by a [`TrackLimit`], if any.
     pub fn end(&self) -> Option<Duration> {
         let end = self.counts.limit.load(Ordering::Acquire);
         (end < u64::MAX).then(|| Duration::from_nanos(end))
@@ -196,7 +198,7 @@ impl Reader {
     ) -> Result<(), PipelineError> {
         let Some(beginning) = self.beginning.take() else { return Ok(()) };
         if let Some(pad) = target.static_pad("src") {
-            // What already waits in the appsrc when the limit is set must not go out either.
+            // Packets already waiting in the appsrc when the limit is set must not be written either.
             let counts = Arc::clone(&self.counts);
             pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
                 let pts = info.buffer().and_then(|b| b.pts()).map_or(0, |t| t.nseconds());
@@ -212,9 +214,9 @@ impl Reader {
         let (packets, target) = (self.packets.clone(), target.clone());
         let counts = Arc::clone(&self.counts);
         let send = move || {
-            // However the thread ends: the muxer waits for the end of every track.
+            // Ends the appsrc's stream however this thread ends: the muxer waits for the end of every track.
             let target = AppSrcCloser(target);
-            // It fails when the muxer is gone: then there is nobody to tell.
+            // Fails only if the muxer is gone; then the error concerns nobody.
             let _ = send(beginning, &packets, &target.0, &counts);
         };
         let thread = std::thread::Builder::new().name("track".to_owned()).spawn(send);
@@ -242,8 +244,8 @@ impl Drop for Reader {
     }
 }
 
-/// Lets an FLV's other tracks go nowhere: flvdemux finds a track when it begins, and ends with an error
-/// when by then nobody has taken the ones before it.
+/// Links the unwanted tracks of an FLV to fakesinks: flvdemux finds a track only when its first packet
+/// arrives, and ends with an error if the tracks before it are not linked by then.
 fn swallow(parse: &gst::Element, pad: &gst::Pad) {
     let pipeline = parse.parent().and_downcast::<gst::Pipeline>();
     let Some(pipeline) = pipeline.filter(|_| !pad.is_linked()) else { return };
@@ -261,17 +263,18 @@ fn swallow(parse: &gst::Element, pad: &gst::Pad) {
         && sink.sync_state_with_parent().is_ok()
         && let Some(input) = sink.static_pad("sink")
     {
-        // A sink waits at its first packet until the pipeline plays, and the demuxer with it; but a parser
-        // such as that of MP3 may need more packets of the wanted track before that has its format.
+        // Drops their packets here. A sink would block on its first packet until the pipeline plays, and
+        // block the demuxer too; but a parser such as that of MP3 may need more packets of the wanted track
+        // before it knows the format.
         let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
         pad.add_probe(kinds, |_, _| gst::PadProbeReturn::Handled);
         let _ = pad.link(&input);
     }
 }
 
-/// Sound that follows what came before it is no new beginning, though it may be marked so: an encoder
-/// would end there and begin again, with what it puts before the sound. (avdec_eac3 of GStreamer 1.22
-/// to 1.26 marks the second frame of every track.)
+/// Clears the DISCONT flag on sound that directly follows the sound before it. Otherwise an encoder would end
+/// there and start again, with its priming. (avdec_eac3 of GStreamer 1.22 to 1.26 marks the second frame of
+/// every track.)
 fn without_false_gaps(pipeline: &Pipeline) {
     let elements = pipeline.gst().iterate_recurse().into_iter().flatten();
     let mut convert =
@@ -308,8 +311,8 @@ fn opus_delay(caps: &gst::CapsRef) -> Option<i64> {
     Some(i64::from(u16::from_le_bytes(skip)) * 1_000_000_000 / 48_000)
 }
 
-/// Goes to `start` before anything is heard: an encoder would keep of what it heard before, and put
-/// that in front of the sound.
+/// Seeks to `start` before any sound is decoded: an encoder would keep sound from before the seek and put it
+/// in front of the rest.
 fn seek_unheard(
     pipeline: &Pipeline,
     track: &gst::Element,
@@ -336,7 +339,7 @@ fn seek_unheard(
     pipeline.wait_prerolled(PREROLL)
 }
 
-/// The first packets of sound that are presented; none when there is none.
+/// Reads the first packets of a track up to the first that is presented; empty if the track is empty.
 fn beginning(
     pipeline: &Pipeline,
     packets: &gst_app::AppSink,
@@ -363,7 +366,7 @@ fn beginning(
     Err(PipelineError::new("track", "no packets arrived"))
 }
 
-/// Sends what the track begins with, and then what comes.
+/// Sends the packets that were read ahead, then all further ones.
 fn send(
     beginning: Beginning,
     packets: &gst_app::AppSink,
@@ -397,7 +400,7 @@ fn send(
 pub struct TrackLimit(Arc<TrackCounts>);
 
 impl TrackLimit {
-    /// No packet that begins at `end` or later goes out.
+    /// Drops all packets that begin at `end` or later.
     pub fn set(&self, end: Duration) {
         self.0.limit.store(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
     }

@@ -9,21 +9,22 @@ use super::track_list::{TimeCorrection, TrackInfo, TrackKind};
 use super::track_options::TrackOptions;
 use crate::core::span::Span;
 
-/// Rounding of times in containers, in nanoseconds: no packet is as short.
+/// Tolerance for timestamps that containers round, in nanoseconds. Every packet is longer than this.
 const ROUNDING: i64 = 60_000;
 
-/// How long a packet of TTA is, unless it is the last one.
+/// Duration of a TTA packet other than the last one of its track.
 const TTA_PACKET: gst::ClockTime = gst::ClockTime::from_nseconds(256 * 1_000_000_000 / 245);
 
-/// To what Matroska rounds times, in nanoseconds.
+/// Resolution of Matroska timestamps, in nanoseconds.
 const MATROSKA_TICK: i64 = 1_000_000;
 
-/// The origin of a track's timestamps, chosen so that they agree with those of the picture.
+/// Which GStreamer time of a packet its new timestamp is computed from. It is chosen so that the track agrees
+/// with the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeOrigin {
-    /// As running time.
+    /// The packet's running time.
     Running,
-    /// As stream time.
+    /// The packet's stream time.
     Stream,
 }
 
@@ -32,40 +33,44 @@ pub(super) struct Retiming {
     kind: TrackKind,
     words: TextConversion,
     part: Span,
-    /// The container asks how long each packet is.
+    /// The muxer needs a duration on every packet.
     lengths: bool,
-    /// It comes out of an encoder.
+    /// The track is re-encoded: its packets come from our encoder, not from the file.
     encoded: bool,
     counting: TimeOrigin,
-    /// By how much an encoder's packets hold sound of before their times, in nanoseconds.
+    /// Encoder delay, in nanoseconds: the sound in a packet starts this much before the packet's timestamp.
     delay: i64,
-    /// Its packets are of Opus, as they lie in the file: they say how long they are.
+    /// The packets are Opus, copied from the file: their duration can be read from the packet itself.
     opus: bool,
     times: TimeCorrection,
-    /// When TTA ends, in nanoseconds; its packets do not say how long they are.
+    /// End time of a TTA track, in nanoseconds; TTA packets do not state their duration.
     whole: Option<i64>,
-    /// The packet that begins before the beginning, if the next one says that it reaches into it.
+    /// A packet that begins before time 0 (and its time). It is sent only if the next packet's time shows
+    /// that it extends past 0.
     held: Option<(gst::Buffer, i64)>,
-    /// By how much all packets are late, for no time is negative (nor, in Matroska, one of Opus that is
-    /// not heard); the container or the other tracks make up for it.
+    /// Offset in nanoseconds added to all timestamps of the track, so that none is negative (and, in
+    /// Matroska, no Opus packet lies within the pre-skip). An edit list hides the offset, or the other tracks
+    /// are delayed by as much.
     lead: i64,
-    /// Of Opus in Matroska: how much of its beginning is not heard.
+    /// Opus in Matroska: the pre-skip, the part of the beginning that is decoded but not heard, in
+    /// nanoseconds.
     opus_delay: Option<i64>,
-    /// It begins by just that much before the beginning.
+    /// The track begins exactly the pre-skip before time 0.
     begins_unheard: bool,
     /// A packet has gone out.
     begun: bool,
-    /// The part is over.
+    /// The end of the span was reached; no further packets are sent.
     ended: bool,
-    /// When the packet before this one began, and when it ended.
+    /// Begin and end time of the previous packet (`before`, `ends`), in nanoseconds.
     before: i64,
     ends: i64,
-    /// Where packets' edit begins: an MP4 may be put together of several.
+    /// Start of the edit that the packets belong to. An MP4 may have an edit list of several edits.
     edit: Option<Option<gst::ClockTime>>,
 }
 
 impl Retiming {
-    /// `delay`: the sound in a packet begins as many nanoseconds before its time.
+    /// `delay`: encoder delay in nanoseconds; the sound in a packet starts this much before the packet's
+    /// timestamp.
     pub fn new(
         stream: &TrackInfo,
         order: &TrackOptions,
@@ -75,11 +80,12 @@ impl Retiming {
     ) -> Self {
         let TrackOptions { words, span, lengths, encoded, .. } = *order;
         let TrackInfo { kind, mut times, ends, .. } = *stream;
-        // What comes out of an encoder has times of its own, and none that was clamped.
+        // Encoder output has new timestamps; a clamped first timestamp of the input does not matter.
         times.clamped &= !encoded;
-        // But opusenc clamps.
+        // Except for opusenc, which clamps negative timestamps to 0 itself.
         times.clamped |= opus_delay.is_some();
-        // Sound is sought: its time begins with the span.
+        // For audio, the pipeline has been seeked to the start of the span, so its times already count from
+        // there.
         let start = span.start.filter(|_| kind != TrackKind::Audio);
         let part = Span { start, ..span };
         Retiming {
@@ -105,7 +111,7 @@ impl Retiming {
         }
     }
 
-    /// What is to be sent after this packet has come.
+    /// The packets to send now that this one has arrived: none, this one, or the held one and this one.
     pub fn packets(&mut self, sample: &gst::SampleRef) -> Vec<gst::Buffer> {
         let Some(mut packet) = sample.buffer_owned() else { return Vec::new() };
         if self.opus && packet.duration().is_none() {
@@ -117,10 +123,11 @@ impl Retiming {
             return Vec::new();
         };
         let Some(pts) = packet.pts().or(packet.dts()) else {
-            // Headers, which the format of the track also holds.
+            // A header packet; the caps of the track contain the same data.
             return Vec::new();
         };
-        // What an encoder puts before the sound makes the last packets late; its demuxer has cut them.
+        // Packets beyond the segment's end are dropped. Not those of an encoder: its delay makes the last
+        // packets late, and the demuxer has already cut the end.
         if !self.encoded && segment.stop().is_some_and(|stop| pts >= stop) {
             return Vec::new();
         }
@@ -144,31 +151,31 @@ impl Retiming {
         }
     }
 
-    /// What waits when the track ends.
+    /// The held packet, if it is still to be sent when the track ends.
     pub fn last(&mut self) -> Option<gst::Buffer> {
         let (packet, at) = self.held.take()?;
         let reaches = packet.duration().is_some_and(|d| at + signed(d) > ROUNDING);
         reaches.then(|| self.first(packet, at))
     }
 
-    /// How much of the track's beginning is not to be presented.
+    /// How much of the track's beginning must be hidden from playback.
     pub fn lead(&self) -> Duration {
         Duration::from_nanos(self.lead.unsigned_abs())
     }
 
-    /// Whether it is Opus in Matroska that begins with just as much as is not heard: then the first
-    /// packet may also have the time 0, whatever the others have.
+    /// Whether this is Opus in Matroska that begins exactly the pre-skip before time 0. The first packet may
+    /// then have the timestamp 0, whatever the timestamps of the others.
     pub fn begins_unheard(&self) -> bool {
         self.begins_unheard
     }
 
-    /// Whether nothing more is wanted.
+    /// Whether the end of the span was reached.
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether a packet in which a further edit begins is mostly of before it: only the first packet
-    /// of a track can be presented in part.
+    /// Whether more than half of this packet, the first of a further edit, lies before the edit's start. Such
+    /// a packet is dropped, since only the first packet of a track can be presented in part.
     fn is_over(&self, packet: &gst::BufferRef, at: i64) -> bool {
         let half = packet.duration().map_or(0, signed) / 2;
         self.kind == TrackKind::Audio && self.ends - at > half.max(ROUNDING)
@@ -189,7 +196,7 @@ impl Retiming {
         if let Some((held, mut began)) = self.held.take() {
             let length = held.duration().map(signed);
             if began >= -ROUNDING {
-                // It was clamped: it ends where this one begins.
+                // Its timestamp was clamped to 0; its true begin follows from where the next packet begins.
                 began = length.map_or(began, |length| began.min(at - length));
             }
             let ends = length.map_or(at, |length| began + length);
@@ -197,7 +204,8 @@ impl Retiming {
                 packets.push(self.first(unclipped(held), began));
             }
         }
-        // Matroska seldom tells how long a packet is; the last one of an MP4 would have no length.
+        // Matroska rarely states packet durations. Without this, the last packet of an MP4 track would have
+        // duration 0.
         let step = at.saturating_sub(self.before);
         let length = (self.lengths && packet.duration().is_none() && step > 0).then_some(step);
         (self.before, self.ends) = (at, at + packet.duration().map_or(0, signed));
@@ -209,17 +217,17 @@ impl Retiming {
         packets
     }
 
-    /// The packet in which the track begins, `at` (it may be negative).
+    /// Timestamps the packet with which the track begins; `at` may be negative.
     fn first(&mut self, packet: gst::Buffer, at: i64) -> gst::Buffer {
         self.begin(at, packet.duration());
         timed(packet, at + self.lead, None)
     }
 
-    /// The track begins with a packet that is presented `at`.
+    /// Sets the offset of the track, whose first packet is presented at `at`.
     ///
-    /// matroskamux (1.22 to 1.26) presents every packet of Opus too early that comes within what is not
-    /// heard of the track's beginning: all of them by as much before 0. So none may come there, but
-    /// for the first of a track that is to begin just then.
+    /// matroskamux (1.22 to 1.26) subtracts the pre-skip from the timestamp of every Opus packet that lies
+    /// within the pre-skip. So no packet may lie there, except the first packet of a track that begins
+    /// exactly the pre-skip before 0.
     fn begin(&mut self, at: i64, length: Option<gst::ClockTime>) {
         self.begun = true;
         self.lead = match self.opus_delay {
@@ -248,7 +256,8 @@ impl Retiming {
     }
 }
 
-/// How long a packet of Opus is (RFC 6716, 3.1): frames of one length, whose number it says.
+/// Duration of an Opus packet (RFC 6716, section 3.1): the packet states the number and the length of its
+/// frames.
 fn length_of_opus(packet: &[u8]) -> Option<gst::ClockTime> {
     let head = *packet.first()?;
     let micros = match head >> 3 {
@@ -279,19 +288,19 @@ fn signed(time: gst::ClockTime) -> i64 {
     i64::try_from(time.nseconds()).unwrap_or(i64::MAX)
 }
 
-/// The packet without the note on how much of it is not heard: with it matroskamux (1.22 to 1.26) takes
-/// the packet's time for that of the first sample that is.
+/// Removes the clipping metadata (how many samples are not heard) from the packet. With it, matroskamux (1.22
+/// to 1.26) takes the packet's timestamp for that of the first audible sample.
 fn unclipped(packet: gst::Buffer) -> gst::Buffer {
     use gst::BufferCopyFlags as Copy;
     packet.copy_region(Copy::FLAGS | Copy::TIMESTAMPS | Copy::MEMORY, ..).unwrap_or(packet)
 }
 
-/// The packet at this time; of this length, if given.
+/// Sets the timestamp of a packet, and its duration if one is given.
 fn timed(mut packet: gst::Buffer, at: i64, length: Option<i64>) -> gst::Buffer {
     let writable = packet.make_mut();
     let clock = |time: i64| gst::ClockTime::from_nseconds(u64::try_from(time).unwrap_or(0));
     writable.set_pts(clock(at));
-    // Sound and subtitles are stored in the order in which they are presented.
+    // In audio and subtitle tracks, decoding order is presentation order.
     writable.set_dts(clock(at));
     if let Some(length) = length {
         writable.set_duration(clock(length));

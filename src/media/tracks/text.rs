@@ -8,12 +8,12 @@ const TAGS: [&str; 15] = [
     "ruby",
 ];
 
-/// What becomes of the words of a subtitle.
+/// How the text of a subtitle is converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TextConversion {
     /// They are left as they are.
     Same,
-    /// Markup goes.
+    /// Markup is removed.
     Markup,
     /// ASS becomes plain text.
     Ass,
@@ -22,7 +22,7 @@ pub(super) enum TextConversion {
 }
 
 impl TextConversion {
-    /// The format of packets of the format `caps` afterwards.
+    /// The caps of the converted packets, for packets with the caps `caps`.
     pub fn caps(self, caps: &gst::Caps) -> gst::Caps {
         if self == TextConversion::Same
             && caps.structure(0).is_some_and(|s| s.name() != "text/x-raw")
@@ -32,7 +32,7 @@ impl TextConversion {
         gst::Caps::builder("text/x-raw").field("format", "utf8").build()
     }
 
-    /// The packet with its text converted; none when nothing is left of it.
+    /// The packet with its text converted; none if no text remains.
     pub fn of(self, packet: &gst::BufferRef) -> Option<gst::Buffer> {
         let bytes = packet.map_readable().ok()?;
         let text = String::from_utf8_lossy(&bytes);

@@ -28,24 +28,24 @@ pub(super) struct TrackList {
 
 /// One track of a file.
 pub(super) struct TrackInfo {
-    /// The same whenever the file is opened.
+    /// Stream id; it is the same each time the file is opened.
     pub id: String,
     pub caps: gst::Caps,
     pub kind: TrackKind,
     pub times: TimeCorrection,
-    /// When it is over, where its packets do not say how long they are.
+    /// End time of the track, for formats whose packets do not state their duration.
     pub ends: Option<Duration>,
     pub flags: Flags,
 }
 
-/// What a demuxer does to the times of a track's packets.
+/// How a demuxer's timestamps of a track differ from the true ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TimeCorrection {
-    /// They are later by this than the packets are presented. matroskademux (1.22 to 1.26, at
-    /// least) takes a track's CodecDelay into account for Opus alone; FFmpeg writes it for AAC and
-    /// others, too, from version 6 on.
+    /// The timestamps are later than the true presentation times by this much. matroskademux (1.22 to 1.26,
+    /// at least) applies a track's CodecDelay for Opus only; FFmpeg from version 6 on also writes it for AAC
+    /// and other codecs.
     pub delay: Duration,
-    /// What begins before 0 is given the time 0 (Opus with matroskademux, as above).
+    /// Timestamps before 0 are clamped to 0 (Opus with matroskademux, as above).
     pub clamped: bool,
 }
 
@@ -68,7 +68,8 @@ impl TrackKind {
             name if name.starts_with("text/") => TrackKind::Text,
             name if name.starts_with("audio/") => TrackKind::Audio,
             name if name.starts_with("video/") || name.starts_with("image/") => TrackKind::Video,
-            // Of those that matroskademux (1.22 to 1.26) does not know, it gives the bytes: no text for us.
+            // matroskademux (1.22 to 1.26) passes subtitle formats it does not know as bytes; they are not
+            // handled as text.
             "application/x-subtitle-unknown" => TrackKind::Bitmap,
             name if name.starts_with("subpicture/") => TrackKind::Bitmap,
             _ => TrackKind::Other,
@@ -106,7 +107,8 @@ impl TrackList {
         let mut list: Vec<gst::Stream> = pipeline.streams(LIST_TRACKS)?.iter().collect();
         pipeline.wait_prerolled(LIST_TRACKS)?;
         if pipeline.has("flvdemux") {
-            // Its list grows as tracks begin: the sound often comes after the first frames.
+            // The list grows as tracks begin, and sound often begins after the first frames, so the pipeline
+            // must play.
             pipeline.set_state(gst::State::Playing)?;
             let mut timer = WaitTimer::new();
             while !complete.load(Ordering::Acquire)
@@ -130,13 +132,14 @@ impl TrackList {
             let times = TimeCorrection { delay, clamped: opus && !entry.delay.is_zero() };
             let kind = TrackKind::of(&caps);
             let flags = facts.flags(Some(&id)).unwrap_or_else(|| Flags {
-                // Where nothing is said, the first of its kind.
+                // If the file states no default track, the first of each kind is the default.
                 default: !seen.contains(&kind),
                 ..Flags::default()
             });
             seen.push(kind);
-            // matroskamux (1.22 to 1.26) takes every packet of TTA for as long as a full one, and by the end
-            // of the last one players count the samples.
+            // matroskamux (1.22 to 1.26) gives every TTA packet the duration of a full one, and players
+            // compute the number of samples from the end of the last packet; so the track's true end is
+            // needed.
             let ends = duration.filter(|_| entry.codec == "A_TTA1");
             Some(TrackInfo { id, kind, caps, times, ends, flags })
         });
@@ -152,8 +155,8 @@ impl TrackList {
     }
 }
 
-/// The format of a track, of whose codec Matroska says `codec`; matroskademux (1.22 to 1.26) does not know
-/// WebVTT, as which bytes it gives.
+/// The caps of a track whose codec Matroska calls `codec`. matroskademux (1.22 to 1.26) does not know WebVTT
+/// and passes it as bytes; those caps are replaced.
 fn known(caps: gst::Caps, codec: &str) -> gst::Caps {
     if caps.structure(0).is_none_or(|s| s.name() != "application/x-subtitle-unknown") {
         return caps;
@@ -176,11 +179,11 @@ pub(super) fn tags_on(pad: &gst::Pad, scope: gst::TagScope) -> Option<gst::TagLi
     events.map(|event| event.tag_owned()).find(|tags| tags.scope() == scope)
 }
 
-/// parsebin would turn SSA and ASS into text with markup; it leaves them as they are. So it does with
-/// Opus, but in a transport stream, where each packet has a head that opusparse takes away.
+/// Stops parsebin from parsing SSA/ASS (it would turn them into text with markup) and Opus. Opus in a
+/// transport stream is the exception: there each packet has a header that opusparse removes.
 ///
-/// Workaround: opusparse (GStreamer 1.22 to 1.26) takes the first bytes of some packets of other files for
-/// such a head and cuts them off: 5.1 of libopus, decoded, is noise from there on (`ffmpeg -ac 6 -c:a
+/// Workaround: in other files, opusparse (GStreamer 1.22 to 1.26) takes the first bytes of some packets for
+/// such a header and removes them; 5.1 sound of libopus becomes noise from there on (`ffmpeg -ac 6 -c:a
 /// libopus x.mkv`, then compare the packets' hashes).
 pub(super) fn leave_packets(parse: &gst::Element, path: &Path) {
     let transport = is_transport_stream(path);

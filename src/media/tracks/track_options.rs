@@ -8,23 +8,23 @@ use crate::core::stop::StopSignal;
 
 /// How a track is to be read.
 pub(super) struct TrackOptions<'a> {
-    /// Its place among the tracks of the output.
+    /// Index of the track among the tracks of the output.
     pub number: usize,
     pub span: Span,
-    /// Elements that packets go through on their way.
+    /// GStreamer elements that the packets pass through, in `gst-launch` syntax.
     pub through: &'a str,
-    /// What the muxer takes; anything when none.
+    /// The caps that the muxer accepts; none: any.
     pub form: Option<gst::Caps>,
-    /// What becomes of the words of a subtitle.
+    /// How subtitle text is converted.
     pub words: TextConversion,
-    /// It goes through an encoder.
+    /// The track is re-encoded.
     pub encoded: bool,
-    /// Samples that the encoder puts before the sound.
+    /// Encoder delay: samples that the encoder inserts before the sound.
     pub delay: u32,
-    /// Whether the container asks how long each packet is.
+    /// Whether the muxer needs a duration on every packet.
     pub lengths: bool,
-    /// Whether the container wants room behind the track's name, for its flags.
+    /// Whether the track's name is padded, to make room for flags that are written later (Matroska).
     pub room: bool,
-    /// Ends the waiting for its beginning.
+    /// Ends the wait for the track's first packet.
     pub stop: &'a StopSignal,
 }

@@ -1,4 +1,4 @@
-//! How a track comes into a container: copied, encoded anew, or not at all.
+//! Decides how a track is written to a container: copied, re-encoded or left out.
 
 use gstreamer as gst;
 
@@ -10,11 +10,11 @@ use crate::core::encoding::Container;
 /// How a track comes into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) enum Treatment {
-    /// Untouched, through elements that give it the form the muxer asks for.
+    /// Copied, through elements (a parser) that bring it into the form that the muxer accepts.
     Passthrough(&'static str),
-    /// Through these elements, into this codec.
+    /// Re-encoded: the elements, and the name of the new codec.
     Transcode(String, &'static str),
-    /// Not at all; why, for the user.
+    /// Left out; the reason, for the user.
     Drop(String),
 }
 
@@ -32,9 +32,9 @@ pub(in super::super) fn audio_treatment(caps: &gst::Caps, container: Container) 
     };
     let text = |field| format.get::<&str>(field).unwrap_or_default();
     let raw = format.name() == "audio/x-raw";
-    // LATM has no parser into what files hold; qtmux (1.22 to 1.26) loses PCM when it writes fragments;
-    // Matroska's Speex is of GStreamer alone (A_SPEEX), and FFmpeg 7 does not play the mono ADPCM of
-    // matroskamux.
+    // Not copied: LATM, since no parser turns it into the form that files need; PCM, which qtmux (1.22 to
+    // 1.26) loses when it writes fragments; Speex in Matroska, since only GStreamer knows A_SPEEX; mono
+    // ADPCM, since FFmpeg 7 does not play what matroskamux writes.
     let unfit = text("stream-format") == "loas"
         || raw && container == Container::Mov
         || ["audio/x-speex", "audio/x-adpcm"].contains(&format.name().as_str());
@@ -102,8 +102,8 @@ pub(in super::super) fn encoder(
     }
 }
 
-/// The template also names details that a parser adapts (stream-format), so only what makes out
-/// the codec is compared.
+/// The muxer's template also lists details that a parser can change (stream-format), so only the fields that
+/// identify the codec are compared.
 fn fits(format: &gst::StructureRef, template: Option<&gst::Caps>) -> bool {
     let mut codec = gst::Structure::new_empty(format.name());
     for field in ["mpegversion", "format"] {

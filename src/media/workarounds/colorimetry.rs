@@ -7,7 +7,7 @@ use gstreamer as gst;
 
 use super::super::older_than;
 
-/// Lets what H.264 and H.265 say of their colours count before what the container says.
+/// Makes the colorimetry in an H.264 or H.265 stream take precedence over that of the container.
 ///
 /// Workaround for qtdemux before GStreamer 1.26 (seen in 1.22): it leaves out whether an MP4's samples
 /// have the full range, and its word goes before the stream's own: full range, as some phones and
@@ -48,7 +48,7 @@ pub fn prefer_colorimetry(decodebin: &gst::Element) {
     });
 }
 
-/// Lets `change` have the caps that pass a pad; it says whether it changed them.
+/// Calls `change` on all caps that pass a pad; it returns whether it changed them.
 pub fn change_caps(
     info: &mut gst::PadProbeInfo,
     change: impl Fn(&mut gst::StructureRef) -> bool,

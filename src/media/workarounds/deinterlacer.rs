@@ -90,7 +90,7 @@ pub fn one_frame_for_each(deinterlace: &gst::Element) {
     src.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of telecine it leaves frames out: their times go with them.
+        // With telecine the element drops frames; their timestamps are dropped too.
         while taken.len() > 1 && taken.front().is_some_and(|times| is_long_past(times, buffer)) {
             taken.pop_front();
         }

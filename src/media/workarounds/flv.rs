@@ -15,7 +15,7 @@ use gstreamer as gst;
 
 use crate::core::truncation::regular;
 
-/// So many tags are looked at.
+/// Number of tags that are searched.
 const SEARCHED: usize = 1000;
 
 const SOUND: u8 = 8;
@@ -63,7 +63,7 @@ pub(super) fn begins(path: &Path) -> Option<gst::ClockTime> {
     u64::try_from(earliest).ok().map(gst::ClockTime::from_mseconds)
 }
 
-/// Counts a track's times from here, until it is sought.
+/// Makes a track's times count from `begins`, until the track is seeked.
 pub(super) fn count_from(pad: &gst::Pad, begins: gst::ClockTime) {
     let sought = Mutex::new(false);
     let kinds = gst::PadProbeType::EVENT_DOWNSTREAM | gst::PadProbeType::EVENT_FLUSH;

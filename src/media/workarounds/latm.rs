@@ -43,7 +43,7 @@ pub(super) fn become_adts(pad: &gst::Pad) {
 #[derive(Default)]
 struct Rewriter {
     settings: Option<Settings>,
-    /// The beginning of a frame that ends in the next packet.
+    /// The first part of a frame that ends in the next packet.
     rest: Vec<u8>,
 }
 
@@ -131,7 +131,7 @@ struct Settings {
     /// Which of [`RATES`].
     rate: usize,
     channels: usize,
-    /// In an element.
+    /// Frames in one AudioMuxElement.
     frames: usize,
 }
 
@@ -185,7 +185,7 @@ impl Settings {
         Some(Settings { object, rate, channels, frames })
     }
 
-    /// The head of a frame whose contents are so long.
+    /// The ADTS header of a frame with `contents` bytes; none if it is too long.
     fn head(&self, contents: usize) -> Option<[u8; 7]> {
         let length = contents + 7;
         (length < 1 << 13).then_some(())?;

@@ -18,7 +18,7 @@ use gstreamer as gst;
 /// What the head of a packet of a Blu-ray disc says of its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BluRay {
-    /// Where channels are: GStreamer's bits.
+    /// Channel positions, as GStreamer's bits.
     places: u64,
     /// Which channel, in the order of these bits, each stored one is.
     order: &'static [usize],
@@ -27,11 +27,11 @@ pub struct BluRay {
     bytes: usize,
 }
 
-/// Of a packet.
+/// Size of a packet's header, in bytes.
 const HEAD: usize = 4;
 
 impl BluRay {
-    /// Reads the head of a packet whose contents are so many bytes, as far as that is known.
+    /// Reads the header of a packet; none if its format is not known.
     pub(super) fn read(packet: &[u8]) -> Option<Self> {
         let head = packet.get(..HEAD)?;
         let (places, order): (u64, &[usize]) = match head[2] >> 4 {
@@ -61,7 +61,7 @@ impl BluRay {
         Some(BluRay { places, order, rate, bytes })
     }
 
-    /// What its packets become.
+    /// Caps of the converted packets.
     pub(super) fn format(&self) -> gst::Structure {
         let format = gst::Structure::builder("audio/x-raw")
             .field("format", if self.bytes == 2 { "S16LE" } else { "S24LE" })
@@ -102,7 +102,7 @@ pub(super) fn become_plain(pad: &gst::Pad, about: BluRay) {
         let Ok(bytes) = buffer.map_readable().map(|bytes| bytes.to_vec()) else {
             return gst::PadProbeReturn::Handled;
         };
-        // What changes in the middle cannot follow.
+        // A format that changes within the stream is not supported.
         if BluRay::read(&bytes) != Some(about) {
             return gst::PadProbeReturn::Handled;
         }
@@ -138,11 +138,11 @@ pub(super) fn join_groups(pad: &gst::Pad) {
 /// The head of a packet of a DVD: where in it the first frame begins whose time is known (2 bytes), and
 /// 3 bytes on its samples.
 const DVD_HEAD: usize = 5;
-/// Where that is when it is at the beginning.
+/// Value of that field if the first frame is at the beginning.
 const AT_ONCE: u16 = 4;
 
-/// The packet with `rest`, what the one before had left over, in front and without what is left over of it;
-/// none where that cannot happen.
+/// The packet with the rest of the previous one in front and without its own rest, which is stored in `rest`;
+/// none if nothing needs to change.
 fn whole_groups(buffer: &gst::Buffer, rest: &mut Vec<u8>) -> Option<gst::Buffer> {
     let bytes = buffer.map_readable().ok()?;
     let head = bytes.get(..DVD_HEAD)?;

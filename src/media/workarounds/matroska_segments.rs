@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// Lets a track of a Matroska file through in one segment, which begins with the file's earliest packet; then
-/// `counted` is set. For tracks that are not sought; segments of other demuxers pass as they are.
+/// Passes a Matroska track in a single segment, which begins with the file's earliest packet, and then sets
+/// `counted`. For tracks that are not seeked; segments of other demuxers pass unchanged.
 ///
 /// Workaround for matroskademux (GStreamer 1.22 to 1.26): its first segment starts at the first packet
 /// it meets, and another follows when a packet of another track turns out to be earlier, be it between
@@ -34,7 +34,7 @@ pub fn count_from(
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         match (event.type_(), *state) {
             (gst::EventType::Segment, State::Beginning) => {
-                // What cannot be sought has the picture's times counted as they come, too.
+                // In a file that cannot be seeked, the picture's times are not corrected either.
                 let mut query = gst::query::Seeking::new(gst::Format::Time);
                 if !pad.query(&mut query) || !query.result().0 {
                     *state = State::Passing;

@@ -1,10 +1,10 @@
 //! Workaround: qtdemux and the duration that an MP4 or MOV states.
 //!
-//! qtdemux 1.22 ends a track too early when its edit list begins late, as that of every AAC track with priming and of
-//! every clip that was cut without encoding: it adds the beginning of the edit, a time of the track, to a time of the
-//! movie, and compares that with the duration of the movie. 1.22 to 1.26 leave out tracks that are shorter than a
-//! fifth of the duration. A movie that does not state a duration has neither trouble: every track then ends with its
-//! own edit list. So the demuxer reads zeros in place of the duration, and who needs it asks here.
+//! qtdemux 1.22 ends a track too early if its edit starts late, as in every AAC track with priming and every
+//! clip cut without encoding: it adds the start of the edit, a time of the track, to a time of the movie, and
+//! compares the sum with the duration of the movie. 1.22 to 1.26 leave out tracks shorter than a fifth of the
+//! duration. A movie without a duration has neither problem: every track ends with its own edit list. So the
+//! demuxer reads zeros instead of the duration, and other code gets the duration from here.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -24,14 +24,15 @@ struct Header {
 }
 
 impl Header {
-    /// None of what is no MP4, says nothing, or says how long it is in another place, too.
+    /// None if the file is not an MP4, states no duration, or states it in a second place too.
     fn of(path: &Path) -> Option<Self> {
         let mut file = regular(path)?;
         let length = file.metadata().ok()?.len();
         let movie = find(&mut file, 0..length, b"moov")?;
         let movie = movie.start..movie.end.min(length);
         if find(&mut file, movie.clone(), b"mvex").is_some() {
-            // In fragments: the duration is of the first of them, or of all, and qtdemux knows.
+            // A fragmented file: the duration is that of the first fragment or of all, and qtdemux handles
+            // both.
             return None;
         }
         let header = find(&mut file, movie, b"mvhd")?;
@@ -64,7 +65,7 @@ fn find(file: &mut File, within: Range<u64>, wanted: &[u8; 4]) -> Option<Range<u
     found
 }
 
-/// Leaves out the duration that the header of an MP4 says; and that duration.
+/// The patch that hides the duration in an MP4's header, and that duration.
 pub(super) fn without_duration(path: &Path) -> Option<(Patch, Duration)> {
     let Header { at, duration } = Header::of(path)?;
     let bytes = vec![0; usize::try_from(at.end - at.start).ok()?];

@@ -1,9 +1,9 @@
-//! Bytes of a file that its demuxer reads differently from how they are written.
+//! Patches: bytes of a file that its demuxer reads differently from what is on the disk.
 
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// Bytes to be read at an offset of the file in the place of those that are there.
+/// Bytes that replace those at an offset of the file when it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Patch {
     /// Where in the file.
@@ -13,7 +13,7 @@ pub(super) struct Patch {
 }
 
 impl Patch {
-    /// Changes the part of `buffer`, which begins at its offset in the file, that this is about.
+    /// Applies the patch to the part of it that lies in `buffer`, which knows its offset in the file.
     pub fn apply(&self, buffer: &mut gst::Buffer) {
         let begins = buffer.offset();
         let ends = begins.saturating_add(buffer.size() as u64);

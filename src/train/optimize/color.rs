@@ -14,8 +14,8 @@ choice! {
     }
 }
 
-/// A variance below this, in levels squared, is taken for this: a grey picture's colours all lie on
-/// a line.
+/// Variances below this, in levels squared, are raised to it: the colours of a grey picture all lie on a
+/// line.
 const LEAST_VARIANCE: f64 = 1e-2;
 
 /// Mean (3 × 1) and covariance (3 × 3) of a picture's colours, in double precision. `x`: 1 × 3 ×
@@ -85,8 +85,8 @@ pub fn match_luma(
     centred.f_add_scalar(wanted)
 }
 
-/// A painted brightness (1 × 1 or 3 × height × width) with the colours of the content: the
-/// differences of its channels stay as they are, so hue and, in Y'CbCr, chroma are the content's.
+/// A painted brightness (1 × 1 or 3 × height × width) with the colours of the content: the differences
+/// between the content's channels are kept, so hue and, in Y'CbCr, chroma are the content's.
 ///
 /// # Errors
 /// When libtorch fails, as for want of memory.

@@ -1,5 +1,5 @@
-//! L-BFGS: a quasi-Newton method that knows the curvature from its last steps alone (Nocedal and
-//! Wright 2006, algorithm 7.5), with a search for the strong Wolfe conditions along each direction.
+//! L-BFGS: a quasi-Newton method that estimates curvature from its last steps (Nocedal and Wright 2006,
+//! algorithm 7.5), with a line search for the strong Wolfe conditions.
 //! Gatys et al. 2016 found it to give better pictures than gradient descent.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use super::line_search::{LinePoint, SMALLEST, strong_wolfe};
 
 /// Steps that are remembered; each takes the memory of two pictures.
 pub const HISTORY: usize = 20;
-/// A gradient with no component above this is none.
+/// A gradient without a component above this counts as zero.
 const NO_GRADIENT: f64 = 1e-7;
 /// Steps along which the gradient grows by less than this say nothing of the curvature.
 const NO_CURVATURE: f64 = 1e-10;
@@ -19,7 +19,7 @@ const NO_CURVATURE: f64 = 1e-10;
 /// A function of a tensor: its value, and its gradient in the tensor's shape.
 pub type Function<'a> = dyn FnMut(&Tensor) -> Result<(f64, Tensor)> + 'a;
 
-/// What a step taught about the curvature.
+/// What is remembered of a step.
 #[derive(Debug)]
 struct Pair {
     /// By how much the tensor changed.
@@ -38,7 +38,7 @@ pub struct Lbfgs {
     gradient: Tensor,
     pairs: VecDeque<Pair>,
     history: usize,
-    /// What value and gradient are multiplied by inside.
+    /// Internal factor of value and gradient.
     scale: f64,
 }
 
@@ -62,7 +62,7 @@ impl Lbfgs {
         Ok(Lbfgs { x, value, gradient, pairs, history, scale })
     }
 
-    /// Where it is: never higher than where it began.
+    /// The current position; its value is never above that of the start.
     pub fn x(&self) -> &Tensor {
         &self.x
     }
@@ -72,17 +72,17 @@ impl Lbfgs {
         self.value / self.scale
     }
 
-    /// One step: a direction, and a search along it. `false` when there is nothing to gain any
-    /// more, within the arithmetic's precision.
+    /// Makes one step: a direction, and a search along it. Returns `false` if the value cannot be lowered any
+    /// more within the precision of the arithmetic.
     ///
     /// # Errors
-    /// The function's own, or libtorch's; it then stands where it stood before.
+    /// The function's own error, or libtorch's; the position is then unchanged.
     pub fn step(&mut self, function: &mut Function<'_>) -> Result<bool> {
         let moved = self.attempt(function)?;
         if moved || self.pairs.is_empty() {
             return Ok(moved);
         }
-        // What is remembered may be of another region: once more, straight down.
+        // The remembered steps may no longer apply here: try once more along the gradient.
         self.pairs.clear();
         self.attempt(function)
     }
@@ -130,7 +130,7 @@ impl Lbfgs {
         Ok(true)
     }
 
-    /// Downwards: the gradient times what is known of the inverse Hessian (algorithm 7.4, the two
+    /// The descent direction: minus the gradient times the estimated inverse Hessian (algorithm 7.4, the two
     /// loops).
     fn direction(&self) -> Result<Tensor, TchError> {
         let mut direction = self.gradient.f_neg()?;

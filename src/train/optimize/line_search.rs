@@ -6,11 +6,11 @@
 use anyhow::Result;
 use tch::Tensor;
 
-/// How much of the promised decrease is enough (sufficient decrease, c₁).
+/// Sufficient decrease (c₁): required share of the decrease that the slope predicts.
 const DECREASE: f64 = 1e-4;
-/// To what part of its first value the slope must fall (curvature, c₂).
+/// Curvature condition (c₂): the slope must fall to this share of its first value.
 const CURVATURE: f64 = 0.9;
-/// A bracket that moves no coordinate by more than this is a point.
+/// A bracket in which no coordinate changes by more than this counts as a point.
 pub(super) const SMALLEST: f64 = 1e-9;
 /// Evaluations in one search, at most.
 const MOST: usize = 25;
@@ -71,7 +71,7 @@ pub(super) fn strong_wolfe(
     while evaluations < MOST && (high.at - low.at).abs() * reach >= SMALLEST {
         let (least, most) = (low.at.min(high.at), low.at.max(high.at));
         let mut at = minimum(&low, &high, (least, most));
-        // A place too near to an end says nothing new: the second time it is moved inwards.
+        // A point too close to an end adds no information: the second time it is moved inwards.
         let margin = 0.1 * (most - least);
         if (most - at).min(at - least) < margin {
             if little_progress || at >= most || at <= least {

@@ -1,4 +1,4 @@
-//! L-BFGS and Adam behind one face, counting evaluations and keeping the best picture.
+//! One interface for L-BFGS and Adam, which counts evaluations and keeps the best picture.
 
 use anyhow::{Result, bail, ensure};
 use tch::Tensor;
@@ -10,12 +10,12 @@ use crate::train::loss::LossTerms;
 use crate::train::optimizer::OptimizerState;
 use crate::train::recipe::Optimizer;
 
-/// What lowers the loss of a painting.
+/// Minimizes the loss of a picture.
 pub(super) struct Minimizer<'a> {
     painting: &'a Objective<'a>,
     config: &'a Config,
     state: State,
-    /// Of the best.
+    /// Loss terms of the best picture.
     terms: LossTerms,
     evaluations: u64,
 }
@@ -26,7 +26,7 @@ enum State {
 }
 
 impl<'a> Minimizer<'a> {
-    /// Ready at a picture, which is measured.
+    /// Starts at a picture, whose loss is computed.
     pub(super) fn new(
         config: &'a Config,
         painting: &'a Objective<'a>,
@@ -69,7 +69,7 @@ impl<'a> Minimizer<'a> {
                     measured.push(terms);
                     Ok((terms.total(), gradient))
                 })?;
-                // The place that was taken is one of those measured.
+                // The accepted position is one of the measured ones.
                 let taken = measured.iter().find(|terms| terms.total() == lbfgs.value());
                 self.terms = *taken.unwrap_or(&self.terms);
                 Ok(moved)
@@ -90,7 +90,7 @@ impl<'a> Minimizer<'a> {
         }
     }
 
-    /// What is optimized, where it stands.
+    /// The current state of the optimized variable.
     pub(super) fn now(&self) -> &Tensor {
         match &self.state {
             State::Lbfgs(lbfgs) => lbfgs.x(),

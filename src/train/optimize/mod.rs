@@ -5,7 +5,7 @@
 //! * [`objective`]: the loss of a picture and its gradient, at one size.
 //! * [`lbfgs`] with `line_search`, and Adam: how it falls.
 //! * [`color`], [`regions`]: control over colour and space (Gatys et al. 2017).
-//! * [`worth`]: how many steps a fast network saves.
+//! * [`worth`]: how many optimization steps reach the loss of a network's picture.
 
 pub mod color;
 pub mod lbfgs;
@@ -72,7 +72,7 @@ impl FromStr for Init {
     }
 }
 
-/// What is asked for that cannot be: the arguments are to blame.
+/// Arguments that cannot be combined or are out of range: a usage error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageFault(pub String);
@@ -86,18 +86,18 @@ pub struct Config {
     pub styles: Vec<StyleAt>,
     /// Where which style goes.
     pub mask: Option<PathBuf>,
-    /// Weights, layers and forms of the losses, steps **at each size**, Adam's learning rate, seed;
-    /// `style_scale`.
+    /// Weights, layers and forms of the losses, number of steps **at each size**, Adam's learning rate, seed,
+    /// and `style_scale`.
     pub recipe: Recipe,
     /// Another VGG16 than the shipped one.
     pub vgg: Option<PathBuf>,
-    /// Shorter side of the result, pixels; none: the content's own, at most
+    /// Shorter side of the result, in pixels; none: the content's own, at most
     /// [`DEFAULT_SIZE`](Sizes::DEFAULT_SIZE).
     pub size: Option<u32>,
-    /// Shorter sides of the style pictures, pixels, for the full size; none: 1.5 times the result's, by
-    /// the recipe's `style_scale`.
+    /// Shorter sides of the style pictures at full size, in pixels; none: 1.5 times the result's. Multiplied
+    /// by the recipe's `style_scale`.
     pub style_size: Option<StyleSizes>,
-    /// From how many sizes, each half the next; none: as many as are worth it.
+    /// Number of sizes to work through, each half the next; none: as many as useful.
     pub levels: Option<u32>,
     /// How the loss is lowered.
     pub method: Method,
@@ -111,12 +111,12 @@ pub struct Config {
     pub precision: Precision,
     /// CPU threads of libtorch.
     pub threads: Option<usize>,
-    /// Steps whose pictures are wanted too, in ascending order, counted over all sizes.
+    /// Steps after which the picture is also shown, in ascending order, counted over all sizes.
     pub shown: Vec<u64>,
 }
 
 impl Config {
-    /// From how many sizes the picture is made: reads the photo's own.
+    /// Number of sizes to work through; reads the photo's size.
     ///
     /// # Errors
     /// As [`optimize`] itself.
@@ -125,7 +125,7 @@ impl Config {
     }
 }
 
-/// What came out.
+/// The result of an optimization.
 #[derive(Clone, Debug)]
 pub struct Optimized {
     /// The picture with the lowest loss.
@@ -142,12 +142,12 @@ pub struct Optimized {
     pub interrupted: bool,
 }
 
-/// Ctrl-C, on its way out of an optimizer.
+/// Error by which Ctrl-C leaves an optimizer.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
 struct Stopped;
 
-/// Paints. `stop` is looked at before every evaluation; `show` gets the pictures of
+/// Runs the optimization. `stop` is checked before every evaluation; `show` is called with the pictures of
 /// [`Config::shown`].
 ///
 /// # Errors
@@ -193,9 +193,9 @@ fn run(
             break;
         }
     }
-    // Every run has a size.
+    // There is at least one size.
     let Some(picture) = picture else { bail!("there is nothing to paint") };
-    // Interrupted at a small size, the result still has the size that was asked for.
+    // If interrupted at a smaller size, the result is still enlarged to the requested one.
     let last = wanted.sizes().last().copied().unwrap_or_default();
     let picture = enlarged(&picture, &wanted.photo(config, last)?)?;
     Ok(Optimized {
@@ -231,7 +231,7 @@ pub(super) fn noise(like: &Tensor, seed: u64) -> Result<Tensor, TchError> {
     numbers.f_reshape(like.size())?.f_to_device(like.device())
 }
 
-/// A picture of a smaller size at that of `like`, clamped.
+/// A picture enlarged to the size of `like`, clamped.
 fn enlarged(picture: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
     let (_, _, height, width) = like.size4()?;
     let picture = picture.f_clamp(0.0, 255.0)?;
@@ -241,7 +241,7 @@ fn enlarged(picture: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
     picture.f_upsample_bicubic2d([height, width], false, None, None)?.f_clamp(0.0, 255.0)
 }
 
-/// A run over its sizes.
+/// The state of a run over all sizes.
 struct OptimizationProgress<'a> {
     config: &'a Config,
     levels: u64,
@@ -265,7 +265,7 @@ impl<'a> OptimizationProgress<'a> {
         }
     }
 
-    /// All steps at one size: the picture with the lowest loss.
+    /// Runs all steps at one size; returns the picture with the lowest loss.
     fn level(
         &mut self,
         objective: &Objective<'_>,

@@ -1,5 +1,4 @@
-//! One picture in the making, at one size: what it is compared with, and the loss of any picture of
-//! its size.
+//! The objective at one size: the targets, and the loss of a picture of that size.
 
 use anyhow::Result;
 use tch::{Kind, TchError, Tensor};
@@ -8,8 +7,8 @@ use super::color::{Preserve, match_colors, match_luma, with_colors_of};
 use crate::engine::network::luma;
 use crate::train::loss::{LossTerms, Losses, Region, StyleTarget};
 
-/// The weight of the total variation, a sum over the pixels, is that for pictures of so many: larger
-/// ones are then smoothed no more than small ones.
+/// Number of pixels for which the total variation weight is meant. For other sizes it is scaled, since total
+/// variation is a sum over pixels, so that large pictures are smoothed no more than small ones.
 pub const TV_PIXELS: f64 = 256.0 * 256.0;
 
 /// A content and its styles at one size.
@@ -33,7 +32,7 @@ pub enum Styles {
 }
 
 impl<'a> Objective<'a> {
-    /// Measures what is wanted. `photo`: 1 × 3 × height × width, RGB 0–255.
+    /// Computes the targets. `photo`: 1 × 3 × height × width, RGB 0–255.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -73,7 +72,7 @@ impl<'a> Objective<'a> {
         Ok(Objective { losses, photo, content, style, tv, preserve })
     }
 
-    /// What is optimized for a picture, 1 × 3 × height × width: itself, or its brightness alone.
+    /// The optimized variable for a picture, 1 × 3 × height × width: the picture itself, or its brightness.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -84,7 +83,7 @@ impl<'a> Objective<'a> {
         }
     }
 
-    /// The picture that is seen of what is optimized.
+    /// The displayed picture for a value of the variable.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -95,7 +94,7 @@ impl<'a> Objective<'a> {
         }
     }
 
-    /// What the losses see of what is optimized: three planes.
+    /// The input of the losses for a value of the variable: three planes.
     fn seen(&self, variable: &Tensor) -> Result<Tensor, TchError> {
         match self.preserve {
             Some(Preserve::Luminance) => variable.f_repeat([1, 3, 1, 1]),
@@ -103,7 +102,7 @@ impl<'a> Objective<'a> {
         }
     }
 
-    /// The loss terms of what is optimized.
+    /// The loss terms for a value of the variable.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.

@@ -1,5 +1,4 @@
-//! What happens before the first step: sizes, pictures and mask are checked, so that nothing fails
-//! after the work.
+//! Checks sizes, pictures and mask before the first step, so that a run does not fail at its end.
 
 use anyhow::{Result, ensure};
 use image::RgbImage;
@@ -22,11 +21,11 @@ const MEMORY_A_PIXEL: f64 = 5_000.0;
 /// Sizes below this are not worth a level of their own.
 const LEAST_LEVEL: u32 = 256;
 
-/// What was checked.
+/// The checked sizes and mask.
 #[derive(Debug)]
 pub struct Sizes {
     sizes: Vec<u32>,
-    /// The regions that styles are for, and where they lie.
+    /// The regions with styles, and the mask.
     mask: Option<(Vec<Color>, Mask)>,
 }
 
@@ -75,7 +74,7 @@ impl Sizes {
         enough_memory(config, size, f64::from(width) * f64::from(height) / f64::from(own).powi(2))?;
         let mask = read_mask(config, &photo)?;
         for style in config.styles.iter().filter_map(|style| style.source.as_ref()) {
-            // Decoded now, so that a wrong name is told before the work.
+            // Decoded now, so that a wrong file name is reported before the work.
             decode(&style.picture)?;
         }
         Ok(Sizes { sizes, mask })
@@ -118,7 +117,8 @@ impl Sizes {
         let full = self.sizes.last().copied().unwrap_or(size);
         let style_sizes = style_sizes(config, full);
         let open = |style: &StyleSource, style_size: u32| -> Result<(Tensor, f64)> {
-            // Strokes grow with the picture: a style is as much smaller as the level is.
+            // At a smaller size the style pictures are reduced by the same factor, so that strokes grow with
+            // the picture.
             let scaled = f64::from(style_size) * f64::from(size) / f64::from(full);
             let scaled = (scaled.round() as u32).max(least_size(&config.recipe));
             let picture = to_tensor(&resized(&style.picture, scaled)?)?;
@@ -147,7 +147,7 @@ impl Sizes {
     }
 }
 
-/// Sizes whose last is `size`: as many as asked for, or as are worth it.
+/// The sizes up to `size`: as many as requested, or as useful.
 fn sizes(size: u32, levels: Option<u32>) -> Vec<u32> {
     let mut sizes = vec![size];
     let mut next = size / 2;
@@ -159,8 +159,8 @@ fn sizes(size: u32, levels: Option<u32>) -> Vec<u32> {
     sizes
 }
 
-/// Shorter sides of the style pictures for a result of this size: those of the configuration, or half
-/// as large again as the result, as models are measured.
+/// Shorter sides of the style pictures for a result of this size: those of the configuration, or 1.5 times
+/// the result's (the proportion at which models are measured).
 fn style_sizes(config: &Config, size: u32) -> Vec<u32> {
     match &config.style_size {
         Some(sizes) => sizes.0.clone(),
@@ -176,12 +176,12 @@ fn deepest(recipe: &Recipe) -> crate::train::vgg::Layer {
     layers.max().unwrap_or(crate::train::vgg::Layer::Relu1_1)
 }
 
-/// The shorter side that the deepest layer needs: two pixels of it, for mirrored borders.
+/// Least shorter side: the deepest layer must be at least two pixels wide, for mirrored borders.
 fn least_size(recipe: &Recipe) -> u32 {
     2 << deepest(recipe).halvings()
 }
 
-/// Says before the work that memory will not do; the system would end the process without a word.
+/// Reports before the work that memory is insufficient; the system would kill the process without a message.
 fn enough_memory(config: &Config, size: u32, shape: f64) -> Result<()> {
     let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
     let content = f64::from(size).powi(2) * shape;

@@ -1,4 +1,4 @@
-//! Styles that are each for a region of a mask.
+//! Style pictures with the region of the mask that each is for.
 
 use std::str::FromStr;
 

@@ -1,5 +1,4 @@
-//! How many steps of L-BFGS a fast network is worth: after how many the optimization's loss falls
-//! below that of what the network paints (Johnson et al. 2016, Fig. 5: 50 to 100).
+//! How many steps of L-BFGS reach the loss of a network's picture (Johnson et al. 2016, Fig. 5: 50 to 100).
 
 use std::path::Path;
 
@@ -18,29 +17,29 @@ use crate::train::preview::to_tensor;
 use crate::train::recipe::{Preset, Recipe};
 use crate::train::vgg::Vgg;
 
-/// What a network is worth on a photo.
+/// The result for one photo.
 #[derive(Clone, Debug, Serialize)]
 pub struct Worth {
     /// The photo's file name.
     pub photo: String,
-    /// The weighted loss of what the network paints.
+    /// Weighted loss of the network's picture.
     pub network: f64,
-    /// That of the noise that the optimization starts from.
+    /// Weighted loss of the noise from which the optimization starts.
     pub start: f64,
-    /// That of the untouched photo.
+    /// Weighted loss of the untouched photo.
     pub content: f64,
-    /// Steps after which the optimization's is lower; none: not within the steps allowed.
+    /// Steps after which the optimization's loss is lower than the network's; none if it is not within the
+    /// allowed steps.
     pub steps: Option<u64>,
-    /// Loss and gradient were computed so often until then.
+    /// Evaluations of loss and gradient up to then.
     pub evaluations: u64,
 }
 
-/// Measures a model on each photo of a folder, photos at `size` pixels (shorter side), the style at
-/// half as much again, by the default recipe's loss, so that models can be compared whatever they
-/// were trained with. The optimization starts from noise, as in the paper, and makes up to `steps` steps.
+/// Measures a model on each photo of a folder. Photos have `size` pixels (shorter side), the style 1.5 times
+/// as many. The loss is that of the default recipe, so that models can be compared however they were trained.
+/// The optimization starts from noise, as in the paper, and makes up to `steps` steps.
 ///
-/// The network's picture and the optimization's are both measured as they are seen, clamped to
-/// 0–255.
+/// Both pictures are measured as displayed, clamped to 0–255.
 ///
 /// # Errors
 /// One line for the user.
@@ -105,8 +104,8 @@ fn measure(
     Ok(all)
 }
 
-/// The middle of what it is worth over the photos, when that is known: one that was not reached
-/// counts as more than all others.
+/// Median of the steps over the photos, if it is known: a loss that was not reached counts as more steps than
+/// all others.
 pub fn median(all: &[Worth]) -> Option<u64> {
     let mut steps: Vec<u64> = all.iter().map(|w| w.steps.unwrap_or(u64::MAX)).collect();
     steps.sort_unstable();

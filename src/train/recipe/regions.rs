@@ -20,8 +20,8 @@ impl<'de> Deserialize<'de> for Color {
 }
 
 impl Recipe {
-    /// The regions that masks show: those with styles first, else in the order they are named; none
-    /// where there are no masks.
+    /// The regions of the masks: those with styles first, otherwise in the order in which they are named;
+    /// empty without masks.
     pub fn regions(&self) -> Vec<Color> {
         let mut regions: Vec<Color> = Vec::new();
         let named =
@@ -34,7 +34,7 @@ impl Recipe {
         regions
     }
 
-    /// What does not go with regions, if there are any.
+    /// Checks for settings that cannot be combined with regions.
     pub(super) fn check_regions(&self) -> Result<(), String> {
         if self.regions().is_empty() {
             return Ok(());
@@ -59,7 +59,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// What to say where a style names no region.
+    /// The message when a style names no region.
     pub const EACH_ITS_REGION: &str =
         "with --masks each --style names its region: a.jpg@white --style b.jpg@black";
 }

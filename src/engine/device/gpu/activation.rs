@@ -1,4 +1,4 @@
-//! Layers as convolutions leave them.
+//! Outputs of convolutions, in the layouts in which they are computed.
 
 use tch::{TchError, Tensor};
 
@@ -6,11 +6,11 @@ use super::tasks::Raw;
 use super::{Gpu, int};
 use crate::engine::layers::channels_last;
 
-/// What a convolution made, N × C × H × W: as it is, or in four parts of half the height and width.
+/// Output of a convolution, N × C × H × W: one tensor, or four phases of half the height and width.
 #[derive(Debug)]
 pub struct Activation {
     pub(super) tensors: Vec<Tensor>,
-    /// The first number of each phase.
+    /// Index of the first number of each phase. (`picture`, `line`, `pixel`: strides, in numbers.)
     pub(super) first: [i64; 4],
     pub(super) picture: i64,
     pub(super) line: i64,
@@ -18,13 +18,13 @@ pub struct Activation {
     pub(super) phases: i64,
     pub(super) batch: i64,
     pub(super) channels: i64,
-    /// Of a phase.
+    /// Height and width of one phase.
     pub(super) height: i64,
     pub(super) width: i64,
 }
 
 impl Activation {
-    /// Of a tensor N × C × H × W.
+    /// From a tensor N × C × H × W.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory; so below.
@@ -47,8 +47,8 @@ impl Activation {
         })
     }
 
-    /// Of a tensor N × 4C × H/2 × W/2: C channels of the upper left pixel of each 2×2, of the upper
-    /// right, the lower left, the lower right.
+    /// From a tensor N × 4C × H/2 × W/2: first C channels for the upper left pixel of each 2×2, then the
+    /// upper right, the lower left, the lower right.
     pub fn within(x: &Tensor) -> Result<Self, TchError> {
         let all = Self::plain(x)?;
         if all.channels % 4 != 0 {
@@ -59,9 +59,8 @@ impl Activation {
         Ok(Activation { first, phases: 4, channels, ..all })
     }
 
-    /// Of four tensors N × C × H/2+1 × W/2+1, in the same order, of kernels of 2×2 that saw a border of
-    /// one pixel around: the pixel at a line and column is that of the tensor there, or one further for
-    /// those below or to the right.
+    /// From four tensors N × C × (H/2+1) × (W/2+1), in the same order, made by 2×2 kernels on a picture with
+    /// a border of one pixel. For lower pixels the row is one further, for right ones the column.
     pub fn apart(x: &[Tensor; 4]) -> Result<Self, TchError> {
         let one = Self::plain(&x[0])?;
         if x.iter().any(|other| other.size() != x[0].size()) || one.height < 2 || one.width < 2 {

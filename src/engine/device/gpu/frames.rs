@@ -8,12 +8,12 @@ use tch::{Kind, TchError, Tensor};
 use super::tasks::{Colors, Read, Write};
 use super::{Backend, Gpu, THREADS, int};
 
-/// A moment in the device's work.
+/// A point in the device's queue of work.
 #[derive(Clone, Debug)]
 pub struct Mark(Option<Arc<CudaEvent>>);
 
 impl Mark {
-    /// Waits until the device is there, asleep.
+    /// Blocks until the device has reached it.
     ///
     /// # Errors
     /// What has failed on the device meanwhile.
@@ -24,8 +24,8 @@ impl Mark {
 }
 
 impl Gpu {
-    /// R, G, B, N × 3 × H × W in 0–255, of frames of Y'CbCr 4:2:0, N × S bytes. `rows` and `constants`
-    /// make R, G, B of codes.
+    /// Converts frames of Y'CbCr 4:2:0 (N × S bytes) to R, G, B (N × 3 × H × W, 0–255). `rows` and
+    /// `constants` are the matrix and offsets from codes to R, G, B.
     pub fn read_frames(
         &self,
         samples: &Tensor,
@@ -45,7 +45,7 @@ impl Gpu {
         Ok(planes)
     }
 
-    /// The way back: frames of Y'CbCr 4:2:0, N × S bytes, rounded, of R, G, B.
+    /// Converts R, G, B back to frames of Y'CbCr 4:2:0 (N × S bytes), rounded.
     pub fn write_frames(
         &self,
         planes: &Tensor,
@@ -64,7 +64,7 @@ impl Gpu {
         Ok(samples)
     }
 
-    /// Page-locked host memory of this shape, in bytes, for copies that run beside the device's work.
+    /// Page-locked host memory of this shape, in bytes, for copies that overlap the device's work.
     pub fn staging(&self, shape: [i64; 2]) -> Result<Tensor, TchError> {
         // What comes from a device without waiting comes into such memory; tch's own name for it makes
         // libtorch warn.

@@ -19,7 +19,7 @@ struct Index(u32, u32, u32);
 #[derive(Debug)]
 pub(super) struct Host {
     library: Library,
-    /// Blocks are in static memory: one launch at a time.
+    /// The kernels' shared memory is static here: only one launch at a time.
     one: std::sync::Mutex<()>,
 }
 

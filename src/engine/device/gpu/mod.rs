@@ -1,10 +1,10 @@
-//! A GPU's own kernels: what lies between the network's convolutions, each in one pass.
+//! Our own GPU kernels: everything between the network's convolutions, in one pass each.
 //!
 //! `kernels.cu` is compiled at run time, by NVRTC, for the device and the type of the numbers; neither
 //! building nor starting the program needs CUDA. Tests compile the same source for the CPU (`host`).
 //! Kernels are queued behind libtorch's work on the same device, on its default stream.
 //!
-//! Everything here checks its tensors, so that no caller can make a kernel leave them.
+//! Every function checks its tensors, so that no kernel can access memory outside them.
 
 #![allow(unsafe_code)]
 
@@ -28,9 +28,9 @@ pub use activation::Activation;
 pub use frames::Mark;
 use tasks::{Apply, Finish, KernelArgs, Moments, ScaleShift, Stem};
 
-/// Channels of what [`Gpu::stem`] makes: four pixels of R, G and B, and zeros.
+/// Channels of the result of [`Gpu::stem`]: R, G and B of four pixels, and zeros.
 pub const BLOCK: i64 = 16;
-/// Pixels, each way, that a place of what [`Gpu::finish`] takes stands for.
+/// Pixels, in each direction, that one position of the input of [`Gpu::finish`] represents.
 pub const TILE: i64 = 4;
 /// Threads of a block.
 const THREADS: usize = 256;
@@ -39,8 +39,8 @@ const ACROSS: usize = 64;
 /// Channels, and shares of the chunks, of a block of `affine`.
 const CHANNELS: usize = 32;
 const LANES: usize = 8;
-/// Parts of a picture at most, whose sums are made at the same time: some for each of a large GPU's
-/// processors.
+/// Largest number of parts of a picture that are summed in parallel: enough for all processors of a large
+/// GPU.
 const CHUNKS: usize = 528;
 /// Pixels that a thread adds up before it looks for more work.
 const RUN: usize = 4;
@@ -75,14 +75,14 @@ pub enum BorderMode {
     Repeat = 2,
 }
 
-/// How the next convolution reads a layer.
+/// How the next convolution reads a layer: padding, border and enlargement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Pixels before and behind, each way, of the enlarged picture.
     pub pad: i64,
-    /// What they show.
+    /// What the padding shows.
     pub border: BorderMode,
-    /// 2: each pixel counts for 2×2; else 1.
+    /// 2: each pixel is repeated 2×2; otherwise 1.
     pub enlarge: i64,
 }
 
@@ -120,7 +120,8 @@ impl Gpu {
         Arc::new(Gpu { way: Backend::Failing, kind: precision.kind(), device: tch::Device::Cpu })
     }
 
-    /// Whether layers of so many channels can be read: whole packs, no more than a block has threads.
+    /// Whether layers with this number of channels are supported: whole packs, and no more packs than a block
+    /// has threads.
     pub fn takes(&self, channels: i64) -> bool {
         let wide = self.wide();
         channels > 0 && channels % wide == 0 && channels / wide <= THREADS as i64
@@ -175,8 +176,8 @@ impl Gpu {
         to.f_permute([0, 3, 1, 2])
     }
 
-    /// What an instance norm with this weight and bias (C numbers each) multiplies each channel of each
-    /// picture with, and adds: N × C each.
+    /// Scale and shift (N × C each) by which an instance norm with this weight and bias (C numbers each)
+    /// transforms each channel of each picture.
     pub fn norm(
         &self,
         made: &Activation,
@@ -330,7 +331,7 @@ impl Gpu {
         Ok(x.shallow_clone())
     }
 
-    /// So many numbers in single precision.
+    /// Checks that `x` has `count` numbers in single precision.
     fn numbers(&self, x: &Tensor, count: i64) -> Result<Tensor, TchError> {
         if x.numel() as i64 != count {
             return Err(TchError::Shape(format!("{} numbers for {count}", x.numel())));

@@ -1,8 +1,8 @@
-//! CUDA's run-time compiler, NVRTC: opened when it is wanted, from the folder of the libtorch that runs.
+//! CUDA's run-time compiler, NVRTC, opened on demand from the folder of the loaded libtorch.
 //!
-//! cudarc would look for it itself, but under the name that a developer's toolkit of the system has, too. Such
-//! a toolkit may be newer than the driver, which then refuses what its compiler makes; the compiler that
-//! comes with libtorch is of the CUDA that libtorch is made for.
+//! cudarc would search for it itself, but also under the name of a CUDA toolkit installed on the system. Such
+//! a toolkit may be newer than the driver, which then refuses its output; the compiler that comes with
+//! libtorch matches libtorch's CUDA.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::super::{loaded_library, open_for_good};
 
 /// Its name, as programs that are made for CUDA 13 ask for it.
 const NAME: &str = "libnvrtc.so.13";
-/// How the file begins that it loads by itself, and does not find in PyTorch's packages.
+/// Prefix of the library that NVRTC loads by itself, and does not find in PyTorch's packages.
 const BUILTINS: &str = "libnvrtc-builtins.so.";
 
 type Program = *mut c_void;

@@ -1,11 +1,11 @@
-//! Parameters of the kernels: twins of the structs in `kernels.cu`, where each field is explained.
-//! Addresses are those of the device's memory.
+//! Kernel parameters: the same structs as in `kernels.cu`, which explains each field. Addresses are device
+//! addresses.
 
 /// The parameter of a kernel.
 pub(super) trait KernelArgs: Copy + cudarc::driver::DeviceRepr {
     /// Name of the kernel.
     const NAME: &'static str;
-    /// Its place among [`NAMES`].
+    /// Index of the kernel in [`NAMES`].
     const INDEX: usize;
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Stem {
     pub middle: f32,
 }
 
-/// `Made` there.
+/// `Made` in `kernels.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raw {
@@ -127,12 +127,12 @@ pub(super) struct Colors {
     pub constants: [f32; 3],
 }
 
-/// Of frames R, G, B.
+/// Frames to R, G, B.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Read(pub Colors);
 
-/// Of R, G, B frames.
+/// R, G, B to frames.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Write(pub Colors);

@@ -1,6 +1,6 @@
 //! The network in bfloat16 on processors that multiply matrices of it: Intel's AMX.
 //!
-//! * `arithmetic`: what a [`executor`](super::executor) needs of it.
+//! * `arithmetic`: what an [`executor`](super::executor) needs of it.
 //! * `convolution`: all of its convolutions but the last, which is `last`; `matrix` is what both come
 //!   down to: weights in tiles, and where in a picture their inputs lie.
 //! * `border`: pixels at the border that the last one, where it repeats pixels, computes apart.
