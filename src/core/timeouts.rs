@@ -17,8 +17,8 @@ pub const PREROLL: Duration = Duration::from_secs(60);
 /// A file until its tracks are listed: only its head is read, and decoders are found.
 pub const LIST_TRACKS: Duration = Duration::from_secs(30);
 
-/// A first frame after all of a file has been read: only decoding is left. Demuxers may stop without
-/// a word (see `Pipeline::wait`).
+/// First frame after the whole file has been read: only decoding is left. Demuxers may stop without posting
+/// an error (see `Pipeline::wait`).
 pub const FIRST_FRAME_AFTER_READING: Duration = Duration::from_secs(5);
 
 /// A further frame after all of a file has been read: one picture of a slow decoder.
@@ -35,14 +35,14 @@ pub const FRAME_OF_A_FILE: Duration = Duration::from_secs(120);
 /// and then over TCP.
 pub const FIRST_LIVE_FRAME: Duration = Duration::from_secs(15);
 
-/// Decoding up to a moment that cannot be sought: longer than hours of video take.
+/// Decoding up to a time that cannot be seeked to: longer than hours of video take.
 pub const DECODE_UP_TO: Duration = Duration::from_secs(3600);
 
 /// The sound of a live source that is not yet announced when the first picture is there: it often comes a little
 /// later.
 pub const LIVE_SOUND_ANNOUNCED: Duration = Duration::from_millis(500);
 
-/// The first packet of sound that is announced, beyond that.
+/// First packet of announced sound, after that.
 pub const LIVE_SOUND: Duration = Duration::from_secs(2);
 
 /// Three frames through a hardware encoder, to see that it works.
@@ -51,20 +51,20 @@ pub const TRY_ENCODER: Duration = Duration::from_secs(5);
 /// A moment of silence through an encoder of sound.
 pub const TRY_SOUND_ENCODER: Duration = Duration::from_secs(10);
 
-/// The encoder of an RTSP server to its first unit.
+/// First access unit of an RTSP server's encoder.
 pub const FIRST_UNIT: Duration = Duration::from_secs(10);
 
-/// A client that begins to watch, for the key frame it begins with.
+/// Time that a new RTSP client waits for the key frame it begins with.
 pub const JOIN_AT_KEY_FRAME: Duration = Duration::from_millis(200);
 
-/// A key frame, for the client that asked for it.
+/// Time that a key frame is held for the client that asked for it.
 pub const HOLD_KEY_FRAME: Duration = Duration::from_millis(50);
 
-/// Each thread of the RTSP server to its end.
+/// End of each thread of the RTSP server.
 pub const END_RTSP_THREAD: Duration = Duration::from_secs(3);
 
-/// An encoder and a muxer to their next byte in the file, once there are no more frames: encoders
-/// look ahead by minutes of work on a slow machine.
+/// Next byte written by an encoder and its muxer once there are no more frames: on a slow machine, encoders
+/// look ahead by minutes of work.
 pub const ENCODER_STALLED: Duration = Duration::from_secs(600);
 
 /// The next byte while a finished file is muxed once more: nothing is computed, only copied.
@@ -80,21 +80,20 @@ pub const CONNECT: Duration = Duration::from_secs(5);
 /// Saying goodbye to a media server.
 pub const PARTING: Duration = Duration::from_secs(3);
 
-/// What the user's own description makes, to its end: it may be a file, or an element that waits for
-/// somebody to connect and never comes to an end.
+/// End of the user's own output description, which may write a file, or wait for somebody to connect and
+/// never end.
 pub const FINISH_OWN_OUTPUT: Duration = Duration::from_secs(10);
 
-/// A pipeline of a run that was stopped, until its threads have ended; one of them may wait for who
-/// writes into a pipe.
+/// End of the threads of a stopped run's pipeline; one of them may be blocked in reading a pipe.
 pub const CLOSE_STOPPED: Duration = Duration::from_secs(2);
 
 /// Counting the frames of a file that could not be finished: 10 GB from a fast disk.
 pub const COUNT_FRAMES: Duration = Duration::from_secs(10);
 
-/// The thread that reads the keyboard; of a terminal that was closed it reads on for ever.
+/// End of the thread that reads the keyboard; if the terminal was closed, its read never returns.
 pub const KEYS: Duration = Duration::from_secs(1);
 
-/// A message to a terminal or a pipe that is not read, before the process ends without it.
+/// Last message to a terminal or pipe that is not read; then the process ends without it.
 pub const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Measures a wait in time during which the program runs: time while it is stopped (Ctrl-Z, a sleeping
@@ -122,7 +121,8 @@ impl WaitTimer {
     }
 
     fn is_over_at(&mut self, now: Instant, limit: Duration) -> bool {
-        // Between two looks lies a tick, and what a busy machine adds to it.
+        // Between two calls lies one tick, or somewhat more on a busy machine; a longer pause is not counted
+        // in full.
         self.waited += now.saturating_duration_since(self.seen).min(20 * TICK);
         self.seen = now;
         self.waited > limit

@@ -1,4 +1,4 @@
-//! Where the network runs and in which arithmetic.
+//! Device and precision of the network.
 //!
 //! One binary serves CPU and GPU: libtorch's CUDA part is opened at run time, if it is there.
 
@@ -15,7 +15,7 @@ use std::sync::{Once, OnceLock};
 /// The libtorch this program is built for.
 pub const LIBTORCH_VERSION: &str = "2.11.0";
 
-/// Why a device or precision cannot be had.
+/// Why a device or precision is not available.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// Not the name of a device.
@@ -40,12 +40,12 @@ pub enum DeviceError {
     Fp16OnCpu,
 }
 
-/// Readies the process for libtorch: the first thing `main` does, before other threads start and
-/// before any call into libtorch. Opens CUDA ([`open_cuda`]) and makes freed memory stay for the
-/// next frame, which saves a tenth to a fifth of the time. Later calls do nothing.
+/// Prepares the process for libtorch. Must be the first thing that `main` does, before other threads start
+/// and before any call into libtorch. Opens CUDA ([`open_cuda`]) and makes glibc keep freed memory for the
+/// next frame, which saves 10 to 20 % of the time. Later calls do nothing.
 ///
-/// Called when there are other threads already, it leaves the environment alone: a GPU then rounds the
-/// factors of "fp32" convolutions to 10 bits (TF32) unless `NVIDIA_TF32_OVERRIDE=0` is set.
+/// If other threads exist already, it does not change the environment: a GPU then rounds the factors of
+/// "fp32" convolutions to 10 bits (TF32), unless `NVIDIA_TF32_OVERRIDE=0` is set.
 pub fn prepare() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
@@ -62,7 +62,7 @@ pub fn open_cuda() {
     let _ = cuda_library();
 }
 
-/// What became of opening CUDA: `Err` says why not.
+/// The result of opening CUDA; `Err` says why it failed.
 fn cuda_library() -> &'static Result<(), String> {
     static OPENED: OnceLock<Result<(), String>> = OnceLock::new();
     OPENED.get_or_init(|| {
@@ -70,7 +70,7 @@ fn cuda_library() -> &'static Result<(), String> {
         set_unless_set("NVIDIA_TF32_OVERRIDE", "0");
         let cpu = loaded_library("libtorch_cpu.so")
             .ok_or("libtorch_cpu.so is linked in, not a library of its own")?;
-        // Symbolic links lead to a folder without the CUDA part, so the real place counts.
+        // Symbolic links may lead to a folder without the CUDA part, so the real path is used.
         let cpu = cpu.canonicalize().unwrap_or(cpu);
         let cuda = cpu.with_file_name("libtorch_cuda.so");
         if !cuda.exists() {
@@ -119,7 +119,7 @@ fn open_for_good(path: &Path) -> Result<(), libloading::Error> {
     Ok(())
 }
 
-/// Path of a library of this process, without asking the library.
+/// Path of a library loaded into this process, without calling into the library.
 pub(super) fn loaded_library(name: &str) -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     // A line ends in the path, which may hold spaces but begins with the first slash.
@@ -187,11 +187,11 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// A device that is there.
+/// An available device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
     torch: tch::Device,
-    /// Of a GPU: paint with our own kernels.
+    /// GPU only: use our own kernels.
     gpu_kernels: bool,
 }
 
@@ -204,14 +204,14 @@ impl Device {
         self.torch
     }
 
-    /// The device for networks that are to paint with our own kernels between libtorch's convolutions, or
-    /// with libtorch alone, as is usual. Nothing to a CPU.
+    /// The same device, with or without our own kernels between libtorch's convolutions. Has no effect on a
+    /// CPU.
     #[must_use]
     pub fn with_gpu_kernels(self, wanted: bool) -> Self {
         Device { gpu_kernels: wanted && self.is_cuda(), ..self }
     }
 
-    /// Whether our own kernels are to paint on it, as far as they can.
+    /// Whether our own kernels are to be used, where possible.
     pub fn wants_gpu_kernels(&self) -> bool {
         self.gpu_kernels
     }
@@ -281,16 +281,16 @@ pub fn set_threads(threads: Option<usize>) {
     tch::set_num_threads(threads as i32);
 }
 
-/// Lets cuDNN try its algorithms, from now on, at each size that is new to a thread, for the whole process.
-/// It keeps what it chose for a size at first, so this comes before the first pass. For a video it is worth
-/// it, for one picture it takes longer than it saves. Nothing to a CPU.
+/// From now on, for the whole process, cuDNN benchmarks its algorithms at each size that is new to a thread.
+/// It keeps the choice that it made first for a size, so call this before the first pass. Worth it for a
+/// video; for one picture it takes longer than it saves. Has no effect on a CPU.
 pub fn try_algorithms() {
     tch::Cuda::cudnn_set_benchmark(true);
 }
 
-/// Does some work during which cuDNN may try its algorithms, and not afterwards: what it chose for the sizes
-/// of that work on this thread is kept, and a size that comes later, as when a live run changes its scale,
-/// does not hold up a frame.
+/// Runs `work` while cuDNN may benchmark its algorithms, but not afterwards. Its choices for the sizes of
+/// `work` on this thread are kept. A size that appears later, such as after a change of scale in a live run,
+/// is not benchmarked and delays no frame.
 pub fn while_trying_algorithms<T>(work: impl FnOnce() -> T) -> T {
     tch::Cuda::cudnn_set_benchmark(true);
     let done = work();

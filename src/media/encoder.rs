@@ -18,9 +18,9 @@ pub struct Encoder {
     pub element: gst::Element,
     /// Brings its output into the form that containers take.
     pub parser: gst::Element,
-    /// It is one of the graphics processor.
+    /// It is a hardware encoder (of a graphics processor).
     pub hardware: bool,
-    /// What was asked for and has no effect with it.
+    /// Requested settings that have no effect with this encoder.
     pub notes: Vec<String>,
 }
 
@@ -53,8 +53,8 @@ pub fn encoder(
     Ok(Encoder { element, parser, hardware: false, notes: Vec::new() })
 }
 
-/// Refuses sizes that muxers (16 pixels, GStreamer 1.22 to 1.26) and encoders do not take; libx265 (3.5) even
-/// writes beyond its memory when a side is shorter than its largest block.
+/// Refuses sizes that muxers (16 pixels, GStreamer 1.22 to 1.26) or encoders do not support. libx265 (3.5)
+/// even writes outside its memory if a side is shorter than its largest block.
 fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
     let (width, height) = (stream.frame.width, stream.frame.height);
     let (shorter, longer) = (width.min(height), width.max(height));
@@ -70,8 +70,8 @@ fn fits(codec: Codec, stream: &VideoStream) -> Result<(), PipelineError> {
     }
 }
 
-/// Says where chroma lies when nobody did, of 4:2:0 passing this pad: mp4mux (GStreamer 1.22 to 1.26) breaks
-/// down on VP9 that does not say it, and vp9parse and qtdemux leave it out.
+/// Adds a chroma siting to VP9 caps that pass this pad without one: mp4mux (GStreamer 1.22 to 1.26) fails on
+/// VP9 without it, and vp9parse and qtdemux drop it.
 pub(super) fn with_chroma_site(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
         change_caps(info, |format| {
@@ -99,7 +99,7 @@ pub(super) fn software_encoder(codec: Codec) -> &'static str {
     elements(codec).2
 }
 
-/// What the encoders in software are set to.
+/// Properties and values for the software encoder of a codec.
 fn settings(
     codec: Codec,
     encoding: &Encoding,
@@ -114,7 +114,7 @@ fn settings(
     let mut set = Vec::new();
     match codec {
         Codec::H264 => {
-            // Its "none" comes first.
+            // The first value of speed-preset is "none", so presets start at 1.
             set.push(("speed-preset", (place + 1).to_string()));
             if encoding.live {
                 set.push(("tune", "zerolatency".into()));
@@ -125,7 +125,7 @@ fn settings(
                     ("quantizer", quantizer),
                     ("bitrate", most_kbits(encoding, stream).into()),
                 ]),
-                // A file need not flow evenly: the bit rate holds over ten seconds.
+                // A file needs no constant rate: the bit rate is an average over ten seconds.
                 None => set.extend([("bitrate", kbits), ("vbv-buf-capacity", "10000".into())]),
             }
         }
@@ -140,17 +140,18 @@ fn settings(
             }
         }
         Codec::Vp9 => {
-            // libvpx: above 5 the encoder must be told that time is short.
+            // libvpx: a cpu-used above 5 takes effect only with the realtime deadline.
             let realtime = encoding.live || encoding.preset() < Preset::Veryfast;
             let deadline = if realtime { "1" } else { "1000000" };
             let speed = ["8", "6", "5", "5", "4", "4", "2", "1", "0"][place];
             set.extend([("deadline", deadline.into()), ("cpu-used", speed.into())]);
             set.extend([("row-mt", "true".into()), ("keyframe-max-dist", "250".into())]);
-            // With more, vp9enc (1.22 to 1.26) loses frames at the end of good qualities.
+            // With a larger lag-in-frames, vp9enc (1.22 to 1.26) loses frames at the end at high qualities.
             set.push(("lag-in-frames", "0".into()));
             match encoding.rate.quantizer(63) {
-                // The quality decides as long as the bit rate does not; this one never does. When
-                // time is short libvpx only heeds the bounds.
+                // In constrained-quality mode the quality counts as long as the bit rate is not exceeded;
+                // this bit rate never is. With the realtime deadline, libvpx only respects the quantizer
+                // bounds.
                 Some(quantizer) => set.extend([
                     ("end-usage", "cq".into()),
                     ("cq-level", quantizer.to_string()),
@@ -170,7 +171,7 @@ fn settings(
                 set.push(("lag-in-frames", "25".into()));
             }
             match quantizer(63) {
-                // It has no setting for constant quality; these two leave it no choice.
+                // The encoder has no constant-quality setting; equal bounds have the same effect.
                 Some(q) => set.extend([("min-quantizer", q.clone()), ("max-quantizer", q)]),
                 None => set.extend([("max-quantizer", "63".into()), ("target-bitrate", kbits)]),
             }
@@ -201,7 +202,7 @@ fn set(element: &gst::Element, name: &str, value: &str) {
     }
 }
 
-/// An element, under the name that others find it by.
+/// Creates an element and gives it the name by which other code finds it.
 fn make(name: &'static str, called: &str) -> Result<gst::Element, PipelineError> {
     gst::ElementFactory::make(name).name(called).build().map_err(|_| {
         let remedy = packages::for_element(name)
@@ -211,8 +212,8 @@ fn make(name: &'static str, called: &str) -> Result<gst::Element, PipelineError>
     })
 }
 
-/// The first of the graphics processor's encoders that encodes a picture of this size, set as asked for;
-/// what of that has no effect.
+/// The first hardware encoder that can encode frames of this size, configured as requested, with notes on
+/// what has no effect.
 fn hardware(
     codec: Codec,
     encoding: &Encoding,
@@ -222,7 +223,7 @@ fn hardware(
     let caps = gst::Caps::new_empty_simple(format);
     let mut all = in_hardware(gst::ElementFactoryType::VIDEO_ENCODER);
     all.retain(|factory| factory.can_src_any_caps(&caps));
-    // NVIDIA's and Intel's own first, what wraps the kernel's last.
+    // Preferred order: NVIDIA's and Intel's own plugins first, wrappers of kernel interfaces last.
     let order = ["nv", "qsv", "va", "amf", "msdk"];
     all.sort_by_key(|factory| {
         order.iter().position(|start| factory.name().starts_with(start)).unwrap_or(order.len())
@@ -259,7 +260,7 @@ pub(super) fn in_hardware(kind: gst::ElementFactoryType) -> Vec<gst::ElementFact
     all
 }
 
-/// Encodes three frames with an encoder that is `set`, to see whether it can.
+/// Encodes three frames with a configured encoder, to test that it works.
 fn encodes_some(
     name: &str,
     stream: &VideoStream,
@@ -276,7 +277,7 @@ fn encodes_some(
     pipeline.wait_end(TRY_ENCODER)
 }
 
-/// Decoders of the graphics processor are not used any more in this process.
+/// Disables hardware decoders for the rest of this process.
 ///
 /// # Errors
 /// When GStreamer cannot start.

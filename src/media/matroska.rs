@@ -1,9 +1,9 @@
-//! What matroskamux (GStreamer 1.22 to 1.26) writes wrong is put right in the finished file; and what
-//! matroskademux does not say of a track is read.
+//! Corrects what matroskamux (GStreamer 1.22 to 1.26) writes wrong, in the finished file; and reads what
+//! matroskademux does not report about a track.
 //!
-//! matroskamux writes tags as GStreamer would in a pipeline description (`"My\ Title"`), gives every track
-//! the name "Audio", "Video" or "Subtitle", and says nothing of a language it does not know, which
-//! by the rules of Matroska is English. All of it can be changed in its place.
+//! matroskamux writes tags in the escaped form of pipeline descriptions (`"My\ Title"`), names every track
+//! "Audio", "Video" or "Subtitle", and writes no language element if the language is unknown, which Matroska
+//! defines as English. All of this is corrected in place, without changing the file's length.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -44,15 +44,15 @@ const BLOCK_GROUP: u32 = 0xA0;
 const BLOCK: u32 = 0xA1;
 const VOID: u8 = 0xEC;
 
-/// Larger tables are none.
+/// Tables larger than this are taken as damaged.
 const LARGEST: u64 = 1 << 26;
 
-/// Of so many packets, every track's first is one.
+/// The first packet of every track is expected among this many packets.
 const FIRST_PACKETS: usize = 1000;
 
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// Puts tags and names of a finished file right, and gives the tracks behind its picture these flags.
+/// Corrects tags and names in a finished file, and sets the flags of the tracks after the video track.
 ///
 /// # Errors
 /// When it is not a Matroska file, or cannot be written.
@@ -73,38 +73,39 @@ pub fn put_right(path: &Path, flags: &[Flags]) -> io::Result<()> {
     })
 }
 
-/// What a Matroska file says of a track and matroskademux does not.
+/// Properties of a Matroska track that matroskademux does not report.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrackEntry {
     /// The codec: `S_TEXT/UTF8`.
     pub codec: String,
-    /// By how much later than it is presented a packet is stored (CodecDelay).
+    /// Codec delay: packets are stored with timestamps later than their presentation by this much
+    /// (CodecDelay).
     pub delay: Duration,
-    /// What its decoder must know before the first packet.
+    /// Codec private data: what the decoder needs before the first packet.
     pub private: Vec<u8>,
     /// Channels of sound.
     pub channels: u64,
-    /// Samples of sound a second.
+    /// Sample rate of audio, in hertz.
     pub rate: f64,
-    /// For whom it is.
+    /// When, and for which audience, it is played.
     pub flags: Flags,
 }
 
-/// When and for whom a track is played.
+/// When, and for which audience, a track is played.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// Unless another one is asked for.
+    /// Played unless the user chooses another track.
     pub default: bool,
-    /// Whatever is asked for: subtitles of what is said in another language.
+    /// Played whatever the user chooses: subtitles of speech in a foreign language.
     pub forced: bool,
-    /// What else Matroska says: the elements of those flags that are set.
+    /// Ids of the further flag elements ([`MORE_FLAGS`]) that are set.
     pub more: Vec<u32>,
 }
 
-/// Flags for the hard of hearing, for the blind, of the original language, of a commentary.
+/// Ids of the flags "hearing impaired", "visual impaired", "original language" and "commentary".
 const MORE_FLAGS: [u32; 4] = [0x55AB, 0x55AC, 0x55AE, 0x55AF];
-/// Spaces after the name of a track that is being written: room for what matroskamux (1.22 to 1.26)
-/// does not write, which is every flag.
+/// Number of spaces appended to a track's name while the file is written. [`put_right`] replaces them by the
+/// flags, none of which matroskamux (1.22 to 1.26) writes.
 const ROOM: usize = 32;
 
 /// The name of a track with room behind it (see [`put_right`]).
@@ -112,13 +113,13 @@ pub fn with_room(name: &str) -> String {
     name.to_owned() + &" ".repeat(ROOM)
 }
 
-/// The name without that room; none of one that has none.
+/// The name without the appended spaces; none if it has none.
 fn without_room(name: &[u8]) -> Option<&[u8]> {
     let end = name.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
     (name.len() >= end + ROOM).then(|| &name[..end])
 }
 
-/// What each track of a file is, by its number. Nothing of a file that is none.
+/// The properties of each track, by track number; empty if the file is not Matroska.
 pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
     let mut entries = BTreeMap::new();
     let seen = File::open(path).and_then(|mut file| {
@@ -140,7 +141,7 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
                 if let (Some(n), Some(codec)) = (number(NUMBER), find(CODEC)) {
                     let codec = String::from_utf8_lossy(text(bytes, codec)).into_owned();
                     let delay = Duration::from_nanos(number(CODEC_DELAY).unwrap_or(0));
-                    // A delay of seconds is a damaged number.
+                    // A delay of several seconds is a damaged number.
                     let delay = if delay > LONGEST_DELAY { Duration::ZERO } else { delay };
                     let bytes_of = |child: &Child| bytes.get(child.inside..child.end);
                     let private = find(PRIVATE).and_then(bytes_of).unwrap_or_default().to_vec();
@@ -166,7 +167,7 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
             Ok(ControlFlow::Break(()))
         })
     });
-    // What cannot be read says nothing of its tracks.
+    // A file that cannot be read yields no entries.
     seen.map_or_else(|_| BTreeMap::new(), |()| entries)
 }
 
@@ -196,8 +197,8 @@ pub fn length(path: &Path) -> Option<Duration> {
     ends.checked_sub(begins)
 }
 
-/// When the earliest packet of a file with these tracks is presented, from which matroskademux counts; none of
-/// a file that is none or has no packet.
+/// Presentation time of the earliest packet of a file with these tracks, from which matroskademux counts;
+/// none if the file is not Matroska or has no packet.
 pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Duration> {
     let mut file = File::open(path).ok()?;
     let end = file.metadata().ok()?.len();
@@ -237,7 +238,7 @@ pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Durati
     u64::try_from(earliest?.max(0)).ok().map(Duration::from_nanos)
 }
 
-/// Whose packet a block is, and how much later than its cluster it is presented.
+/// Track number of a block, and its presentation time relative to its cluster.
 fn block(bytes: &[u8]) -> Option<(u64, i16)> {
     let length = bytes.first()?.leading_zeros() as usize + 1;
     let track = bytes.get(..length).filter(|_| length <= 8)?;
@@ -254,7 +255,7 @@ fn float(bytes: &[u8]) -> Option<f64> {
     }
 }
 
-/// Told of a table: the file, which it is, where its contents begin, and they.
+/// Callback for a table: the file, the element's id, the offset and the bytes of its contents.
 type See<'a> = dyn FnMut(&mut File, u32, u64, &mut Vec<u8>) -> io::Result<ControlFlow<()>> + 'a;
 
 /// Shows `see` the tables of tracks and tags, and what is said of the whole: which, where its contents begin, and they.
@@ -292,7 +293,7 @@ fn head_at(file: &mut File, at: u64) -> io::Result<Option<Element>> {
     Ok(element(&bytes))
 }
 
-/// Where the children of an element lie: their id, their beginning, their contents and end.
+/// The child elements in `from..to`, with id, start, start of contents and end.
 fn children(bytes: &[u8], from: usize, to: usize) -> Vec<Child> {
     let (mut children, mut at) = (Vec::new(), from);
     while let Some(head) = bytes.get(at..to).and_then(element) {
@@ -404,7 +405,7 @@ fn text<'a>(bytes: &'a [u8], of: &Child) -> &'a [u8] {
     text.strip_suffix(b"\0").unwrap_or(text)
 }
 
-/// The text that GStreamer put into quotes; none when it did not.
+/// The text without the quotes and escapes that GStreamer added; none if it has none.
 fn unwrapped(text: &[u8]) -> Option<Vec<u8>> {
     let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let (mut plain, mut at) = (Vec::with_capacity(inside.len()), 0);
@@ -428,10 +429,10 @@ fn unwrapped(text: &[u8]) -> Option<Vec<u8>> {
     std::str::from_utf8(&plain).is_ok().then_some(plain)
 }
 
-/// Writes elements in the place of `old`, if they fit; what is left is void.
+/// Replaces `old` by these elements if they fit; the rest of the space becomes a Void element.
 fn replace(bytes: &mut [u8], old: Child, new: &[(u32, &[u8])]) {
     let room = old.end - old.begin;
-    // A void of one byte does not exist: the last size is then written with one more.
+    // A Void element takes at least two bytes; if one byte remains, the last size is written one byte longer.
     for wider in [0, 1] {
         let mut written = Vec::with_capacity(room);
         for (n, (id, contents)) in new.iter().enumerate() {
@@ -465,7 +466,7 @@ fn encoded(id: u32, contents: &[u8]) -> Vec<u8> {
     id.chain(size(contents.len(), 0)).chain(contents.iter().copied()).collect()
 }
 
-/// A size, in as few bytes as it takes and `more`.
+/// Encodes an element size in the fewest bytes that hold it, plus `more`.
 fn size(size: usize, more: usize) -> Vec<u8> {
     let mut width = 1;
     while width < 8 && size as u64 >= (1 << (7 * width)) - 1 {

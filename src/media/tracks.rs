@@ -33,10 +33,10 @@ use crate::core::encoding::Container;
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
 
-/// avenc_aac puts one frame of silence before the sound and does not say so.
+/// avenc_aac inserts one frame of silence (1024 samples) before the sound and does not report it.
 pub(super) const AAC_DELAY: u32 = 1024;
 
-/// What goes from the input to the output beside the picture.
+/// The tracks, tags and chapters that are copied from the input to the output.
 #[derive(Default)]
 pub struct Tracks {
     pub(super) readers: Vec<Reader>,
@@ -46,14 +46,14 @@ pub struct Tracks {
 }
 
 impl Tracks {
-    /// Whether a file has sound, as far as it can be read.
+    /// Whether a file has sound; false if it cannot be read.
     pub fn has_sound(path: &Path, stop: &StopSignal) -> bool {
         let contents = TrackList::of(path, stop);
         contents.is_ok_and(|c| c.streams.iter().any(|s| matches!(s.kind, TrackKind::Audio)))
     }
 
-    /// Opens everything of a file that a container can hold; without sound where `audio` is false.
-    /// What cannot come along is told in the notes. `stop` ends the waiting for a track's beginning.
+    /// Opens all tracks of a file that `container` can hold, without sound if `audio` is false. What is left
+    /// out is listed in the notes. `stop` ends the wait for a track's first packet.
     pub fn open(
         path: &Path,
         span: Span,
@@ -125,7 +125,7 @@ impl Tracks {
         }
     }
 
-    /// What the file says of its recording goes along with the tags.
+    /// Adds the recording metadata (place, time, camera) of the file to the tags.
     fn recording(&mut self, path: &Path, container: Container) {
         let Some(recording) = CaptureMetadata::of(path) else { return };
         let (name, text) = recording.as_tag(container);
@@ -182,12 +182,13 @@ impl Tracks {
         let mut way = treatment::audio_treatment(&stream.caps, container);
         let opus = stream.caps.structure(0).is_some_and(|s| s.name() == "audio/x-opus");
         if opus && matches!(way, Treatment::Passthrough(_)) && is_transport_stream(path) {
-            // There each packet has a head, which no other container knows.
+            // In a transport stream each packet has a header that no other container uses; opusparse removes
+            // it.
             way = Treatment::Passthrough("opusparse");
         }
         let mut opened = open(&way);
         if opened.is_err() && matches!(way, Treatment::Passthrough(_)) {
-            // A codec that fits in a form that does not.
+            // The container holds this codec, but not in this form.
             way = treatment::transcode_audio(&stream.caps, container);
             opened = open(&way).or(opened);
         }
@@ -200,7 +201,7 @@ impl Tracks {
             Treatment::Transcode(_, codec) => {
                 let container = container.name();
                 let channels = stream.caps.structure(0).and_then(|s| s.get::<i32>("channels").ok());
-                // avenc_aac takes no more.
+                // avenc_aac encodes at most 6 channels.
                 let mixed = *codec == "AAC" && channels.is_some_and(|count| count > 6);
                 let more = channels::more_channels(&stream.caps, *codec == "Opus");
                 let mixed = match more {

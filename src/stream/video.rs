@@ -1,10 +1,10 @@
 //! A video → a stylized video.
 //!
-//! Frames flow decoder → queue → worker → queue → encoder. The end travels the same way: the
-//! source closes the first queue, the worker ends and drops the second, the feeder ends the
-//! encoder's stream, the muxer finishes the file. Whatever stops a run early (Ctrl-C, a damaged
-//! file, a failing network) enters that chain at its place, so the file is always finished.
-//! [`FileStage`] says what enters where; the supervisor hears it.
+//! Frames flow decoder → queue → worker → queue → encoder. The end of the stream takes the same way: the
+//! source closes the first queue, the worker ends and drops the second, the feeder ends the encoder's stream,
+//! the muxer finishes the file. If something stops a run early (Ctrl-C, a damaged file, a failing network),
+//! the corresponding part of this chain is closed, so the file is always finished. [`FileStage`] decides
+//! which part; the supervisor passes it the events.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -47,9 +47,9 @@ use crate::media::tracks::Tracks;
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, PipelineRole, RunThread, ThreadEnd};
 
-/// Stylizes a video, every frame, in order, with its own time; its other tracks are copied.
+/// Stylizes a video: every frame, in order, with its own timestamp; its other tracks are copied.
 ///
-/// The stop signal ends the run early: at level one what is made so far is finished under the final
+/// The stop signal ends the run early: at level one, the frames painted so far are finished under the final
 /// name.
 ///
 /// # Errors
@@ -135,7 +135,7 @@ pub fn stylize_video(
     Ok(summary(job, &made.totals, context, made.frames))
 }
 
-/// How many frames of those wanted in a batch there is memory for; says so where it is less.
+/// The largest batch size that fits in memory, at most the requested one; adds a note if it is smaller.
 fn batch_in_memory(
     wanted: usize,
     stream: &VideoStream,
@@ -156,7 +156,7 @@ fn batch_in_memory(
     }
 }
 
-/// As what the output takes frames.
+/// The frame format that the output needs.
 fn wanted(
     job: &VideoJob,
     target: &OutputKind,
@@ -172,7 +172,7 @@ fn wanted(
     })
 }
 
-/// The tracks beside the picture that come along.
+/// Opens the tracks that are copied.
 fn open_tracks(
     job: &VideoJob,
     source: &InputKind,
@@ -194,7 +194,7 @@ fn open_tracks(
     Tracks::default()
 }
 
-/// The error of a run that failed on the way, and where its frames are.
+/// The error of a run that failed midway; it says where the frames painted so far are.
 fn stopped_after(
     frames: u64,
     why: anyhow::Error,
@@ -221,12 +221,12 @@ fn stopped_after(
     why.context(format!("stopped after {frames}{kept}"))
 }
 
-/// Between what frames go.
+/// Input and output of a run.
 struct RunIo<'a> {
     source: &'a VideoSource,
-    /// GStreamer reads a file; we do not read a pipe or pictures.
+    /// GStreamer reads the input from a file; false if the program itself reads a pipe or pictures.
     is_file: bool,
-    /// What the source has to say, when we read it ourselves.
+    /// Reports of the reading thread, if the program reads the input itself.
     log: &'a SharedReport,
     target: &'a OutputKind,
     file: Option<(Container, &'a Encoding)>,
@@ -238,7 +238,7 @@ struct FileOutcome {
     frames: u64,
     layout: TrackLayout,
     totals: RunTotals,
-    /// Why it ended before the end of the input (not: because it was told to stop).
+    /// Why the run ended before the end of the input; none if it was stopped by the user.
     failure: Option<anyhow::Error>,
 }
 
@@ -250,10 +250,10 @@ struct RunTotals {
     queue_full: u64,
 }
 
-/// Lets all frames through.
+/// Processes all frames.
 ///
 /// # Errors
-/// When nothing could begin; later failures are those of what was [`FileOutcome`].
+/// When nothing could be started; a later failure is in the [`FileOutcome`].
 fn run_frames(
     job: &VideoJob,
     ends: &RunIo,
@@ -270,7 +270,7 @@ fn run_frames(
         sinks::open(ends.target, ends.file, ends.partial, stream, tracks, &events, stop)?;
     sink.file().iter().flat_map(|sink| sink.notes()).for_each(|note| observer.note(note));
 
-    // Two batches in each ring: one being filled while one is worked on.
+    // Each ring holds two batches and one frame: one batch is filled while the other is painted.
     let depth = 2 * job.batch.max(1) + 1;
     let (decoded_in, decoded_out) = bounded::<Frame>(depth);
     let (styled_in, styled_out) = bounded::<Frame>(depth);
@@ -287,7 +287,7 @@ fn run_frames(
             feed(styled_out, taker.as_mut(), &sink.limits(), &early, &written, stats)
         });
         let worker = supervisor.spawn(scope, RunThread::Worker, || {
-            // Declared first, dropped last: when the feeder sees the end, it is known of what kind it is.
+            // Dropped last (declared first): `end` is set before the feeder sees the end of the queue.
             let mut output = styled_in;
             let mut end = early.unless_whole();
             let result = worker::run(batcher, stylizer, &mut output, stop, stats);
@@ -314,7 +314,7 @@ fn run_frames(
             })
         });
         if watched.is_err() {
-            // Nobody will take frames any more: let everyone go.
+            // No more frames will be taken; unblock every thread.
             early.set();
             sink.file().into_iter().for_each(VideoSink::abandon);
             decoded.closer.close();
@@ -352,14 +352,14 @@ fn run_frames(
         let count = said.damaged;
         observer.note(&format!("{count} pictures of '{}' could not be read", job.input.display()));
     }
-    // After Ctrl-C the program that writes into our pipe has been stopped, too.
+    // Ctrl-C also stopped the program that writes into our input pipe; its end is no failure.
     let cut_off = said.failure.take().filter(|_| !stop.is_set());
     failure = failure.or(cut_off.map(|why| anyhow!("'{}': {why}", job.input.display())));
     let layout = sink.file().map(VideoSink::layout).unwrap_or_default();
     Ok(FileOutcome { frames, layout, totals, failure })
 }
 
-/// What is known of a queue from outside.
+/// Counters and closer of a queue whose ends belong to other threads.
 struct Queue {
     stats: Arc<QueueStats>,
     closer: QueueCloser,
@@ -371,16 +371,16 @@ impl Queue {
     }
 }
 
-/// How the source came through.
+/// How the source ended.
 #[derive(Default)]
 struct SourceEnd {
-    /// What ended it before its time.
+    /// The error that ended it early.
     failure: Option<PipelineError>,
-    /// How often the decoder complained and went on.
+    /// Number of the decoder's warnings (recoverable errors).
     warnings: u64,
 }
 
-/// All frames of a file go through, until its muxer has finished.
+/// The main stage of a file run: it lasts until the muxer has finished.
 struct FileStage<'a> {
     ends: &'a RunIo<'a>,
     sink: Option<&'a VideoSink>,
@@ -393,9 +393,9 @@ struct FileStage<'a> {
     observer: &'a mut dyn Observer,
     total: Option<u64>,
     end: SourceEnd,
-    /// Frames that had been decoded when the last one came, and since when none has come.
+    /// Number of decoded frames at the last progress, and the time since.
     source_silent: (u64, WaitTimer),
-    /// Frames and bytes that had been written at the last change, and since when there was none.
+    /// Numbers of frames and bytes written at the last progress, and the time since.
     encoder_silent: (u64, u64, WaitTimer),
 }
 
@@ -405,7 +405,7 @@ impl Stage for FileStage<'_> {
     fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
             Event::End(PipelineRole::Sink(_)) => {
-                // Of a sink that had enough before its source had: nobody waits for more.
+                // A sink may end before the source (it has all it needs); no further frames are wanted.
                 self.decoded.closer.close();
                 return ControlFlow::Break(Ok(std::mem::take(&mut self.end)));
             }
@@ -414,8 +414,8 @@ impl Stage for FileStage<'_> {
                 return ControlFlow::Break(Err(error.into()));
             }
             Event::Failed(PipelineRole::Source, error) => {
-                // The demuxer failed far ahead of what is decoded: the frames before still come, and
-                // then, most often, the end.
+                // The demuxer reads far ahead of the decoder: frames before the failure still arrive, and
+                // then usually the end of the stream.
                 self.end.failure.get_or_insert(error);
                 self.early.set();
                 self.source_silent.1.renew();
@@ -428,11 +428,11 @@ impl Stage for FileStage<'_> {
                 self.end.warnings += u64::from(role == PipelineRole::Source);
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
             }
-            // Nobody ends the encoder's stream any more.
+            // Without the feeder, nothing ends the encoder's stream.
             Event::ThreadEnded(RunThread::Feeder, ThreadEnd::Panicked) => {
                 return ControlFlow::Break(Err(anyhow!("the encoder thread panicked")));
             }
-            // The end of the worker reaches the sink by way of the feeder.
+            // The worker's end reaches the sink through the feeder.
             Event::ThreadEnded(..) | Event::End(_) | Event::StopRaised => {}
             Event::Failed(PipelineRole::Remux, _) => {}
         }
@@ -461,17 +461,17 @@ impl Stage for FileStage<'_> {
 }
 
 impl FileStage<'_> {
-    /// Ends a source of which nothing comes any more. After a failure the frames before it still come,
-    /// and a demuxer may also stop without a word (see `Pipeline::wait`).
+    /// Ends a source that delivers no more frames. After a failure, frames before it may still arrive; and a
+    /// demuxer may stop without posting an error (see `Pipeline::wait`).
     fn give_up_silent_source(&mut self) {
         let decoded = self.decoded.pushed();
-        // Decoded and not yet painted, but for a part of a batch that waits for the rest.
+        // Decoded frames that are not painted yet, other than part of a batch that waits for the rest.
         let unpainted = decoded > self.stats.frames() && !self.stats.is_idle();
         let source = self.ends.source;
         let limit = match &self.end.failure {
             Some(_) => Some(FRAME_AFTER_FAILURE),
             None if source.reading_ended() => Some(FRAME_AFTER_READING),
-            // Who writes into a pipe may take any time.
+            // There is no limit for a pipe: its writer may take any time.
             None => self.ends.is_file.then_some(FRAME_OF_A_FILE),
         };
         let (seen, patience) = &mut self.source_silent;
@@ -489,9 +489,9 @@ impl FileStage<'_> {
         }
     }
 
-    /// The error of an encoder that has frames, or all of them, and writes nothing.
+    /// The error of an encoder that has frames, or all of them, and has written nothing for too long.
     fn check_encoder(&mut self) -> Option<anyhow::Error> {
-        // What reads a pipe may take any time.
+        // There is no limit for a pipe: its reader may take any time.
         let path = self.ends.partial.filter(|_| self.sink.is_some())?.path();
         let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
         let frames = self.written.frames();
@@ -507,7 +507,7 @@ impl FileStage<'_> {
     }
 }
 
-/// What ended the source before its time, as an error; of a file that is cut off it is none, but said.
+/// The error that ended the source early. For a truncated file it is a note instead.
 fn source_failure(
     job: &VideoJob,
     source: &VideoSource,
@@ -516,7 +516,7 @@ fn source_failure(
     observer: &mut dyn Observer,
 ) -> Option<anyhow::Error> {
     let whole = source.stream().duration.filter(|whole| *whole > out.end());
-    // The part that was asked for may be there, whatever is missing behind it.
+    // The requested span may be complete even if the file is truncated behind it.
     let complete = failure.is_none() && whole.is_none() && job.span != Span::default();
     if out.frames() == 0 || complete || !is_cut_off(job.input) {
         return failure.map(anyhow::Error::from);

@@ -1,4 +1,4 @@
-//! Tags and chapters: what of the source's is still true of a repainted file.
+//! Tags and chapters: which of the source's are kept in a repainted file.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const OUTDATED: [&str; 21] = [
     "private-qt-tag",
 ];
 
-/// Comments by which writers of files leave notes for themselves; also in lower case.
+/// Comments in which muxing programs leave notes for themselves; compared without case.
 const OUTDATED_COMMENTS: [&str; 13] = [
     "DURATION",
     "ENCODER",
@@ -50,7 +50,7 @@ const OUTDATED_COMMENTS: [&str; 13] = [
     "WAVEFORMATEXTENSIBLE_CHANNEL_MASK",
 ];
 
-/// The tags of a file that are still true.
+/// The tags of a file that are still true after repainting.
 pub(super) fn still_true(tags: &gst::TagListRef) -> gst::TagList {
     let mut kept = gst::TagList::new();
     let Some(writable) = kept.get_mut() else { return kept };
@@ -64,7 +64,7 @@ pub(super) fn still_true(tags: &gst::TagListRef) -> gst::TagList {
             if comment.is_some_and(is_outdated) {
                 continue;
             }
-            // A tag that this GStreamer does not take again is left out.
+            // A tag that this GStreamer does not accept is left out.
             let _ = writable.add_value(name, value, gst::TagMergeMode::Append);
         }
     }
@@ -78,8 +78,8 @@ fn is_outdated(comment: &str) -> bool {
     key.starts_with("_STATISTICS") || OUTDATED_COMMENTS.contains(&key.as_str())
 }
 
-/// What is kept of a track's own tags: its language and its title; with `room` behind that, for what
-/// Matroska says of a track and matroskamux does not.
+/// The track's own tags that are kept: language and title. With `room` the title is padded, to make room for
+/// flags that matroskamux does not write.
 pub(super) fn of_track(tags: Option<&gst::TagListRef>, room: bool) -> Option<gst::TagList> {
     let none = gst::TagList::new();
     let tags = tags.unwrap_or(&none);
@@ -111,7 +111,7 @@ pub(super) fn covers(tags: &gst::TagListRef) -> usize {
     tags.size_by_name("image") + tags.size_by_name("preview-image")
 }
 
-/// The chapters that lie in `span`, counted from its beginning, and how many.
+/// The chapters within `span`, with times relative to its start, and their number.
 pub(super) fn chapters(
     toc: &gst::TocRef,
     span: Span,
@@ -161,7 +161,7 @@ impl TimeRange {
     }
 }
 
-/// Tells a muxer what to write of it.
+/// Passes tags and chapters to a muxer.
 pub(in super::super) fn write(
     mux: &gst::Element,
     tags: Option<&gst::TagList>,
@@ -170,7 +170,7 @@ pub(in super::super) fn write(
     if let (Some(tags), Some(setter)) = (tags, mux.dynamic_cast_ref::<gst::TagSetter>()) {
         setter.merge_tags(tags, gst::TagMergeMode::ReplaceAll);
     }
-    // Only Matroska's has it: by itself it takes the time at which it writes.
+    // Only Matroska's muxer has this property; by default it writes the current time.
     if let Some(tags) = tags.filter(|_| mux.has_property("creation-time"))
         && let Some(date) = tags.get::<gst::tags::DateTime>()
         && let Ok(date) = date.get().to_g_date_time()

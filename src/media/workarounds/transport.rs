@@ -21,9 +21,9 @@ use gstreamer as gst;
 use super::latm;
 use super::lpcm::BluRay;
 
-/// How much of a file is searched for tables and for the beginning of each track.
+/// How many bytes of a file are searched for tables and for the beginning of each track.
 const SEARCHED: u64 = 8 << 20;
-/// Of a packet.
+/// Size of a transport stream packet, in bytes.
 const SIZE: usize = 188;
 /// Of what a packet of a table holds.
 const PAYLOAD: usize = SIZE - 4;
@@ -40,17 +40,17 @@ pub enum SoundCodec {
     Ac3,
     Eac3,
     Aac,
-    /// AAC in LATM, which the settings stand before.
+    /// AAC in LATM, with its configuration in the stream.
     Latm,
     Mpeg,
-    /// PCM of a Blu-ray disc, if anything that is not called otherwise.
+    /// PCM of a Blu-ray disc, if the stream type does not say otherwise.
     BluRay(BluRay),
 }
 
-/// The tables that a demuxer is to see.
+/// The tables that the demuxer gets to see.
 #[derive(Debug, Clone)]
 struct Tables {
-    /// Where the first packet begins, and how far it is from one to the next.
+    /// Offset of the first packet, and distance between packets, in bytes.
     first: u64,
     step: u64,
     /// Payloads of the packets in which they lie, one after the other.
@@ -249,7 +249,7 @@ fn read(path: &Path) -> Option<(Tables, BTreeMap<u16, SoundCodec>)> {
     Some((Tables { first, step, programmes: programmes?, map_pid, map, others }, sounds))
 }
 
-/// Where the first packet begins and how far it is to the next; none of what is no transport stream.
+/// Offset of the first packet and distance between packets, in bytes; none if this is not a transport stream.
 fn rhythm(bytes: &[u8]) -> Option<(usize, usize)> {
     let fits = |first: usize, step: usize| {
         let at = |n: usize| bytes.get(first + n * step);
