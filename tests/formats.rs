@@ -24,12 +24,16 @@ mod changes;
 mod codecs;
 #[path = "formats/damage.rs"]
 mod damage;
+#[path = "formats/interlaced.rs"]
+mod interlaced;
 #[path = "formats/leaks.rs"]
 mod leaks;
 #[path = "formats/mutated.rs"]
 mod mutated;
 #[path = "formats/pictures.rs"]
 mod pictures;
+#[path = "formats/spans.rs"]
+mod spans;
 #[path = "formats/square.rs"]
 mod square;
 #[path = "formats/timing.rs"]

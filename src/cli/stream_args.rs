@@ -16,7 +16,7 @@ use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
 use crate::core::endpoint::parse_size;
 use crate::core::rate::FrameRate;
-use crate::core::span::parse_time;
+use crate::core::span::{parse_length, parse_time};
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
 use crate::engine::stylizer::StyleMix;
@@ -75,7 +75,7 @@ pub struct StreamArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
     pub(super) start: Option<Duration>,
     /// Stop after this much of the video: seconds, MM:SS or HH:MM:SS [default: all of it]
-    #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = IO)]
+    #[arg(long, value_name = "TIME", value_parser = parse_length, help_heading = IO)]
     pub(super) duration: Option<Duration>,
     /// Paint only the frame at this time, as a picture
     #[arg(long, value_name = "TIME", value_parser = parse_time,

@@ -48,6 +48,18 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| expected())
 }
 
+/// Parses the length of a span: a time that is not zero.
+///
+/// # Errors
+/// A line that says what is expected.
+pub fn parse_length(text: &str) -> Result<Duration, String> {
+    let length = parse_time(text)?;
+    match length.is_zero() {
+        true => Err(format!("'{text}' is no length; write more than 0 seconds")),
+        false => Ok(length),
+    }
+}
+
 /// A rounded duration for messages: `45 s`, `7 minutes`, `2 h 5 min`.
 pub fn about(time: Duration) -> String {
     let seconds = time.as_secs_f64();
@@ -75,6 +87,7 @@ mod tests {
         for wrong in ["", "-1", "1:60", "1:2:3:4", "abc", "1.5:00", ":5", "1e3", "inf"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
+        assert!(parse_length("0:00.0").is_err() && parse_length("0.001").is_ok());
     }
 
     #[test]

@@ -60,6 +60,13 @@ impl PipelineError {
         self
     }
 
+    /// The kind of decoder that failed, if it was one.
+    pub(super) fn decoder(&self) -> Option<String> {
+        let name = self.element.trim_end_matches(|c: char| c.is_ascii_digit());
+        let factory = gst::ElementFactory::find(name)?;
+        factory.has_type(gst::ElementFactoryType::DECODER).then(|| name.to_owned())
+    }
+
     /// From an error message on a bus.
     pub fn from_message(message: &gst::message::Error) -> Self {
         let error = message.error();

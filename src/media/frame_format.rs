@@ -34,6 +34,9 @@ pub struct FramePlan {
     pub format: gst_video::VideoFormat,
     /// Chroma siting: that of the source if it is 4:2:0, otherwise that of MPEG-2.
     site: Option<String>,
+    /// Colours of greys: those of the source, which videoconvert (1.22 to 1.26) otherwise forgets: it copies
+    /// the samples of full range and calls them limited.
+    colours: Option<String>,
     /// What the conversion loses or changes, one line each, for the user.
     pub notes: Vec<String>,
 }
@@ -51,9 +54,14 @@ impl FramePlan {
         };
         let site = decoded.structure(0).and_then(|s| s.get::<String>("chroma-site").ok());
         let site = (layout == Layout::I420).then(|| site.unwrap_or_else(|| "mpeg2".to_owned()));
-        let mut plan = FramePlan { layout, format: format_of(layout), site, notes: Vec::new() };
+        let (format, notes) = (format_of(layout), Vec::new());
+        let mut plan = FramePlan { layout, format, site, colours: None, notes };
         // Caps with features are of a decoder's own memory; the picture in it is the same.
         let Ok(info) = gst_video::VideoInfo::from_caps(decoded) else { return plan };
+        if info.format_info().is_gray() && layout != Layout::Rgb {
+            let said = decoded.structure(0).and_then(|s| s.get::<String>("colorimetry").ok());
+            plan.colours = said.filter(|said| said.split(':').all(|part| part != "0"));
+        }
         if info.format_info().has_alpha() {
             plan.format = match layout {
                 Layout::Rgb => gst_video::VideoFormat::Rgba,
@@ -86,6 +94,7 @@ impl FramePlan {
         gst::Caps::builder("video/x-raw")
             .field("format", self.format.to_str())
             .field_if_some("chroma-site", self.site.as_deref())
+            .field_if_some("colorimetry", self.colours.as_deref())
             .build()
     }
 

@@ -203,7 +203,7 @@ fn captured(
         FrameFormat::Even,
         &seen,
         &ContainerFacts::default(),
-        DecodeAttempt::default(),
+        &DecodeAttempt::default(),
     )?;
     link_streams(&pipeline)?;
     let frames: gst_app::AppSink = pipeline.element_as("frames")?;

@@ -49,6 +49,7 @@ mod rtsp_peer;
 pub mod rtsp_server;
 pub mod sink;
 pub mod source;
+mod span_start;
 pub mod tracks;
 pub mod video;
 mod window;

@@ -8,6 +8,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::error::{ErrorKind, PipelineError};
+use super::workarounds::may_reorder;
 use super::{older_than, packages};
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::{CLOSE_STOPPED, FIRST_FRAME_AFTER_READING, PREROLL, WaitTimer};
@@ -224,11 +225,7 @@ impl Pipeline {
     /// drops a demuxer's error that comes while it is being linked, and then nothing comes, ever.
     pub(super) fn reading_ended(&self) -> bool {
         let (mut readers, mut ended) = (0, 0);
-        for element in self.inner.iterate_recurse().into_iter().flatten() {
-            let kind = element.factory().and_then(|f| f.metadata("klass").map(|k| k.to_owned()));
-            if !kind.is_some_and(|kind| kind.contains("Demux")) {
-                continue;
-            }
+        for element in demuxers(&self.inner) {
             for pad in element.sink_pads().iter().filter(|pad| pad.mode() == gst::PadMode::Pull) {
                 readers += 1;
                 ended += usize::from(pad.task_state() != gst::TaskState::Started);
@@ -316,7 +313,8 @@ impl Pipeline {
         self.inner.query_duration::<gst::ClockTime>().map(Duration::from)
     }
 
-    /// Goes exactly to `start`; running time then begins at zero there. To the beginning when none.
+    /// Goes exactly to `start`, counted from where the file begins (see [`Pipeline::origin`]); running time then
+    /// begins at zero there. To the beginning when none.
     /// The pipeline must be prerolled.
     ///
     /// Where to stop, whoever takes the packets knows: qtdemux (1.22) would stop too early (see
@@ -347,8 +345,10 @@ impl Pipeline {
             }
             return Ok(());
         };
-        let start = gst::ClockTime::try_from(start)
-            .map_err(|_| PipelineError::new("seek", "the time is out of range"))?;
+        let start = gst::ClockTime::try_from(start).ok();
+        let start = start
+            .and_then(|start| self.origin(element).checked_add(start))
+            .ok_or_else(|| PipelineError::new("seek", "the time is out of range"))?;
         let (set, none) = (gst::SeekType::Set, gst::SeekType::None);
         element
             .seek(1.0, flags, set, start, none, gst::ClockTime::NONE)
@@ -361,17 +361,49 @@ impl Pipeline {
     /// of a variable rate), or more, where the duration is wrong. qtdemux is left alone: its segments
     /// end where edit lists say.
     fn play_beyond_duration(&self) {
-        for element in self.inner.iterate_recurse().into_iter().flatten() {
-            let Some(factory) = element.factory().filter(|f| f.name() != "qtdemux") else {
-                continue;
-            };
-            if factory.metadata("klass").is_none_or(|kind| !kind.contains("Demux")) {
-                continue;
-            }
+        let named = |element: &gst::Element| element.factory().map(|factory| factory.name());
+        for element in demuxers(&self.inner).filter(|e| named(e).is_some_and(|n| n != "qtdemux")) {
             for pad in element.src_pads() {
                 pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, without_stop);
             }
         }
+    }
+
+    /// What the file, or its demuxer, calls the time at which it begins, which is that of running time zero when
+    /// nothing is sought: a transport stream or FLV may begin at any time. Of what comes into `element`, or into
+    /// the sink where that is the pipeline.
+    pub(super) fn origin(&self, element: &gst::Element) -> gst::ClockTime {
+        // It counts from the first packet, but its first segment is of another opinion.
+        if self.has("matroskademux") {
+            return gst::ClockTime::ZERO;
+        }
+        let sink = match element.downcast_ref::<gst::Pipeline>() {
+            Some(pipeline) => pipeline.iterate_sinks().into_iter().flatten().next(),
+            None => Some(element.clone()),
+        };
+        let segment = sink
+            .and_then(|sink| sink.static_pad("sink"))
+            .and_then(|pad| pad.sticky_event::<gst::event::Segment>(0));
+        let times = segment.and_then(|event| {
+            let times = event.segment().downcast_ref::<gst::ClockTime>()?.clone();
+            times.time().map(|time| time.saturating_sub(times.base().unwrap_or_default()))
+        });
+        times.unwrap_or_default()
+    }
+
+    /// Whether a frame of this file can be sought: not where nothing says when which frame is shown. mpegpsdemux
+    /// goes by the bit rate, a stream without a container likewise; avidemux (1.22 to 1.26) calls the time at
+    /// which a key frame is stored that at which it is shown (`-c:v mpeg4 -bf 2 x.avi`: two frames too late).
+    pub(super) fn seeks_frames(&self) -> bool {
+        let names = |pad: gst::Pad| {
+            pad.current_caps().and_then(|c| Some(c.structure(0)?.name().to_string()))
+        };
+        let mut demuxers = demuxers(&self.inner).peekable();
+        demuxers.peek().is_some()
+            && !self.seeks_by_bitrate()
+            && !demuxers.filter(|e| e.factory().is_some_and(|f| f.name() == "avidemux")).any(
+                |avi| avi.src_pads().into_iter().filter_map(names).any(|name| may_reorder(&name)),
+            )
     }
 
     /// Whether `start` cannot be sought in this file: mpegpsdemux (1.22 to 1.26) goes where it guesses from
@@ -437,6 +469,15 @@ impl Pipeline {
     pub fn dot(&self) -> String {
         super::graph::dot(&self.inner)
     }
+}
+
+/// The elements of a pipeline that take a file apart.
+pub(super) fn demuxers(pipeline: &gst::Pipeline) -> impl Iterator<Item = gst::Element> + use<> {
+    let elements = pipeline.iterate_recurse().into_iter().flatten();
+    elements.filter(|element| {
+        let kind = element.factory().and_then(|f| f.metadata("klass").map(|k| k.to_owned()));
+        kind.is_some_and(|kind| kind.contains("Demux"))
+    })
 }
 
 /// Takes the end away from a segment that passes.

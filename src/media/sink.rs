@@ -17,6 +17,7 @@ use super::remux::{Track, TrackLayout};
 use super::source::Busy;
 use super::tracks::{Reader, TrackLimit, Tracks, name_of, write_about};
 use super::video::{VideoStream, buffer_from_frame};
+use super::workarounds::keep_lengths;
 use crate::core::encoding::{Codec, Container, Encoding};
 use crate::core::frame::{Frame, Range};
 
@@ -322,6 +323,7 @@ fn insert(
     form: Option<gst::Caps>,
 ) -> Result<(), PipelineError> {
     let (element, parser) = (&encoder.element, &encoder.parser);
+    keep_lengths(parser);
     let failed = |_| PipelineError::new("encode", "the encoder does not fit into the pipeline");
     pipeline.gst().add_many([element, parser]).map_err(failed)?;
     let (convert, waiting) = (pipeline.element("convert")?, pipeline.element("waiting")?);

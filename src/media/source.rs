@@ -16,10 +16,11 @@ pub use super::frame_format::FrameFormat;
 use super::frame_format::FramePlan;
 use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::read_report::SharedReport;
+use super::span_start::{Counted, begin_at, keep_what_comes_before};
 use super::video::VideoStream;
 use super::workarounds::{
-    ContainerFacts, complete, complete_on, one_frame_for_each, open_file, prefer_colorimetry,
-    repair_demuxers,
+    ContainerFacts, complete, complete_on, is_unnamed, one_frame_for_each, open_file,
+    prefer_colorimetry, repair_demuxers,
 };
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Producer, PushError};
@@ -74,29 +75,33 @@ impl VideoSource {
         wanted: FrameFormat,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        let (decoder, ()) = FileDecoder::open(path, wanted, stop, |decoder| {
-            let pipeline = &decoder.pipeline;
-            pipeline.set_state(gst::State::Paused)?;
-            pipeline.wait_prerolled(PREROLL)?;
-            match span.start.filter(|_| pipeline.seeks_by_bitrate()) {
-                Some(start) => {
-                    pipeline.read_up_to(&pipeline.element("convert")?, start)?;
-                    pipeline.wait_prerolled(DECODE_UP_TO)
-                }
-                None => pipeline.seek(span.start),
-            }
+        let (mut decoder, sought) = FileDecoder::open(path, wanted, stop, |decoder| {
+            decoder.pipeline.set_state(gst::State::Paused)?;
+            decoder.pipeline.wait_prerolled(PREROLL)?;
+            decoder.seek(span.start)
         })?;
+        if let (Some(start), false) = (span.start, sought) {
+            drop(decoder);
+            (decoder, ()) =
+                FileDecoder::open(path, wanted, stop, |decoder| decoder.read_up_to(start))?;
+        }
         let FileDecoder { pipeline, frames, length, seen } = decoder;
         let whole = length.or_else(|| pipeline.duration());
-        if let (Some(start), Some(whole)) = (span.start, whole)
-            && start >= whole
+        let beyond = |start: Duration| {
+            let ends = whole.filter(|whole| start >= *whole);
+            let ends = ends.map(|whole| format!(": it ends at {:.3} s", whole.as_secs_f64()));
+            let at = start.as_secs_f64();
+            let text = format!("there is nothing at {at:.3} s{}", ends.unwrap_or_default());
+            PipelineError::new("seek", text)
+        };
+        // How long what cannot be sought is, its demuxer only estimates.
+        if let Some(start) = span.start.filter(|_| sought)
+            && whole.is_some_and(|whole| start >= whole)
         {
-            let text = format!(
-                "there is nothing at {:.3} s: it ends at {:.3} s",
-                start.as_secs_f64(),
-                whole.as_secs_f64()
-            );
-            return Err(PipelineError::new("seek", text));
+            return Err(beyond(start));
+        }
+        if let Some(start) = span.start.filter(|_| frames.is_eos()) {
+            return Err(beyond(start));
         }
         let caps = frames.static_pad("sink").and_then(|pad| pad.current_caps());
         let caps = caps.ok_or_else(|| {
@@ -154,7 +159,7 @@ impl VideoSource {
     /// When the pipeline does not start.
     pub fn start(
         &self,
-        mut queue: Producer<Frame>,
+        queue: Producer<Frame>,
         pool: FramePool,
         events: Sender<Event>,
     ) -> Result<(), PipelineError> {
@@ -166,7 +171,21 @@ impl VideoSource {
             Duration::from_secs_f64(f64::from(d) / f64::from(n))
         });
         let (mut next_pts, mut last) = (Duration::ZERO, None);
-        let (end, at_end) = (self.end, queue.closer());
+        let end = self.end;
+        // Of a span with an end each frame lasts until the next one comes, or the span ends: it waits here until
+        // that is known.
+        let latest = Arc::new(Mutex::new(None::<Frame>));
+        let (waiting, queue) = (Arc::clone(&latest), Arc::new(Mutex::new(queue)));
+        let target = Arc::clone(&queue);
+        let push = move |frame: Frame| match queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(frame)
+        {
+            Ok(()) => Ok(gst::FlowSuccess::Ok),
+            Err(PushError::Closed(_) | PushError::Full(_)) => Err(gst::FlowError::Eos),
+        };
+        let at_end = closer.clone();
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 busy.add(returned.elapsed());
@@ -188,20 +207,35 @@ impl VideoSource {
                 (frame.pts, last) = (Some(pts), Some(pts));
                 // Muxers take the last frame's length from here; with none it is lost in an MP4.
                 let duration = frame.duration.filter(|d| !d.is_zero()).unwrap_or(step);
+                next_pts = pts + duration;
+                frame.duration =
+                    Some(end.map_or(duration, |end| duration.min(end.saturating_sub(pts))));
+                let next = match end {
+                    None => Some(frame),
+                    Some(end) => {
+                        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                        let before =
+                            waiting.take().map(|before| lasting_until(before, pts.min(end)));
+                        *waiting = (pts < end).then_some(frame);
+                        before
+                    }
+                };
+                let pushed = next.map_or(Ok(gst::FlowSuccess::Ok), &push);
                 if end.is_some_and(|end| pts >= end) {
-                    at_end.close();
+                    closer.close();
                     return Err(gst::FlowError::Eos);
                 }
-                frame.duration = Some(end.map_or(duration, |end| duration.min(end - pts)));
-                next_pts = pts + duration;
-                let pushed = queue.push(frame);
                 returned = Instant::now();
-                match pushed {
-                    Ok(()) => Ok(gst::FlowSuccess::Ok),
-                    Err(PushError::Closed(_) | PushError::Full(_)) => Err(gst::FlowError::Eos),
-                }
+                pushed
             })
-            .eos(move |_| closer.close())
+            .eos(move |_| {
+                let last = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(last) = last {
+                    // Nobody takes it any more when it fails.
+                    let _ = target.lock().unwrap_or_else(PoisonError::into_inner).push(last);
+                }
+                at_end.close();
+            })
             .build();
         self.frames.set_callbacks(callbacks);
         self.pipeline.forward(events);
@@ -212,6 +246,12 @@ impl VideoSource {
     pub fn dot(&self) -> String {
         self.pipeline.dot()
     }
+}
+
+/// The frame, over at `end`.
+fn lasting_until(mut frame: Frame, end: Duration) -> Frame {
+    frame.duration = frame.pts.map(|pts| end.saturating_sub(pts));
+    frame
 }
 
 /// A pipeline that decodes a file's picture to planes, whether it is read or played live.
@@ -240,23 +280,65 @@ impl FileDecoder {
             let text = "its index is missing (moov): the file is cut off";
             return Err(PipelineError::new("qtdemux", text).of_kind(ErrorKind::Damaged));
         }
-        let mut trial = DecodeAttempt::default();
+        let (mut trial, mut refused) = (DecodeAttempt::default(), None);
         loop {
-            let decoder = Self::build(path, wanted, trial, stop)?;
-            match start(&decoder) {
+            let decoder = Self::build(path, wanted, &trial, stop)?;
+            let error = match start(&decoder) {
                 Ok(started) => return Ok((decoder, started)),
-                Err(error) => match trial.after(&error, &decoder.seen) {
-                    Some(next) => trial = next,
-                    None => return Err(decoder.seen.explain(error)),
-                },
+                Err(error) => error,
+            };
+            let next = trial.after(&error, &decoder.seen);
+            let error = decoder.seen.explain(error);
+            match next {
+                Some(next) => {
+                    // What the first decoder says counts, should the next one know no better.
+                    if next.refused.is_some() {
+                        refused.get_or_insert(error);
+                    }
+                    trial = next;
+                }
+                None => return Err(refused.unwrap_or(error)),
             }
         }
+    }
+
+    /// Goes to the frame that is on the screen at `start` (to the beginning when none); running time begins at zero
+    /// there. False when this file cannot be sought so.
+    fn seek(&self, start: Option<Duration>) -> Result<bool, PipelineError> {
+        let pipeline = &self.pipeline;
+        let Some(start) = start else { return pipeline.seek(None).map(|()| true) };
+        if !pipeline.seeks_frames() {
+            return Ok(false);
+        }
+        let element = pipeline.gst().upcast_ref();
+        let at = pipeline.origin(element) + clock_time(start)?;
+        begin_at(&self.decoded()?, at, Counted::Stream);
+        keep_what_comes_before(pipeline.gst());
+        if pipeline.seek_at(element, Some(start)).is_err() {
+            return Ok(false);
+        }
+        pipeline.wait_prerolled(PREROLL)?;
+        Ok(true)
+    }
+
+    /// The same by reading from the beginning, to be called before anything is read.
+    fn read_up_to(&self, start: Duration) -> Result<(), PipelineError> {
+        begin_at(&self.decoded()?, clock_time(start)?, Counted::Running);
+        self.pipeline.set_state(gst::State::Paused)?;
+        self.pipeline.wait_prerolled(DECODE_UP_TO)
+    }
+
+    /// Where decoded pictures come in.
+    fn decoded(&self) -> Result<gst::Pad, PipelineError> {
+        let convert = self.pipeline.element("convert")?;
+        let pad = convert.static_pad("sink");
+        pad.ok_or_else(|| PipelineError::new("convert", "it has no input"))
     }
 
     fn build(
         path: &Path,
         wanted: FrameFormat,
-        trial: DecodeAttempt,
+        trial: &DecodeAttempt,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         let pipeline =
@@ -265,9 +347,7 @@ impl FileDecoder {
         let frames: gst_app::AppSink = pipeline.element_as("frames")?;
         let decode = pipeline.element("decode")?;
         decode.set_property("expose-all-streams", trial.all);
-        if trial.opaque {
-            without_transparency(&decode);
-        }
+        leave_out(&decode, trial);
         let (seen, facts) = (SourceFindings::default(), ContainerFacts::of(path));
         repair_demuxers(&decode, &facts);
         link_video(&pipeline, wanted, &seen, &facts, trial)?;
@@ -276,30 +356,34 @@ impl FileDecoder {
 }
 
 /// How a picture is decoded.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct DecodeAttempt {
     /// decodebin offers every track, and those that are no pictures undecoded.
     all: bool,
     /// A picture that says it is transparent is decoded as if it were not.
     opaque: bool,
+    /// A decoder that refused the picture: openjpegdec (1.22 to 1.26) that of a MOV whose chroma is subsampled
+    /// (`-c:v jpeg2000 -pix_fmt yuv420p`), which that of libav takes.
+    refused: Option<String>,
 }
 
 impl DecodeAttempt {
     /// How to try again after a failure; none when there is no other way.
-    fn after(self, error: &PipelineError, seen: &SourceFindings) -> Option<Self> {
+    fn after(&self, error: &PipelineError, seen: &SourceFindings) -> Option<Self> {
         if !seen.alpha.load(Ordering::Relaxed) || self.opaque {
-            return None;
+            let refused = error.decoder().filter(|_| self.refused.is_none());
+            return refused.map(|name| DecodeAttempt { refused: Some(name), ..self.clone() });
         }
         match error.kind {
             ErrorKind::NoSpace => None,
             // decodebin (1.22 to 1.26) does not find the decoder of transparent VP8 and VP9 when it is to
             // leave all other tracks alone.
             ErrorKind::MissingPlugin if !self.all => {
-                Some(DecodeAttempt { all: true, opaque: false })
+                Some(DecodeAttempt { all: true, ..self.clone() })
             }
             // Chrome's MediaRecorder marks every WebM as transparent, whether it is or not, and
             // codecalphademux refuses what comes without alpha.
-            _ => Some(DecodeAttempt { all: true, opaque: true }),
+            _ => Some(DecodeAttempt { all: true, opaque: true, ..self.clone() }),
         }
     }
 }
@@ -334,12 +418,22 @@ impl SourceFindings {
     }
 }
 
-/// Lets decodebin leave out the decoders of transparent VP8 and VP9.
-fn without_transparency(decode: &gst::Element) {
-    decode.connect("autoplug-select", false, |args| {
-        let factory = args.get(3)?.get::<gst::ElementFactory>().ok()?;
-        let answer = if factory.name().ends_with("alphadecodebin") { "skip" } else { "try" };
+fn clock_time(time: Duration) -> Result<gst::ClockTime, PipelineError> {
+    let error = |_| PipelineError::new("seek", "the time is out of range");
+    gst::ClockTime::try_from(time).map_err(error)
+}
+
+/// Lets decodebin leave out the decoders that this attempt is to do without.
+fn leave_out(decode: &gst::Element, trial: &DecodeAttempt) {
+    let DecodeAttempt { opaque, refused, .. } = trial.clone();
+    if !opaque && refused.is_none() {
+        return;
+    }
+    decode.connect("autoplug-select", false, move |args| {
+        let name = args.get(3)?.get::<gst::ElementFactory>().ok()?.name();
+        let out = opaque && name.ends_with("alphadecodebin") || refused.as_deref() == Some(&name);
         let answers = gst::glib::Type::from_name("GstAutoplugSelectResult")?;
+        let answer = if out { "skip" } else { "try" };
         gst::glib::EnumClass::with_type(answers)?.to_value_by_nick(answer)
     });
 }
@@ -350,9 +444,9 @@ pub(super) fn link_video(
     wanted: FrameFormat,
     seen: &SourceFindings,
     facts: &ContainerFacts,
-    trial: DecodeAttempt,
+    trial: &DecodeAttempt,
 ) -> Result<(), PipelineError> {
-    let all = trial.all;
+    let (all, opaque) = (trial.all, trial.opaque);
     let decode = pipeline.element("decode")?;
     prefer_colorimetry(&decode);
     one_frame_for_each(&pipeline.element("deinterlace")?);
@@ -368,7 +462,10 @@ pub(super) fn link_video(
         if let Some(name) = caps.as_ref().and_then(|c| c.structure(0)).map(|s| s.name()) {
             // Containers are called video/… too: only what has a picture size counts.
             let picture = caps.as_ref().and_then(|c| c.structure(0)).is_some_and(|s| {
-                s.has_field("width") || name.starts_with("image/") || name == "video/x-raw"
+                s.has_field("width")
+                    || name.starts_with("image/")
+                    || name == "video/x-raw"
+                    || is_unnamed(s)
             });
             watch.video.fetch_or(picture, Ordering::Relaxed);
             watch.audio.fetch_or(name.starts_with("audio/"), Ordering::Relaxed);
@@ -406,7 +503,7 @@ pub(super) fn link_video(
         }
         complete_on(pad, &facts, centred);
         let mut plan = FramePlan::new(&caps, wanted);
-        if trial.opaque {
+        if opaque {
             let note = "it is marked as transparent but is not: decoded as opaque";
             plan.notes.push(note.to_owned());
         }

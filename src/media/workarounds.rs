@@ -17,17 +17,22 @@ mod colorimetry;
 mod container_facts;
 mod deinterlacer;
 mod flv;
+mod fourcc;
 mod latm;
+mod lengths;
 mod lpcm;
 mod matroska_segments;
 mod mp4_duration;
 mod patch;
 mod transport;
 
+pub(super) use avi::may_reorder;
 pub(super) use caps::{complete, complete_on, repair_demuxers, usual_positions};
 pub(super) use colorimetry::{change_caps, prefer_colorimetry};
 pub(super) use container_facts::ContainerFacts;
 pub(super) use deinterlacer::one_frame_for_each;
+pub(super) use fourcc::is_unnamed;
+pub(super) use lengths::keep_lengths;
 pub(super) use matroska_segments::count_from;
 pub(super) use transport::{further_programmes, is_transport_stream};
 

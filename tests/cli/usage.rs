@@ -28,6 +28,7 @@ fn values_out_of_range_are_refused_with_what_is_expected() {
         ("--threads", &["0"], "a number from 1 to 1024"),
         ("--start", &["abc", "1:60"], "write seconds (12.5), MM:SS or HH:MM:SS"),
         ("--duration", &["soon"], "write seconds (12.5), MM:SS or HH:MM:SS"),
+        ("--duration", &["0", "0:00"], "more than 0 seconds"),
         ("--device", &["gpu"], "expected auto, cpu, cuda or cuda:N"),
         ("--precision", &["int8"], "expected auto, fp32, bf16 or fp16"),
         ("--gpu-kernels", &["auto", "1"], "expected on or off"),

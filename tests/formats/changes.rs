@@ -129,3 +129,17 @@ fn the_program_neither_crashes_nor_complains_of_its_own_elements() {
     assert!(said.contains("picture changes"), "{said}");
     assert_eq!(size(&output), (320, 240));
 }
+
+/// Recordings of television: of the first the sound ends, of the second the programme changes.
+#[test]
+fn a_transport_stream_whose_tables_change_comes_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["sound_leaves.ts", "programme_changes.ts"] {
+        let input = data(name);
+        let output = folder.path().join("out.mp4");
+        let (done, said) = converted(&input, &output, QUICK);
+        let frames = rgb_frames(&input, 1000).len();
+        assert_eq!(done.frames as usize, frames, "{name}: {:?}", said.0);
+        assert_eq!(frame_times(&output).len(), frames, "{name}");
+    }
+}

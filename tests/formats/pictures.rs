@@ -1,6 +1,7 @@
 //! Sizes, shapes and colours of pictures.
 
 use super::*;
+use std::process::Command;
 
 fn ten_frames<'a>(clip: &'a str, filter: &'a str, encoder: &[&'a str]) -> Vec<&'a str> {
     [&["-i", clip, "-frames:v", "8", "-vf", filter, "-c:v"], encoder].concat()
@@ -210,4 +211,82 @@ fn high_dynamic_range_is_warned_of() {
     let source = made(&folder, "hdr.mp4", &args);
     let (_, said) = converted(&source, &folder.path().join("out.mp4"), QUICK);
     assert!(said.has("HDR (PQ)"), "{:?}", said.0);
+}
+
+#[test]
+fn the_pixel_aspect_of_a_mov_counts_whatever_its_codec_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let clip = clip.to_str().unwrap();
+    // H.263 has 12:11 in its size.
+    for (name, codec, filter, aspect) in [
+        ("mjpeg.mov", "mjpeg", "setsar=12/11,format=yuvj420p", "12:11"),
+        ("png.mov", "png", "setsar=12/11", "12:11"),
+        ("cinepak.mov", "cinepak", "setsar=12/11", "12:11"),
+        ("h263.mov", "h263", "setsar=1", "1:1"),
+        ("h263.3gp", "h263", "setsar=1", "1:1"),
+        ("mpeg4.mov", "mpeg4", "setsar=16/11", "16:11"),
+    ] {
+        let input = made(&folder, name, &ten_frames(clip, filter, &[codec]));
+        let output = folder.path().join("out.mp4");
+        converted(&input, &output, QUICK);
+        let found = stream_field(&output, "v:0", "sample_aspect_ratio");
+        assert_eq!(found, aspect, "{name}");
+    }
+}
+
+#[test]
+fn rgb_that_is_stored_from_the_top_to_the_bottom_has_square_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let args = ten_frames(clip.to_str().unwrap(), "setsar=1", &["rawvideo", "-pix_fmt", "bgr24"]);
+    let input = made(&folder, "in.avi", &args);
+    let mut bytes = std::fs::read(&input).unwrap();
+    let height = bytes.windows(4).position(|name| name == b"strf").unwrap() + 16;
+    bytes[height..height + 4].copy_from_slice(&(-144_i32).to_le_bytes());
+    std::fs::write(&input, bytes).unwrap();
+    let output = folder.path().join("out.mp4");
+    let (done, _) = converted(&input, &output, QUICK);
+    assert_eq!(done.frames, 8);
+    assert_eq!(stream_field(&output, "v:0", "sample_aspect_ratio"), "1:1");
+    assert!(likeness(&input, &output) > 32.0);
+}
+
+#[test]
+fn greys_of_full_range_stay_when_nothing_but_the_range_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let greys = "nullsrc=s=96x64:r=25:d=0.2,format=yuv420p,\
+                 geq=lum='if(lt(X,32),8,if(lt(X,64),16,224))':cb=128:cr=128";
+    let full = ["-color_range", "pc"];
+    let h264: &[&str] = &["libx264", "-crf", "1", "-pix_fmt", "yuv420p"];
+    for (name, codec) in [
+        ("in.mp4", h264),
+        ("in.mkv", h264),
+        ("in.ts", h264),
+        ("gray.mkv", &["ffv1", "-pix_fmt", "gray"]),
+        ("vp9.webm", &["libvpx-vp9", "-crf", "1", "-b:v", "0", "-pix_fmt", "yuv420p"]),
+    ] {
+        let filter = "setparams=range=pc";
+        let args = [&["-f", "lavfi", "-i", greys, "-vf", filter, "-c:v"], codec, &full].concat();
+        let input = made(&folder, name, &args);
+        let output = folder.path().join("out.mp4");
+        converted(&input, &output, QUICK);
+        assert_eq!(stream_field(&output, "v:0", "color_range"), "pc", "{name}");
+        let shown = full_range(&output);
+        assert_eq!(full_range(&input), [8, 16, 224], "{name}");
+        println!("{name}: {shown:?}");
+        for (is, was) in shown.into_iter().zip([8_u8, 16, 224]) {
+            assert!(is.abs_diff(was) <= 2, "{name}: {shown:?}");
+        }
+    }
+}
+
+/// What stands in the first frame, in full range, at three places of a line.
+fn full_range(path: &Path) -> [u8; 3] {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-nostdin", "-i"]).arg(path);
+    command.args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuvj420p", "-"]);
+    let out = output(&mut command);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    [16, 48, 80].map(|x| out.stdout[96 * 32 + x])
 }

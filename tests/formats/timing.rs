@@ -109,3 +109,21 @@ fn a_stated_duration_that_is_too_short_cuts_nothing_off() {
         assert_eq!(frame_times(&output).len(), 30, "{name}");
     }
 }
+
+#[test]
+fn frames_that_an_avi_leaves_out_keep_the_times_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let choose = "select='not(eq(mod(n,5),2))*not(between(n,11,17))'";
+    for codec in ["zmbv", "msmpeg4", "mjpeg", "cinepak", "ffvhuff"] {
+        let args = ["-r", "25", "-i", clip.to_str().unwrap(), "-frames:v", "16", "-vf", choose];
+        let args = [&args[..], &["-fps_mode", "vfr", "-c:v", codec]].concat();
+        let input = made(&folder, "in.avi", &args);
+        let output = folder.path().join("out.mp4");
+        converted(&input, &output, QUICK);
+        let (before, after) = (frame_times(&input), frame_times(&output));
+        assert!(before.windows(2).any(|pair| pair[1] - pair[0] > 0.2), "{before:?}");
+        let from_first = |times: &[f64]| times.iter().map(|t| t - times[0]).collect::<Vec<_>>();
+        assert_same_times(&from_first(&before), &from_first(&after), 0.0011, codec);
+    }
+}

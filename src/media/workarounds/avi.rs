@@ -1,31 +1,113 @@
-//! Workaround: ADPCM in AVI files (GStreamer 1.22 to 1.26).
+//! Workarounds: times in AVI files (GStreamer 1.22 to 1.26).
+//!
+//! avidemux says when frames are shown of key frames alone, since of codecs whose frames are not stored in the
+//! order in which they are shown it does not know more. Of the others it does, but decoders count on by the frame
+//! rate, and what the file leaves out (an empty chunk repeats a frame) is lost. To see it: `ffmpeg -c:v zmbv` with
+//! a frame that is missing, through `avidemux ! avdec_zmbv`.
 //!
 //! For ADPCM, gst-plugins-base computes the bytes of a second anew, as if each block held the samples
 //! of two channels: mono comes out in half its time, stereo in 99.8 % of it
 //! (`ffmpeg -f lavfi -i sine -c:a adpcm_ms -ac 1 x.avi`). Told that the sizes of blocks vary, avidemux
 //! counts the blocks instead, by what its header says of their length.
 
-use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
+use gst::prelude::*;
+use gstreamer as gst;
+
 use super::patch::Patch;
+use crate::core::truncation::regular;
 
 /// Headers are shorter, but for the index that OpenDML puts into them.
 const HEAD: u64 = 256 * 1024;
 const MICROSOFT: u16 = 0x02;
 const IMA: u16 = 0x11;
 
+/// What the header of an AVI says of a stream.
+struct Stream {
+    /// Where its header begins.
+    header: usize,
+    /// Where its format lies.
+    format: Range<usize>,
+}
+
+/// A stream of pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Picture {
+    /// A BITMAPINFOHEADER, and what its decoder must know beside.
+    pub format: Vec<u8>,
+    /// Frames a second, as a fraction.
+    pub rate: Option<(i32, i32)>,
+}
+
 /// How the header of an AVI file is to be read; nothing of a file that is none.
 pub(super) fn patches(path: &Path) -> Vec<Patch> {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    if read.is_err() || head.get(..4) != Some(b"RIFF") || head.get(8..12) != Some(b"AVI ") {
-        return Vec::new();
+    let head = head(path).unwrap_or_default();
+    let streams = streams(&head).into_iter().filter(|stream| is(&head, stream, b"auds"));
+    let patches = streams.filter_map(|stream| of_sound(&head, stream.header, stream.format.start));
+    patches.flatten().collect()
+}
+
+/// The streams of pictures of an AVI file; none of a file that is none.
+pub(super) fn pictures(path: &Path) -> Vec<Picture> {
+    let head = head(path).unwrap_or_default();
+    let streams = streams(&head).into_iter().filter(|stream| is(&head, stream, b"vids"));
+    let pictures = streams.filter_map(|stream| {
+        let part = |at| i32::try_from(word(&head, stream.header + at)?).ok().filter(|n| *n > 0);
+        let rate = part(24).zip(part(20));
+        Some(Picture { format: head.get(stream.format)?.to_vec(), rate })
+    });
+    pictures.collect()
+}
+
+/// Whether frames of this format may be shown in another order than the one they are stored in.
+pub(in super::super) fn may_reorder(format: &str) -> bool {
+    let names = [
+        "video/mpeg",
+        "video/x-h264",
+        "video/x-h265",
+        "video/x-wmv",
+        "video/x-divx",
+        "video/x-av1",
+    ];
+    names.contains(&format)
+}
+
+/// Lets the pictures of avidemux say when they are shown, where that is when they are decoded.
+pub(super) fn complete_times(pad: &gst::Pad) {
+    let demuxer = pad.parent_element().and_then(|element| element.factory());
+    if demuxer.is_none_or(|factory| factory.name() != "avidemux")
+        || !pad.name().starts_with("video")
+    {
+        return;
     }
-    let mut found = Vec::new();
-    lists(&head, 12, head.len(), &mut found);
-    found
+    pad.add_probe(gst::PadProbeType::BUFFER, |pad, info| {
+        let Some(buffer) = info.buffer_mut().filter(|buffer| buffer.pts().is_none()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let caps = pad.current_caps();
+        let in_order =
+            caps.and_then(|caps| Some(!may_reorder(caps.structure(0)?.name()))).unwrap_or(false);
+        if in_order {
+            let decoded = buffer.dts();
+            buffer.make_mut().set_pts(decoded);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Whether a stream is of this type.
+fn is(head: &[u8], stream: &Stream, kind: &[u8; 4]) -> bool {
+    head.get(stream.header..stream.header + 4) == Some(kind)
+}
+
+/// The beginning of an AVI file, with its header.
+fn head(path: &Path) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    regular(path)?.take(HEAD).read_to_end(&mut head).ok()?;
+    (head.get(..4) == Some(b"RIFF") && head.get(8..12) == Some(b"AVI ")).then_some(head)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -38,8 +120,15 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_le_bytes)
 }
 
+/// The streams that are described in this header.
+fn streams(head: &[u8]) -> Vec<Stream> {
+    let mut found = Vec::new();
+    lists(head, 12, head.len(), &mut found);
+    found
+}
+
 /// Searches the lists `hdrl` and `strl` of this part of the file.
-fn lists(head: &[u8], from: usize, to: usize, found: &mut Vec<Patch>) {
+fn lists(head: &[u8], from: usize, to: usize, found: &mut Vec<Stream>) {
     let (mut at, mut header) = (from, None);
     while let (Some(name), Some(size)) = (head.get(at..at + 4), word(head, at + 4)) {
         let inside = at + 8;
@@ -49,10 +138,10 @@ fn lists(head: &[u8], from: usize, to: usize, found: &mut Vec<Patch>) {
             b"LIST" if matches!(head.get(inside..inside + 4), Some(b"hdrl" | b"strl")) => {
                 lists(head, inside + 4, end, found);
             }
-            b"strh" if head.get(inside..inside + 4) == Some(b"auds") => header = Some(inside),
+            b"strh" => header = Some(inside),
             b"strf" => {
-                let patches = header.take().and_then(|header| of_sound(head, header, inside));
-                found.extend(patches.into_iter().flatten());
+                let stream = header.take().map(|header| Stream { header, format: inside..end });
+                found.extend(stream);
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use super::super::older_than;
 use super::colorimetry::change_caps;
 use super::container_facts::ContainerFacts;
 use super::transport::SoundCodec;
-use super::{flv, latm, lpcm};
+use super::{avi, flv, fourcc, latm, lpcm};
 
 /// Completes what a decoder says of its pictures, on their way through `pad`; see [`complete`].
 pub fn complete_on(pad: &gst::Pad, facts: &ContainerFacts, centred: bool) {
@@ -24,13 +24,13 @@ pub fn complete_on(pad: &gst::Pad, facts: &ContainerFacts, centred: bool) {
 ///
 /// - GStreamer (1.22 to 1.26) refuses colours of which only the range is said (`1:0:0:0`) and takes the
 ///   usual ones, of limited range, in their place. To see it: an H.264 file with
-///   `-color_range pc` and nothing else through `videoconvert`: 8 becomes 0.
+///   `-color_range pc` and nothing else through `videoconvert`: 8 becomes 0. Likewise of greys (FFV1).
 /// - Of pictures of up to 576 lines that do not say their colours it takes the chroma for centred, whatever
 ///   they say of it; only MPEG-1, H.261 and JPEG have that (`centred`). To see it: `ffprobe` on what
 ///   x264enc makes of `video/x-raw,height=576,chroma-site=mpeg2`.
 /// - avidemux (1.22 to 1.26) calls the pixels of RGB stored from the top to the bottom −1/1.
 /// - decoders of MJPEG, PNG, Cinepak, DNxHD and others (1.22; that of PNG until 1.26) lose the pixel aspect
-///   that a MOV has said (`aspect`).
+///   that a MOV has said (`aspect`); those of H.263 and MPEG-4 let that of the stream count before it.
 pub fn complete(format: &mut gst::StructureRef, aspect: Option<(i32, i32)>, centred: bool) -> bool {
     if format.name() != "video/x-raw" {
         return false;
@@ -38,9 +38,8 @@ pub fn complete(format: &mut gst::StructureRef, aspect: Option<(i32, i32)>, cent
     let mut changed = false;
     let said = format.get::<gst::Fraction>("pixel-aspect-ratio").ok();
     let wrong = said.is_some_and(|par| par.numer() <= 0 || par.denom() <= 0);
-    let square = said.is_none_or(|par| par.numer() == par.denom());
     match aspect {
-        Some((n, d)) if wrong || square => {
+        Some((n, d)) if said != Some(gst::Fraction::new(n, d)) => {
             format.set("pixel-aspect-ratio", gst::Fraction::new(n, d));
             changed = true;
         }
@@ -55,7 +54,7 @@ pub fn complete(format: &mut gst::StructureRef, aspect: Option<(i32, i32)>, cent
         return changed;
     };
     let layout = gst_video::VideoFormatInfo::from_format(layout);
-    if !layout.is_yuv() {
+    if !layout.is_yuv() && !layout.is_gray() {
         return changed;
     }
     let large = format.get::<i32>("height").is_ok_and(|height| height > 576);
@@ -90,7 +89,7 @@ fn completed(colours: &str, large: bool) -> Option<String> {
 ///
 /// - qtdemux (before 1.26) takes PCM in `fl32`, `fl64`, `in32` for big-endian whatever its `enda` says, so
 ///   that most of it is noise. To see it: `ffmpeg -c:a pcm_f32le x.mov`.
-/// - qtdemux (before 1.26) does not know DNxHR (`AVdh`), which the decoder of DNxHD decodes.
+/// - demuxers know many pictures by four letters alone: see `fourcc`.
 /// - tsdemux (1.22 to 1.26) takes AC-3 of AVCHD for E-AC-3; for AAC in LATM see `latm`, for PCM of discs `lpcm`.
 /// - PCM of several channels of which no place is known (mask 0) cannot be converted: it gets the usual
 ///   places. To see it: `ffmpeg -ac 6 -c:a pcm_s24le x.mov`, "negotiation problem".
@@ -106,6 +105,7 @@ pub fn repair_demuxers(bin: &gst::Element, facts: &ContainerFacts) {
         let facts = facts.clone();
         element.connect_pad_added(move |_, pad| {
             repair(pad, &facts);
+            avi::complete_times(pad);
             if let Some(begins) = facts.begins {
                 flv::count_from(pad, begins);
             }
@@ -160,10 +160,14 @@ fn corrected(format: &mut gst::StructureRef, facts: &ContainerFacts, pad: &gst::
     let id = pad.stream_id();
     let id = id.as_deref();
     match format.name().as_str() {
-        "video/x-gst-fourcc-AVdh" if older_than(1, 26) => {
-            format.set_name("video/x-dnxhd");
-            true
-        }
+        _ if fourcc::is_unnamed(format) => match facts.of_matroska(id) {
+            Some(track) => fourcc::name(format, Some(&track.private), None),
+            None => {
+                let picture = facts.of_avi(&pad.name());
+                let header = picture.map(|picture| &picture.format[..]);
+                fourcc::name(format, header, picture.and_then(|picture| picture.rate))
+            }
+        },
         "audio/x-eac3" if facts.sound(&pad.name()) == Some(SoundCodec::Ac3) => {
             format.set_name("audio/x-ac3");
             true
@@ -264,6 +268,9 @@ mod tests {
         let large =
             of("video/x-raw,format=I420,width=64,height=720,colorimetry=1:0:0:0", None, false);
         assert!(large.contains("1:3:5:1"), "{large}");
+        let gray =
+            of("video/x-raw,format=GRAY8,width=64,height=64,colorimetry=1:0:0:0", None, false);
+        assert!(gray.contains("1:4:16:4") && !gray.contains("chroma-site"), "{gray}");
         let whole = of("video/x-raw,format=I420,width=64,height=64,colorimetry=bt709", None, true);
         assert!(whole.contains("bt709") && whole.contains("jpeg"), "{whole}");
     }
@@ -274,6 +281,11 @@ mod tests {
         assert!(of(rgb, None, false).contains("1/1") && !of(rgb, None, false).contains("-1/1"));
         assert!(of(rgb, Some((12, 11)), false).contains("12/11"));
         let said = "video/x-raw,format=BGR,width=64,height=64,pixel-aspect-ratio=16/11";
-        assert!(of(said, Some((12, 11)), false).contains("16/11"));
+        // The container is what an editor changes.
+        assert!(of(said, Some((12, 11)), false).contains("12/11"));
+        assert!(
+            of(said, Some((1, 1)), false).contains("1/1")
+                && of(said, None, false).contains("16/11")
+        );
     }
 }

@@ -12,8 +12,8 @@ use gstreamer as gst;
 
 use super::super::edit_list::{number, parts};
 use super::super::matroska::{self, Flags, TrackEntry, track_entries};
-use super::flv;
 use super::transport::{SoundCodec, sounds_of};
+use super::{avi, flv};
 use crate::core::truncation::boxes;
 
 /// Larger indexes than this are none.
@@ -28,6 +28,8 @@ pub struct ContainerFacts {
     sounds: Arc<BTreeMap<u64, SoundCodec>>,
     /// By the numbers of tracks.
     matroska: Arc<BTreeMap<u64, TrackEntry>>,
+    /// The streams of pictures of an AVI.
+    avi: Arc<Vec<avi::Picture>>,
     /// When the first packet of an FLV is presented.
     pub(super) begins: Option<gst::ClockTime>,
 }
@@ -56,6 +58,7 @@ impl ContainerFacts {
                 if facts.matroska.is_empty() {
                     facts.sounds = Arc::new(sounds_of(path));
                     facts.begins = flv::begins(path);
+                    facts.avi = Arc::new(avi::pictures(path));
                 }
             }
         }
@@ -73,6 +76,11 @@ impl ContainerFacts {
     pub fn matroska_begins(&self, path: &Path) -> gst::ClockTime {
         let begins = matroska::begins(path, &self.matroska).unwrap_or_default();
         gst::ClockTime::try_from(begins).unwrap_or_default()
+    }
+
+    /// What an AVI says of the pictures of a pad of avidemux ("video_0").
+    pub(super) fn of_avi(&self, pad: &str) -> Option<&avi::Picture> {
+        self.avi.get(pad.strip_prefix("video_")?.parse::<usize>().ok()?)
     }
 
     /// When a track is played; none where the file says nothing of that.
