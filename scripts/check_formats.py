@@ -84,13 +84,34 @@ def is_cover(stream):
 
 
 def times(of, stream):
+    """When each frame or packet is presented (none where nothing says that), and its samples."""
     frames = [f for f in of.get("frames", []) if f.get("stream_index") == stream["index"]]
     found = []
     for frame in frames:
         at = frame.get("best_effort_timestamp_time", frame.get("pts_time"))
-        if at not in (None, "N/A"):
-            found.append((float(at), int(frame.get("nb_samples", 0))))
+        at = None if at in (None, "N/A") else float(at)
+        if at is not None or stream.get("codec_type") == "video":
+            found.append((at, int(frame.get("nb_samples", 0))))
     return found
+
+
+def shown_in(case, seen, of, picture):
+    """First and last frame of those that are on the screen in the span of a case, and when each appears,
+    counted from the start of the span. A frame is on the screen until the next one. The file begins where
+    FFmpeg says; a transport or program stream where its picture does."""
+    if not case.span:
+        return 0, len(seen), seen
+    begins = of["format"].get("start_time")
+    if begins is None or case.container in ("TS", "M2TS", "MPG", "VOB"):
+        begins = seen[0]
+    # Of Opus in Matroska FFmpeg tells what is not to be heard, too.
+    begins = max(float(begins), 0.0)
+    start, end = (begins + at for at in case.span)
+    # Containers round times to milliseconds.
+    early = [n for n, at in enumerate(seen) if at <= start + 0.0006]
+    first = early[-1] if early else 0
+    last = sum(at < end - 0.0006 for at in seen)
+    return first, last, [max(at - start, 0) for at in seen[first:last]]
 
 
 def decoded(path, stream, form, filters=(), start=None, length=None, frames=None):
@@ -169,7 +190,7 @@ def form_of(stream):
     return "yuvj420p" if range_of(stream) == "pc" else "yuv420p"
 
 
-def compare_pictures(case, source, target, before, after):
+def compare_pictures(case, source, target, before, after, first, last):
     differences = []
     form, form_after = form_of(before), form_of(after)
     if "rgb24" in (form, form_after):
@@ -183,8 +204,8 @@ def compare_pictures(case, source, target, before, after):
     a, b = decoded(source, before, form, filters), decoded(target, after, form_after)
     step = sum(size for size, _ in planes(form, *size))
     count_a, count_b = len(a) // step, len(b) // step
-    first, last = case.frames_of(count_a) if case.frames_of else (0, count_a)
-    a, count_a = a[first * step:last * step], max(last - first, 0)
+    if case.span:
+        a, count_a = a[first * step:last * step], max(last - first, 0)
     if count_a != count_b:
         differences.append(f"{count_b} frames, not {count_a}")
     worst, at, part, part_at = 0.0, 0, 0.0, 0
@@ -213,14 +234,13 @@ def compare_pictures(case, source, target, before, after):
     return differences
 
 
-def compare_times(case, before, after, kept_before, kept_after):
-    if case.frames_of:
-        first, last = case.frames_of(len(before))
-        before = before[first:last]
+def compare_times(case, before, after):
     if len(before) != len(after):
         return [f"{len(after)} times, not {len(before)}"]
     if not before:
         return ["no frame"]
+    if None in before:
+        return ["FFmpeg does not say when each frame is shown"]
     off = [abs((b - before[0]) - (a - after[0])) for b, a in zip(before, after)]
     most = max(off)
     # Matroska counts in milliseconds.
@@ -343,11 +363,14 @@ def compare(case, source, target):
     if not streams(after, "video"):
         return ["no picture"]
     made = streams(after, "video")[0]
-    differences = compare_pictures(case, source, target, picture, made)
     seen = [at for at, _ in times(before, picture)]
     shown = [at for at, _ in times(after, made)]
+    if callable(case.times):
+        seen = case.times(seen)
+    first, last, wanted = shown_in(case, seen, before, picture)
+    differences = compare_pictures(case, source, target, picture, made, first, last)
     if case.times:
-        differences += compare_times(case, case.times(seen) if callable(case.times) else seen, shown, None, None)
+        differences += compare_times(case, wanted, shown)
     differences += compare_flags(case, picture, made)
     sound, sound2 = streams(before, "audio"), streams(after, "audio")
     wanted = case.sounds if case.sounds is not None else len(sound)
@@ -358,7 +381,7 @@ def compare(case, source, target):
             pack = lambda of, stream: {"stream": stream, "times": times(of, stream)}
             number = n + 1 if len(sound) > 1 else 0
             differences += compare_sound(case, source, target, pack(before, one), pack(after, two), number,
-                                         seen[0] if seen else 0, shown[0] if shown else 0)
+                                         (seen or [0])[0] or 0, shown[0] if shown else 0)
     if case.subtitles is not None and len(streams(after, "subtitle")) != case.subtitles:
         differences.append(f"{len(streams(after, 'subtitle'))} subtitle tracks, not {case.subtitles}")
     if case.attachments is not None:
