@@ -50,7 +50,8 @@ pub struct StreamArgs {
     /// Paint at this fraction of the frame size: faster, with larger strokes; the output keeps its size
     #[arg(long, value_name = "0.01…1", default_value_t = 1.0, value_parser = scale, help_heading = STYLE)]
     scale: f64,
-    /// Size of the brush strokes: 2 doubles it; 0.5 halves it and takes four times as long
+    /// Factor for the size of brush strokes: 2 doubles it and takes about a quarter of the time; 0.5 halves
+    /// it and takes four times as long
     #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke, help_heading = STYLE)]
     stroke: f64,
     /// Run a TorchScript model. It can do anything on this machine: only if you trust its author
@@ -81,8 +82,8 @@ pub struct StreamArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_time,
           conflicts_with_all = ["start", "duration"], help_heading = IO)]
     pub(super) preview: Option<Duration>,
-    /// Frame rate of pictures that become a video, or to ask of a camera: 25, 30000/1001 [default: 25;
-    /// of a camera 30]
+    /// Frame rate, in frames per second: of pictures that become a video, or requested from a camera: 25,
+    /// 30000/1001 [default: 25; of a camera 30]
     #[arg(long, value_name = "N[/D]", value_parser = FrameRate::parse, help_heading = IO)]
     pub(super) fps: Option<FrameRate>,
     /// Leave out the sound; subtitles stay

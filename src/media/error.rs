@@ -34,12 +34,12 @@ pub enum ErrorKind {
     NoVideo,
     /// The data is damaged or of no known format.
     Damaged,
-    /// The run was told to end meanwhile.
+    /// The run was stopped.
     Stopped,
 }
 
 impl PipelineError {
-    /// An error of our own making.
+    /// An error found by the program itself, not by GStreamer.
     pub fn new(element: impl Into<String>, error: impl Into<String>) -> Self {
         PipelineError {
             element: element.into(),
@@ -49,7 +49,7 @@ impl PipelineError {
         }
     }
 
-    /// The run was told to end before what was waited for.
+    /// The run was stopped while the program waited for something.
     pub fn stopped() -> Self {
         PipelineError::new("stop", "it was stopped").of_kind(ErrorKind::Stopped)
     }
@@ -107,7 +107,7 @@ impl PipelineError {
             (None, None) => None,
         };
         let what = what.trim_end_matches('.');
-        // decodebin says the same of a decoder that is there and refuses.
+        // decodebin also posts this if a decoder is installed but refuses the stream.
         if caps.as_ref().is_some_and(is_decoded) {
             let error = format!(
                 "the installed {what} refuses it: it may not support this size or profile, or the file is damaged"
@@ -130,7 +130,7 @@ impl PipelineError {
     }
 }
 
-/// The four letters of a codec that no demuxer has a name for: no package brings a decoder of it.
+/// The FourCC of a codec that no demuxer has a name for; no package contains a decoder for it.
 fn unnamed(caps: &gst::Caps) -> Option<String> {
     let format = caps.structure(0)?;
     if let Some(code) = format.name().strip_prefix("video/x-gst-fourcc-") {

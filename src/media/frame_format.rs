@@ -1,5 +1,4 @@
-//! What becomes of a decoded picture before it is painted: its layout, and what the user should
-//! know of it.
+//! Chooses the layout of decoded frames for painting, and the notes for the user on what is lost.
 
 use gst_video::prelude::*;
 use gstreamer as gst;
@@ -19,7 +18,7 @@ pub enum FrameFormat {
     Subsampled,
     /// 4:2:0; 4:4:4 where a side is odd, for encoders whose 4:2:0 has no odd sizes.
     Exact,
-    /// As `Exact`, for frames that are not encoded: nobody fails to play them.
+    /// As `Exact`, for frames that are not encoded, so no note about players is needed.
     Raw,
     /// 4:2:0 without the last line or column of an odd size.
     Even,
@@ -42,7 +41,7 @@ pub struct FramePlan {
 }
 
 impl FramePlan {
-    /// For pictures with these caps.
+    /// The plan for decoded frames with these caps.
     pub fn new(decoded: &gst::CapsRef, wanted: FrameFormat) -> Self {
         let odd = decoded.structure(0).is_some_and(|s| {
             ["width", "height"].iter().any(|side| s.get::<i32>(*side).is_ok_and(|v| v % 2 == 1))
@@ -56,7 +55,7 @@ impl FramePlan {
         let site = (layout == Layout::I420).then(|| site.unwrap_or_else(|| "mpeg2".to_owned()));
         let (format, notes) = (format_of(layout), Vec::new());
         let mut plan = FramePlan { layout, format, site, colours: None, notes };
-        // Caps with features are of a decoder's own memory; the picture in it is the same.
+        // Caps with features refer to a decoder's own memory; the picture format is the same.
         let Ok(info) = gst_video::VideoInfo::from_caps(decoded) else { return plan };
         if info.format_info().is_gray() && layout != Layout::Rgb {
             let said = decoded.structure(0).and_then(|s| s.get::<String>("colorimetry").ok());
@@ -98,7 +97,7 @@ impl FramePlan {
             .build()
     }
 
-    /// What every frame is brought to, when the first one has these caps: pictures have square pixels.
+    /// The converter for all frames, if the first one has these caps; pictures get square pixels.
     ///
     /// # Errors
     /// When GStreamer cannot convert it.
@@ -120,7 +119,7 @@ impl FramePlan {
         flattened(sample, self.layout, pool)
     }
 
-    /// The stream of these frames, which GStreamer describes so.
+    /// Description of the stream of these frames, from GStreamer's caps.
     ///
     /// # Errors
     /// As [`VideoStream::from_caps`].
@@ -164,7 +163,7 @@ fn lost(info: &gst_video::VideoInfo, layout: Layout) -> Vec<String> {
     notes
 }
 
-/// A transparent picture on black, in a layout without alpha.
+/// Composites a transparent picture on black, into a layout without alpha.
 fn flattened(
     sample: &gst::SampleRef,
     layout: Layout,
@@ -220,7 +219,7 @@ fn flattened(
     Ok(frame)
 }
 
-/// `color` with this opacity over a ground.
+/// `color` with opacity `alpha`, composited over `ground`.
 fn over(color: u8, ground: u8, alpha: u8) -> u8 {
     let (color, ground, alpha) = (u32::from(color), u32::from(ground), u32::from(alpha));
     // Lossless: a mean of two bytes.

@@ -1,5 +1,4 @@
-//! A camera, a network camera, a test picture or a file that is played → decoded frames, as they
-//! happen.
+//! A live source (a camera, an RTSP stream, a test picture or a file played in real time) → decoded frames.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -78,12 +77,12 @@ impl LiveSource {
         Ok(LiveSource { pipeline, frames, stream, plan, fit, audio, captured, waits })
     }
 
-    /// What the user should know: what of the picture is lost or changed.
+    /// Notes for the user on what of the picture is lost or changed.
     pub fn notes(&self) -> &[String] {
         &self.plan.notes
     }
 
-    /// What its frames are like.
+    /// Format of the frames.
     pub fn stream(&self) -> &VideoStream {
         &self.stream
     }
@@ -93,13 +92,13 @@ impl LiveSource {
         self.audio.as_ref()
     }
 
-    /// How many frames have come since [`start`](Self::start).
+    /// Number of frames delivered since [`start`](Self::start).
     pub fn captured(&self) -> u64 {
         self.captured.load(Ordering::Relaxed)
     }
 
-    /// Offers every frame to `queue`, never waiting; frames that find it full are dropped and
-    /// counted there.
+    /// Passes every frame to `queue` without waiting; frames that find the queue full are dropped and counted
+    /// by the queue.
     pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
         let closer = queue.closer();
         let captured = Arc::clone(&self.captured);
@@ -109,7 +108,7 @@ impl LiveSource {
             (self.fit.clone(), self.plan.clone(), IncreasingTimes::default());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
-                // The sink keeps one sample, and the newest: it may have gone to an earlier call.
+                // The appsink keeps only the newest sample, which an earlier call may already have taken.
                 let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
                     return Ok(gst::FlowSuccess::Ok);
                 };
@@ -146,15 +145,15 @@ impl LiveSource {
     }
 }
 
-/// Gives each frame a later time than the one before. rtspsrc gives one time to all pictures that it gets
-/// late and at once; parsers take the time of a second one away, and muxers end with an error then.
+/// Makes frame times strictly increasing. rtspsrc gives the same time to all frames that arrive late in one
+/// burst; parsers then remove the second one's timestamp, and muxers end with an error.
 #[derive(Default)]
 struct IncreasingTimes(Option<Duration>);
 
 impl IncreasingTimes {
-    /// The time of the next frame, which says `pts`.
+    /// The time of the next frame, whose timestamp is `pts`.
     fn time(&mut self, pts: Duration) -> Duration {
-        // Matroska's ticks are as long.
+        // One Matroska tick.
         let earliest = self.0.map(|newest| newest + Duration::from_millis(1));
         let time = earliest.map_or(pts, |earliest| pts.max(earliest));
         self.0 = Some(time);
@@ -162,10 +161,10 @@ impl IncreasingTimes {
     }
 }
 
-/// What a live source is made of: its pipeline, where frames come out, and what becomes of them.
+/// Parts of an opened source: pipeline, appsink, layout of its frames, converter.
 type Opened = (Pipeline, gst_app::AppSink, FramePlan, Fit);
 
-/// A file, at its own pace; decoded as one that is not live.
+/// Opens a file that is played in real time; it is decoded like a file that is not live.
 fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
     let (decoder, caps) = FileDecoder::open(path, FrameFormat::Even, stop, |decoder| {
         let FileDecoder { pipeline, frames, .. } = decoder;
@@ -181,7 +180,7 @@ fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, P
     Ok((pipeline, frames, plan, fit))
 }
 
-/// What happens whether anybody looks or not.
+/// Opens a source that delivers frames in real time by itself: a camera, an RTSP stream or the test picture.
 fn captured(
     input: &InputSpec,
     options: LiveOptions,
@@ -215,8 +214,8 @@ fn captured(
     Ok((pipeline, frames, plan, fit))
 }
 
-/// What the user's own description delivers. Its author knows the rest; what is not I420 is converted
-/// behind it.
+/// Opens the user's own description. Only frames that are not I420 are converted; everything else is up to
+/// its author.
 fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
     let description =
         std::fs::read_to_string(path).map_err(|e| PipelineError::new("pipeline", e.to_string()))?;
@@ -237,7 +236,7 @@ fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened
     Ok((pipeline, frames, plan, fit))
 }
 
-/// Frames that have piled up when the run begins would be a delay that stays.
+/// Keeps only the newest frame: frames queued before the run begins would add a lasting delay.
 fn newest_only(frames: &gst_app::AppSink) {
     frames.set_max_buffers(1);
     frames.set_drop(true);
@@ -253,7 +252,7 @@ fn set_up(
         InputSpec::Pipeline(_) | InputSpec::File(_) => {}
         InputSpec::Device(path) => {
             src.set_property("device", path.display().to_string());
-            // In Ready the device is open and tells what it can do.
+            // In state Ready the device is open and its capabilities can be queried.
             src.set_state(gst::State::Ready).map_err(|_| pipeline.failure())?;
             let can = src.static_pad("src").map(|pad| pad.query_caps(None));
             let mode = best_mode(&can.unwrap_or_else(gst::Caps::new_any), options.requested);

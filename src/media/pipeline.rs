@@ -1,4 +1,4 @@
-//! What every pipeline shares: built from a description, watched, and brought to Null.
+//! What all pipelines share: construction from a description, observation, and shutdown (state Null).
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -38,13 +38,13 @@ pub enum RunThread {
 /// What happens in a run: what its pipelines say, the end of its threads.
 #[derive(Debug)]
 pub enum Event {
-    /// Everything went through to the last element.
+    /// All data has passed through the last element (end of stream).
     End(PipelineRole),
-    /// It failed and will do nothing more.
+    /// The pipeline failed and will deliver nothing more.
     Failed(PipelineRole, PipelineError),
-    /// Something was wrong, it goes on.
+    /// A recoverable error; the pipeline continues.
     Warning(PipelineRole, PipelineError),
-    /// A thread has ended; how, whoever joins it learns.
+    /// A thread has ended; joining it returns its result.
     ThreadEnded(RunThread, ThreadEnd),
     /// The level of the stop signal has risen.
     StopRaised,
@@ -63,7 +63,7 @@ pub enum ThreadEnd {
 pub struct Pipeline {
     inner: gst::Pipeline,
     role: PipelineRole,
-    /// Ends its waits.
+    /// If set, waits on this pipeline end early.
     stop: Option<StopSignal>,
 }
 
@@ -81,7 +81,7 @@ impl Pipeline {
         let parsed =
             gst::parse::launch_full(&text, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
         let element = parsed.map_err(|error| {
-            // The context lists what was missing; other mistakes stand in the message.
+            // The parse context lists missing elements; other mistakes are described in the message.
             if error.matches(gst::ParseError::NoSuchElement)
                 && let Some(missing) = context.missing_elements().first()
             {
@@ -139,7 +139,7 @@ impl Pipeline {
         })
     }
 
-    /// Asks for a state and does not wait for it.
+    /// Requests a state without waiting for it.
     ///
     /// # Errors
     /// The error on the bus, when an element refuses.
@@ -167,7 +167,7 @@ impl Pipeline {
         Err(PipelineError::new("parsebin", "cannot list the tracks"))
     }
 
-    /// Whether a demuxer of this name is at work.
+    /// Whether the pipeline contains an element of this factory.
     pub(super) fn has(&self, factory: &str) -> bool {
         let elements = self.inner.iterate_recurse().into_iter().flatten();
         elements.filter_map(|element| element.factory()).any(|found| found.name() == factory)
@@ -176,12 +176,12 @@ impl Pipeline {
     /// Waits until every sink has its first buffer, or the end of its stream.
     ///
     /// # Errors
-    /// The first error, a missing plugin before its consequences; or that nothing came in time.
+    /// The first error (a missing plugin takes precedence over its consequences), or a timeout.
     pub fn wait_prerolled(&self, limit: Duration) -> Result<(), PipelineError> {
         self.wait(limit, &|| false)
     }
 
-    /// The same, or until `there` says so.
+    /// The same, but also returns as soon as `there` returns true.
     ///
     /// # Errors
     /// As above.
@@ -221,8 +221,8 @@ impl Pipeline {
         Err(PipelineError::new("pipeline", format!("nothing arrived within {} s", limit.as_secs())))
     }
 
-    /// Whether there are demuxers that read a file, and all of them have stopped. decodebin (1.22 to 1.26)
-    /// drops a demuxer's error that comes while it is being linked, and then nothing comes, ever.
+    /// Whether the pipeline has demuxers that read a file, and all of them have stopped. decodebin (1.22 to
+    /// 1.26) drops a demuxer's error that occurs while it is being linked; then no further message arrives.
     pub(super) fn reading_ended(&self) -> bool {
         let (mut readers, mut ended) = (0, 0);
         for element in demuxers(&self.inner) {
@@ -234,10 +234,10 @@ impl Pipeline {
         readers > 0 && readers == ended
     }
 
-    /// Waits until everything went through to the last element.
+    /// Waits for the end of stream at the last element.
     ///
     /// # Errors
-    /// The first error, or that the end did not come in time.
+    /// The first error, or a timeout.
     pub fn wait_end(&self, limit: Duration) -> Result<(), PipelineError> {
         let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
         let limit_ns = gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX);
@@ -252,8 +252,8 @@ impl Pipeline {
         }
     }
 
-    /// The error that waits on the bus, a missing plugin before its consequences; messages before
-    /// it are lost.
+    /// The error that is queued on the bus (a missing plugin takes precedence over its consequences);
+    /// messages before it are discarded.
     pub(super) fn pending_error(&self) -> Option<PipelineError> {
         let bus = self.inner.bus()?;
         let mut missing = None;
@@ -278,7 +278,7 @@ impl Pipeline {
             .unwrap_or_else(|| PipelineError::new("pipeline", "the pipeline could not start"))
     }
 
-    /// From now on sends what the bus says to `events`, from the thread that says it.
+    /// From now on sends bus messages to `events`, on the thread that posts them.
     pub fn forward(&self, events: Sender<Event>) {
         let Some(bus) = self.inner.bus() else { return };
         let role = self.role;
@@ -317,8 +317,8 @@ impl Pipeline {
     /// begins at zero there. To the beginning when none.
     /// The pipeline must be prerolled.
     ///
-    /// Where to stop, whoever takes the packets knows: qtdemux (1.22) would stop too early (see
-    /// `mp4_duration`) and leave out the packet in which the end lies.
+    /// No stop position is set; the consumer of the packets ends the span. qtdemux (1.22) would stop too
+    /// early (see `mp4_duration`) and leave out the packet that contains the end.
     ///
     /// # Errors
     /// When the media cannot be sought.
@@ -327,7 +327,7 @@ impl Pipeline {
         self.wait_prerolled(PREROLL)
     }
 
-    /// The same by an element of the pipeline, whose output alone is sought; not waited for.
+    /// The same through one element of the pipeline, which alone is seeked; does not wait.
     ///
     /// # Errors
     /// When the media cannot be sought.
@@ -339,7 +339,7 @@ impl Pipeline {
         self.play_beyond_duration();
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
         let Some(start) = start else {
-            // A file without an index may not be sought; then its times stay as they are.
+            // A file without an index may not be seekable; then its timestamps stay as they are.
             if self.restarts_timestamps() {
                 let _ = element.seek_simple(flags, gst::ClockTime::ZERO);
             }
@@ -355,11 +355,10 @@ impl Pipeline {
             .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))
     }
 
-    /// Has demuxers end where their file ends. After a seek they (1.22 to 1.26, at least) stop at the
-    /// duration that the container states, and decoders drop what is shown from there on: the last
-    /// frame, where the duration leaves out how long that lasts (FFmpeg 7 writes such Matroska files
-    /// of a variable rate), or more, where the duration is wrong. qtdemux is left alone: its segments
-    /// end where edit lists say.
+    /// Makes demuxers read to the end of the file. After a seek they (1.22 to 1.26, at least) stop at the
+    /// duration that the container states, and decoders drop frames from there on: the last frame, if the
+    /// stated duration leaves out how long it lasts (FFmpeg 7 writes such Matroska files of a variable rate),
+    /// or more, if the duration is wrong. qtdemux is excluded: its segments end where edit lists say.
     fn play_beyond_duration(&self) {
         let named = |element: &gst::Element| element.factory().map(|factory| factory.name());
         for element in demuxers(&self.inner).filter(|e| named(e).is_some_and(|n| n != "qtdemux")) {
@@ -406,14 +405,14 @@ impl Pipeline {
             )
     }
 
-    /// Whether `start` cannot be sought in this file: mpegpsdemux (1.22 to 1.26) goes where it guesses from
-    /// the bit rate, and says that it is there (`--start` in a .vob gave 2 frames of 25).
+    /// Whether seeking to `start` is unreliable in this file: mpegpsdemux (1.22 to 1.26) guesses the position
+    /// from the bit rate and reports it as exact (`--start` in a .vob gave 2 frames of 25).
     pub(super) fn seeks_by_bitrate(&self) -> bool {
         self.has("mpegpsdemux")
     }
 
-    /// Reads from the beginning and lets nothing through `element` that ends before `start`; running time
-    /// then begins at zero there. Not waited for.
+    /// Instead of seeking, reads from the beginning and drops at `element` all that ends before `start`;
+    /// running time then starts at zero there. Does not wait.
     ///
     /// # Errors
     /// When the file cannot be read from its beginning.
@@ -440,7 +439,7 @@ impl Pipeline {
             let length = buffer.duration().unwrap_or_default();
             let ends =
                 buffer.pts().and_then(|pts| segment.to_running_time(pts)).map(|at| at + length);
-            // Within rounding.
+            // Tolerates rounding.
             match ends.is_some_and(|ends| Duration::from(ends) <= start + Duration::from_micros(1))
             {
                 true => gst::PadProbeReturn::Handled,
@@ -453,9 +452,9 @@ impl Pipeline {
             .map_err(|_| PipelineError::new("seek", "cannot seek in this file"))
     }
 
-    /// matroskademux (before 1.26) counts from the first packet it meets and changes its mind when that of
-    /// another track turns out to be earlier: every track would have a clock of its own. After a
-    /// seek it counts from zero.
+    /// Whether timestamps start again after a seek. matroskademux (before 1.26) counts from the first packet
+    /// it finds, and changes that origin when another track's packet turns out to be earlier, so that tracks
+    /// would have different origins. After a seek it counts from zero.
     pub(super) fn restarts_timestamps(&self) -> bool {
         if !older_than(1, 26) {
             return false;
@@ -480,7 +479,7 @@ pub(super) fn demuxers(pipeline: &gst::Pipeline) -> impl Iterator<Item = gst::El
     })
 }
 
-/// Takes the end away from a segment that passes.
+/// Removes the stop position from a segment event that passes.
 fn without_stop(_: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
     if let Some(gst::PadProbeData::Event(event)) = &mut info.data
         && let gst::EventView::Segment(segment) = event.view()
@@ -494,7 +493,7 @@ fn without_stop(_: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeRetu
     gst::PadProbeReturn::Ok
 }
 
-/// What GStreamer's parser says, in words for who wrote the description.
+/// The parser's error message, reworded for the author of the description.
 fn understood(message: &str) -> String {
     match message.trim_end_matches('.') {
         "syntax error" => "it is not a GStreamer description (as for gst-launch-1.0)".to_owned(),
@@ -508,7 +507,7 @@ impl Drop for Pipeline {
         if let Some(bus) = self.inner.bus() {
             bus.unset_sync_handler();
         }
-        // Also unblocks whoever waits in an appsrc or for an appsink of this pipeline.
+        // This also unblocks threads that wait in an appsrc or for an appsink of this pipeline.
         let pipeline = self.inner.clone();
         let close = move || {
             let _ = pipeline.set_state(gst::State::Null);
@@ -516,8 +515,8 @@ impl Drop for Pipeline {
         if self.check_stop().is_ok() {
             return close();
         }
-        // Nothing wakes who reads a pipe or a disk that does not answer: after a stop nobody waits for
-        // that for long.
+        // Nothing wakes a thread that reads a pipe or a disk that does not answer. After a stop, waiting for
+        // it has a limit.
         let (closed, heard) = channel();
         let close = move || {
             close();

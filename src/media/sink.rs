@@ -39,15 +39,15 @@ struct OutputTrack {
     pads: &'static str,
     /// Where its packets go in.
     target: gst_app::AppSrc,
-    /// Which reader's it is ([`PipelineRole::Track`](PipelineRole)): a track that the muxer refuses has a
-    /// number, too.
+    /// Number of the reader that feeds it ([`PipelineRole::Track`]). Not its index in the file: a track that
+    /// the muxer refuses also has a number.
     number: usize,
-    /// Who reads it, in a file; live sound comes by itself.
+    /// The reader of the track, for a file; none for live sound, whose packets are pushed.
     reader: Option<Reader>,
 }
 
 impl OutputTrack {
-    /// How much of its beginning is not to be presented.
+    /// How much of the track's beginning must be hidden from playback.
     fn lead(&self) -> Duration {
         self.reader.as_ref().map(|reader| reader.lead).unwrap_or_default()
     }
@@ -85,23 +85,24 @@ pub struct VideoSink {
     pub(super) notes: Vec<String>,
 }
 
-/// The end of a [`VideoSink`] that frames go into; may live on another thread.
+/// The input of a [`VideoSink`] for frames; can be used on another thread.
 pub struct FrameInput {
     frames: gst_app::AppSrc,
     stream: VideoStream,
 }
 
 impl FrameInput {
-    /// Hands a frame to the encoder, waiting while it is busy. False when the pipeline is gone.
+    /// Passes a frame to the encoder, waiting while the encoder is busy. Returns false if the pipeline no
+    /// longer takes frames.
     ///
     /// # Errors
-    /// When the frame is not like those that the file was begun with.
+    /// If the frame differs in size or layout from the first ones.
     pub fn push(&self, frame: Frame) -> Result<bool, PipelineError> {
         self.stream.check(&frame)?;
         Ok(self.frames.push_buffer(buffer_from_frame(frame)?).is_ok())
     }
 
-    /// No more frames.
+    /// Ends the stream of frames.
     pub fn end(&self) {
         let _ = self.frames.end_of_stream();
     }
@@ -169,7 +170,7 @@ impl VideoSink {
         self.busy.clone()
     }
 
-    /// Stops at once: a blocked push returns, and the file is left unfinished.
+    /// Aborts at once: a blocked push returns, and the file stays unfinished.
     pub fn abandon(&self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }
@@ -184,7 +185,7 @@ impl VideoSink {
         self.pipeline.dot()
     }
 
-    /// Makes room for the tracks of a file; one that the muxer refuses is told in the notes.
+    /// Adds the tracks of a file. A track that the muxer refuses is reported in the notes.
     pub(super) fn take_tracks(&mut self, tracks: Tracks) -> Result<(), PipelineError> {
         let mux = self.pipeline.element("mux")?;
         write_about(&mux, tracks.tags.as_ref(), tracks.toc.as_ref());
@@ -203,8 +204,8 @@ impl VideoSink {
         Ok(())
     }
 
-    /// Where the container cannot hide how a track begins, it begins with that, and all others are as
-    /// much later: a fraction of a packet, and in sync.
+    /// If the container cannot hide the beginning of a track (Matroska has no edit lists), shifts all other
+    /// tracks later by as much, a fraction of a packet, so that everything stays in sync.
     pub(super) fn make_room(&self) {
         let hidden =
             self.tracks.iter().all(|track| track.lead().is_zero() || track.begins_unheard());
@@ -220,7 +221,7 @@ impl VideoSink {
         }
     }
 
-    /// Lets the readers of all tracks go.
+    /// Starts the readers of all tracks.
     pub(super) fn start_tracks(&mut self, events: &Sender<Event>) {
         for track in &mut self.tracks {
             if let Some(reader) = &mut track.reader
@@ -232,7 +233,7 @@ impl VideoSink {
         }
     }
 
-    /// Makes room for live sound, which goes through these elements; where its packets go in.
+    /// Adds a track for live sound that passes through these elements; returns the appsrc for its packets.
     pub(super) fn add_sound(
         &mut self,
         caps: &gst::Caps,
@@ -270,7 +271,8 @@ impl VideoSink {
             .map_err(|_| PipelineError::new("mux", "cannot add the track"))?;
         let pad = mux.request_pad_simple(pads);
         let linked = match (bin.static_pad("src"), &pad) {
-            // A format that is refused only when it comes would end the whole file.
+            // A format that the muxer refuses only when the first packet arrives would end the whole file, so
+            // its acceptance is asked for now.
             (Some(_), Some(to)) if through == "identity" && !to.query_accept_caps(caps) => {
                 Err(PipelineError::new("mux", "the container does not support this format"))
             }
@@ -341,8 +343,8 @@ fn limited(codec: Codec, stream: &VideoStream) -> Option<gst::Caps> {
     (codec == Codec::Av1 && full).then(|| stream.limited_range())
 }
 
-/// Counts as work the time from a frame leaving the appsrc until the appsrc's thread is back and
-/// finds nothing to do ("need-data" is emitted on that thread).
+/// Measures the encoder's working time: from the moment a frame leaves the appsrc until the appsrc's thread
+/// returns and finds no frame ("need-data" is emitted on that thread).
 fn watch(frames: &gst_app::AppSrc, busy: &Busy) {
     let since: Arc<Mutex<Option<Instant>>> = Arc::default();
     let began = Arc::clone(&since);
@@ -363,7 +365,8 @@ fn watch(frames: &gst_app::AppSrc, busy: &Busy) {
     frames.set_callbacks(callbacks);
 }
 
-/// Leaves out packets that have no time in the file: muxers (qtmux 1.26) end the file with an error.
+/// Drops packets without a timestamp, or with one outside the segment: muxers (qtmux 1.26) would end the file
+/// with an error.
 fn only_with_time(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::BUFFER, |pad, info| {
         let Some(pts) = info.buffer().and_then(|buffer| buffer.pts()) else {
@@ -382,7 +385,7 @@ fn signed(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Gives the first packet this time.
+/// Sets the timestamp of the first packet that passes `pad` to `time`.
 fn begin_at(pad: &gst::Pad, time: gst::ClockTime) {
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if let Some(packet) = info.buffer_mut() {

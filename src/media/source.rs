@@ -33,7 +33,7 @@ use crate::core::truncation::has_no_index;
 pub(super) const DECODED: &str = include_str!("../../pipelines/decoded.pipeline");
 const FILE: &str = include_str!("../../pipelines/source-file.pipeline");
 
-/// How long a pipeline's thread was at work, not waiting for others.
+/// Working time of a pipeline's thread, without its waits.
 #[derive(Debug, Clone, Default)]
 pub struct Busy(Arc<AtomicU64>);
 
@@ -58,14 +58,14 @@ pub struct VideoSource {
     pub(super) plan: FramePlan,
     pub(super) fit: Fit,
     pub(super) busy: Busy,
-    /// What begins here or later is not wanted.
+    /// Frames that begin at this time or later are dropped.
     pub(super) end: Option<Duration>,
-    /// What is to be said while it runs.
+    /// Notes that arise while it runs.
     pub(super) log: SharedReport,
 }
 
 impl VideoSource {
-    /// Opens a file and decodes to its first frame (of `span`), unless `stop` is set before.
+    /// Opens a file and decodes its first frame (of `span`), unless `stop` is set before.
     ///
     /// # Errors
     /// [`PipelineError`]: no such file, no video in it, no decoder, nothing that can be decoded.
@@ -115,7 +115,7 @@ impl VideoSource {
         Ok(VideoSource { pipeline, frames, stream, plan, fit, busy, end, log })
     }
 
-    /// The same source; what is to be said while it runs goes into `log`.
+    /// Sets the report for notes that arise while the source runs.
     pub fn telling(mut self, log: &SharedReport) -> Self {
         self.log = log.clone();
         self
@@ -131,7 +131,7 @@ impl VideoSource {
         &self.plan.notes
     }
 
-    /// Whether nothing more is read; what was read may still be on its way.
+    /// Whether reading has ended; frames that were read may still be on their way.
     pub fn reading_ended(&self) -> bool {
         self.pipeline.reading_ended()
     }
@@ -153,7 +153,8 @@ impl VideoSource {
         self.plan.frame(&sample, &FramePool::new(0))
     }
 
-    /// Sends every frame into `queue`, waiting when it is full, and drops its end after the last.
+    /// Sends every frame into `queue`, waiting while it is full; drops the queue's producer after the last
+    /// one.
     ///
     /// # Errors
     /// When the pipeline does not start.
@@ -191,7 +192,7 @@ impl VideoSource {
                 busy.add(returned.elapsed());
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let since = Instant::now();
-                // The decoder's buffer goes back before we wait for room in the queue.
+                // The decoder's buffer is released before waiting for room in the queue.
                 let frame = fit.apply(sample).and_then(|sample| plan.frame(&sample, &pool));
                 log.lock().notes.extend(fit.take_note());
                 let frame = frame.map_err(|error| {
@@ -200,12 +201,13 @@ impl VideoSource {
                 });
                 busy.add(since.elapsed());
                 let mut frame = frame?;
-                // Some streams carry no times (raw H.264): then the rate counts.
-                // Others only know the order of decoding (H.264 in AVI): time goes forward only.
+                // Some streams have no timestamps (raw H.264): the frame rate is used. Others have decoding
+                // times only (H.264 in AVI): a timestamp that does not increase is replaced.
                 let pts = frame.pts.filter(|pts| last.is_none_or(|last| *pts > last));
                 let pts = pts.unwrap_or(next_pts);
                 (frame.pts, last) = (Some(pts), Some(pts));
-                // Muxers take the last frame's length from here; with none it is lost in an MP4.
+                // Muxers take the last frame's duration from here; without it, the last frame of an MP4 would
+                // be lost.
                 let duration = frame.duration.filter(|d| !d.is_zero()).unwrap_or(step);
                 next_pts = pts + duration;
                 frame.duration =
@@ -258,14 +260,14 @@ fn lasting_until(mut frame: Frame, end: Duration) -> Frame {
 pub(super) struct FileDecoder {
     pub pipeline: Pipeline,
     pub frames: gst_app::AppSink,
-    /// How long the picture is, where the container says and its demuxer is not to know.
+    /// Duration stated by the container, for containers whose demuxer must not see it (MP4).
     pub length: Option<Duration>,
     pub seen: SourceFindings,
 }
 
 impl FileDecoder {
-    /// Opens a file, as `start` brings it to its first frame. Decoding is tried in other ways when that
-    /// fails, where the file gives a reason.
+    /// Opens a file; `start` brings it to its first frame. If that fails and the error suggests another way
+    /// of decoding, that one is tried.
     ///
     /// # Errors
     /// That the file is cut off, or the failure of `start`.
@@ -275,7 +277,7 @@ impl FileDecoder {
         stop: &StopSignal,
         start: impl Fn(&FileDecoder) -> Result<T, PipelineError>,
     ) -> Result<(Self, T), PipelineError> {
-        // decodebin (1.22) sometimes keeps qtdemux's word on this to itself, and waits for ever.
+        // decodebin (1.22) sometimes drops qtdemux's error about this and waits for ever.
         if has_no_index(path) {
             let text = "its index is missing (moov): the file is cut off";
             return Err(PipelineError::new("qtdemux", text).of_kind(ErrorKind::Damaged));
@@ -355,12 +357,12 @@ impl FileDecoder {
     }
 }
 
-/// How a picture is decoded.
+/// A way to decode the picture.
 #[derive(Clone, Default)]
 pub(super) struct DecodeAttempt {
-    /// decodebin offers every track, and those that are no pictures undecoded.
+    /// decodebin exposes all tracks, and leaves those without pictures undecoded.
     all: bool,
-    /// A picture that says it is transparent is decoded as if it were not.
+    /// Pictures marked as transparent are decoded as if they were opaque.
     opaque: bool,
     /// A decoder that refused the picture: openjpegdec (1.22 to 1.26) that of a MOV whose chroma is subsampled
     /// (`-c:v jpeg2000 -pix_fmt yuv420p`), which that of libav takes.
@@ -368,7 +370,7 @@ pub(super) struct DecodeAttempt {
 }
 
 impl DecodeAttempt {
-    /// How to try again after a failure; none when there is no other way.
+    /// The next way to try after a failure; none if there is no other.
     fn after(&self, error: &PipelineError, seen: &SourceFindings) -> Option<Self> {
         if !seen.alpha.load(Ordering::Relaxed) || self.opaque {
             let refused = error.decoder().filter(|_| self.refused.is_none());
@@ -376,8 +378,8 @@ impl DecodeAttempt {
         }
         match error.kind {
             ErrorKind::NoSpace => None,
-            // decodebin (1.22 to 1.26) does not find the decoder of transparent VP8 and VP9 when it is to
-            // leave all other tracks alone.
+            // decodebin (1.22 to 1.26) does not find the decoder of transparent VP8 and VP9 if it is told to
+            // ignore the other tracks.
             ErrorKind::MissingPlugin if !self.all => {
                 Some(DecodeAttempt { all: true, ..self.clone() })
             }
@@ -388,12 +390,11 @@ impl DecodeAttempt {
     }
 }
 
-/// What was seen of a source while it was opened: which kinds of tracks it holds, and what its
-/// picture becomes.
+/// What was learned while opening a source: the kinds of tracks it has, and how its pictures are converted.
 #[derive(Clone, Default)]
 pub(super) struct SourceFindings {
     alpha: Arc<AtomicBool>,
-    /// Its codec has chroma in the middle where nothing is said.
+    /// The codec defines unmarked chroma as centred.
     centred: Arc<AtomicBool>,
     plan: Arc<Mutex<Option<FramePlan>>>,
     video: Arc<AtomicBool>,
@@ -401,13 +402,13 @@ pub(super) struct SourceFindings {
 }
 
 impl SourceFindings {
-    /// What the picture becomes, once the first frame (of these caps) is there.
+    /// The plan for converting frames, from the caps of the first one.
     pub fn plan(&self, caps: &gst::CapsRef, wanted: FrameFormat) -> FramePlan {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
         plan.unwrap_or_else(|| FramePlan::new(caps, wanted))
     }
 
-    /// decodebin says "missing plug-in" of a file without video; this says what is the matter.
+    /// For a file without video, decodebin reports a missing plug-in; this replaces that error.
     fn explain(&self, error: PipelineError) -> PipelineError {
         let seen = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if seen(&self.audio) && !seen(&self.video) && error.kind != ErrorKind::NoSpace {
@@ -438,7 +439,7 @@ fn leave_out(decode: &gst::Element, trial: &DecodeAttempt) {
     });
 }
 
-/// Links the first video pad of `decode` to `convert`, and asks for the format that is wanted.
+/// Links the first video pad of `decode` to `convert`, and requests the wanted format.
 pub(super) fn link_video(
     pipeline: &Pipeline,
     wanted: FrameFormat,
@@ -456,11 +457,11 @@ pub(super) fn link_video(
     let convert = pipeline.element("convert")?.downgrade();
     let format = pipeline.element("format")?.downgrade();
     let watch = seen.clone();
-    // Asked for every pad on the way; "true" leaves the answer to decodebin's own rules.
+    // Called for every pad on the way; true leaves the decision to decodebin.
     decode.connect("autoplug-continue", false, move |args| {
         let caps = args.get(2).and_then(|v| v.get::<gst::Caps>().ok());
         if let Some(name) = caps.as_ref().and_then(|c| c.structure(0)).map(|s| s.name()) {
-            // Containers are called video/… too: only what has a picture size counts.
+            // Some containers have video/… caps too; only caps with a picture size are video.
             let picture = caps.as_ref().and_then(|c| c.structure(0)).is_some_and(|s| {
                 s.has_field("width")
                     || name.starts_with("image/")
@@ -520,12 +521,12 @@ pub(super) fn link_video(
     Ok(())
 }
 
-/// Whether caps of this name have tracks in them.
+/// Whether caps of this name are those of a container.
 fn is_container(name: &str) -> bool {
     name.starts_with("video/") || name.starts_with("application/x-id3") || name == "application/ogg"
 }
 
-/// Lets `crop` take away the last column and line of pictures whose sides are odd.
+/// Configures `crop` to remove the last column and line of frames with odd sides.
 pub(super) fn crop_to_even(crop: &gst::Element) {
     let Some(pad) = crop.static_pad("sink") else { return };
     let crop = crop.downgrade();

@@ -1,7 +1,8 @@
-//! Repairs of what GStreamer's own elements get wrong, each at a pad. Every one says which versions are
-//! affected, what is wrong, how to see it, and thereby when it can go. What GStreamer does right from a version
-//! on asks [`older_than`](super::older_than); all others were seen to be needed with 1.26, too. Others stand where
-//! they act, as those of muxers in `edit_list` and `matroska`; to find them all: `grep -rn "1\.22 to" src/media`.
+//! Corrections of bugs in GStreamer's elements, each applied at a pad. Each one documents the affected
+//! versions, the bug, and how to reproduce it, and so when it can be removed. If newer GStreamer versions are
+//! right, the code asks [`older_than`](super::older_than); all others were still needed with 1.26.
+//! Workarounds elsewhere stand beside the code they concern, such as those of muxers in `edit_list` and
+//! `matroska`; `grep -rn "1\.22 to" src/media` finds all.
 
 use std::path::Path;
 use std::time::Duration;

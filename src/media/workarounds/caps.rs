@@ -135,7 +135,7 @@ fn repair(pad: &gst::Pad, facts: &ContainerFacts) {
             caps.make_mut().structure_mut(0).is_some_and(|format| corrected(format, facts, pad));
         if changed {
             let _ = pad.store_sticky_event(&gst::event::Caps::new(&caps));
-            // By these a track is treated.
+            // The stream's caps decide how a track is treated, so they are corrected too.
             if let Some(stream) = pad.stream() {
                 stream.set_caps(Some(&caps));
             }

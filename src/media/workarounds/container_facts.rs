@@ -16,21 +16,21 @@ use super::transport::{SoundCodec, sounds_of};
 use super::{avi, flv};
 use crate::core::truncation::boxes;
 
-/// Larger indexes than this are none.
+/// An index larger than this is taken as damaged.
 const LARGEST: u64 = 1 << 28;
 
-/// What is known of a file's tracks beside what its demuxer says; nothing of other files.
+/// Facts about a file's tracks that its demuxer does not report; empty for other files.
 #[derive(Debug, Clone, Default)]
 pub struct ContainerFacts {
-    /// By the ids of tracks.
+    /// MP4 and MOV: by track id.
     tracks: Arc<BTreeMap<u64, Track>>,
-    /// By the numbers of packets (PID).
+    /// Transport stream: sound codecs by packet id (PID).
     sounds: Arc<BTreeMap<u64, SoundCodec>>,
-    /// By the numbers of tracks.
+    /// Matroska: by track number.
     matroska: Arc<BTreeMap<u64, TrackEntry>>,
     /// The streams of pictures of an AVI.
     avi: Arc<Vec<avi::Picture>>,
-    /// When the first packet of an FLV is presented.
+    /// FLV: presentation time of the earliest packet.
     pub(super) begins: Option<gst::ClockTime>,
 }
 
@@ -48,7 +48,7 @@ struct Track {
 }
 
 impl ContainerFacts {
-    /// Reads them.
+    /// Reads the facts of a file.
     pub fn of(path: &Path) -> Self {
         let mut facts = ContainerFacts::default();
         match read(path) {
@@ -72,7 +72,7 @@ impl ContainerFacts {
         self.matroska.get(&number)
     }
 
-    /// From when on matroskademux counts the times of the file at `path`, of which these are the facts.
+    /// The time from which matroskademux counts in the file at `path` (whose facts these are).
     pub fn matroska_begins(&self, path: &Path) -> gst::ClockTime {
         let begins = matroska::begins(path, &self.matroska).unwrap_or_default();
         gst::ClockTime::try_from(begins).unwrap_or_default()
@@ -118,8 +118,8 @@ impl ContainerFacts {
         self.track(id).is_some_and(|track| track.little_endian)
     }
 
-    /// Whether a track is not the picture of the file: a cover or a thumbnail (one sample) beside a film,
-    /// or one that players do not show beside one that they do.
+    /// Whether a track is not the main picture: a cover or thumbnail (one sample) beside a film, or a
+    /// disabled track beside an enabled one.
     pub fn is_beside_the_film(&self, id: Option<&str>) -> bool {
         let Some(track) = self.track(id).filter(|track| track.video) else { return false };
         let better = |other: &Track| {
