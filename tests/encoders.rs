@@ -14,7 +14,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use common::*;
-use nst_stream::core::encoding::{Encoding, Preset, RateControl};
+use nst_stream::core::encoding::{EncoderPreset, Encoding, RateControl};
 use nst_stream::core::stylizer::Identity;
 use nst_stream::stream::VideoJob;
 
@@ -130,7 +130,7 @@ fn hardware_without_a_bit_rate_is_given_a_quality_and_what_has_no_effect_is_said
     assert!(!said.has("no effect"), "{:?}", said.0);
     let (good, _) = made(RateControl::Quality(80), None);
     assert!(good > 3 * poor, "{good} and {poor} bytes");
-    let (_, said) = made(RateControl::Bitrate(100_000), Some(Preset::Slow));
+    let (_, said) = made(RateControl::Bitrate(100_000), Some(EncoderPreset::Slow));
     assert!(said.has("is used instead of --bitrate"), "{:?}", said.0);
     assert!(said.has("--preset has no effect"), "{:?}", said.0);
 }

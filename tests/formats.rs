@@ -10,7 +10,7 @@ mod route;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use nst_stream::core::encoding::{Codec, Encoding, Preset};
+use nst_stream::core::encoding::{Codec, EncoderPreset, Encoding};
 use nst_stream::core::stats::Summary;
 use nst_stream::core::stylizer::Identity;
 use nst_stream::stream::VideoJob;
@@ -45,7 +45,7 @@ mod transparent;
 const QUICK: Encoding = Encoding {
     codec: None,
     rate: nst_stream::core::encoding::RateControl::Quality(80),
-    preset: Some(Preset::Ultrafast),
+    preset: Some(EncoderPreset::Ultrafast),
     hwaccel: nst_stream::core::encoding::HwAccel::Off,
     even: false,
     live: false,

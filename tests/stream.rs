@@ -11,7 +11,7 @@ mod threads;
 use std::time::Duration;
 
 use common::*;
-use nst_stream::core::encoding::{Encoding, Preset, RateControl};
+use nst_stream::core::encoding::{EncoderPreset, Encoding, RateControl};
 use nst_stream::core::frame::Frame;
 use nst_stream::core::span::Span;
 use nst_stream::core::stats::Summary;
@@ -26,7 +26,7 @@ fn identity(job: &VideoJob) -> Summary {
 /// As fast as encoders go, where the picture itself is not looked at.
 fn quick() -> Encoding {
     Encoding {
-        preset: Some(Preset::Ultrafast),
+        preset: Some(EncoderPreset::Ultrafast),
         rate: RateControl::Quality(75),
         ..Encoding::default()
     }

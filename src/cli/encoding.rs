@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::core::encoding::{
-    Codec, Encoding, HwAccel, Preset, RateControl, parse_bitrate, parse_quality,
+    Codec, EncoderPreset, Encoding, HwAccel, RateControl, parse_bitrate, parse_quality,
 };
 
 /// How a video file is encoded.
@@ -22,7 +22,7 @@ pub struct EncodingArgs {
     /// Encoder speed against file size: ultrafast, superfast, veryfast, faster, fast, medium, slow,
     /// slower or veryslow [default: medium; live, veryfast]
     #[arg(long, value_name = "PRESET")]
-    preset: Option<Preset>,
+    preset: Option<EncoderPreset>,
     /// Hardware decoders and encoders: auto (use those that work) or off
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     hwaccel: HwAccel,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::core::stop::{Interruption, StopSignal};
-use crate::core::timeouts::LAST_WORDS;
+use crate::core::timeouts::LAST_MESSAGE;
 
 /// Signals within this time count as one request.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
@@ -79,6 +79,6 @@ fn say(text: String) {
         let _ = done.send(());
     };
     if thread::Builder::new().name("say".into()).spawn(write).is_ok() {
-        let _ = said.recv_timeout(LAST_WORDS);
+        let _ = said.recv_timeout(LAST_MESSAGE);
     }
 }

@@ -11,7 +11,7 @@ use crossterm::terminal::enable_raw_mode;
 
 use super::interrupts::Interrupts;
 use super::terminal::leave_raw_mode;
-use crate::core::timeouts::KEYS;
+use crate::core::timeouts::END_KEY_THREAD;
 use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
 
 /// The line that explains the keys, for this number of models.
@@ -77,7 +77,7 @@ impl Drop for Keys {
         self.done.store(true, Ordering::Release);
         let since = Instant::now();
         while self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-            && since.elapsed() < KEYS
+            && since.elapsed() < END_KEY_THREAD
         {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -19,7 +19,7 @@ choice! {
 
 choice! {
     /// Encoder speed against file size, from the fastest to the slowest.
-    Preset {
+    EncoderPreset {
         /// Fastest, largest files.
         Ultrafast = "ultrafast",
         /// One step slower.
@@ -41,9 +41,9 @@ choice! {
     }
 }
 
-impl Preset {
+impl EncoderPreset {
     /// Index from 0 (fastest) to 8 (slowest).
-    pub fn place(self) -> usize {
+    pub fn index(self) -> usize {
         self as usize
     }
 }
@@ -170,7 +170,7 @@ pub struct Encoding {
     /// Rate control.
     pub rate: RateControl,
     /// Preset; none for the default.
-    pub preset: Option<Preset>,
+    pub preset: Option<EncoderPreset>,
     /// Use of hardware encoders.
     pub hwaccel: HwAccel,
     /// Crop odd sizes by one line or column, instead of encoding 4:4:4.
@@ -194,8 +194,12 @@ impl Default for Encoding {
 
 impl Encoding {
     /// The chosen preset, or the default: medium for files, veryfast live.
-    pub fn preset(&self) -> Preset {
-        self.preset.unwrap_or(if self.live { Preset::Veryfast } else { Preset::Medium })
+    pub fn preset(&self) -> EncoderPreset {
+        self.preset.unwrap_or(if self.live {
+            EncoderPreset::Veryfast
+        } else {
+            EncoderPreset::Medium
+        })
     }
 
     /// The codec for this container.
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_place_of_a_preset_counts_from_the_fastest() {
-        assert_eq!((Preset::Ultrafast.place(), Preset::Medium.place()), (0, 5));
-        assert_eq!(Preset::Veryslow.place(), 8);
+        assert_eq!((EncoderPreset::Ultrafast.index(), EncoderPreset::Medium.index()), (0, 5));
+        assert_eq!(EncoderPreset::Veryslow.index(), 8);
     }
 }

@@ -75,7 +75,7 @@ impl Pattern {
     }
 
     /// The pattern for the same pictures as PNGs in another folder.
-    pub fn made_into(&self, folder: &Path) -> Self {
+    pub fn in_other_folder(&self, folder: &Path) -> Self {
         let stem = Path::new(&self.after).file_stem().unwrap_or_default().to_string_lossy();
         // What lies behind the number may be the ending alone, which Path takes for a name.
         let stem = if self.after.starts_with('.') && !self.after[1..].contains('.') {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn pictures_of_a_pattern_keep_their_numbers_in_another_folder() {
         for (from, into) in [("a/%03d.jpg", "b/007.png"), ("a/x%d.a.jpg", "b/x7.a.png")] {
-            assert_eq!(pattern(from).made_into(Path::new("b")).path(7), Path::new(into));
+            assert_eq!(pattern(from).in_other_folder(Path::new("b")).path(7), Path::new(into));
         }
     }
 

@@ -75,10 +75,10 @@ pub const REMUX_STALLED: Duration = Duration::from_secs(60);
 pub const FINISH_LIVE_FILE: Duration = Duration::from_secs(60);
 
 /// A connection to an RTSP server: it is accepted within a second, or there is nobody.
-pub const CONNECT: Duration = Duration::from_secs(5);
+pub const CONNECT_TO_RTSP_SERVER: Duration = Duration::from_secs(5);
 
 /// Saying goodbye to a media server.
-pub const PARTING: Duration = Duration::from_secs(3);
+pub const LEAVE_MEDIA_SERVER: Duration = Duration::from_secs(3);
 
 /// End of the user's own output description, which may write a file, or wait for somebody to connect and
 /// never end.
@@ -91,10 +91,10 @@ pub const CLOSE_STOPPED: Duration = Duration::from_secs(2);
 pub const COUNT_FRAMES: Duration = Duration::from_secs(10);
 
 /// End of the thread that reads the keyboard; if the terminal was closed, its read never returns.
-pub const KEYS: Duration = Duration::from_secs(1);
+pub const END_KEY_THREAD: Duration = Duration::from_secs(1);
 
 /// Last message to a terminal or pipe that is not read; then the process ends without it.
-pub const LAST_WORDS: Duration = Duration::from_millis(200);
+pub const LAST_MESSAGE: Duration = Duration::from_millis(200);
 
 /// Measures a wait in time during which the program runs: time while it is stopped (Ctrl-Z, a sleeping
 /// machine) does not count.

@@ -31,7 +31,7 @@ impl LiveClock {
     }
 
     /// Sets this clock and base time for a pipeline. Call it before the pipeline is set to Playing.
-    pub fn govern(&self, pipeline: &gst::Pipeline) {
+    pub fn apply_to(&self, pipeline: &gst::Pipeline) {
         pipeline.use_clock(Some(&self.clock));
         // Without a start time the pipeline keeps the base time it is given.
         pipeline.set_start_time(gst::ClockTime::NONE);

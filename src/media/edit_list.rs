@@ -36,7 +36,8 @@ pub(super) fn hide_leads(path: &Path, leads: &[Duration]) -> io::Result<()> {
         let track = mdia.and_then(|mdia| timescale(&moov, find(&moov, mdia, b"mdhd")));
         let list = find(&moov, trak, b"edts").and_then(|edts| find(&moov, edts, b"elst"));
         if let (Some(movie), Some(track), Some(list)) = (movie, track, list) {
-            changed += usize::from(shorten(&mut moov, list, *lead, movie, track).is_some());
+            changed +=
+                usize::from(advance_edit_start(&mut moov, list, *lead, movie, track).is_some());
         }
     }
     if changed < leads.iter().filter(|lead| !lead.is_zero()).count() {
@@ -47,7 +48,7 @@ pub(super) fn hide_leads(path: &Path, leads: &[Duration]) -> io::Result<()> {
 }
 
 /// Moves the start of the last edit `lead` later in the media, and shortens it by as much.
-fn shorten(
+fn advance_edit_start(
     moov: &mut [u8],
     list: Range<usize>,
     lead: Duration,
@@ -77,7 +78,7 @@ fn shorten(
 ///
 /// # Errors
 /// When the file is not one that mp4mux writes, or cannot be written.
-pub(super) fn show_whole(path: &Path) -> io::Result<()> {
+pub(super) fn extend_edits(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let (start, mut moov) = index(&mut file)?;
     let Some(mvhd) = find(&moov, 0..moov.len(), b"mvhd") else { return Ok(()) };
@@ -166,7 +167,7 @@ fn lengthen(moov: &mut [u8], header: &Range<usize>, at: usize, duration: u64) {
 ///
 /// # Errors
 /// When the file is not one that mp4mux writes, or cannot be written.
-pub(super) fn enable(path: &Path, tracks: &[(bool, u16)]) -> io::Result<()> {
+pub(super) fn set_enabled_and_groups(path: &Path, tracks: &[(bool, u16)]) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let (start, mut moov) = index(&mut file)?;
     let mut at = 0;

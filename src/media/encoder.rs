@@ -9,7 +9,7 @@ use super::packages;
 use super::pipeline::{Pipeline, PipelineRole};
 use super::video::VideoStream;
 use super::workarounds::change_caps;
-use crate::core::encoding::{Codec, Encoding, HwAccel, Preset, RateControl};
+use crate::core::encoding::{Codec, EncoderPreset, Encoding, HwAccel, RateControl};
 use crate::core::timeouts::TRY_ENCODER;
 
 /// An encoder and the parser behind it, not yet in a pipeline.
@@ -105,7 +105,7 @@ fn settings(
     encoding: &Encoding,
     stream: &VideoStream,
 ) -> Vec<(&'static str, String)> {
-    let place = encoding.preset().place();
+    let place = encoding.preset().index();
     let kbits = match encoding.rate {
         RateControl::Bitrate(bits) => (bits / 1000).to_string(),
         RateControl::Quality(_) => String::new(),
@@ -141,7 +141,7 @@ fn settings(
         }
         Codec::Vp9 => {
             // libvpx: a cpu-used above 5 takes effect only with the realtime deadline.
-            let realtime = encoding.live || encoding.preset() < Preset::Veryfast;
+            let realtime = encoding.live || encoding.preset() < EncoderPreset::Veryfast;
             let deadline = if realtime { "1" } else { "1000000" };
             let speed = ["8", "6", "5", "5", "4", "4", "2", "1", "0"][place];
             set.extend([("deadline", deadline.into()), ("cpu-used", speed.into())]);
@@ -165,7 +165,7 @@ fn settings(
         Codec::Av1 => {
             let speed = ["10", "9", "8", "7", "6", "6", "4", "2", "1"][place];
             set.extend([("cpu-used", speed.into()), ("keyframe-max-dist", "250".into())]);
-            if encoding.live || encoding.preset() < Preset::Fast {
+            if encoding.live || encoding.preset() < EncoderPreset::Fast {
                 set.push(("usage-profile", "realtime".into()));
             } else {
                 set.push(("lag-in-frames", "25".into()));
@@ -311,8 +311,10 @@ mod tests {
         let stream = stream();
         for codec in ALL {
             for rate in [RateControl::DEFAULT, RateControl::Bitrate(800_000)] {
-                for preset in [Preset::Ultrafast, Preset::Medium, Preset::Veryslow] {
-                    let (preset, live) = (Some(preset), preset == Preset::Ultrafast);
+                for preset in
+                    [EncoderPreset::Ultrafast, EncoderPreset::Medium, EncoderPreset::Veryslow]
+                {
+                    let (preset, live) = (Some(preset), preset == EncoderPreset::Ultrafast);
                     let encoding = Encoding { rate, preset, live, ..Encoding::default() };
                     let made = encoder(codec, &encoding, &stream).unwrap();
                     for (name, _) in settings(codec, &encoding, &stream) {

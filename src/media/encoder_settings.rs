@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::video::VideoStream;
-use crate::core::encoding::{Encoding, Preset, RateControl};
+use crate::core::encoding::{EncoderPreset, Encoding, RateControl};
 
 /// Properties that take a bit rate.
 const BIT_RATES: [&str; 4] = ["bitrate", "target-bitrate", "bps", "average-bitrate"];
@@ -146,18 +146,21 @@ fn set_quality(element: &gst::Element, quality: u32) -> bool {
     false
 }
 
-fn set_preset(element: &gst::Element, preset: Preset) -> bool {
+fn set_preset(element: &gst::Element, preset: EncoderPreset) -> bool {
     // 0 for the fastest, 1 for the slowest.
-    let slowness = preset.place() as f64 / Preset::Veryslow.place() as f64;
+    let slowness = preset.index() as f64 / EncoderPreset::Veryslow.index() as f64;
     for name in PRESETS {
         let Some(property) = writable(element, name) else { continue };
         let (own, numbered) = (preset.to_string(), format!("p{:.0}", 1.0 + slowness * 6.0));
         let alike = match preset {
-            Preset::Ultrafast | Preset::Superfast | Preset::Veryfast | Preset::Faster => {
-                ["speed", "hp", "fast"]
+            EncoderPreset::Ultrafast
+            | EncoderPreset::Superfast
+            | EncoderPreset::Veryfast
+            | EncoderPreset::Faster => ["speed", "hp", "fast"],
+            EncoderPreset::Fast | EncoderPreset::Medium => ["balanced", "medium", "default"],
+            EncoderPreset::Slow | EncoderPreset::Slower | EncoderPreset::Veryslow => {
+                ["quality", "hq", "slow"]
             }
-            Preset::Fast | Preset::Medium => ["balanced", "medium", "default"],
-            Preset::Slow | Preset::Slower | Preset::Veryslow => ["quality", "hq", "slow"],
         };
         let mut known = [own.as_str(), numbered.as_str()].into_iter().chain(alike);
         if known.any(|value| set_text(element, &property, value)) {
@@ -251,7 +254,11 @@ mod tests {
     }
 
     /// An encoder that is configured, and what is said.
-    fn configured(name: &str, rate: RateControl, preset: Option<Preset>) -> (gst::Element, String) {
+    fn configured(
+        name: &str,
+        rate: RateControl,
+        preset: Option<EncoderPreset>,
+    ) -> (gst::Element, String) {
         let stream = stream();
         let element = gst::ElementFactory::make(name).build().unwrap();
         let notes = configure(&element, &Encoding { rate, preset, ..Encoding::default() }, &stream);
@@ -295,11 +302,11 @@ mod tests {
 
     #[test]
     fn what_an_encoder_has_no_property_for_is_said() {
-        let (_, notes) = configured("pngenc", RateControl::DEFAULT, Some(Preset::Slow));
+        let (_, notes) = configured("pngenc", RateControl::DEFAULT, Some(EncoderPreset::Slow));
         assert!(
             notes.contains("no settings for bit rate or quality") && notes.contains("--preset")
         );
-        let (_, notes) = configured("jpegenc", RateControl::DEFAULT, Some(Preset::Slow));
+        let (_, notes) = configured("jpegenc", RateControl::DEFAULT, Some(EncoderPreset::Slow));
         assert_eq!(notes, "it has no presets: --preset has no effect");
         let (_, notes) = configured("jpegenc", RateControl::DEFAULT, None);
         assert_eq!(notes, "");
@@ -307,7 +314,8 @@ mod tests {
 
     #[test]
     fn presets_go_by_name_or_by_number() {
-        let (element, notes) = configured("x264enc", RateControl::DEFAULT, Some(Preset::Slower));
+        let (element, notes) =
+            configured("x264enc", RateControl::DEFAULT, Some(EncoderPreset::Slower));
         let preset = element.property_value("speed-preset").serialize().unwrap();
         assert_eq!((preset.as_str(), notes.as_str()), ("slower", ""));
         // From 0, the slowest, on.
@@ -316,7 +324,7 @@ mod tests {
             assert_eq!(notes, "");
             element.property::<i32>("cpu-used")
         };
-        assert_eq!(speed(Preset::Veryslow), 0);
-        assert!(speed(Preset::Ultrafast) > speed(Preset::Medium));
+        assert_eq!(speed(EncoderPreset::Veryslow), 0);
+        assert!(speed(EncoderPreset::Ultrafast) > speed(EncoderPreset::Medium));
     }
 }

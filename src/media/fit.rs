@@ -46,7 +46,7 @@ impl Fit {
         let (width, height) = (even(info.width()), even(info.height()));
         let format = gst_video::VideoFormat::I420;
         if info.format() == format && (width, height) == (info.width(), info.height()) {
-            return Fit::same(first);
+            return Fit::to_first(first);
         }
         let builder = gst_video::VideoInfo::builder(format, width, height);
         let builder = builder.fps(info.fps()).par(info.par());
@@ -60,7 +60,7 @@ impl Fit {
     }
 
     /// Converts to the first frame's format.
-    pub fn same(first: &gst::Caps) -> Result<Self, PipelineError> {
+    pub fn to_first(first: &gst::Caps) -> Result<Self, PipelineError> {
         let to = info_of(first)?;
         let (caps, first) = (first.clone(), to.clone());
         Ok(Fit { caps, to, converter: None, first, change: Change::None })
@@ -68,7 +68,7 @@ impl Fit {
 
     /// Converts to the first frame's format, but with square pixels; the picture is enlarged, never reduced,
     /// so that no detail is lost.
-    pub fn square(first: &gst::Caps) -> Result<Self, PipelineError> {
+    pub fn to_square_pixels(first: &gst::Caps) -> Result<Self, PipelineError> {
         let info = info_of(first)?;
         let (n, d) = (f64::from(info.par().numer()), f64::from(info.par().denom()));
         let ratio = n / d.max(1.0);
@@ -76,7 +76,7 @@ impl Fit {
         let (width, height) = (side(info.width(), ratio), side(info.height(), 1.0 / ratio));
         let (width, height) = match ratio {
             // Some files claim an impossible pixel aspect ratio.
-            ratio if !(0.1..=10.0).contains(&ratio) || n == d => return Fit::same(first),
+            ratio if !(0.1..=10.0).contains(&ratio) || n == d => return Fit::to_first(first),
             ratio if ratio > 1.0 => (width as u32, info.height()),
             _ => (info.width(), height as u32),
         };
@@ -287,7 +287,7 @@ mod tests {
                 "video/x-raw,format=RGB,width={width},height={height},framerate=25/1,\
                  pixel-aspect-ratio={par}"
             );
-            let fit = Fit::square(&caps.parse().unwrap()).unwrap();
+            let fit = Fit::to_square_pixels(&caps.parse().unwrap()).unwrap();
             assert_eq!((fit.to.width(), fit.to.height()), square, "{par}");
         }
     }
@@ -299,7 +299,7 @@ mod tests {
             format!("video/x-raw,format=I420,{size},framerate={rate}/1").parse().unwrap()
         };
         let (small, large) = ("width=32,height=16", "width=64,height=32");
-        let mut fit = Fit::same(&caps(small, 25)).unwrap();
+        let mut fit = Fit::to_first(&caps(small, 25)).unwrap();
         let mut said = Vec::new();
         for (size, rate, bytes) in [
             (small, 25, 768),

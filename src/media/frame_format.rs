@@ -103,8 +103,8 @@ impl FramePlan {
     /// When GStreamer cannot convert it.
     pub(super) fn fit(&self, first: &gst::Caps) -> Result<Fit, PipelineError> {
         match self.layout {
-            Layout::Rgb => Fit::square(first),
-            Layout::I420 | Layout::Y444 => Fit::same(first),
+            Layout::Rgb => Fit::to_square_pixels(first),
+            Layout::I420 | Layout::Y444 => Fit::to_first(first),
         }
     }
 

@@ -67,8 +67,8 @@ impl LiveSource {
             rtsp_peer::reach(url, stop)?;
         }
         let (pipeline, frames, plan, fit) = match input {
-            InputSpec::File(path) => played(path, clock, stop)?,
-            _ => captured(input, options, clock, stop)?,
+            InputSpec::File(path) => open_file(path, clock, stop)?,
+            _ => open_device(input, options, clock, stop)?,
         };
         let stream = plan.stream(fit.caps())?;
         let audio = LiveAudio::of(&pipeline);
@@ -165,10 +165,10 @@ impl IncreasingTimes {
 type Opened = (Pipeline, gst_app::AppSink, FramePlan, Fit);
 
 /// Opens a file that is played in real time; it is decoded like a file that is not live.
-fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
+fn open_file(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
     let (decoder, caps) = FileDecoder::open(path, FrameFormat::Even, stop, |decoder| {
         let FileDecoder { pipeline, frames, .. } = decoder;
-        clock.govern(pipeline.gst());
+        clock.apply_to(pipeline.gst());
         frames.set_property("sync", true);
         newest_only(frames);
         pipeline.set_state(gst::State::Paused)?;
@@ -181,7 +181,7 @@ fn played(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, P
 }
 
 /// Opens a source that delivers frames in real time by itself: a camera, an RTSP stream or the test picture.
-fn captured(
+fn open_device(
     input: &InputSpec,
     options: LiveOptions,
     clock: &LiveClock,
@@ -191,10 +191,12 @@ fn captured(
         InputSpec::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline"),
         InputSpec::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
         InputSpec::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
-        InputSpec::Pipeline(path) | InputSpec::File(path) => return described(path, clock, stop),
+        InputSpec::Pipeline(path) | InputSpec::File(path) => {
+            return open_description(path, clock, stop);
+        }
     };
     let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{head}\n{DECODED}"))?;
-    clock.govern(pipeline.gst());
+    clock.apply_to(pipeline.gst());
     set_up(&pipeline, input, options)?;
     let seen = SourceFindings::default();
     link_video(
@@ -216,11 +218,15 @@ fn captured(
 
 /// Opens the user's own description. Only frames that are not I420 are converted; everything else is up to
 /// its author.
-fn described(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
+fn open_description(
+    path: &Path,
+    clock: &LiveClock,
+    stop: &StopSignal,
+) -> Result<Opened, PipelineError> {
     let description =
         std::fs::read_to_string(path).map_err(|e| PipelineError::new("pipeline", e.to_string()))?;
     let pipeline = Pipeline::parse(PipelineRole::Source, &description)?;
-    clock.govern(pipeline.gst());
+    clock.apply_to(pipeline.gst());
     let caps = gst::Caps::builder_full()
         .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
         .structure(gst::Structure::new_empty("video/x-raw"))

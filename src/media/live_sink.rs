@@ -22,7 +22,7 @@ use super::video::VideoStream;
 use super::window;
 use crate::core::endpoint::{OutputSpec, RtspUrl};
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::{FINISH_OWN_OUTPUT, PARTING};
+use crate::core::timeouts::{FINISH_OWN_OUTPUT, LEAVE_MEDIA_SERVER};
 
 /// Number of frames that may wait for an output, unless the user's description sets it.
 const FRAMES: u64 = 2;
@@ -83,7 +83,7 @@ impl LiveSink {
             }
         };
         let pipeline = Pipeline::parse(PipelineRole::Sink(number), &description)?;
-        clock.govern(pipeline.gst());
+        clock.apply_to(pipeline.gst());
         match output {
             OutputSpec::Device(path) => set_device(&pipeline, path)?,
             OutputSpec::Push(url) => set_server(&pipeline, url)?,
@@ -100,7 +100,7 @@ impl LiveSink {
         // Delay is measured behind the encoder if there is one, otherwise at the window's input.
         let at = pipeline.gst().by_name("encode").and_then(|e| e.static_pad("src"));
         if let Some(pad) = at.or_else(|| frames.source().static_pad("src")) {
-            measure(&pad, clock.clone(), Duration::ZERO, on_delay);
+            report_delay(&pad, clock.clone(), Duration::ZERO, on_delay);
         }
         let is_push = matches!(output, OutputSpec::Push(_));
         let packets = match (is_push, pipeline.gst().by_name("packets")) {
@@ -119,7 +119,7 @@ impl LiveSink {
         pipeline.set_state(gst::State::Playing)?;
         pipeline.forward(events.clone());
         let patience = match output {
-            OutputSpec::Push(_) => Some(PARTING),
+            OutputSpec::Push(_) => Some(LEAVE_MEDIA_SERVER),
             OutputSpec::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
             _ => None,
         };
@@ -163,7 +163,7 @@ const PUSH_SOUND: &str = "\nappsrc name=packets format=time is-live=true leaky-t
 
 /// Calls `on_delay` with now − PTS for every buffer that passes `pad`. Running time zero of the pad is
 /// `start` on the run's clock.
-pub(crate) fn measure(pad: &gst::Pad, clock: LiveClock, start: Duration, on_delay: OnDelay) {
+pub(crate) fn report_delay(pad: &gst::Pad, clock: LiveClock, start: Duration, on_delay: OnDelay) {
     // An encoder may shift timestamps (x264enc: by 1000 hours); the segment holds the shift.
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let pts = info.buffer().and_then(|b| b.pts());

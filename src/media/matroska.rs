@@ -56,7 +56,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When it is not a Matroska file, or cannot be written.
-pub fn put_right(path: &Path, flags: &[Flags]) -> io::Result<()> {
+pub fn correct_finished_file(path: &Path, flags: &[Flags]) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     tables(&mut file, &mut |file, id, at, bytes| {
         let before = bytes.clone();
@@ -103,13 +103,13 @@ pub struct Flags {
 }
 
 /// Ids of the flags "hearing impaired", "visual impaired", "original language" and "commentary".
-const MORE_FLAGS: [u32; 4] = [0x55AB, 0x55AC, 0x55AE, 0x55AF];
+const ACCESSIBILITY_FLAGS: [u32; 4] = [0x55AB, 0x55AC, 0x55AE, 0x55AF];
 /// Number of spaces appended to a track's name while the file is written. [`put_right`] replaces them by the
 /// flags, none of which matroskamux (1.22 to 1.26) writes.
 const ROOM: usize = 32;
 
 /// The name of a track with room behind it (see [`put_right`]).
-pub fn with_room(name: &str) -> String {
+pub fn padded_name(name: &str) -> String {
     name.to_owned() + &" ".repeat(ROOM)
 }
 
@@ -158,7 +158,7 @@ pub fn track_entries(path: &Path) -> BTreeMap<u64, TrackEntry> {
                     let flags = Flags {
                         default: number(FLAG_DEFAULT).is_none_or(|value| value != 0),
                         forced: set(FLAG_FORCED),
-                        more: MORE_FLAGS.into_iter().filter(|id| set(*id)).collect(),
+                        more: ACCESSIBILITY_FLAGS.into_iter().filter(|id| set(*id)).collect(),
                     };
                     let entry = TrackEntry { codec, delay, private, channels, rate, flags };
                     entries.insert(n, entry);
@@ -561,9 +561,9 @@ mod tests {
 
     #[test]
     fn flags_are_written_into_the_room_behind_a_name() {
-        let flags = Flags { default: false, forced: true, more: MORE_FLAGS.to_vec() };
+        let flags = Flags { default: false, forced: true, more: ACCESSIBILITY_FLAGS.to_vec() };
         for (title, rest) in [("", 0), ("Commentary", 1)] {
-            let name = of(NAME, with_room(title).as_bytes());
+            let name = of(NAME, padded_name(title).as_bytes());
             let mut bytes = of(TRACK, &[of(NUMBER, &[2]), name].concat());
             tracks(&mut bytes, std::slice::from_ref(&flags));
             let track = children(&bytes, 0, bytes.len())[0];
@@ -573,7 +573,7 @@ mod tests {
             assert_eq!(inside.iter().filter(|c| c.id == NAME).count(), rest);
             assert_eq!(find(FLAG_DEFAULT), Some(Vec::new()), "a zero, read as the end of a text");
             assert_eq!(find(FLAG_FORCED), Some(vec![1]));
-            assert!(MORE_FLAGS.iter().all(|id| find(*id) == Some(vec![1])));
+            assert!(ACCESSIBILITY_FLAGS.iter().all(|id| find(*id) == Some(vec![1])));
             assert_eq!(find(LANGUAGE), Some(b"und".to_vec()));
         }
     }
@@ -593,7 +593,7 @@ mod tests {
             tags(&mut bytes.clone());
             tracks(&mut bytes.clone(), &[Flags::default()]);
             std::fs::write(&path, [&[0x18, 0x53, 0x80, 0x67, 0xFF], &bytes[..]].concat()).unwrap();
-            put_right(&path, &[Flags::default()]).unwrap();
+            correct_finished_file(&path, &[Flags::default()]).unwrap();
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::core::y4m::{ChromaSite, Header, Interlace, Sampling};
 
 /// Format and timing of the frames.
 #[derive(Debug, Clone)]
-pub enum Shape {
+pub enum RawFormat {
     /// As the header of a YUV4MPEG2 stream says.
     Y4m(Header),
     /// Three bytes a pixel, as pictures have them.
@@ -61,7 +61,7 @@ pub type NextFrame = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, String> + Send>
 /// # Errors
 /// The error of `next` before the first frame, or that the format is not supported.
 pub fn open(
-    shape: &Shape,
+    shape: &RawFormat,
     count: Option<u64>,
     wanted: FrameFormat,
     mut next: NextFrame,
@@ -193,13 +193,13 @@ struct Raw {
 }
 
 impl Raw {
-    fn of(shape: &Shape) -> Result<Self, PipelineError> {
+    fn of(shape: &RawFormat) -> Result<Self, PipelineError> {
         match shape {
-            Shape::Y4m(header) => Raw::of_y4m(header),
-            Shape::Rgb { width, height, rate } => {
+            RawFormat::Y4m(header) => Raw::of_y4m(header),
+            RawFormat::Rgb { width, height, rate } => {
                 Ok(Raw::of_rgb((*width, *height), Some(*rate), Vec::new()))
             }
-            Shape::Animation { width, height, rate, ends } => {
+            RawFormat::Animation { width, height, rate, ends } => {
                 Ok(Raw::of_rgb((*width, *height), *rate, ends.clone()))
             }
         }

@@ -13,7 +13,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::capture_metadata;
-use super::edit_list::{enable, hide_leads, show_whole};
+use super::edit_list::{extend_edits, hide_leads, set_enabled_and_groups};
 use super::encoder::with_chroma_site;
 use super::error::PipelineError;
 use super::matroska::Flags;
@@ -121,7 +121,7 @@ impl RemuxFiles {
 /// Sets the hidden beginnings and the flags of the tracks after the video track.
 fn complete_tracks(path: &Path, tracks: &[&Track]) -> Result<(), PipelineError> {
     let leads = std::iter::once(Duration::ZERO).chain(tracks.iter().map(|track| track.lead));
-    show_whole(path)
+    extend_edits(path)
         .and_then(|()| hide_leads(path, &leads.collect::<Vec<_>>()))
         .map_err(|error| PipelineError::new("edit list", error.to_string()))?;
     // Tracks of one kind form a group if there are several; players play one of a group.
@@ -137,7 +137,7 @@ fn complete_tracks(path: &Path, tracks: &[&Track]) -> Result<(), PipelineError> 
     let default = |n, track: &Track| track.flags().default || first == Some(n);
     let others = tracks.iter().enumerate().map(|(n, track)| (default(n, track), group(track)));
     let all: Vec<_> = std::iter::once((true, 0)).chain(others).collect();
-    enable(path, &all)
+    set_enabled_and_groups(path, &all)
         .and_then(|()| capture_metadata::put_into(path))
         .map_err(|error| PipelineError::new("tracks", error.to_string()))
 }
@@ -161,7 +161,7 @@ impl Remux {
         events: Sender<Event>,
     ) -> Result<Self, PipelineError> {
         // What the edit list does not show would not be read, so edits are extended first.
-        let _ = show_whole(&files.from);
+        let _ = extend_edits(&files.from);
         let started = start(&files, container, events);
         let pipeline = started.inspect_err(|_| files.give_up())?;
         let total = 2 * length(&files.from);

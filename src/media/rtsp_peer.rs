@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use super::error::PipelineError;
 use crate::core::endpoint::RtspUrl;
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::{CONNECT, POLL};
+use crate::core::timeouts::{CONNECT_TO_RTSP_SERVER, POLL};
 
 /// Connects to the server, to report a precise reason: GStreamer's elements only say "could not open
 /// resource".
@@ -41,7 +41,7 @@ fn connect(url: &RtspUrl) -> Result<(), PipelineError> {
     };
     let mut why = ErrorKind::NotFound;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        match TcpStream::connect_timeout(&address, CONNECT_TO_RTSP_SERVER) {
             Ok(_) => return Ok(()),
             Err(error) => why = error.kind(),
         }

@@ -122,7 +122,7 @@ impl VideoSink {
         let mut sink = VideoSink::build(file, 0)?;
         sink.take_tracks(tracks)?;
         if !container.is_mp4() {
-            sink.make_room();
+            sink.align_tracks();
         }
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
@@ -206,7 +206,7 @@ impl VideoSink {
 
     /// If the container cannot hide the beginning of a track (Matroska has no edit lists), shifts all other
     /// tracks later by as much, a fraction of a packet, so that everything stays in sync.
-    pub(super) fn make_room(&self) {
+    pub(super) fn align_tracks(&self) {
         let hidden =
             self.tracks.iter().all(|track| track.lead().is_zero() || track.begins_unheard());
         let most = self.tracks.iter().map(OutputTrack::lead).filter(|_| !hidden).max();

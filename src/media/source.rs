@@ -116,7 +116,7 @@ impl VideoSource {
     }
 
     /// Sets the report for notes that arise while the source runs.
-    pub fn telling(mut self, log: &SharedReport) -> Self {
+    pub fn with_report(mut self, log: &SharedReport) -> Self {
         self.log = log.clone();
         self
     }

@@ -107,7 +107,7 @@ impl Tracks {
                 // matroskamux (1.22 to 1.26) writes none.
                 self.left_out(metadata::covers(tags), "cover");
             }
-            self.tags = Some(metadata::still_true(tags)).filter(|tags| tags.n_tags() > 0);
+            self.tags = Some(metadata::kept_tags(tags)).filter(|tags| tags.n_tags() > 0);
         }
         if let Some(toc) = &contents.toc {
             let (toc, count) = metadata::chapters(toc, span, contents.duration);
@@ -168,13 +168,13 @@ impl Tracks {
             let order = TrackOptions {
                 number,
                 span,
-                through,
-                form,
-                words,
+                elements: through,
+                accepted_caps: form,
+                text_conversion: words,
                 encoded,
                 delay,
-                lengths,
-                room,
+                needs_durations: lengths,
+                pad_name: room,
                 stop,
             };
             Reader::open(path, stream, order)
@@ -274,13 +274,13 @@ impl Tracks {
         let order = TrackOptions {
             number: self.readers.len(),
             span,
-            through: "identity",
-            form: None,
-            words,
+            elements: "identity",
+            accepted_caps: None,
+            text_conversion: words,
             encoded: false,
             delay: 0,
-            lengths: false,
-            room: !container.is_mp4(),
+            needs_durations: false,
+            pad_name: !container.is_mp4(),
             stop,
         };
         match Reader::open(path, stream, order) {

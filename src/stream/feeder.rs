@@ -24,18 +24,18 @@ impl EndedEarly {
     }
 
     /// Returns a guard that sets the flag when dropped, unless its `whole` is true by then.
-    pub(super) fn unless_whole(&self) -> UnlessWhole<'_> {
-        UnlessWhole { early: self, whole: false }
+    pub(super) fn end_guard(&self) -> EndGuard<'_> {
+        EndGuard { early: self, whole: false }
     }
 }
 
 /// See [`EndedEarly::unless_whole`].
-pub(super) struct UnlessWhole<'a> {
+pub(super) struct EndGuard<'a> {
     early: &'a EndedEarly,
     pub(super) whole: bool,
 }
 
-impl Drop for UnlessWhole<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         if !self.whole {
             self.early.set();

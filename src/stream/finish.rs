@@ -31,7 +31,7 @@ pub(super) fn finish(
 ) -> Result<()> {
     if !container.is_mp4() {
         let flags: Vec<_> = layout.iter().map(Track::flags).collect();
-        if let Err(error) = matroska::put_right(partial.path(), &flags) {
+        if let Err(error) = matroska::correct_finished_file(partial.path(), &flags) {
             tracing::warn!("the tags of the file stay as they are: {error}");
         }
         return commit(partial, None, supervisor.signal());
@@ -124,7 +124,7 @@ struct Remuxing<'a> {
 impl Stage for Remuxing<'_> {
     type End = Result<(), PipelineError>;
 
-    fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+    fn handle(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
             Event::End(PipelineRole::Remux) => ControlFlow::Break(Ok(())),
             Event::Failed(PipelineRole::Remux, error) => ControlFlow::Break(Err(error)),
@@ -132,7 +132,7 @@ impl Stage for Remuxing<'_> {
         }
     }
 
-    fn abandon(&mut self) -> Self::End {
+    fn stop_at_once(&mut self) -> Self::End {
         Err(PipelineError::stopped())
     }
 

@@ -136,7 +136,7 @@ pub fn stylize_live<S: Adjustable>(
         LiveEnd::Ended => {}
         LiveEnd::AtOnce => return Err(stopped_at_once()),
         LiveEnd::Failed(role, error) => {
-            return Err(anyhow::Error::from(error).context(job.failed(role)));
+            return Err(anyhow::Error::from(error).context(job.failure_context(role)));
         }
     }
     dumped.transpose()?;
@@ -245,7 +245,7 @@ enum LiveEnd {
 impl Stage for LiveStage<'_> {
     type End = LiveEnd;
 
-    fn hear(&mut self, event: Event) -> ControlFlow<LiveEnd> {
+    fn handle(&mut self, event: Event) -> ControlFlow<LiveEnd> {
         match event {
             Event::End(PipelineRole::Source) | Event::ThreadEnded(..) => {
                 ControlFlow::Break(LiveEnd::Ended)
@@ -270,7 +270,7 @@ impl Stage for LiveStage<'_> {
         ControlFlow::Break(LiveEnd::Ended)
     }
 
-    fn abandon(&mut self) -> LiveEnd {
+    fn stop_at_once(&mut self) -> LiveEnd {
         LiveEnd::AtOnce
     }
 
@@ -290,6 +290,6 @@ fn dump_dot(folder: &Path, source: &LiveSource, outputs: &Outputs) -> Result<()>
         std::fs::write(&path, dot).with_context(|| format!("cannot write '{}'", path.display()))
     };
     write("source.dot".to_owned(), source.dot())?;
-    let mut dots = outputs.dots().into_iter();
+    let mut dots = outputs.graphs().into_iter();
     dots.try_for_each(|(number, dot)| write(format!("output-{}.dot", number + 1), dot))
 }

@@ -28,7 +28,7 @@ pub struct LiveJob {
 
 impl LiveJob {
     /// Message prefix that names the part of the run that failed.
-    pub(super) fn failed(&self, role: PipelineRole) -> String {
+    pub(super) fn failure_context(&self, role: PipelineRole) -> String {
         match role {
             PipelineRole::Sink(number) => match self.outputs.get(number) {
                 Some(output) => format!("'{output}' failed"),

@@ -173,7 +173,7 @@ impl Outputs {
     }
 
     /// The pipelines as Graphviz graphs, by number of the output.
-    pub fn dots(&self) -> Vec<(usize, String)> {
+    pub fn graphs(&self) -> Vec<(usize, String)> {
         let dot = |sink: &Sink| match sink {
             Sink::Shown(sink) => Some(sink.dot()),
             Sink::Served(server) => Some(server.dot()),
@@ -205,7 +205,7 @@ impl ClosingOutputs {
 impl Stage for ClosingOutputs {
     type End = BTreeMap<usize, OutputEnd>;
 
-    fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+    fn handle(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
             Event::End(PipelineRole::Sink(number)) => self.end(number, OutputEnd::Finished),
             Event::Failed(PipelineRole::Sink(number), error) => {
@@ -216,7 +216,7 @@ impl Stage for ClosingOutputs {
         ControlFlow::Continue(())
     }
 
-    fn abandon(&mut self) -> Self::End {
+    fn stop_at_once(&mut self) -> Self::End {
         std::mem::take(&mut self.ended)
     }
 

@@ -191,7 +191,7 @@ impl Pictures {
                 return None;
             }
             (Pictures::Folder(folder), InputKind::Pictures(Pictures::Numbered(from))) => {
-                from.made_into(folder)
+                from.in_other_folder(folder)
             }
             _ => self.pattern(),
         };

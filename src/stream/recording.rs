@@ -16,7 +16,7 @@ use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::live_audio::LiveAudio;
 use crate::media::live_file::LiveFileSink;
-use crate::media::live_sink::{OnDelay, measure};
+use crate::media::live_sink::{OnDelay, report_delay};
 use crate::media::sink::NewFile;
 use crate::media::video::VideoStream;
 use crate::media::{Buffer, Event, PipelineRole};
@@ -92,7 +92,7 @@ impl Recording {
             match made {
                 Ok(sink) => {
                     if let (Some(pad), Some(report)) = (sink.encoded(), self.on_delay.take()) {
-                        measure(&pad, self.clock.clone(), pts, report);
+                        report_delay(&pad, self.clock.clone(), pts, report);
                     }
                     sink.notes().iter().for_each(|note| tracing::warn!("{note}"));
                     self.sink = Some(sink);

@@ -15,13 +15,13 @@ pub struct Regions<S> {
     /// Weights for the current frame size; kept while it does not change.
     weights: Option<Weights>,
     /// Copies of the batch, one for each further stylizer; kept, so that no frame allocates.
-    sheets: Vec<Vec<Frame>>,
+    copies: Vec<Vec<Frame>>,
 }
 
 impl<S: Stylizer> Regions<S> {
     /// `mask` has a plane for each of `painters`, and may have one more for what stays unpainted.
     pub fn new(mask: Mask, painters: Vec<S>) -> Self {
-        Regions { mask, painters, weights: None, sheets: Vec::new() }
+        Regions { mask, painters, weights: None, copies: Vec::new() }
     }
 
     /// All of its stylizers.
@@ -65,9 +65,9 @@ impl<S: Stylizer> Stylizer for Regions<S> {
         };
         // If no region shows the unpainted frame, the last stylizer paints on the frames themselves.
         let sheets = self.mask.regions() - 1;
-        self.sheets.resize_with(sheets, Vec::new);
+        self.copies.resize_with(sheets, Vec::new);
         for (n, painter) in self.painters.iter_mut().enumerate() {
-            match self.sheets.get_mut(n) {
+            match self.copies.get_mut(n) {
                 Some(sheet) => {
                     copy(batch, sheet);
                     painter.stylize(sheet)?;
@@ -77,7 +77,7 @@ impl<S: Stylizer> Stylizer for Regions<S> {
         }
         for (n, frame) in batch.iter_mut().enumerate() {
             let sheets: Vec<&[u8]> =
-                self.sheets.iter().map(|sheet| &sheet[n].planes.bytes()[..]).collect();
+                self.copies.iter().map(|sheet| &sheet[n].planes.bytes()[..]).collect();
             weights.mix(frame.planes.bytes_mut(), &sheets);
         }
         self.weights = Some(weights);

@@ -20,7 +20,7 @@ use crate::core::stop::StopSignal;
 use crate::core::timeouts::POLL;
 use crate::core::y4m::{Reader, Y4mError};
 use crate::media::error::ErrorKind;
-use crate::media::raw_source::{self, NextFrame, Shape};
+use crate::media::raw_source::{self, NextFrame, RawFormat};
 use crate::media::read_report::SharedReport;
 use crate::media::source::{FrameFormat, VideoSource};
 
@@ -40,7 +40,7 @@ pub(super) fn open(
     let opened = match source {
         InputKind::File(path) => match VideoSource::open(path, job.span, wanted, stop) {
             Err(error) if error.kind == ErrorKind::Stopped => Ok(None),
-            opened => opened.map(|source| Some(source.telling(log))).map_err(Into::into),
+            opened => opened.map(|source| Some(source.with_report(log))).map_err(Into::into),
         },
         InputKind::Animation(path) => of_animation(path, job.span, wanted, log, stop),
         InputKind::Pictures(pictures) => of_pictures(pictures, job, wanted, log, stop),
@@ -85,7 +85,7 @@ fn of_y4m(
         }
         Ok(more)
     });
-    Ok(raw_source::open(&Shape::Y4m(header), count, wanted, next, log, stop)?)
+    Ok(raw_source::open(&RawFormat::Y4m(header), count, wanted, next, log, stop)?)
 }
 
 type Opened = Result<Result<Reader<BufReader<File>>, Y4mError>, std::io::Error>;
@@ -138,7 +138,7 @@ fn of_animation(
         }
     });
     let Animation { width, height, .. } = animation;
-    let shape = Shape::Animation { width, height, rate, ends: part.ends };
+    let shape = RawFormat::Animation { width, height, rate, ends: part.ends };
     Ok(raw_source::open(&shape, Some(count as u64), wanted, next, log, stop)?)
 }
 
@@ -194,7 +194,7 @@ fn of_pictures(
         frame.extend_from_slice(&last);
         Ok(true)
     });
-    let shape = Shape::Rgb { width, height, rate };
+    let shape = RawFormat::Rgb { width, height, rate };
     Ok(raw_source::open(&shape, Some(count), wanted, next, log, stop)?)
 }
 
@@ -205,7 +205,7 @@ fn skipped(log: &SharedReport, text: &str) {
 }
 
 /// Shows the notes that the reading thread has added to `log` since the last call.
-pub(super) fn tell(log: &SharedReport, observer: &mut dyn Observer) {
+pub(super) fn show_notes(log: &SharedReport, observer: &mut dyn Observer) {
     let notes = std::mem::take(&mut log.lock().notes);
     notes.iter().for_each(|text| observer.note(text));
 }

@@ -21,7 +21,7 @@ pub(super) trait Stage {
     type End;
 
     /// Handles an event; `Break` ends the stage.
-    fn hear(&mut self, event: Event) -> ControlFlow<Self::End>;
+    fn handle(&mut self, event: Event) -> ControlFlow<Self::End>;
 
     /// Handles a stop at level one (in order). Called once, also if the stop was requested before the stage
     /// began.
@@ -30,7 +30,7 @@ pub(super) trait Stage {
     }
 
     /// Handles a stop at level two (at once); ends the stage.
-    fn abandon(&mut self) -> Self::End;
+    fn stop_at_once(&mut self) -> Self::End;
 
     /// Called about every [`TICK`], to check time limits and to show progress.
     fn tick(&mut self) -> ControlFlow<Self::End>;
@@ -89,14 +89,14 @@ impl Supervisor {
         let mut told = false;
         let mut step = || -> ControlFlow<S::End> {
             if self.stop.is_at_once() {
-                return ControlFlow::Break(stage.abandon());
+                return ControlFlow::Break(stage.stop_at_once());
             }
             if self.stop.is_set() && !told {
                 told = true;
                 stage.stop()?;
             }
             if let Ok(event) = self.heard.recv_timeout(TICK) {
-                stage.hear(event)?;
+                stage.handle(event)?;
             }
             stage.tick()
         };
@@ -155,7 +155,7 @@ mod tests {
     impl Stage for &mut Notes {
         type End = &'static str;
 
-        fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+        fn handle(&mut self, event: Event) -> ControlFlow<Self::End> {
             match event {
                 Event::End(PipelineRole::Source) => return ControlFlow::Break("source"),
                 Event::ThreadEnded(_, end) => self.threads.push(end),
@@ -172,7 +172,7 @@ mod tests {
             ControlFlow::Continue(())
         }
 
-        fn abandon(&mut self) -> Self::End {
+        fn stop_at_once(&mut self) -> Self::End {
             "at once"
         }
 

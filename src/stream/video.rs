@@ -20,7 +20,7 @@ use super::finish::{commit, finish};
 use super::partial::PartialFile;
 use super::path_kinds::{InputKind, OutputKind};
 use super::sinks::{self, Sink};
-use super::sources::{self, tell};
+use super::sources::{self, show_notes};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::video_job::VideoJob;
 use super::{Observer, Progress, RunContext};
@@ -73,7 +73,7 @@ pub fn stylize_video(
 
     let log = SharedReport::default();
     let source = sources::open(job, &source_kind, wanted, &log, &context.stop)?;
-    tell(&log, context.observer);
+    show_notes(&log, context.observer);
     let Some(source) = source else {
         context.observer.note("stopped before the first frame arrived");
         return Ok(summary(job, &RunTotals::default(), context, 0));
@@ -289,7 +289,7 @@ fn run_frames(
         let worker = supervisor.spawn(scope, RunThread::Worker, || {
             // Dropped last (declared first): `end` is set before the feeder sees the end of the queue.
             let mut output = styled_in;
-            let mut end = early.unless_whole();
+            let mut end = early.end_guard();
             let result = worker::run(batcher, stylizer, &mut output, stop, stats);
             end.whole = matches!(result, Ok(WorkerEnd::EndOfQueue));
             result
@@ -346,7 +346,7 @@ fn run_frames(
         }
         Err(error) => failure = Some(failure.unwrap_or(error)),
     }
-    tell(ends.log, observer);
+    show_notes(ends.log, observer);
     let mut said = ends.log.lock();
     if said.damaged > 0 {
         let count = said.damaged;
@@ -402,7 +402,7 @@ struct FileStage<'a> {
 impl Stage for FileStage<'_> {
     type End = Result<SourceEnd>;
 
-    fn hear(&mut self, event: Event) -> ControlFlow<Self::End> {
+    fn handle(&mut self, event: Event) -> ControlFlow<Self::End> {
         match event {
             Event::End(PipelineRole::Sink(_)) => {
                 // A sink may end before the source (it has all it needs); no further frames are wanted.
@@ -445,14 +445,14 @@ impl Stage for FileStage<'_> {
         ControlFlow::Continue(())
     }
 
-    fn abandon(&mut self) -> Self::End {
+    fn stop_at_once(&mut self) -> Self::End {
         Err(stopped_at_once())
     }
 
     fn tick(&mut self) -> ControlFlow<Self::End> {
         self.give_up_silent_source();
         self.check_encoder().map_or(ControlFlow::Continue(()), |e| ControlFlow::Break(Err(e)))?;
-        tell(self.ends.log, self.observer);
+        show_notes(self.ends.log, self.observer);
         if !self.stop.is_set() {
             self.observer.progress(&Progress { stats: self.stats, total: self.total });
         }

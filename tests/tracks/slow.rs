@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nst_stream::core::encoding::{Encoding, HwAccel, Preset};
+use nst_stream::core::encoding::{EncoderPreset, Encoding, HwAccel};
 use nst_stream::core::frame::Frame;
 use nst_stream::core::stop::StopSignal;
 use nst_stream::core::stylizer::{StylizeError, Stylizer};
@@ -55,7 +55,7 @@ fn sparse(folder: &Path) -> PathBuf {
 fn a_slow_network_an_encoder_that_looks_ahead_and_sparse_subtitles_come_to_an_end() {
     let folder = tempfile::tempdir().unwrap();
     let input = sparse(folder.path());
-    let presets = [Preset::Slower, Preset::Medium];
+    let presets = [EncoderPreset::Slower, EncoderPreset::Medium];
     for (name, preset) in ["out.mp4", "out.mkv"].into_iter().zip(presets) {
         let out = folder.path().join(name);
         let since = Instant::now();

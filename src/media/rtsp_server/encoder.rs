@@ -85,7 +85,7 @@ impl Encoder {
         deliver: impl Fn(gst::Buffer) + Send + Sync + 'static,
     ) -> Result<(Self, gst::Sample), PipelineError> {
         let pipeline = Pipeline::parse(role, DESCRIPTION)?;
-        clock.govern(pipeline.gst());
+        clock.apply_to(pipeline.gst());
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
         frames.set_caps(Some(&stream.caps()?));
         let encode = pipeline.element("encode")?;

@@ -227,9 +227,9 @@ mod imp {
         fn create_pipeline(&self, media: &gst_rtsp_server::RTSPMedia) -> Option<gst::Pipeline> {
             let pipeline = self.parent_create_pipeline(media)?;
             // With the run's clock and base time, timestamps mean the same here as in the encoder.
-            self.description.get()?.clock.govern(&pipeline);
-            media.connect_prepared(hold_primers_back);
-            pipeline.connect_deep_element_added(|_, _, element| name_rtcp(element));
+            self.description.get()?.clock.apply_to(&pipeline);
+            media.connect_prepared(drop_initial_data);
+            pipeline.connect_deep_element_added(|_, _, element| set_rtcp_caps(element));
             Some(pipeline)
         }
     }
@@ -281,7 +281,7 @@ fn prime(source: &gst_app::AppSrc, initial: &InitialData) {
 
 /// gst-rtsp-server creates an appsrc for the RTCP reports of TCP clients without setting its caps. GStreamer
 /// then prints a warning to stderr when a UDP client reports too. This sets the caps.
-fn name_rtcp(element: &gst::Element) {
+fn set_rtcp_caps(element: &gst::Element) {
     if let Some(reports) = element.downcast_ref::<gst_app::AppSrc>()
         && reports.caps().is_none()
     {
@@ -291,7 +291,7 @@ fn name_rtcp(element: &gst::Element) {
 
 /// Drops the initial data (timestamp zero): gst-rtsp-server blocks each stream behind it until a client
 /// plays. A client that took it as current would show all later frames too late.
-fn hold_primers_back(media: &gst_rtsp_server::RTSPMedia) {
+fn drop_initial_data(media: &gst_rtsp_server::RTSPMedia) {
     for stream in (0..media.n_streams()).filter_map(|i| media.stream(i)) {
         let rtp = stream.srcpad().and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
         let name = format!("send_rtp_src_{}", stream.index());

@@ -62,7 +62,7 @@ impl Listener {
         server.set_session_pool(Some(&sessions));
         let listening = server
             .create_source(None::<&gio::Cancellable>)
-            .map_err(|error| failed(why_not(at, error.message())))?;
+            .map_err(|error| failed(listen_error(at, error.message())))?;
         let closed = Arc::default();
         Ok(Listener { server, sessions, listening, closed, timer: None, thread: None })
     }
@@ -70,7 +70,7 @@ impl Listener {
     /// Mounts the media at its path, with the password if there is one. Returns the address for clients.
     pub fn mount(&self, address: &ServeAddress, factory: &SharedFactory) -> String {
         if let Some((user, password)) = &address.user {
-            self.server.set_auth(Some(&guard(factory, user, password)));
+            self.server.set_auth(Some(&authentication(factory, user, password)));
         }
         let mounts = self.server.mount_points().unwrap_or_default();
         mounts.add_factory(&address.path, factory.clone());
@@ -309,7 +309,11 @@ impl ClosedClients {
 }
 
 /// Requires user and password, by basic or digest authentication.
-fn guard(factory: &SharedFactory, user: &str, password: &str) -> gst_rtsp_server::RTSPAuth {
+fn authentication(
+    factory: &SharedFactory,
+    user: &str,
+    password: &str,
+) -> gst_rtsp_server::RTSPAuth {
     let role = gst::Structure::builder(ROLE)
         .field(RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
         .field(RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
@@ -327,7 +331,7 @@ fn guard(factory: &SharedFactory, user: &str, password: &str) -> gst_rtsp_server
 }
 
 /// Why listening at `at` fails; GStreamer's message if the system gives no reason.
-fn why_not(at: SocketAddr, message: &str) -> String {
+fn listen_error(at: SocketAddr, message: &str) -> String {
     let (ip, port) = (at.ip(), at.port());
     match TcpListener::bind(at).map_err(|error| error.kind()) {
         Err(ErrorKind::AddrInUse) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::super::matroska::with_room;
+use super::super::matroska::padded_name;
 use crate::core::span::Span;
 
 /// What describes the old file, not the work in it. Covers stay in an MP4, other attachments do not.
@@ -51,7 +51,7 @@ const OUTDATED_COMMENTS: [&str; 13] = [
 ];
 
 /// The tags of a file that are still true after repainting.
-pub(super) fn still_true(tags: &gst::TagListRef) -> gst::TagList {
+pub(super) fn kept_tags(tags: &gst::TagListRef) -> gst::TagList {
     let mut kept = gst::TagList::new();
     let Some(writable) = kept.get_mut() else { return kept };
     writable.set_scope(gst::TagScope::Global);
@@ -95,7 +95,7 @@ pub(super) fn of_track(tags: Option<&gst::TagListRef>, room: bool) -> Option<gst
     }
     if room {
         let title = tags.generic("title").and_then(|title| title.get::<String>().ok());
-        let title = with_room(&title.unwrap_or_default());
+        let title = padded_name(&title.unwrap_or_default());
         let _ = writable.add_value("title", &title.to_send_value(), gst::TagMergeMode::Replace);
     }
     (kept.n_tags() > 0).then_some(kept)

@@ -45,14 +45,14 @@ pub(in super::super) struct Reader {
     /// The muxer hides the beginning if the first packet has timestamp 0 (see [`Retiming::begins_unheard`]).
     pub begins_unheard: bool,
     /// The packets read ahead, until [`start`](Self::start) moves them to its thread.
-    beginning: Option<Beginning>,
+    beginning: Option<ReadAhead>,
     sending: Option<JoinHandle<()>>,
     counts: Arc<TrackCounts>,
 }
 
 /// The first packets of a track, read before the track starts, and what computes the timestamps of all
 /// further ones.
-struct Beginning {
+struct ReadAhead {
     retiming: Retiming,
     packets: Vec<gst::Buffer>,
 }
@@ -72,12 +72,12 @@ impl Reader {
         stream: &TrackInfo,
         order: TrackOptions,
     ) -> Result<Option<Self>, PipelineError> {
-        let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.through);
+        let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.elements);
         let pipeline =
             Pipeline::parse(PipelineRole::Track(order.number), &description)?.until(order.stop);
         open_file(&pipeline.element("src")?, path);
         let packets: gst_app::AppSink = pipeline.element_as("packets")?;
-        packets.set_caps(order.form.as_ref());
+        packets.set_caps(order.accepted_caps.as_ref());
         if order.encoded {
             without_false_gaps(&pipeline);
         }
@@ -85,7 +85,7 @@ impl Reader {
         let parse = pipeline.element("parse")?;
         leave_packets(&parse, path);
         if let (Ok(mix), Ok(layout)) = (pipeline.element("mix"), pipeline.element("layout")) {
-            channels::arrange(&mix, &layout, order.through.contains("opusenc"));
+            channels::arrange(&mix, &layout, order.elements.contains("opusenc"));
         }
         let facts = ContainerFacts::of(path);
         repair_demuxers(&parse, &facts);
@@ -106,7 +106,7 @@ impl Reader {
             {
                 gst::element_error!(parse, gst::CoreError::Pad, ["{error}"]);
             }
-            swallow(parse, pad);
+            discard_other_flv_tracks(parse, pad);
         });
 
         match start {
@@ -135,7 +135,7 @@ impl Reader {
             start.is_none() && pipeline.restarts_timestamps() && !counted.load(Ordering::Acquire);
         let counting = if anew { TimeOrigin::Stream } else { TimeOrigin::Running };
         // Only matroskamux applies the pre-skip to timestamps.
-        let opus_delay = opus_delay(&caps).filter(|_| !order.lengths);
+        let opus_delay = opus_delay(&caps).filter(|_| !order.needs_durations);
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
         let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
@@ -144,23 +144,24 @@ impl Reader {
         if stream.kind == TrackKind::Audio {
             // The muxer and the other tracks must know how this track begins before any of them starts.
             pipeline.set_state(gst::State::Playing)?;
-            first = beginning(&pipeline, &packets, &mut retiming, order.stop)?;
+            first = read_ahead(&pipeline, &packets, &mut retiming, order.stop)?;
             if first.is_empty() {
                 return Ok(None);
             }
         }
         let tags = pad.and_then(|pad| tags_on(&pad, gst::TagScope::Stream));
-        let caps = if stream.kind == TrackKind::Text { order.words.caps(&caps) } else { caps };
+        let caps =
+            if stream.kind == TrackKind::Text { order.text_conversion.caps(&caps) } else { caps };
         Ok(Some(Reader {
             pipeline,
             packets,
             caps,
             kind: stream.kind,
-            tags: metadata::of_track(tags.as_deref(), order.room),
+            tags: metadata::of_track(tags.as_deref(), order.pad_name),
             flags: stream.flags.clone(),
             lead: retiming.lead() + Duration::from_nanos(delay),
             begins_unheard: retiming.begins_unheard(),
-            beginning: Some(Beginning { retiming, packets: first }),
+            beginning: Some(ReadAhead { retiming, packets: first }),
             sending: None,
             counts: Arc::new(TrackCounts { limit: u64::MAX.into(), packets: AtomicU64::new(0) }),
         }))
@@ -246,7 +247,7 @@ impl Drop for Reader {
 
 /// Links the unwanted tracks of an FLV to fakesinks: flvdemux finds a track only when its first packet
 /// arrives, and ends with an error if the tracks before it are not linked by then.
-fn swallow(parse: &gst::Element, pad: &gst::Pad) {
+fn discard_other_flv_tracks(parse: &gst::Element, pad: &gst::Pad) {
     let pipeline = parse.parent().and_downcast::<gst::Pipeline>();
     let Some(pipeline) = pipeline.filter(|_| !pad.is_linked()) else { return };
     let elements = pipeline.iterate_recurse().into_iter().flatten();
@@ -340,7 +341,7 @@ fn seek_unheard(
 }
 
 /// Reads the first packets of a track up to the first that is presented; empty if the track is empty.
-fn beginning(
+fn read_ahead(
     pipeline: &Pipeline,
     packets: &gst_app::AppSink,
     retiming: &mut Retiming,
@@ -368,12 +369,12 @@ fn beginning(
 
 /// Sends the packets that were read ahead, then all further ones.
 fn send(
-    beginning: Beginning,
+    beginning: ReadAhead,
     packets: &gst_app::AppSink,
     target: &gst_app::AppSrc,
     counts: &TrackCounts,
 ) -> Result<(), gst::FlowError> {
-    let Beginning { mut retiming, packets: mut next } = beginning;
+    let ReadAhead { mut retiming, packets: mut next } = beginning;
     loop {
         for packet in next {
             if packet.pts().map_or(0, |t| t.nseconds()) >= counts.limit.load(Ordering::Acquire) {

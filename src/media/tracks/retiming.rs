@@ -78,7 +78,9 @@ impl Retiming {
         opus_delay: Option<i64>,
         delay: u64,
     ) -> Self {
-        let TrackOptions { words, span, lengths, encoded, .. } = *order;
+        let TrackOptions {
+            text_conversion: words, span, needs_durations: lengths, encoded, ..
+        } = *order;
         let TrackInfo { kind, mut times, ends, .. } = *stream;
         // Encoder output has new timestamps; a clamped first timestamp of the input does not matter.
         times.clamped &= !encoded;

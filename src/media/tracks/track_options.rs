@@ -12,19 +12,19 @@ pub(super) struct TrackOptions<'a> {
     pub number: usize,
     pub span: Span,
     /// GStreamer elements that the packets pass through, in `gst-launch` syntax.
-    pub through: &'a str,
+    pub elements: &'a str,
     /// The caps that the muxer accepts; none: any.
-    pub form: Option<gst::Caps>,
+    pub accepted_caps: Option<gst::Caps>,
     /// How subtitle text is converted.
-    pub words: TextConversion,
+    pub text_conversion: TextConversion,
     /// The track is re-encoded.
     pub encoded: bool,
     /// Encoder delay: samples that the encoder inserts before the sound.
     pub delay: u32,
     /// Whether the muxer needs a duration on every packet.
-    pub lengths: bool,
+    pub needs_durations: bool,
     /// Whether the track's name is padded, to make room for flags that are written later (Matroska).
-    pub room: bool,
+    pub pad_name: bool,
     /// Ends the wait for the track's first packet.
     pub stop: &'a StopSignal,
 }
