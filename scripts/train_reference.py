@@ -7,7 +7,7 @@ is timed against.
     /tmp/reference/bin/python scripts/train_reference.py --vgg models/vgg16.safetensors \\
         --losses tests/data/train-reference.safetensors
 
-`--bench` prints seconds a step and peak memory as JSON, at PyTorch's best: channels last, no
+`--bench johnson|lite|optimize` prints the seconds of the quickest step and peak memory as JSON, at PyTorch's best: channels last, no
 gradients for the loss network's weights, photos' features no deeper than needed, and with
 `--precision bf16` autocast for the network and a bf16 loss network.
 
@@ -125,31 +125,61 @@ def losses(vgg, out):
     pathlib.Path(out).write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-def bench(path, batch, size, steps, precision, threads):
+class Lite(nn.Module):
+    """The small network: halves at once, doubles at last."""
+
+    def __init__(self, widths=(16, 48), blocks=4):
+        super().__init__()
+        a, b = widths
+        self.inner = nn.Sequential(
+            reference.Conv(3, a, 5, 2), nn.InstanceNorm2d(a, affine=True), nn.ReLU(),
+            reference.Conv(a, b, 3, 2), nn.InstanceNorm2d(b, affine=True), nn.ReLU(),
+            *[reference.Residual(b) for _ in range(blocks)],
+            reference.Conv(b, a, 3, up=2), nn.InstanceNorm2d(a, affine=True), nn.ReLU(),
+            reference.Conv(a, 3, 5, up=2))
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def bench(path, what, batch, size, steps, precision, threads):
     torch.set_num_threads(threads)
     half = precision == "bf16"
     vgg = Vgg(path, torch.bfloat16 if half else torch.float32)
-    network = reference.Network().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     photo = picture(batch, size, size, 1).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         target = [gram(f) for f in vgg(picture(1, 384, 384, 2), STYLE).values()]
 
-    def step():
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            y = network(photo / 255)
-        y = y.float() * 64 + 127.5
+    def loss_of(y, content):
         features = vgg(y, STYLE)
-        with torch.no_grad():
-            content = vgg(photo, ["conv2_2"])["conv2_2"]
         loss = 5 * F.mse_loss(features["conv2_2"].float(), content.float())
         loss = loss + 10 * sum(F.mse_loss(gram(f), g.expand(batch, -1, -1))
                                for f, g in zip(features.values(), target))
-        loss = loss + 1e-4 * ((y[:, :, 1:] - y[:, :, :-1]).abs().sum()
+        return loss + 1e-4 * ((y[:, :, 1:] - y[:, :, :-1]).abs().sum()
                               + (y[:, :, :, 1:] - y[:, :, :, :-1]).abs().sum()) / batch
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+
+    def content_of(x):
+        with torch.no_grad():
+            return vgg(x, ["conv2_2"])["conv2_2"]
+
+    if what == "optimize":
+        painted, content = photo.clone().requires_grad_(True), content_of(photo)
+
+        def step():
+            painted.grad = None
+            loss_of(painted, content).backward()
+    else:
+        network = reference.Network() if what == "johnson" else Lite()
+        network = network.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+
+        def step():
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                y = network(photo / 255)
+            loss = loss_of(y.float() * 64 + 127.5, content_of(photo))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
     step()
     times = []
@@ -158,14 +188,14 @@ def bench(path, batch, size, steps, precision, threads):
         step()
         times.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": sorted(times)[len(times) // 2], "peak_bytes": peak}))
+    print(json.dumps({"seconds": min(times), "peak_bytes": peak}))
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--vgg", required=True)
     parser.add_argument("--losses")
-    parser.add_argument("--bench", action="store_true")
+    parser.add_argument("--bench", choices=["johnson", "lite", "optimize"])
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=5)
@@ -175,7 +205,7 @@ def main():
     if args.losses:
         losses(Vgg(args.vgg), args.losses)
     if args.bench:
-        bench(args.vgg, args.batch, args.size, args.steps, args.precision, args.threads)
+        bench(args.vgg, args.bench, args.batch, args.size, args.steps, args.precision, args.threads)
 
 
 if __name__ == "__main__":
