@@ -231,8 +231,8 @@ fn complete(
     let precision = match args.numbers.precision.unwrap_or_default() {
         // Half precision's range is too small for gradients.
         PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
-        // The loss network is most of the work, and fastest in single precision where the CPU does
-        // not multiply matrices of bfloat16; so is a lite network (0.59 s a step against 0.71).
+        // Kernels compute in single precision where the CPU does not multiply matrices of bfloat16; a lite
+        // network that they lack is fastest in it, too (0.59 s a step against 0.71).
         PrecisionChoice::Auto if run.recipe.arch == NetworkKind::Lite && !cpu_has_matrices() => {
             Precision::Fp32
         }

@@ -56,14 +56,16 @@ mod kernels {
         }
 
         /// Features of `x` (batch × 3 × height × width, single precision, the mean subtracted) at
-        /// layers, as batch × height × width × channels, and what [`backward`](Self::backward) takes
-        /// if it is to be `kept`.
+        /// layers, as batch × height × width × channels; the Gram matrices of layers, batch × channels ×
+        /// channels, as sums over the pixels; and what [`backward`](Self::backward) takes if it is to be
+        /// `kept`.
         pub(in crate::train) fn forward(
             &self,
             x: &Tensor,
             wanted: &[usize],
+            grams: &[usize],
             kept: bool,
-        ) -> Result<(Vec<Tensor>, Passes), TchError> {
+        ) -> Result<(Vec<Tensor>, Vec<Tensor>, Passes), TchError> {
             let (batch, colors, height, width) = x.size4()?;
             // Lossless: lengths of a tensor.
             let size = (height as usize, width as usize);
@@ -73,38 +75,62 @@ mod kernels {
                 let shape = [batch, height as i64, width as i64, self.0.channels(layer) as i64];
                 features.push(UniqueTensor::<f32>::new(&shape)?);
             }
+            let mut matrices = Vec::with_capacity(grams.len());
+            for &layer in grams {
+                let channels = self.0.channels(layer) as i64;
+                matrices.push(UniqueTensor::<f32>::new(&[batch, channels, channels])?);
+            }
             let x = x.f_contiguous()?;
             let mut picture = vec![0.0; 3 * size.0 * size.1];
             let mut passes = Passes { each: Vec::new(), shape: [batch, colors, height, width] };
             for n in 0..batch as usize {
                 tensor::copy(&x, n * picture.len(), &mut picture)?;
-                let mut to = Vec::with_capacity(wanted.len());
-                for (features, &layer) in features.iter_mut().zip(wanted) {
-                    let all = features.numbers();
+                let part = |tensor: &mut UniqueTensor<f32>| {
+                    let all = tensor.numbers();
                     let one = all.len() / batch as usize;
-                    to.push((layer, &mut all[n * one..][..one]));
-                }
-                let pass = self.0.forward(&picture, size, &mut to, kept, threads::count());
+                    n * one..(n + 1) * one
+                };
+                let features = features.iter_mut().zip(wanted);
+                let mut to: Vec<_> = features
+                    .map(|(features, &layer)| {
+                        let part = part(features);
+                        (layer, &mut features.numbers()[part])
+                    })
+                    .collect();
+                let matrices = matrices.iter_mut().zip(grams);
+                let mut of_grams: Vec<_> = matrices
+                    .map(|(matrix, &layer)| {
+                        let part = part(matrix);
+                        (layer, &mut matrix.numbers()[part])
+                    })
+                    .collect();
+                let count = threads::count();
+                let pass = self.0.forward(&picture, size, &mut to, &mut of_grams, kept, count);
                 let pass = pass.map_err(|error| failed(&error))?;
                 match kept {
                     true => passes.each.push(pass),
                     false => self.0.recycle(pass),
                 }
             }
-            Ok((features.into_iter().map(UniqueTensor::into_tensor).collect(), passes))
+            let tensors = |all: Vec<UniqueTensor<f32>>| {
+                all.into_iter().map(UniqueTensor::into_tensor).collect::<Vec<_>>()
+            };
+            Ok((tensors(features), tensors(matrices), passes))
         }
 
         /// The gradient for `x` of gradients for features at layers, each as
-        /// [`forward`](Self::forward) gave the features.
+        /// [`forward`](Self::forward) gave the features, and for Gram matrices at layers, each added to
+        /// itself transposed.
         pub(in crate::train) fn backward(
             &self,
             passes: Passes,
             gradients: &[(usize, Tensor)],
+            grams: &[(usize, Tensor)],
         ) -> Result<Tensor, TchError> {
             let Passes { each, shape } = passes;
             let mut result = UniqueTensor::<f32>::new(&shape)?;
-            let mut given = Vec::with_capacity(gradients.len());
-            for (layer, gradient) in gradients {
+            let mut given = Vec::with_capacity(gradients.len() + grams.len());
+            for (layer, gradient) in gradients.iter().chain(grams) {
                 given.push((*layer, gradient.f_contiguous()?));
             }
             let picture = (shape[1] * shape[2] * shape[3]) as usize;
@@ -117,8 +143,9 @@ mod kernels {
                 }
                 let layers = given.iter().zip(&numbers);
                 let layers: Vec<_> = layers.map(|((n, _), g)| (*n, g.as_slice())).collect();
+                let (layers, of_grams) = layers.split_at(gradients.len());
                 let out = &mut result.numbers()[n * picture..][..picture];
-                let done = self.0.backward(&mut pass, &layers, out, threads::count());
+                let done = self.0.backward(&mut pass, layers, of_grams, out, threads::count());
                 self.0.recycle(pass);
                 done.map_err(|error| failed(&error))?;
             }
@@ -160,14 +187,16 @@ mod none {
             &self,
             _: &Tensor,
             _: &[usize],
+            _: &[usize],
             _: bool,
-        ) -> Result<(Vec<Tensor>, Passes), TchError> {
+        ) -> Result<(Vec<Tensor>, Vec<Tensor>, Passes), TchError> {
             match *self {}
         }
 
         pub(in crate::train) fn backward(
             &self,
             _: Passes,
+            _: &[(usize, Tensor)],
             _: &[(usize, Tensor)],
         ) -> Result<Tensor, TchError> {
             match *self {}

@@ -277,7 +277,8 @@ impl Losses {
         style: &StyleTarget,
     ) -> Result<[Tensor; 3], TchError> {
         let features = self.vgg.features(y, &self.layers)?;
-        self.terms_of(&features, y, content, lesson, style)
+        let seen = Seen { features: (&self.layers, &features), grams: None };
+        self.terms_of(&seen, y, content, lesson, style)
     }
 
     /// Computes the terms and adds the gradients of `share` times their sum to all that `y` was made
@@ -302,13 +303,35 @@ impl Losses {
                 terms.each_ref().map(|t| t.f_to_kind(Kind::Double)?.f_double_value(&[]));
             Ok(LossTerms { content: content?, style: style?, tv: smooth? * tv, temporal: 0.0 })
         };
-        let Some(measured) = self.vgg.measured(y, &self.layers)? else {
+        // Where Gram matrices are of whole pictures, the features themselves are not wanted for them.
+        let of = |layers: &[LayerWeight]| {
+            let mut layers: Vec<_> = layers.iter().map(|l| l.layer).collect();
+            layers.sort_unstable();
+            layers.dedup();
+            layers
+        };
+        let whole = self.tile_share == 0.0 && style.0.iter().all(|part| part.guides.is_none());
+        let (wanted, of_grams) = match whole {
+            true => (of(&self.content), of(&self.style)),
+            false => (self.layers.clone(), Vec::new()),
+        };
+        let Some(measured) = self.vgg.measured(y, &wanted, &of_grams)? else {
             let terms = self.terms(y, content, lesson, style)?;
             let sum = terms[0].f_add(&terms[1])?.f_add(&terms[2].f_mul_scalar(tv)?)?;
             sum.f_mul_scalar(share)?.f_backward()?;
             return values(&terms);
         };
-        let terms = self.terms_of(&measured.features, y, content, lesson, style)?;
+        let (_, _, height, width) = y.size4()?;
+        let mut grams = Vec::with_capacity(of_grams.len());
+        for (layer, sums) in of_grams.iter().zip(&measured.grams) {
+            let pixels = (height >> layer.halvings()) * (width >> layer.halvings());
+            grams.push(sums.f_mul_scalar(1.0 / (layer.channels() * pixels) as f64)?);
+        }
+        let seen = Seen {
+            features: (&wanted, &measured.features),
+            grams: whole.then_some((of_grams.as_slice(), grams.as_slice())),
+        };
+        let terms = self.terms_of(&seen, y, content, lesson, style)?;
         let of_features = terms[0].f_add(&terms[1])?.f_mul_scalar(share)?;
         if of_features.requires_grad() {
             of_features.f_backward()?;
@@ -320,25 +343,21 @@ impl Losses {
         values(&terms)
     }
 
-    /// The terms, of features at the losses' layers.
+    /// The terms.
     fn terms_of(
         &self,
-        features: &[Tensor],
+        seen: &Seen<'_>,
         y: &Tensor,
         content: &[Tensor],
         lesson: Option<&[Tensor]>,
         style: &StyleTarget,
     ) -> Result<[Tensor; 3], TchError> {
-        let of = |layer: Layer| {
-            let n = self.layers.binary_search(&layer).unwrap_or_default();
-            &features[n]
-        };
         let zero = || Tensor::f_zeros([], (Kind::Float, y.device()));
         let mut content_loss = zero()?;
         let lesson = lesson.map(|lesson| (lesson, self.teacher));
         for (targets, weight) in [(content, self.weights.content)].into_iter().chain(lesson) {
             for (wanted, target) in self.content.iter().zip(targets) {
-                let term = self.content_loss(of(wanted.layer), target)?;
+                let term = self.content_loss(at(seen.features, wanted.layer), target)?;
                 content_loss = content_loss.f_add(&term.f_mul_scalar(wanted.weight * weight)?)?;
             }
         }
@@ -346,7 +365,7 @@ impl Losses {
         for part in &style.0 {
             for (n, (wanted, target)) in self.style.iter().zip(&part.grams).enumerate() {
                 let guide = part.guides.as_ref().map(|guides| &guides[n]);
-                let loss = self.style_loss(wanted, of(wanted.layer), target, guide)?;
+                let loss = self.style_loss(wanted, seen, target, guide)?;
                 style_loss = style_loss.f_add(&loss.f_mul_scalar(part.share)?)?;
             }
         }
@@ -373,7 +392,7 @@ impl Losses {
     fn style_loss(
         &self,
         wanted: &LayerWeight,
-        features: &Tensor,
+        seen: &Seen<'_>,
         target: &Tensor,
         guide: Option<&Tensor>,
     ) -> Result<Tensor, TchError> {
@@ -391,6 +410,10 @@ impl Losses {
                 }
             }
         };
+        if let Some(grams) = seen.grams {
+            return far(at(grams, wanted.layer).shallow_clone())?.f_mul_scalar(weight);
+        }
+        let features = at(seen.features, wanted.layer);
         if let Some(guide) = guide {
             return far(guided_gram(features, guide)?)?.f_mul_scalar(weight);
         }
@@ -402,6 +425,18 @@ impl Losses {
         let parts = far(gram(&tiles(features, self.style_tiles)?)?)?;
         whole.f_add(&parts.f_mul_scalar(weight * share)?)
     }
+}
+
+/// What a loss network sees of pictures, each with the layers, in their order.
+struct Seen<'a> {
+    features: (&'a [Layer], &'a [Tensor]),
+    /// [Gram matrices](gram) of whole pictures; none: they are made of the features.
+    grams: Option<(&'a [Layer], &'a [Tensor])>,
+}
+
+/// What is seen at a layer, which is one of them.
+fn at<'a>((layers, tensors): (&[Layer], &'a [Tensor]), layer: Layer) -> &'a Tensor {
+    &tensors[layers.binary_search(&layer).unwrap_or_default()]
 }
 
 /// Features cut into `n` by `n` equal parts, each a picture of the batch; rows and columns that

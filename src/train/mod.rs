@@ -28,6 +28,7 @@ pub mod network;
 mod open;
 pub mod optimize;
 pub mod optimizer;
+mod painter;
 pub mod plot;
 pub mod preview;
 pub mod random;

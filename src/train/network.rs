@@ -167,10 +167,7 @@ impl TrainNetwork {
     /// # Errors
     /// When libtorch fails, as for want of memory.
     pub fn forward(&self, x: &Tensor, style: usize) -> Result<Tensor, TchError> {
-        let grey = self.architecture.luminance;
-        let x = if grey { luma(x)? } else { x.shallow_clone() };
-        let x = x.f_mul_scalar(1.0 / WHITE)?.f_to_kind(self.kind)?;
-        let mut x = channels_last(&x)?;
+        let mut x = channels_last(&self.seen(x)?.f_to_kind(self.kind)?)?;
         let mut block = x.shallow_clone();
         for layer in &self.layers {
             if layer.begins_block {
@@ -186,13 +183,46 @@ impl TrainNetwork {
                 Epilogue::Nothing => x,
             };
         }
-        let y = x.f_to_kind(Kind::Float)?;
+        self.shown(&x.f_to_kind(Kind::Float)?)
+    }
+
+    /// What the first convolution reads of pictures.
+    pub(super) fn seen(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let x = if self.architecture.luminance { luma(x)? } else { x.shallow_clone() };
+        x.f_mul_scalar(1.0 / WHITE)
+    }
+
+    /// The pictures that are seen of what the last convolution makes.
+    pub(super) fn shown(&self, made: &Tensor) -> Result<Tensor, TchError> {
         let y = match self.architecture.output {
-            OutputLayer::Direct => y.f_mul_scalar(OUTPUT_SCALE)?,
-            OutputLayer::Tanh => y.f_tanh()?.f_mul_scalar(TANH_SCALE)?,
+            OutputLayer::Direct => made.f_mul_scalar(OUTPUT_SCALE)?,
+            OutputLayer::Tanh => made.f_tanh()?.f_mul_scalar(TANH_SCALE)?,
         };
         let y = y.f_add_scalar(MIDDLE)?;
-        if grey { luma(&y) } else { Ok(y) }
+        if self.architecture.luminance { luma(&y) } else { Ok(y) }
+    }
+
+    /// The layers in the order in which they run.
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The type in which convolutions compute.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Weight and bias of a layer's convolution.
+    pub(super) fn convolution(&self, layer: &Layer) -> Result<[&Tensor; 2], TchError> {
+        let get = |part| self.parameter(&format!("{}.conv2d.{part}", layer.conv));
+        Ok([get("weight")?, get("bias")?])
+    }
+
+    /// Weight and bias of the norm behind it, where there is one.
+    pub(super) fn norm_of(&self, layer: &Layer) -> Result<Option<[&Tensor; 2]>, TchError> {
+        let Some(norm) = &layer.norm else { return Ok(None) };
+        let get = |part| self.parameter(&format!("{norm}.{part}"));
+        Ok(Some([get("weight")?, get("bias")?]))
     }
 
     fn parameter(&self, name: &str) -> Result<&Tensor, TchError> {

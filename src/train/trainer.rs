@@ -6,6 +6,7 @@ use super::crop::Crop;
 use super::loss::{LossTerms, Losses, StyleTarget};
 use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
+use super::painter::{Idle, Painter};
 use super::recipe::Recipe;
 use super::temporal::{Motion, with_noise};
 use super::vgg::Vgg;
@@ -28,6 +29,7 @@ pub struct Trainer {
     /// Whose pictures it learns from too.
     teacher: Option<TrainNetwork>,
     device: Device,
+    idle: Idle,
 }
 
 impl Trainer {
@@ -91,6 +93,7 @@ impl Trainer {
             styles,
             teacher: teacher.transpose()?,
             device,
+            idle: Idle::default(),
         })
     }
 
@@ -123,12 +126,14 @@ impl Trainer {
         let passes = crops.chunks(together);
         let first = step * crops.len() as u64;
         let styles = self.network.architecture().styles.max(1) as u64;
+        let mut painter = Painter::new(&self.network, &self.idle)?;
         for (n, crops_of_pass) in passes.enumerate() {
             let style = ((first + n as u64) % styles) as usize;
             let share = crops_of_pass.len() as f64 / crops.len() as f64;
             let number = first + (n * together) as u64;
-            terms.add(&self.pass(crops_of_pass, style, share, number)?, share);
+            terms.add(&self.pass(&mut painter, crops_of_pass, style, share, number)?, share);
         }
+        painter.finish()?;
         if terms.is_finite() {
             let rate = self.recipe.rate(step);
             self.optimizer.step(self.network.parameters(), step, rate)?;
@@ -152,6 +157,7 @@ impl Trainer {
     /// Adds the gradients of some of a batch's crops, times their share of it. `number`: that of the first in the run.
     fn pass(
         &self,
+        painter: &mut Painter<'_>,
         crops: &[Crop],
         style: usize,
         share: f64,
@@ -170,16 +176,18 @@ impl Trainer {
             target(&painted.f_clamp(0.0, 255.0)?)
         });
         let lesson = lesson.transpose()?;
-        let y = self.network.forward(&noisy, style)?;
+        let painting = painter.paint(&noisy, style)?;
         let guided = match crops {
             [crop] if !crop.regions.is_empty() => Some(self.in_regions(crop)?),
             _ => None,
         };
         let target = guided.as_ref().unwrap_or(&self.styles[style]);
         let mut terms =
-            self.losses.backward(&y, &content, lesson.as_deref(), target, share, 1.0)?;
+            self.losses.backward(&painting.y, &content, lesson.as_deref(), target, share, 1.0)?;
+        let painted = painting.y.f_detach()?;
+        painter.back(painting)?;
         if self.recipe.temporal_weight > 0.0 {
-            terms.temporal = self.temporal(&photos, &y.f_detach()?, style, share, number)?;
+            terms.temporal = self.temporal(painter, &photos, &painted, style, share, number)?;
         }
         Ok(terms)
     }
@@ -188,6 +196,7 @@ impl Trainer {
     /// painted as `painted`, moved.
     fn temporal(
         &self,
+        painter: &mut Painter<'_>,
         photos: &Tensor,
         painted: &Tensor,
         style: usize,
@@ -200,10 +209,11 @@ impl Trainer {
         let motion = Motion::random(shape, (recipe.seed, number), self.device)?;
         let seen = motion.seen(photos)?;
         let noisy = with_noise(&seen, recipe.noise as f32, (recipe.seed, number))?;
-        let painted_seen = self.network.forward(&noisy, style)?;
-        let loss = motion.loss(photos, &seen, (painted, &painted_seen))?;
+        let painting = painter.paint(&noisy, style)?;
+        let loss = motion.loss(photos, &seen, (painted, &painting.y))?;
         let loss = loss.f_mul_scalar(recipe.temporal_weight)?;
         loss.f_mul_scalar(share)?.f_backward()?;
+        painter.back(painting)?;
         loss.f_double_value(&[])
     }
 
@@ -322,7 +332,9 @@ mod tests {
         let ours = gradients(&trainer).copy();
         let (mut fresh, _) = self::trainer(Type::Float);
         fresh.network.zero_grad();
-        let whole = fresh.pass(&crops, 0, 1.0, 0).unwrap();
+        let mut painter = Painter::new(&fresh.network, &fresh.idle).unwrap();
+        let whole = fresh.pass(&mut painter, &crops, 0, 1.0, 0).unwrap();
+        painter.finish().unwrap();
         let theirs = gradients(&fresh);
         assert!((one_by_one.total() / whole.total() - 1.0).abs() < 1e-5);
         let error = (&ours - &theirs).abs().max().double_value(&[]);
@@ -341,7 +353,8 @@ mod tests {
             trainer.recipe.temporal_weight = 1.0;
             let (photos, noisy) = trainer.upload(&crops).unwrap();
             let painted = trainer.network.forward(&noisy, 0).unwrap().detach();
-            trainer.temporal(&photos, &painted, 0, 1.0, 1000).unwrap()
+            let mut painter = Painter::new(&trainer.network, &trainer.idle).unwrap();
+            trainer.temporal(&mut painter, &photos, &painted, 0, 1.0, 1000).unwrap()
         };
         let (without, with) = (measured(0.0), measured(1000.0));
         assert!(with < 0.7 * without, "{without} {with}");

@@ -1,6 +1,7 @@
 //! Convolutions as they are written: those with strides, and the first one with its three inputs.
 
-use super::gemm::{accumulate, pack};
+use super::executor::{PaintError, room};
+use super::gemm::{accumulate, add_transposed, pack};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
 use super::source::{BorderMode, ConvInput, Planes, places};
@@ -8,6 +9,8 @@ use super::{Level, Shared, at_level, each, enough};
 
 /// Rows of outputs of a task: rows of inputs that two tasks share are prepared by both.
 const LINES: usize = 4;
+/// Parts of a picture whose gradients for the weights are added up apart.
+pub(super) const PARTS: usize = 16;
 
 /// A convolution of any size and stride.
 #[derive(Debug)]
@@ -40,10 +43,74 @@ impl Direct {
         Direct { inputs, outputs, size, stride, border, level, weights }
     }
 
+    /// Side of the kernel.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Numbers that a thread needs beside, for a source of this width.
     pub(super) fn scratch(&self, width: usize) -> usize {
         let lines = self.stride * (LINES - 1) + self.size;
         lines * (width + self.size) * self.inputs
+    }
+
+    /// Adds to `to` the gradient for the weights: size × size × inputs × outputs. `gradient`: for what
+    /// [`run`](Self::run) writes. `work` is used beside. Sums do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub(super) fn weight_gradient(
+        &self,
+        input: &ConvInput<'_>,
+        gradient: &[f32],
+        work: &mut Vec<f32>,
+        to: &mut [f32],
+        scratch: &[Shared],
+    ) -> Result<(), PaintError> {
+        let (height, width) = input.size();
+        let (lines, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
+        let parts = PARTS.min(lines);
+        let count = self.size * self.size * self.inputs * self.outputs;
+        room(work, parts * count, 0.0)?;
+        assert!(gradient.len() >= lines * columns * self.outputs && to.len() >= count);
+        assert!(input.channels() == self.inputs && input.is_whole());
+        assert!(enough(scratch, self.scratch(width)));
+        let (rows, places) = self.places(input);
+        let sums = Shared::of(work);
+        each(parts, scratch, |n, scratch| {
+            let task = GradientTask {
+                conv: self,
+                input,
+                rows: &rows,
+                columns: &places,
+                lines: n * lines / parts..(n + 1) * lines / parts,
+                width: columns,
+                gradient,
+                scratch,
+                // SAFETY: `work` has room for all parts.
+                sums: unsafe { sums.part(n * count, count) },
+            };
+            // SAFETY: the processor has the level's instructions; the scratch is as large as it must be;
+            // the gradient has a number for each output; each task adds to sums of its own.
+            unsafe { at_level!(self.level, add_gradient, &task, GradientTask<'_>) }
+        });
+        add_parts(&work[..parts * count], &mut to[..count]);
+        Ok(())
+    }
+
+    /// Which of the source's rows and columns the inputs are.
+    fn places(&self, input: &ConvInput<'_>) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
+        let (height, width) = input.size();
+        let before = self.size / 2;
+        let mut rows = places(self.border, before, height + self.size, height);
+        let mut columns = places(self.border, before, width + self.size - 1, width);
+        if let ConvInput::Planes(planes) = input {
+            let inner = places(BorderMode::Reflect, 0, height, planes.height);
+            rows.iter_mut().for_each(|row| *row = row.and_then(|row| inner[row]));
+            let inner = places(BorderMode::Reflect, 0, width, planes.width);
+            columns.iter_mut().for_each(|column| *column = column.and_then(|c| inner[c]));
+        }
+        (rows, columns)
     }
 
     /// Convolves into `out`: height and width are the source's over the stride, rounded up.
@@ -61,15 +128,7 @@ impl Direct {
         assert!(input.channels() == self.inputs && input.is_whole());
         assert!(enough(scratch, self.scratch(width)));
         statistics.reset(parts, self.outputs);
-        let before = self.size / 2;
-        let mut rows = places(self.border, before, height + self.size, height);
-        let mut columns = places(self.border, before, width + self.size - 1, width);
-        if let ConvInput::Planes(planes) = input {
-            let inner = places(BorderMode::Reflect, 0, height, planes.height);
-            rows.iter_mut().for_each(|row| *row = row.and_then(|row| inner[row]));
-            let inner = places(BorderMode::Reflect, 0, width, planes.width);
-            columns.iter_mut().for_each(|column| *column = column.and_then(|c| inner[c]));
-        }
+        let (rows, columns) = self.places(input);
         let (out, statistics) = (Shared::of(out), statistics.parts());
         each(parts, scratch, |n, scratch| {
             let task = DirectTask {
@@ -88,6 +147,59 @@ impl Direct {
             // as they must be; tasks write to lines of their own.
             unsafe { at_level!(self.level, convolve, &task, DirectTask<'_>) }
         });
+    }
+}
+
+/// Adds parts, one behind the other, to `to`.
+pub(super) fn add_parts(parts: &[f32], to: &mut [f32]) {
+    for part in parts.chunks_exact(to.len()) {
+        to.iter_mut().zip(part).for_each(|(to, part)| *to += part);
+    }
+}
+
+/// Some lines, for the gradient of the weights.
+struct GradientTask<'a> {
+    conv: &'a Direct,
+    input: &'a ConvInput<'a>,
+    rows: &'a [Option<usize>],
+    columns: &'a [Option<usize>],
+    lines: std::ops::Range<usize>,
+    /// Of the outputs.
+    width: usize,
+    gradient: &'a [f32],
+    scratch: Shared,
+    sums: Shared,
+}
+
+#[inline(always)]
+unsafe fn add_gradient<S: Simd, const ROWS: usize>(task: &GradientTask<'_>) {
+    let Direct { inputs, outputs, size, stride, .. } = *task.conv;
+    let length = task.columns.len() * inputs;
+    // The columns of a kernel's row lie one behind the other, as their inputs do.
+    let row = size * inputs;
+    std::ptr::write_bytes(task.sums.at(0), 0, size * row * outputs);
+    let ready = task.scratch.at(0);
+    for y in task.lines.clone().step_by(LINES) {
+        let lines = LINES.min(task.lines.end - y);
+        for n in 0..stride * (lines - 1) + size {
+            let (place, to) = (task.rows[y * stride + n], ready.add(n * length));
+            match task.input {
+                ConvInput::Layer(source) => source.line::<S>(place, task.columns, to),
+                ConvInput::Planes(planes) => interleave(planes, place, task.columns, to),
+            }
+        }
+        for line in 0..lines {
+            let gradient = task.gradient.as_ptr().add((y + line) * task.width * outputs);
+            for tap in 0..size {
+                let from = ready.add((line * stride + tap) * length);
+                add_transposed::<S, ROWS>(
+                    (from, stride * inputs),
+                    (gradient, outputs),
+                    (row, outputs, task.width),
+                    (task.sums.at(tap * row * outputs), outputs),
+                );
+            }
+        }
     }
 }
 

@@ -9,17 +9,25 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::direct::Direct;
+use super::direct::{Direct, add_parts};
 use super::executor::{PaintError, room};
+use super::gemm::{add_transposed, pack, product};
 use super::norm::Statistics;
+use super::simd::Simd;
 use super::source::{BorderMode, ConvInput, Planes, SourceRows, places};
 use super::winograd::Winograd;
-use super::{Level, Shared};
+use super::{Level, Shared, at_level, each, enough};
 use crate::engine::architecture::Padding;
 use crate::engine::threads;
 
 /// R, G, B.
 const COLORS: usize = 3;
+/// Pixels of a block whose products are added up for a Gram matrix.
+const GRAM_PIXELS: usize = 128;
+/// Channels of a layer at most.
+const MOST_CHANNELS: usize = 512;
+/// Rows that kernels compute at once, at most.
+const MOST_ROWS: usize = 12;
 
 /// A convolution and its ReLU.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +46,7 @@ pub struct FeatureNetwork {
     first: Direct,
     layers: Vec<Layer>,
     padding: Padding,
+    level: Level,
     /// Memory of passes that have ended.
     idle: Mutex<Vec<Pass>>,
 }
@@ -60,6 +69,8 @@ pub struct Pass {
     pooled: Vec<f32>,
     /// What stands before and behind a convolution on the way back.
     back: [Vec<f32>; 2],
+    /// Of a Gram matrix, for its features; parts of a Gram matrix.
+    of_gram: Vec<f32>,
     statistics: Statistics,
     scratch: Vec<Vec<f32>>,
     size: (usize, usize),
@@ -80,7 +91,7 @@ impl FeatureNetwork {
         let mut all = Vec::with_capacity(layers.len());
         for (n, LayerWeights { weight, bias, pools }) in layers.iter().enumerate() {
             let outputs = bias.len();
-            let whole = outputs.is_multiple_of(level.lanes());
+            let whole = outputs.is_multiple_of(level.lanes()) && outputs <= MOST_CHANNELS;
             if !whole || weight.len() != outputs * inputs * 9 || (n == 0 && *pools) {
                 return None;
             }
@@ -109,7 +120,7 @@ impl FeatureNetwork {
             });
             inputs = outputs;
         }
-        Some(FeatureNetwork { first: direct, layers: all, padding, idle: Mutex::default() })
+        Some(FeatureNetwork { first: direct, layers: all, padding, level, idle: Mutex::default() })
     }
 
     /// Height and width at a layer, for a picture of this size.
@@ -123,9 +134,10 @@ impl FeatureNetwork {
         self.layers[layer].bias.len()
     }
 
-    /// Runs the layers up to the last of `wanted`. `picture`: three planes of height × width. `wanted`:
+    /// Runs the layers up to the last of `wanted` and `grams`. `picture`: three planes of height × width. `wanted`:
     /// layers, by number from 0, each with room for its features, height × width × channels of that
-    /// layer, which are written into it. A pass that is `kept` can go [back](Self::backward). `count`:
+    /// layer, which are written into it. `grams`: layers, each with room for the sums over all pixels of
+    /// the products of its features with each other, channels × channels. A pass that is `kept` can go [back](Self::backward). `count`:
     /// threads.
     ///
     /// # Errors
@@ -138,18 +150,26 @@ impl FeatureNetwork {
         picture: &[f32],
         size: (usize, usize),
         wanted: &mut [(usize, &mut [f32])],
+        grams: &mut [(usize, &mut [f32])],
         kept: bool,
         count: usize,
     ) -> Result<Pass, PaintError> {
         assert!(picture.len() == COLORS * size.0 * size.1);
-        let depth = wanted.iter().map(|(layer, _)| layer + 1).max().unwrap_or(0);
+        let of_grams = grams.iter().map(|(layer, _)| *layer);
+        let depth = wanted.iter().map(|(layer, _)| *layer).chain(of_grams);
+        let depth = depth.max().map_or(0, |layer| layer + 1);
         assert!(depth <= self.layers.len());
         let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut pass = idle.filter(|pass| pass.size == size).unwrap_or_default();
         (pass.size, pass.depth, pass.kept) = (size, depth, kept);
         self.set_up(&mut pass, count)?;
-        let Pass { made, pooled, statistics, scratch, .. } = &mut pass;
+        for (layer, gram) in grams.iter() {
+            let channels = self.channels(*layer);
+            assert!(gram.len() == channels * channels);
+            room(&mut pass.of_gram, gram_parts(channels) * channels * channels, 0.0)?;
+        }
+        let Pass { made, pooled, statistics, scratch, of_gram, .. } = &mut pass;
         let scratch: Vec<_> = scratch.iter_mut().map(|one| Shared::of(one)).collect();
         pool.install(|| {
             for (n, layer) in self.layers[..depth].iter().enumerate() {
@@ -194,6 +214,10 @@ impl FeatureNetwork {
                     assert!(to.len() == height * width * layer.bias.len());
                     rectified(&made[place(n, kept)], &layer.bias, to);
                 }
+                for (_, to) in grams.iter_mut().filter(|(layer, _)| *layer == n) {
+                    let z = &made[place(n, kept)][..height * width * layer.bias.len()];
+                    self.gram(z, &layer.bias, of_gram, &scratch, to);
+                }
             }
         });
         Ok(pass)
@@ -201,7 +225,8 @@ impl FeatureNetwork {
 
     /// Writes into `out` the gradient for the picture of a kept pass, three planes of height × width.
     /// `gradients`: of the loss for features, each with its layer and in the shape in which
-    /// [`forward`](Self::forward) wrote them.
+    /// [`forward`](Self::forward) wrote them. `grams`: of the loss for Gram matrices, each with its layer,
+    /// and added to itself transposed.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
@@ -212,13 +237,14 @@ impl FeatureNetwork {
         &self,
         pass: &mut Pass,
         gradients: &[(usize, &[f32])],
+        grams: &[(usize, &[f32])],
         out: &mut [f32],
         count: usize,
     ) -> Result<(), PaintError> {
         assert!(pass.kept && out.len() == COLORS * pass.size.0 * pass.size.1);
         let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
         let size = pass.size;
-        let Some(deepest) = gradients.iter().map(|(layer, _)| *layer).max() else {
+        let Some(deepest) = gradients.iter().chain(grams).map(|(layer, _)| *layer).max() else {
             out.fill(0.0);
             return Ok(());
         };
@@ -226,6 +252,12 @@ impl FeatureNetwork {
         let scratch = self.layers.iter().map(|layer| layer.backward.scratch()).max().unwrap_or(0);
         pass.scratch.resize_with(count, Vec::new);
         pass.scratch.iter_mut().try_for_each(|one| room(one, scratch, 0.0))?;
+        for (n, gram) in grams {
+            let ((height, width), channels) = (self.sides(*n, size), self.channels(*n));
+            assert!(gram.len() == channels * channels);
+            room(&mut pass.of_gram, height * width * channels, 0.0)?;
+        }
+        let of_gram = &mut pass.of_gram;
         let [own, beyond] = &mut pass.back;
         for (n, layer) in self.layers[..=deepest].iter().enumerate() {
             let (height, width) = self.sides(n, size);
@@ -242,7 +274,12 @@ impl FeatureNetwork {
                 let layer = &self.layers[n];
                 let sides = self.sides(n, size);
                 let channels = layer.bias.len();
-                let there = given(n);
+                let mut there = given(n);
+                if let Some((_, gram)) = grams.iter().find(|(layer, _)| *layer == n) {
+                    let to = &mut of_gram[..sides.0 * sides.1 * channels];
+                    self.through_gram(&pass.made[n], &layer.bias, gram, to);
+                    there.push(to);
+                }
                 assert!(there.iter().all(|g| g.len() == sides.0 * sides.1 * channels));
                 // Of what the layer makes: from the layers behind it, and what is given for itself.
                 let (own, beyond) = (&mut own[..sides.0 * sides.1 * channels], &mut *beyond);
@@ -288,6 +325,54 @@ impl FeatureNetwork {
         Ok(())
     }
 
+    /// The sums over all pixels of products of features `relu(z + bias)`. They do not depend on the number of
+    /// threads.
+    fn gram(&self, z: &[f32], bias: &[f32], parts: &mut [f32], scratch: &[Shared], to: &mut [f32]) {
+        let channels = bias.len();
+        let (count, pixels) = (gram_parts(channels), z.len() / channels);
+        let parts = &mut parts[..count * channels * channels];
+        let sums = Shared::of(parts);
+        assert!(enough(scratch, GRAM_PIXELS * channels));
+        // Panels as wide as kernels compute at once, of all that lies on or above the diagonal.
+        each(count, scratch, |n, scratch| {
+            let task = GramTask {
+                z,
+                bias,
+                pixels: n * pixels / count..(n + 1) * pixels / count,
+                scratch,
+                // SAFETY: there is room for all parts.
+                sums: unsafe { sums.part(n * channels * channels, channels * channels) },
+            };
+            // SAFETY: the processor has the level's instructions; the scratch has room for a block of
+            // pixels, `z` has them all; each task adds to sums of its own.
+            unsafe { at_level!(self.level, add_products, &task, GramTask<'_>) }
+        });
+        to.fill(0.0);
+        add_parts(parts, to);
+        for row in 1..channels {
+            for column in 0..row {
+                to[row * channels + column] = to[column * channels + row];
+            }
+        }
+    }
+
+    /// The gradient for features `relu(z + bias)` of one for their Gram matrix.
+    fn through_gram(&self, z: &[f32], bias: &[f32], gram: &[f32], to: &mut [f32]) {
+        let channels = bias.len();
+        let panels = pack(channels, channels, self.level.panel(), |o, i| gram[o * channels + i]);
+        let pixels = to.len() / channels;
+        assert!(z.len() >= to.len());
+        let to = Shared::of(to);
+        (0..pixels.div_ceil(GRAM_PIXELS)).into_par_iter().for_each(|n| {
+            let first = n * GRAM_PIXELS;
+            let pixels = first..pixels.min(first + GRAM_PIXELS);
+            let task = ThroughGramTask { z, bias, panels: &panels, pixels, to };
+            // SAFETY: the processor has the level's instructions; both have these pixels; each task
+            // writes to pixels of its own.
+            unsafe { at_level!(self.level, multiply, &task, ThroughGramTask<'_>) }
+        });
+    }
+
     /// Takes back the memory of a pass that has ended, for the next one of pictures of that size.
     pub fn recycle(&self, pass: Pass) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -307,9 +392,102 @@ impl FeatureNetwork {
                 room(pooled, height * width * self.channels(n - 1), 0.0)?;
             }
             count = count.max(layer.forward.as_ref().map_or(0, Winograd::scratch));
+            count = count.max(GRAM_PIXELS * layer.bias.len());
         }
         scratch.resize_with(threads, Vec::new);
         scratch.iter_mut().try_for_each(|one| room(one, count, 0.0))
+    }
+}
+
+/// Parts of a picture whose Gram matrices are added up apart: fewer of larger ones.
+fn gram_parts(channels: usize) -> usize {
+    (1024 / channels).clamp(2, 16)
+}
+
+/// Some pixels, for a Gram matrix.
+struct GramTask<'a> {
+    z: &'a [f32],
+    bias: &'a [f32],
+    pixels: std::ops::Range<usize>,
+    scratch: Shared,
+    sums: Shared,
+}
+
+#[inline(always)]
+unsafe fn add_products<S: Simd, const ROWS: usize>(task: &GramTask<'_>) {
+    let channels = task.bias.len();
+    let sums = task.sums.at(0);
+    std::ptr::write_bytes(sums, 0, channels * channels);
+    let block = task.scratch.at(0);
+    for first in task.pixels.clone().step_by(GRAM_PIXELS) {
+        let count = GRAM_PIXELS.min(task.pixels.end - first);
+        for c in (0..channels).step_by(S::LANES) {
+            let bias = S::load(task.bias.as_ptr().add(c));
+            for n in 0..count {
+                let z = S::load(task.z.as_ptr().add((first + n) * channels + c));
+                z.add(bias).max(S::zero()).store(block.add(n * channels + c));
+            }
+        }
+        for column in (0..channels).step_by(2 * S::LANES) {
+            let width = (2 * S::LANES).min(channels - column);
+            add_transposed::<S, ROWS>(
+                (block, channels),
+                (block.add(column), channels),
+                (column + width, width, count),
+                (sums.add(column), channels),
+            );
+        }
+    }
+}
+
+/// Some pixels, for the gradient that goes back through a Gram matrix.
+struct ThroughGramTask<'a> {
+    z: &'a [f32],
+    bias: &'a [f32],
+    panels: &'a [f32],
+    pixels: std::ops::Range<usize>,
+    to: Shared,
+}
+
+#[inline(always)]
+unsafe fn multiply<S: Simd, const ROWS: usize>(task: &ThroughGramTask<'_>) {
+    let channels = task.bias.len();
+    // No more pixels than that at a time, so that their features fit the stack.
+    let mut features = [[0.0_f32; MOST_CHANNELS]; MOST_ROWS];
+    let mut first = task.pixels.start;
+    while first < task.pixels.end {
+        let count = ROWS.min(task.pixels.end - first);
+        for (n, features) in features.iter_mut().enumerate().take(count) {
+            for c in (0..channels).step_by(S::LANES) {
+                let bias = S::load(task.bias.as_ptr().add(c));
+                let z = S::load(task.z.as_ptr().add((first + n) * channels + c));
+                z.add(bias).max(S::zero()).store(features.as_mut_ptr().add(c));
+            }
+        }
+        for o in (0..channels).step_by(2 * S::LANES) {
+            let panel = task.panels.as_ptr().add(o * channels);
+            let (from, to) = (features.as_ptr().cast(), task.to.at(first * channels + o));
+            let wide = o + S::LANES < channels;
+            match (count == ROWS, wide) {
+                (true, true) => {
+                    product::<S, ROWS, 2>(from, MOST_CHANNELS, panel, channels, to, channels);
+                }
+                (true, false) => {
+                    product::<S, ROWS, 1>(from, MOST_CHANNELS, panel, channels, to, channels);
+                }
+                (false, _) => {
+                    for n in 0..count {
+                        let (from, to) = (from.add(n * MOST_CHANNELS), to.add(n * channels));
+                        if wide {
+                            product::<S, 1, 2>(from, 0, panel, channels, to, channels);
+                        } else {
+                            product::<S, 1, 1>(from, 0, panel, channels, to, channels);
+                        }
+                    }
+                }
+            }
+        }
+        first += count;
     }
 }
 
@@ -371,29 +549,37 @@ fn largest(
 
 /// Which rows (or columns) of a padded picture show each one of the picture itself.
 #[derive(Debug)]
-struct FoldedInputs {
+pub(super) struct FoldedInputs {
     first: Vec<usize>,
     shown: Vec<usize>,
 }
 
 impl FoldedInputs {
     fn of(padding: Padding, length: usize) -> Self {
-        let (mut first, mut shown) = (vec![0], Vec::with_capacity(length + 2));
-        let ends = places(BorderMode::Reflect, 1, length + 2, length);
-        for n in 0..length {
-            match padding {
-                Padding::Zero => shown.push(n),
-                Padding::Reflect => {
-                    let all = [0, n + 1, length + 1];
-                    shown.extend(all.into_iter().filter(|&place| ends[place] == Some(n)));
-                }
+        match padding {
+            Padding::Zero => Self::shown(places(BorderMode::Zero, 0, length, length), length),
+            Padding::Reflect => {
+                Self::shown(places(BorderMode::Reflect, 1, length + 2, length), length)
             }
-            first.push(shown.len());
         }
-        FoldedInputs { first, shown }
     }
 
-    fn to(&self, n: usize) -> &[usize] {
+    /// Of rows each of which shows one of `length`, or none.
+    pub(super) fn shown(rows: Vec<Option<usize>>, length: usize) -> Self {
+        let mut of_each = vec![Vec::new(); length];
+        for (row, place) in rows.into_iter().enumerate() {
+            if let Some(place) = place {
+                of_each[place].push(row);
+            }
+        }
+        let mut first = vec![0];
+        for rows in &of_each {
+            first.push(first[first.len() - 1] + rows.len());
+        }
+        FoldedInputs { first, shown: of_each.concat() }
+    }
+
+    pub(super) fn to(&self, n: usize) -> &[usize] {
         &self.shown[self.first[n]..self.first[n + 1]]
     }
 }

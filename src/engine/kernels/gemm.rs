@@ -53,6 +53,82 @@ pub(super) unsafe fn product<S: Simd, const R: usize, const V: usize>(
     }
 }
 
+/// Rows of a matrix whose columns lie `stride` apart, times a matrix: `to[m][o] += Σ a[k][m] · b[k][o]`, for
+/// `counts`: how many m, o and k. What a convolution's gradient for its weights comes down to.
+///
+/// # Safety
+/// `a`: k rows of m numbers, `b`: k rows of o numbers, o a multiple of a vector; both with their
+/// distances of rows. `to`: m rows of o numbers, in the same way.
+#[inline(always)]
+pub(super) unsafe fn add_transposed<S: Simd, const ROWS: usize>(
+    (a, a_stride): (*const f32, usize),
+    (b, b_stride): (*const f32, usize),
+    (rows, columns, count): (usize, usize, usize),
+    (to, to_stride): (*mut f32, usize),
+) {
+    // The panel of a block stays in the first-level cache.
+    const BLOCK: usize = 128;
+    let groups = rows.div_ceil(ROWS);
+    for k in (0..count).step_by(BLOCK) {
+        let n = BLOCK.min(count - k);
+        for o in (0..columns).step_by(2 * S::LANES) {
+            let b = b.add(k * b_stride + o);
+            for group in 0..groups {
+                let (first, end) = (group * rows / groups, (group + 1) * rows / groups);
+                let a = a.add(k * a_stride + first);
+                let to = to.add(first * to_stride + o);
+                macro_rules! one_of {
+                    ($($rows:literal)*) => {
+                        match (end - first, o + S::LANES < columns) {
+                            $(($rows, true) if ROWS >= $rows => {
+                                add_rows::<S, $rows, 2>((a, a_stride), (b, b_stride), n, to, to_stride)
+                            }
+                            ($rows, false) if ROWS >= $rows => {
+                                add_rows::<S, $rows, 1>((a, a_stride), (b, b_stride), n, to, to_stride)
+                            })*
+                            _ => {}
+                        }
+                    };
+                }
+                one_of!(1 2 3 4 5 6 7 8 9 10 11 12)
+            }
+        }
+    }
+}
+
+/// R rows and V vectors of [`add_transposed`].
+///
+/// # Safety
+/// As its own.
+#[inline(always)]
+unsafe fn add_rows<S: Simd, const R: usize, const V: usize>(
+    (a, a_stride): (*const f32, usize),
+    (b, b_stride): (*const f32, usize),
+    n: usize,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    let mut acc = [[S::zero(); V]; R];
+    for k in 0..n {
+        let mut panel = [S::zero(); V];
+        for v in 0..V {
+            panel[v] = S::load(b.add(k * b_stride + v * S::LANES));
+        }
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let x = S::splat(*a.add(k * a_stride + r));
+            for v in 0..V {
+                acc[v] = x.mul_add(panel[v], acc[v]);
+            }
+        }
+    }
+    for (r, row) in acc.into_iter().enumerate() {
+        for (v, value) in row.into_iter().enumerate() {
+            let to = to.add(r * to_stride + v * S::LANES);
+            S::load(to).add(value).store(to);
+        }
+    }
+}
+
 /// Panels of weights: outputs × inputs (of `weight(output, input)`) become panels of `panel`
 /// outputs, in each the outputs of one input side by side. The last one is narrower where outputs
 /// are left over.

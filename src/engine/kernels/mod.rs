@@ -5,7 +5,8 @@
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
 //! * `single`: all of these as one arithmetic of a executor's; `amx`: the other, bfloat16, where the
 //!   processor multiplies matrices of it.
-//! * [`features`]: a loss network, forward and backward to its input.
+//! * [`features`]: a loss network, forward and backward to its input; [`training`]: a network in
+//!   training, forward and backward to its weights.
 //! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.
 //! * `weights`: a model's tensors; `simd`: the processor's vectors.
 //!
@@ -32,6 +33,7 @@ mod single;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod training;
 mod weights;
 mod winograd;
 

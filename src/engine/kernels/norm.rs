@@ -33,9 +33,32 @@ impl Statistics {
         }
     }
 
-    /// Scale and shift of the norm with this weight and bias, for each of its channels. A convolution
-    /// with several outputs for a channel (the phases of an upsampled picture) has first all
-    /// channels' first outputs, then all second ones, and so on.
+    /// Mean and deviation of each of `count` channels. A convolution with several outputs for a channel
+    /// (the phases of an upsampled picture) has first all channels' first outputs, then all second
+    /// ones, and so on.
+    pub(super) fn moments(&self, count: usize) -> impl Iterator<Item = (f64, f64)> {
+        (0..count).map(move |channel| {
+            let (mut pixels, mut mean, mut square) = (0.0, 0.0, 0.0);
+            for part in self.numbers.chunks_exact(3 * self.channels + 1) {
+                let more = f64::from(part[0]);
+                let (pivots, sums) = part[1..].split_at(self.channels);
+                let (sums, squares) = sums.split_at(self.channels);
+                for c in (channel..self.channels).step_by(count) {
+                    let sum = f64::from(sums[c]);
+                    let here = f64::from(pivots[c]) + sum / more;
+                    let away = here - mean;
+                    let all = pixels + more;
+                    square += f64::from(squares[c]) - sum * sum / more
+                        + away * away * pixels * more / all;
+                    mean += away * more / all;
+                    pixels = all;
+                }
+            }
+            (mean, (square.max(0.0) / pixels + EPSILON).sqrt())
+        })
+    }
+
+    /// Scale and shift of the norm with this weight and bias, for each of its channels.
     pub(super) fn affine(
         &self,
         weight: &[f32],
@@ -44,25 +67,8 @@ impl Statistics {
     ) {
         scale.clear();
         shift.clear();
-        let weights = weight.len();
-        for (channel, (&weight, &bias)) in weight.iter().zip(bias).enumerate() {
-            let (mut count, mut mean, mut square) = (0.0, 0.0, 0.0);
-            for part in self.numbers.chunks_exact(3 * self.channels + 1) {
-                let pixels = f64::from(part[0]);
-                let (pivots, sums) = part[1..].split_at(self.channels);
-                let (sums, squares) = sums.split_at(self.channels);
-                for c in (channel..self.channels).step_by(weights) {
-                    let sum = f64::from(sums[c]);
-                    let here = f64::from(pivots[c]) + sum / pixels;
-                    let away = here - mean;
-                    let all = count + pixels;
-                    square += f64::from(squares[c]) - sum * sum / pixels
-                        + away * away * count * pixels / all;
-                    mean += away * pixels / all;
-                    count = all;
-                }
-            }
-            let deviation = (square.max(0.0) / count + EPSILON).sqrt();
+        let affine = weight.iter().zip(bias);
+        for ((&weight, &bias), (mean, deviation)) in affine.zip(self.moments(weight.len())) {
             let factor = f64::from(weight) / deviation;
             scale.push(factor as f32);
             shift.push((f64::from(bias) - mean * factor) as f32);

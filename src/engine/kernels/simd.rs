@@ -24,6 +24,8 @@ pub(super) trait Simd: Copy {
     /// `self · factor + term`, rounded once.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
+    /// Its numbers where those of the other are above 0, else 0.
+    unsafe fn where_positive(self, other: Self) -> Self;
 
     /// Asks for numbers that will be wanted soon; any address will do.
     #[inline(always)]
@@ -48,9 +50,21 @@ pub(super) trait Simd: Copy {
     }
 }
 
+macro_rules! avx2_where_positive {
+    ($x:ident, $y:ident) => {
+        _mm256_and_ps($x, _mm256_cmp_ps::<_CMP_GT_OQ>($y, _mm256_setzero_ps()))
+    };
+}
+
+macro_rules! avx512_where_positive {
+    ($x:ident, $y:ident) => {
+        _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>($y, _mm512_setzero_ps()), $x)
+    };
+}
+
 macro_rules! vector {
     ($(#[$doc:meta])* $name:ident, $inner:ty, $lanes:literal, $zero:ident, $splat:ident, $load:ident,
-     $store:ident, $add:ident, $sub:ident, $mul_add:ident, $max:ident) => {
+     $store:ident, $add:ident, $sub:ident, $mul_add:ident, $max:ident, $where_positive:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(super) struct $name(pub(super) $inner);
@@ -90,6 +104,11 @@ macro_rules! vector {
             unsafe fn max(self, other: Self) -> Self {
                 $name($max(self.0, other.0))
             }
+            #[inline(always)]
+            unsafe fn where_positive(self, other: Self) -> Self {
+                let (x, y) = (self.0, other.0);
+                $name($where_positive!(x, y))
+            }
         }
     };
 }
@@ -97,13 +116,13 @@ macro_rules! vector {
 vector!(
     /// AVX2 with FMA: 8 numbers, 16 registers.
     V8, __m256, 8, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
-    _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps, _mm256_max_ps
+    _mm256_add_ps, _mm256_sub_ps, _mm256_fmadd_ps, _mm256_max_ps, avx2_where_positive
 );
 
 vector!(
     /// AVX-512: 16 numbers, 32 registers.
     V16, __m512, 16, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
-    _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps, _mm512_max_ps
+    _mm512_add_ps, _mm512_sub_ps, _mm512_fmadd_ps, _mm512_max_ps, avx512_where_positive
 );
 
 /// Two vectors of AVX2 as one: wide kernels can be tested where there is no AVX-512.
@@ -147,5 +166,9 @@ impl Simd for Twice {
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         Twice(self.0.max(other.0), self.1.max(other.1))
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, other: Self) -> Self {
+        Twice(self.0.where_positive(other.0), self.1.where_positive(other.1))
     }
 }

@@ -5,7 +5,10 @@
 //! 36 products of matrices, tiles × inputs · inputs × outputs. A task does this for a few tiles,
 //! whose numbers stay in the second-level cache.
 
-use super::gemm::{pack, product};
+use rayon::prelude::*;
+
+use super::executor::{PaintError, room};
+use super::gemm::{add_transposed, pack, product};
 use super::norm::{Statistics, Sums};
 use super::simd::Simd;
 use super::source::{BorderMode, LINEAR, RELU, SKIP, SourceRows, places};
@@ -21,6 +24,8 @@ const POINTS: usize = IN * IN;
 const TILES: usize = 40;
 /// Tiles of a task at least, where that keeps more threads busy: the weights are read once a task.
 const FEWEST: usize = 8;
+/// Tiles whose transformed numbers are held at a time for the gradient of the weights.
+const BAND: usize = 256;
 /// Numbers between the matrices of two points beside the matrix itself: matrices a multiple of 4 kB
 /// apart would share the same few lines of the first-level cache.
 const GAP: usize = 16;
@@ -51,29 +56,74 @@ impl Winograd {
         upsample: bool,
         level: Level,
     ) -> Self {
-        let taps = |o: usize, i: usize| {
-            let at = 9 * (o * inputs + i);
-            std::array::from_fn::<f64, 9, _>(|n| f64::from(weight[at + n]))
-        };
-        let all = if upsample { 4 * outputs } else { outputs };
+        let taps = |o: usize, i: usize| taps(weight, o * inputs + i);
+        if !upsample {
+            return Self::of(outputs, inputs, border, false, level, taps);
+        }
         // Mirrored beyond the border of the upsampled picture is repeated beyond the small one's.
-        let border =
-            if upsample && border == BorderMode::Reflect { BorderMode::Replicate } else { border };
-        let transformed: Vec<[f64; POINTS]> = (0..all * inputs)
-            .map(|n| {
-                let (o, i) = (n / inputs, n % inputs);
-                transformed(&if upsample {
-                    phase(&taps(o % outputs, i), o / outputs)
-                } else {
-                    taps(o, i)
-                })
-            })
-            .collect();
-        let point = |k: usize| {
-            pack(all, inputs, level.panel(), |o, i| transformed[o * inputs + i][k] as f32)
+        let border = match border {
+            BorderMode::Reflect => BorderMode::Replicate,
+            border => border,
         };
+        Self::of(4 * outputs, inputs, border, true, level, |o, i| {
+            phase(&taps(o % outputs, i), o / outputs)
+        })
+    }
+
+    /// The gradient that goes back through a convolution of this weight (outputs × inputs × 3 × 3), from
+    /// that for its outputs to that for its inputs. With `upsample` it is of an upsampled picture, and
+    /// reads the four phases of a pixel side by side.
+    pub(super) fn back(
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        upsample: bool,
+        level: Level,
+    ) -> Self {
+        let all = if upsample { 4 * outputs } else { outputs };
+        Self::of(inputs, all, BorderMode::Zero, false, level, |i, o| {
+            let mut taps = taps(weight, o % outputs * inputs + i);
+            if upsample {
+                taps = phase(&taps, o / outputs);
+            }
+            taps.reverse();
+            taps
+        })
+    }
+
+    /// The same of a convolution with a stride of 2: the result is twice as high and wide as what is read.
+    pub(super) fn back_from_half(
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        level: Level,
+    ) -> Self {
+        let line = |[a, b, c]: [f64; 3], later: bool| match later {
+            false => [0.0, b, 0.0],
+            true => [0.0, c, a],
+        };
+        Self::of(4 * inputs, outputs, BorderMode::Zero, true, level, |i, o| {
+            let taps = taps(weight, o * inputs + i % inputs);
+            let phase = i / inputs;
+            each_way(&taps, |taps| line(taps, phase % 2 == 1), |taps| line(taps, phase / 2 == 1))
+        })
+    }
+
+    fn of(
+        outputs: usize,
+        inputs: usize,
+        border: BorderMode,
+        upsample: bool,
+        level: Level,
+        taps: impl Fn(usize, usize) -> [f64; 9],
+    ) -> Self {
+        let transformed: Vec<[f32; POINTS]> = (0..outputs * inputs)
+            .map(|n| transformed(&taps(n / inputs, n % inputs)).map(|value| value as f32))
+            .collect();
+        let point =
+            |k: usize| pack(outputs, inputs, level.panel(), |o, i| transformed[o * inputs + i][k]);
         let weights = (0..POINTS).flat_map(point).collect();
-        Winograd { inputs, outputs: all, border, upsample, margin: 0, level, weights }
+        Winograd { inputs, outputs, border, upsample, margin: 0, level, weights }
     }
 
     /// Gives also the outputs one pixel beyond the source's borders, on every side: with zeros
@@ -152,6 +202,73 @@ impl Winograd {
                 }
             }
         });
+    }
+
+    /// Adds to `to` the gradient for the weights: 3 × 3 × inputs × outputs (of an upsampled picture, those of
+    /// the weights as they were given). `gradient`: for what [`run`](Self::run) writes, before pixels
+    /// become four: height × width × outputs. `work` is used beside.
+    ///
+    /// The transforms are those of the convolution itself the other way around, so that these are 36
+    /// products of matrices, too. Sums do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub(super) fn weight_gradient(
+        &self,
+        source: &SourceRows<'_>,
+        gradient: &[f32],
+        work: &mut Vec<f32>,
+        to: &mut [f32],
+    ) -> Result<(), PaintError> {
+        let (inputs, outputs, size) = (self.inputs, self.outputs, (source.height, source.width));
+        let phases = if self.upsample { 4 } else { 1 };
+        let sums = POINTS * inputs * outputs;
+        let bands = BAND * (inputs + outputs) + 2 * GAP;
+        room(work, sums + POINTS * bands, 0.0)?;
+        assert!(source.is_whole() && source.channels == inputs && source.keep.is_none());
+        assert!(gradient.len() >= size.0 * size.1 * outputs && self.margin == 0);
+        assert!(to.len() >= 9 * inputs * outputs / phases);
+        let (sums, bands) = work.split_at_mut(sums);
+        sums.fill(0.0);
+        let (lines, columns) = (size.0.div_ceil(OUT), size.1.div_ceil(OUT));
+        let rows = places(self.border, 1, OUT * lines + 2, size.0);
+        let cols = places(self.border, 1, OUT * columns + 2, size.1);
+        let (sums, bands) = (Shared::of(sums), Shared::of(bands));
+        for first in (0..lines * columns).step_by(BAND) {
+            let tiles = BAND.min(lines * columns - first);
+            let task = WinogradTask {
+                conv: self,
+                source,
+                rows: &rows,
+                columns: &cols,
+                size,
+                across: columns,
+                first,
+                tiles,
+                scratch: bands,
+                out: sums,
+                sums: None,
+            };
+            (0..tiles.div_ceil(FEWEST)).into_par_iter().for_each(|n| {
+                let tiles = FEWEST * n..tiles.min(FEWEST * (n + 1));
+                let task = TransformTask { task: &task, tiles, gradient };
+                // SAFETY: the processor has the level's instructions; the band has room for all its
+                // tiles, each of which is of one task; the gradient has a number for each output.
+                unsafe { at_level!(self.level, transform, &task, TransformTask<'_>) }
+            });
+            (0..POINTS).into_par_iter().for_each(|k| {
+                let task = (&task, k);
+                // SAFETY: as above, and each task adds to the sums of a point of its own.
+                unsafe { at_level!(self.level, add_point, &task, (&WinogradTask<'_>, usize)) }
+            });
+        }
+        let to = Shared::of(to);
+        (0..inputs).into_par_iter().for_each(|i| {
+            let task = TapsTask { conv: self, input: i, sums, to };
+            // SAFETY: as above; each task writes to the weights of an input of its own.
+            unsafe { at_level!(self.level, add_taps, &task, TapsTask<'_>) }
+        });
+        Ok(())
     }
 
     /// Numbers that a thread needs beside.
@@ -389,6 +506,164 @@ unsafe fn write<S: Simd>(task: &WinogradTask<'_>, tile: usize, from: *const f32,
     }
 }
 
+/// Some of a band's tiles, for the gradient of the weights.
+struct TransformTask<'a> {
+    task: &'a WinogradTask<'a>,
+    tiles: std::ops::Range<usize>,
+    gradient: &'a [f32],
+}
+
+/// Transforms the inputs of tiles and the gradients for their outputs.
+#[inline(always)]
+unsafe fn transform<S: Simd, const ROWS: usize>(transform: &TransformTask<'_>) {
+    let TransformTask { task, ref tiles, gradient } = *transform;
+    let Winograd { inputs, outputs, .. } = *task.conv;
+    let (seen_stride, made_stride) = (BAND * inputs + GAP, BAND * outputs + GAP);
+    let (seen, made) = (task.scratch.at(0), task.scratch.at(POINTS * seen_stride));
+    for tile in tiles.clone() {
+        let to = seen.add(tile * inputs);
+        match (task.source.skip.is_some(), task.source.linear) {
+            (true, _) => read::<S, SKIP>(task, tile, to, seen_stride),
+            (false, true) => read::<S, LINEAR>(task, tile, to, seen_stride),
+            (false, false) => read::<S, RELU>(task, tile, to, seen_stride),
+        }
+        read_gradient::<S>(task, gradient, tile, made.add(tile * outputs), made_stride);
+    }
+}
+
+/// Transforms the gradient for one tile's outputs.
+#[inline(always)]
+unsafe fn read_gradient<S: Simd>(
+    task: &WinogradTask<'_>,
+    gradient: &[f32],
+    tile: usize,
+    to: *mut f32,
+    stride: usize,
+) {
+    let outputs = task.conv.outputs;
+    let ((height, width), (y, x)) = (task.size, task.place(tile));
+    let (lines, columns) = (OUT.min(height - y), OUT.min(width - x));
+    for o in (0..outputs).step_by(S::LANES) {
+        let from = gradient.as_ptr().add((y * width + x) * outputs + o);
+        let mut half = [[S::zero(); OUT]; IN];
+        for j in 0..columns {
+            let mut line = [S::zero(); OUT];
+            for i in 0..lines {
+                line[i] = S::load(from.add((i * width + j) * outputs));
+            }
+            for (i, value) in outward_back(line).into_iter().enumerate() {
+                half[i][j] = value;
+            }
+        }
+        for (i, line) in half.into_iter().enumerate() {
+            for (j, value) in outward_back(line).into_iter().enumerate() {
+                value.store(to.add((i * IN + j) * stride + o));
+            }
+        }
+    }
+}
+
+/// Adds the products of a band's tiles to the sums of a point.
+#[inline(always)]
+unsafe fn add_point<S: Simd, const ROWS: usize>(&(task, k): &(&WinogradTask<'_>, usize)) {
+    let Winograd { inputs, outputs, .. } = *task.conv;
+    let (seen_stride, made_stride) = (BAND * inputs + GAP, BAND * outputs + GAP);
+    let seen = task.scratch.at(k * seen_stride);
+    let made = task.scratch.at(POINTS * seen_stride + k * made_stride);
+    let to = task.out.at(k * inputs * outputs);
+    let counts = (inputs, outputs, task.tiles);
+    add_transposed::<S, ROWS>((seen, inputs), (made, outputs), counts, (to, outputs));
+}
+
+/// The weights of an input.
+struct TapsTask<'a> {
+    conv: &'a Winograd,
+    input: usize,
+    sums: Shared,
+    to: Shared,
+}
+
+/// Transforms sums back, and adds them to the gradient for the weights.
+#[inline(always)]
+unsafe fn add_taps<S: Simd, const ROWS: usize>(task: &TapsTask<'_>) {
+    let Winograd { inputs, outputs, upsample, .. } = *task.conv;
+    let phases = if upsample { 4 } else { 1 };
+    let own = outputs / phases;
+    for o in (0..own).step_by(S::LANES) {
+        let mut sum = [[S::zero(); 3]; 3];
+        for phase in 0..phases {
+            let from = task.sums.at(task.input * outputs + phase * own + o);
+            let mut half = [[S::zero(); IN]; 3];
+            for j in 0..IN {
+                let mut line = [S::zero(); IN];
+                for (i, value) in line.iter_mut().enumerate() {
+                    *value = S::load(from.add((i * IN + j) * inputs * outputs));
+                }
+                for (i, value) in taps_back(line).into_iter().enumerate() {
+                    half[i][j] = value;
+                }
+            }
+            let mut taps = [taps_back(half[0]), taps_back(half[1]), taps_back(half[2])];
+            if upsample {
+                taps = taps.map(|line| phase_back(line, phase % 2 == 1));
+                for j in 0..3 {
+                    let column = [taps[0][j], taps[1][j], taps[2][j]];
+                    let column = phase_back(column, phase / 2 == 1);
+                    for i in 0..3 {
+                        taps[i][j] = column[i];
+                    }
+                }
+            }
+            for i in 0..3 {
+                for j in 0..3 {
+                    sum[i][j] = sum[i][j].add(taps[i][j]);
+                }
+            }
+        }
+        for (n, value) in sum.into_iter().flatten().enumerate() {
+            let to = task.to.at((n * inputs + task.input) * own + o);
+            value.add(S::load(to)).store(to);
+        }
+    }
+}
+
+/// A of the paper: [`outward`] transposed.
+#[inline(always)]
+unsafe fn outward_back<S: Simd>([a, b, c, d]: [S; OUT]) -> [S; IN] {
+    let (even, odd) = (a.add(c), b.add(d));
+    let even_2 = c.mul_add(S::splat(4.0), a);
+    let odd_2 = d.mul_add(S::splat(4.0), b);
+    let two = S::splat(2.0);
+    [
+        a,
+        even.add(odd),
+        even.sub(odd),
+        odd_2.mul_add(two, even_2),
+        odd_2.mul_add(S::splat(-2.0), even_2),
+        d,
+    ]
+}
+
+/// Gᵀ of the paper: [`transformed`]'s one way, transposed.
+#[inline(always)]
+unsafe fn taps_back<S: Simd>([a, b, c, d, e, f]: [S; IN]) -> [S; 3] {
+    let (even, odd) = (b.add(c), c.sub(b));
+    let (even_2, odd_2) = (d.add(e), d.sub(e));
+    let minus = S::splat(-1.0 / 6.0);
+    let first = even.mul_add(minus, S::zero());
+    [
+        even_2.mul_add(S::splat(1.0 / 24.0), a.mul_add(S::splat(0.25), first)),
+        odd_2.mul_add(S::splat(1.0 / 12.0), odd.mul_add(S::splat(1.0 / 6.0), S::zero())),
+        even_2.mul_add(S::splat(1.0 / 6.0), f.add(first)),
+    ]
+}
+
+/// [`phase`]'s one way, transposed.
+#[inline(always)]
+unsafe fn phase_back<S: Simd>([a, b, c]: [S; 3], later: bool) -> [S; 3] {
+    if later { [b, b, c] } else { [a, b, b] }
+}
+
 /// Bᵀ of the paper, for the points 0, ±1, ±2 and ∞.
 #[inline(always)]
 unsafe fn inward<S: Simd>([a, b, c, d, e, f]: [S; IN]) -> [S; IN] {
@@ -419,6 +694,24 @@ unsafe fn outward<S: Simd>([a, b, c, d, e, f]: [S; IN]) -> [S; OUT] {
     ]
 }
 
+/// The nine weights of the `n`th pair of output and input.
+fn taps(weight: &[f32], n: usize) -> [f64; 9] {
+    std::array::from_fn(|tap| f64::from(weight[9 * n + tap]))
+}
+
+/// Rows, then columns, each by its function.
+fn each_way(
+    taps: &[f64; 9],
+    row: impl Fn([f64; 3]) -> [f64; 3],
+    column: impl Fn([f64; 3]) -> [f64; 3],
+) -> [f64; 9] {
+    let rows: [[f64; 3]; 3] =
+        std::array::from_fn(|y| row([taps[3 * y], taps[3 * y + 1], taps[3 * y + 2]]));
+    let columns: [[f64; 3]; 3] =
+        std::array::from_fn(|x| column([rows[0][x], rows[1][x], rows[2][x]]));
+    std::array::from_fn(|n| columns[n % 3][n / 3])
+}
+
 /// The taps that a phase of the upsampled picture's pixels sees in the small picture: phases 0 to 3
 /// are the upper left, upper right, lower left and lower right of each 2×2.
 fn phase(taps: &[f64; 9], phase: usize) -> [f64; 9] {
@@ -426,12 +719,7 @@ fn phase(taps: &[f64; 9], phase: usize) -> [f64; 9] {
         false => [a, b + c, 0.0],
         true => [0.0, a + b, c],
     };
-    let rows: [[f64; 3]; 3] = std::array::from_fn(|y| {
-        line([taps[3 * y], taps[3 * y + 1], taps[3 * y + 2]], phase % 2 == 1)
-    });
-    let columns: [[f64; 3]; 3] =
-        std::array::from_fn(|x| line([rows[0][x], rows[1][x], rows[2][x]], phase / 2 == 1));
-    std::array::from_fn(|n| columns[n % 3][n / 3])
+    each_way(taps, |taps| line(taps, phase % 2 == 1), |taps| line(taps, phase / 2 == 1))
 }
 
 /// G g Gᵀ of the paper.
