@@ -16,7 +16,7 @@ use nst_stream::engine::device::{LIBTORCH_VERSION, prepare, set_threads};
 use nst_stream::train::crop::Crop;
 use nst_stream::train::loss::Losses;
 use nst_stream::train::optimize::objective::{Objective, Styles};
-use nst_stream::train::recipe::{Preset, Recipe};
+use nst_stream::train::recipe::{Recipe, RecipePreset};
 use nst_stream::train::trainer::Trainer;
 use nst_stream::train::vgg::Vgg;
 use tch::{Device, Kind, Tensor};
@@ -136,7 +136,7 @@ fn inner(case: &Case) {
         _ => architecture::NetworkKind::Johnson,
     };
     // Losses and layers of the step it is compared with.
-    let recipe = Recipe::preset(Preset::Classic, vec!["style.jpg".parse().unwrap()]).of(arch);
+    let recipe = Recipe::preset(RecipePreset::Classic, vec!["style.jpg".parse().unwrap()]).of(arch);
     let size = case.size;
     let recipe =
         Recipe { batch: case.batch, image_size: size, loss_padding: Padding::Zero, ..recipe };

@@ -287,7 +287,7 @@ fn a_program_is_refused_without_trust_and_runs_with_it() {
 #[test]
 fn trust_changes_nothing_for_a_plain_model_or_a_file_that_is_none() {
     let open = |name: &str| Model::open(name, true, cpu(), Precision::Fp32);
-    assert!(matches!(open("mosaic").unwrap(), Model::Johnson(_)));
+    assert!(matches!(open("mosaic").unwrap(), Model::Network(_)));
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let error = open(readme.to_str().unwrap()).unwrap_err();
     assert!(matches!(error, OpenError::Model(ModelError::NotAModel { .. })), "{error}");

@@ -99,7 +99,7 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     let frames = bench::frames(stylizer, &job).map_err(failed)?;
     let precision = stylizer.model().precision();
     let arithmetic = match (stylizer.model(), precision) {
-        (Model::Johnson(johnson), Some(precision)) => {
+        (Model::Network(johnson), Some(precision)) => {
             let pass = multiply_adds(johnson.architecture(), width, height) * job.batch as f64;
             let peak = bench::peak(device, precision)
                 .map_err(|e| anyhow!("cannot multiply matrices on {device}: {e}"))?;

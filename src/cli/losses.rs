@@ -7,7 +7,7 @@ use crate::train::recipe::{ContentForm, LayerWeight, Recipe, StyleForm, TvForm};
 /// Options of the losses; each replaces the value of the recipe.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Losses")]
-pub struct Losses {
+pub struct LossArgs {
     /// Weight of the content loss [default: the recipe's]
     #[arg(long, value_name = "X")]
     content_weight: Option<f64>,
@@ -36,7 +36,7 @@ pub struct Losses {
     tv_form: Option<TvForm>,
 }
 
-impl Losses {
+impl LossArgs {
     /// Whether both weights that depend on the loss network's features were given.
     pub fn has_weights(&self) -> bool {
         self.content_weight.is_some() && self.style_weight.is_some()

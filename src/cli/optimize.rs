@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use image::RgbImage;
 
-use super::losses::Losses;
+use super::losses::LossArgs;
 use super::train::bar::Bar;
 use super::{Outcome, UsageError};
 use crate::core::picture::{Picture, format_for_output, rgb_frame};
@@ -15,9 +15,9 @@ use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::stream::PartialFile;
 use crate::train::optimize::color::Preserve;
 use crate::train::optimize::regions::StyleAt;
-use crate::train::optimize::{Config, Init, Method, Optimized, UsageFault, optimize};
+use crate::train::optimize::{Init, Method, OptimizeConfig, Optimized, UsageFault, optimize};
 use crate::train::preview::columns;
-use crate::train::recipe::{Preset, Recipe, StyleSizes};
+use crate::train::recipe::{Recipe, RecipePreset, StyleSizes};
 use crate::train::run::RunObserver;
 use crate::train::vgg::Vgg;
 
@@ -101,10 +101,10 @@ pub struct OptimizeArgs {
     vgg: Option<PathBuf>,
     /// Losses to start from: default, classic, paper, pytorch or johnson, as in `train`
     #[arg(long, value_name = "NAME", default_value = "default", help_heading = METHOD)]
-    recipe: Preset,
+    recipe: RecipePreset,
     // Must come last: the help heading of a flattened struct also applies to all options after it.
     #[command(flatten)]
-    losses: Losses,
+    losses: LossArgs,
 }
 
 // Headings of the help.
@@ -181,7 +181,7 @@ fn report(args: &OptimizeArgs, made: &Optimized, bar: &mut Bar) {
 }
 
 /// The configuration, and the steps of the evolution grid.
-fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
+fn config(args: &OptimizeArgs) -> Result<(OptimizeConfig, Vec<u64>)> {
     let (device, note) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     if let Some(note) = note {
         tracing::info!("{note}");
@@ -209,7 +209,7 @@ fn config(args: &OptimizeArgs) -> Result<(Config, Vec<u64>)> {
         // Weights of one's own are for the loss network at hand.
         recipe.loss_network = Vgg::release_of(args.vgg.as_deref())?;
     }
-    let mut config = Config {
+    let mut config = OptimizeConfig {
         content: args.content.clone(),
         styles: args.styles.clone(),
         mask: args.mask.clone(),

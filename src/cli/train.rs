@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 
 use bar::Bar;
-use numbers::Numbers;
+use numbers::RecipeArgs;
 
 use super::{Outcome, UsageError};
 use crate::core::regions::{Color, MaskError};
@@ -20,7 +20,7 @@ use crate::train::config::TrainingConfig;
 use crate::train::dataset::Dataset;
 use crate::train::dataset_error::DatasetError;
 use crate::train::optimize::regions::StyleAt;
-use crate::train::recipe::{Preset, Recipe, StyleSource};
+use crate::train::recipe::{Recipe, RecipePreset, StyleSource};
 use crate::train::run::{RunObserver, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
 use crate::train::vgg::Vgg;
@@ -84,7 +84,7 @@ pub struct TrainArgs {
     vgg: Option<PathBuf>,
     // Last: the heading of a flattened struct holds for all options after it.
     #[command(flatten)]
-    numbers: Numbers,
+    numbers: RecipeArgs,
 }
 
 // Headings of the help.
@@ -203,7 +203,7 @@ fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
         );
     }
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
-    let preset = args.numbers.recipe.unwrap_or(Preset::Default);
+    let preset = args.numbers.recipe.unwrap_or(RecipePreset::Default);
     let (styles, unstyled) = styles(args);
     let run = RunFile {
         dataset: absolute(args.dataset.as_deref().unwrap_or(Path::new(""))),
@@ -282,7 +282,7 @@ mod tests {
             --norm batch --output-layer direct --upsample nearest --padding reflect --loss-padding reflect --luminance \
             --styles-separate --arch lite --teacher mosaic --teacher-weight 2 --init mosaic --precision bf16";
         let args = Only::parse_from(text.split_whitespace()).train;
-        let mut recipe = Recipe::preset(Preset::Johnson, styles(&args).0);
+        let mut recipe = Recipe::preset(RecipePreset::Johnson, styles(&args).0);
         let before = toml::Table::try_from(&recipe).unwrap();
         args.numbers.apply(&mut recipe, 100);
         assert_eq!(recipe.steps, 67);
@@ -296,7 +296,8 @@ mod tests {
     #[test]
     fn the_defaults_in_the_help_are_those_of_the_default_recipe() {
         use clap::CommandFactory;
-        let recipe = toml::Table::try_from(Recipe::preset(Preset::Default, Vec::new())).unwrap();
+        let recipe =
+            toml::Table::try_from(Recipe::preset(RecipePreset::Default, Vec::new())).unwrap();
         let lite = recipe_of_lite();
         let mut compared = 0;
         for argument in Only::command().get_arguments() {
@@ -329,7 +330,7 @@ mod tests {
 
     /// The default recipe of a lite network, but for the name of its architecture.
     fn recipe_of_lite() -> toml::Table {
-        let recipe = Recipe::preset(Preset::Default, Vec::new());
+        let recipe = Recipe::preset(RecipePreset::Default, Vec::new());
         let arch = recipe.arch;
         toml::Table::try_from(Recipe {
             arch,

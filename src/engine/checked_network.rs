@@ -37,7 +37,7 @@ pub fn checked_network(
     };
     // If the kernels fail in any way, libtorch's network is used.
     Ok(match in_kernels() {
-        Ok(ours) => ours.backed_by(torchs),
+        Ok(ours) => ours.with_fallback(torchs),
         Err(why) => {
             tracing::warn!(
                 "'{}' is painted without nst-stream's own kernels: {why}",
@@ -63,7 +63,7 @@ pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
                 .map_err(|error| error.to_string())
         };
         let (ours, theirs) = (paint(ours)?, paint(torchs)?);
-        let share = guarded(|| apart(&ours, &theirs), |e| e).map_err(words)?;
+        let share = guarded(|| relative_rms_difference(&ours, &theirs), |e| e).map_err(words)?;
         // Half precision differs by about 0.01, wrong results by about 1. NaN is wrong too.
         if share.is_nan() || share > 0.1 {
             return Err(format!(
@@ -104,7 +104,7 @@ pub(super) fn colours_apart(gpu: &Arc<Gpu>, device: Device) -> Result<f64, TchEr
 }
 
 /// Root mean square of the difference, as a share of b's standard deviation.
-pub(super) fn apart(a: &Tensor, b: &Tensor) -> Result<f64, TchError> {
+pub(super) fn relative_rms_difference(a: &Tensor, b: &Tensor) -> Result<f64, TchError> {
     let number = |x: Tensor| x.f_mean(Kind::Double)?.f_double_value(&[]);
     let difference = number(a.f_sub(b)?.f_square()?)?;
     let spread = number(b.f_sub(&b.f_mean(Kind::Float)?)?.f_square()?)?;

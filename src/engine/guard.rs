@@ -8,7 +8,7 @@ use std::sync::Once;
 use tch::TchError;
 
 /// The source file of tch that panics.
-const CULPRIT: &str = "wrappers/scalar.rs";
+const PANICKING_SOURCE_FILE: &str = "wrappers/scalar.rs";
 
 /// Runs a computation; if tch panics because of libtorch's error, returns that error. Other panics continue.
 ///
@@ -37,7 +37,7 @@ fn silence() {
         let usual = take_hook();
         set_hook(Box::new(move |info| {
             let culprit = info.location().map(Location::file);
-            if !culprit.is_some_and(|file| file.ends_with(CULPRIT)) {
+            if !culprit.is_some_and(|file| file.ends_with(PANICKING_SOURCE_FILE)) {
                 usual(info);
             }
         }));

@@ -55,7 +55,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub enum Model {
     /// A network of ours, of any [`NetworkKind`](super::architecture::NetworkKind).
-    Johnson(Box<Network>),
+    Network(Box<Network>),
     /// A TorchScript program by another author.
     Script(Script),
 }
@@ -92,7 +92,7 @@ impl Model {
     ) -> Result<Self, OpenError> {
         file.check(&file.description.name)?;
         match checked_network(file, device, precision) {
-            Ok(network) => Ok(Self::Johnson(Box::new(network))),
+            Ok(network) => Ok(Self::Network(Box::new(network))),
             Err(error) => Err(OpenError::Build { device, reason: words(&error) }),
         }
     }
@@ -103,7 +103,7 @@ impl Model {
     /// As [`Network::forward`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
         match self {
-            Self::Johnson(network) => network.forward(x),
+            Self::Network(network) => network.forward(x),
             Self::Script(script) => script.forward(x),
         }
     }
@@ -113,7 +113,7 @@ impl Model {
     /// # Errors
     /// [`OpenError::NoStyle`].
     pub fn blend(&mut self, blend: &Blend) -> Result<(), OpenError> {
-        let Self::Johnson(network) = self else {
+        let Self::Network(network) = self else {
             let (model, known) = ("the TorchScript program".to_owned(), "one style".to_owned());
             return Err(OpenError::NoStyle { model, style: blend.to_string(), known });
         };
@@ -133,14 +133,14 @@ impl Model {
     /// Names of its styles; empty for a program, which does not list them.
     pub fn styles(&self) -> &[String] {
         match self {
-            Self::Johnson(network) => network.styles(),
+            Self::Network(network) => network.styles(),
             Self::Script(_) => &[],
         }
     }
 
     /// Whether it paints brightness only, so that the frame's own colours are kept.
     pub fn is_luminance(&self) -> bool {
-        matches!(self, Self::Johnson(network) if network.architecture().luminance)
+        matches!(self, Self::Network(network) if network.architecture().luminance)
     }
 
     /// Whether there is memory to paint this many pixels in one pass; otherwise the system would kill the
@@ -154,7 +154,7 @@ impl Model {
     /// CPU memory that painting takes, in bytes per pixel; none where it is not known, or on a GPU.
     pub(super) fn memory_a_pixel(&self) -> Option<f64> {
         match self {
-            Self::Johnson(network) if !network.device().is_cuda() => Some(network.memory_a_pixel()),
+            Self::Network(network) if !network.device().is_cuda() => Some(network.memory_a_pixel()),
             _ => None,
         }
     }
@@ -162,7 +162,7 @@ impl Model {
     /// Batch size at which it is fastest.
     pub fn preferred_batch(&self) -> usize {
         match self {
-            Self::Johnson(network) => network.preferred_batch(),
+            Self::Network(network) => network.preferred_batch(),
             Self::Script(_) => 1,
         }
     }
@@ -170,7 +170,7 @@ impl Model {
     /// Where it runs.
     pub fn device(&self) -> Device {
         match self {
-            Self::Johnson(network) => network.device(),
+            Self::Network(network) => network.device(),
             Self::Script(script) => script.device,
         }
     }
@@ -178,7 +178,7 @@ impl Model {
     /// The GPU kernels, if it uses them.
     pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
         match self {
-            Self::Johnson(network) => network.gpu(),
+            Self::Network(network) => network.gpu(),
             Self::Script(_) => None,
         }
     }
@@ -191,7 +191,7 @@ impl Model {
     /// Switches from GPU kernels to libtorch from the next pass on, with a warning that says why; false if it
     /// does not use any or has no libtorch network.
     pub(super) fn leave_gpu_kernels(&mut self, why: &str) -> bool {
-        let Self::Johnson(network) = self else { return false };
+        let Self::Network(network) = self else { return false };
         let left = network.leave_gpu_kernels();
         if left {
             let name = network.name();
@@ -205,7 +205,7 @@ impl Model {
     /// Its precision; none for a program, where only its author knows.
     pub fn precision(&self) -> Option<Precision> {
         match self {
-            Self::Johnson(network) => Some(network.precision()),
+            Self::Network(network) => Some(network.precision()),
             Self::Script(_) => None,
         }
     }
@@ -213,7 +213,7 @@ impl Model {
     /// How many forward passes were made: a batch counts once.
     pub fn passes(&self) -> u64 {
         match self {
-            Self::Johnson(network) => network.passes(),
+            Self::Network(network) => network.passes(),
             Self::Script(script) => script.passes.load(Ordering::Relaxed),
         }
     }

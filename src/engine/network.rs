@@ -109,7 +109,7 @@ impl Network {
     }
 
     /// Adds a libtorch network of the same model, which takes over if the kernels fail.
-    pub(super) fn backed_by(mut self, torchs: Network) -> Self {
+    pub(super) fn with_fallback(mut self, torchs: Network) -> Self {
         if let (Execution::Gpu(_, backing), Execution::Torch(layers)) =
             (&mut self.execution, torchs.execution)
         {

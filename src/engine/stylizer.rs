@@ -58,9 +58,9 @@ pub struct NetworkStylizer {
     /// The thread on which the number of threads has been set.
     ready: Option<ThreadId>,
     /// Whether the first result has been checked for NaN and infinity.
-    looked_at: bool,
+    checked_finite: bool,
     /// Pixels of the largest batch painted so far.
-    largest: usize,
+    largest_batch_pixels: usize,
 }
 
 impl NetworkStylizer {
@@ -75,8 +75,8 @@ impl NetworkStylizer {
             threads: None,
             converter: None,
             ready: None,
-            looked_at: false,
-            largest: 0,
+            checked_finite: false,
+            largest_batch_pixels: 0,
         }
     }
 
@@ -213,14 +213,14 @@ impl NetworkStylizer {
     ) -> Result<(), StylizeError> {
         let (w, h) = self.painted_size(width, height);
         let pixels = w * h * batch;
-        if pixels <= self.largest {
+        if pixels <= self.largest_batch_pixels {
             return Ok(());
         }
         // The memory of earlier batches is either still held or free again, so only the difference is needed.
-        if !self.model.fits(pixels - self.largest) {
+        if !self.model.fits(pixels - self.largest_batch_pixels) {
             return Err(StylizeError::OutOfMemory { width, height, batch });
         }
-        self.largest = pixels;
+        self.largest_batch_pixels = pixels;
         Ok(())
     }
 
@@ -239,7 +239,7 @@ impl NetworkStylizer {
     /// Half precision may overflow; the picture is then black or noise. Only the first picture is checked,
     /// since checking every one would cost time.
     fn check_finite(&mut self, painted: &Tensor) -> Result<(), StylizeError> {
-        if self.looked_at {
+        if self.checked_finite {
             return Ok(());
         }
         let finite = painted.f_isfinite().and_then(|t| t.f_all()?.f_int64_value(&[]));
@@ -248,7 +248,7 @@ impl NetworkStylizer {
                 "it produces NaN or infinite values; try --precision fp32".to_owned(),
             )),
             Ok(_) => {
-                self.looked_at = true;
+                self.checked_finite = true;
                 Ok(())
             }
             Err(error) => Err(failed(&error, painted)),

@@ -214,10 +214,10 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::recipe::Preset;
+    use crate::train::recipe::RecipePreset;
 
     fn recipe() -> Recipe {
-        Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()])
+        Recipe::preset(RecipePreset::Default, vec!["a.jpg".parse().unwrap()])
     }
 
     fn state(seed: u64) -> Vec<(String, Tensor)> {

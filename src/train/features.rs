@@ -1,4 +1,4 @@
-//! The loss network in kernels of our own, between tensors.
+//! The loss network in our own kernels, with tensors as input and output.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use kernels::{Passes, VggKernels};
@@ -20,7 +20,7 @@ mod kernels {
     #[derive(Debug)]
     pub(in crate::train) struct VggKernels(FeatureNetwork);
 
-    /// What going back takes, for each picture of a batch.
+    /// What the backward pass needs, for each picture of a batch.
     #[derive(Debug)]
     pub(in crate::train) struct Passes {
         each: Vec<Pass>,
@@ -29,8 +29,8 @@ mod kernels {
     }
 
     impl VggKernels {
-        /// Of convolutions in single precision: weight, bias, and whether a max pooling stands
-        /// before. None where the processor has no instructions that kernels use.
+        /// From convolutions in single precision: weight, bias, and whether a max pooling precedes. None if
+        /// the processor lacks the instructions that the kernels need.
         pub(in crate::train) fn new(
             convolutions: &[(Tensor, Tensor, bool)],
             padding: Padding,
@@ -48,7 +48,7 @@ mod kernels {
             Ok(FeatureNetwork::new(&layers, padding, level).map(VggKernels))
         }
 
-        /// Whether a picture is large enough for a layer.
+        /// Whether a picture of this size is large enough for a layer.
         pub(in crate::train) fn reaches(&self, layer: usize, height: i64, width: i64) -> bool {
             let size = (usize::try_from(height).unwrap_or(0), usize::try_from(width).unwrap_or(0));
             let (height, width) = self.0.sides(layer, size);
@@ -164,7 +164,7 @@ mod none {
 
     use crate::engine::architecture::Padding;
 
-    /// There are none for this processor.
+    /// There are no kernels for this processor.
     #[derive(Debug)]
     pub(in crate::train) enum VggKernels {}
 

@@ -1,5 +1,6 @@
-//! What training minimizes: content, style and total variation losses (the paper's section
-//! "Method"; Gatys et al. 2016; Johnson et al. 2016, section 3.2).
+//! The losses that training minimizes: content, style and total variation (the paper's section "Method";
+//! Gatys et al. 2016; Johnson et al. 2016, section 3.2). The temporal loss is in
+//! [`temporal`](super::temporal).
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
@@ -7,16 +8,16 @@ use tch::{Kind, TchError, Tensor};
 use super::recipe::{ContentForm, LayerWeight, Recipe, StyleForm, TvForm};
 use super::vgg::{Layer, Vgg};
 
-/// Values of the terms, each times its weight, averaged over the pictures of a batch.
+/// The loss terms, each multiplied by its weight, averaged over the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LossTerms {
-    /// Distance of features from those of the photo.
+    /// Distance between the features of the picture and of the photo.
     pub content: f64,
-    /// Distance of Gram matrices from those of the style picture.
+    /// Distance between the Gram matrices of the picture and of the style.
     pub style: f64,
     /// Total variation: how much neighbouring pixels differ.
     pub tv: f64,
-    /// How far the picture is from moving with its photo; 0 without a temporal weight.
+    /// Temporal loss; 0 without a temporal weight.
     #[serde(default)]
     pub temporal: f64,
 }
@@ -32,7 +33,7 @@ impl LossTerms {
         self.total().is_finite()
     }
 
-    /// Adds a part of other terms.
+    /// Adds `other` times `part`.
     pub fn add(&mut self, other: &Self, part: f64) {
         self.content += other.content * part;
         self.style += other.style * part;
@@ -59,8 +60,7 @@ pub fn gram(features: &Tensor) -> Result<Tensor, TchError> {
     f.f_transpose(1, 2)?.f_matmul(&f)?.f_mul_scalar(scale)
 }
 
-/// Gram matrix of a part of the features (Gatys et al. 2017, eq. 4 and 5): each place counts as the
-/// guide says.
+/// Gram matrix over part of a picture (Gatys et al. 2017, eq. 4 and 5): `guide` weights each position.
 ///
 /// `guide`: 1 × 1 × height × width of the features, 0–1. `G = Σ m f fᵀ / (C · Σ m)` over the places,
 /// which is [`gram`] where the guide is 1 everywhere. (The paper's guidance channel is √m.)
@@ -76,15 +76,15 @@ pub fn guided_gram(features: &Tensor, guide: &Tensor) -> Result<Tensor, TchError
     f.f_mul(&guide)?.f_transpose(1, 2)?.f_matmul(&f)?.f_div(&scale)
 }
 
-/// Squared distance of Gram matrices from a target over the target's own squared norm, averaged over
-/// the batch: 0 is the target, and the scale of the features does not count.
+/// Squared distance of Gram matrices from a target, divided by the target's squared norm, averaged over the
+/// batch. 0 means equal; the scale of the features does not matter.
 ///
 /// # Errors
 /// When libtorch fails, as for want of memory.
 pub fn relative_distance(grams: &Tensor, target: &Tensor) -> Result<Tensor, TchError> {
     let pictures = grams.size3()?.0 as f64;
     let sum = |t: &Tensor| t.f_square()?.f_sum(Kind::Float);
-    // Features of a picture are never all 0, for the biases; but nothing may divide by it.
+    // Because of the biases, features are never all 0; this guards against division by 0 all the same.
     let norm = sum(target)?.f_mul_scalar(pictures)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
     sum(&grams.f_sub(target)?)?.f_div(&norm)
 }
@@ -96,7 +96,7 @@ pub struct Losses {
     content: Vec<LayerWeight>,
     style: Vec<LayerWeight>,
     weights: LossTerms,
-    /// Of the features of a teacher's picture.
+    /// Weight of the distance from the features of the teacher's picture.
     teacher: f64,
     content_form: ContentForm,
     style_form: StyleForm,
@@ -107,7 +107,7 @@ pub struct Losses {
     layers: Vec<Layer>,
 }
 
-/// The Gram matrices that painted pictures are to have.
+/// Target Gram matrices for painted pictures.
 #[derive(Debug)]
 pub struct StyleTarget(Vec<Part>);
 
@@ -116,9 +116,9 @@ pub struct StyleTarget(Vec<Part>);
 struct Part {
     /// One for each style layer: 1 × channels × channels.
     grams: Vec<Tensor>,
-    /// Where the region lies, for each style layer; none: everywhere.
+    /// Weight of each position for each style layer, 0–1; none: everywhere.
     guides: Option<Vec<Tensor>>,
-    /// How much it counts: its share of the picture.
+    /// Weight of this part: its share of the picture's area.
     share: f64,
 }
 
@@ -127,10 +127,11 @@ struct Part {
 pub type Region = (Vec<(Tensor, f64)>, Tensor);
 
 impl Losses {
-    /// The losses of a recipe, measured with this network.
+    /// The losses of a recipe, computed with this loss network.
     pub fn new(vgg: Vgg, recipe: &Recipe) -> Self {
         let relative = |yes: bool, layers: &[LayerWeight]| {
-            // A mean over the layers, so that the weight of a loss is that of all its layers.
+            // A mean over the layers: their weights are divided by their sum, so that the loss weight applies
+            // to all layers together.
             let sum = if yes { layers.iter().map(|l| l.weight).sum() } else { 1.0 };
             let part = |l: &LayerWeight| LayerWeight { weight: l.weight / sum, ..*l };
             layers.iter().map(part).collect::<Vec<_>>()
@@ -166,9 +167,8 @@ impl Losses {
         }
     }
 
-    /// Gram matrices of style pictures (each 1 × 3 × height × width, RGB 0–255), averaged with
-    /// their weights: one picture's own, or the middle of several, which a network trained on it
-    /// paints as a hybrid.
+    /// Gram matrices of style pictures (each 1 × 3 × height × width, RGB 0–255), averaged with their weights.
+    /// With several pictures, a network trained on them paints a hybrid style.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -177,9 +177,9 @@ impl Losses {
         Ok(StyleTarget(vec![Part { grams, guides: None, share: 1.0 }]))
     }
 
-    /// A style of its own for each region. A region counts by its share of the picture, so that
-    /// each of its pixels is pulled as hard as without regions; one without styles keeps the
-    /// content alone. Tiles of the style loss do not go with regions.
+    /// A target with a style for each region. A region is weighted by its share of the area, so that each
+    /// pixel counts as much as without regions; a region without styles has the content loss only. Tiles of
+    /// the style loss cannot be combined with regions.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -190,9 +190,9 @@ impl Losses {
         self.in_regions(targets.iter().map(|(target, mask)| (target, *mask)))
     }
 
-    /// Targets for everywhere, each put into a region of one picture (a mask of 1 × 1 × height ×
-    /// width, 0–1), as in [`guided_target`](Self::guided_target). A region without a pixel is left
-    /// out: it has no Gram matrix.
+    /// Restricts each of several whole-picture targets to a region of one picture (a mask of 1 × 1 × height ×
+    /// width, 0–1), as in [`guided_target`](Self::guided_target). An empty region is left out, since it has
+    /// no Gram matrix.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -249,7 +249,7 @@ impl Losses {
         tch::no_grad(|| self.features_of(photo, &layers))
     }
 
-    /// Features in the order of `layers`, whatever that is.
+    /// Features at `layers`, which may be in any order.
     fn features_of(&self, x: &Tensor, layers: &[Layer]) -> Result<Vec<Tensor>, TchError> {
         let mut sorted = layers.to_vec();
         sorted.sort_unstable();
@@ -260,12 +260,12 @@ impl Losses {
         Ok(layers.iter().filter_map(|layer| of(layer).ok()).collect())
     }
 
-    /// The three weighted terms of painted pictures, as tensors of one number each, averaged over
-    /// the batch: content, style, total variation.
+    /// The three weighted terms (content, style, total variation) of painted pictures, as tensors of one
+    /// number each, averaged over the batch.
     ///
-    /// `y`: batch × 3 × height × width, RGB 0–255. `content`: of the photos, as
-    /// [`content_target`](Self::content_target) gives it; `lesson`: the same of a teacher's pictures,
-    /// whose distance counts as content. Gradients flow to `y`.
+    /// `y`: batch × 3 × height × width, RGB 0–255. `content`: features of the photos, from
+    /// [`content_target`](Self::content_target). `lesson`: the same for the teacher's pictures; the distance
+    /// from these is added to the content term. Gradients flow to `y`.
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
@@ -281,10 +281,11 @@ impl Losses {
         self.terms_of(&seen, y, content, lesson, style)
     }
 
-    /// Computes the terms and adds the gradients of `share` times their sum to all that `y` was made
-    /// of. Returns the values of the terms. Total variation is multiplied by `tv`, in the value and in the gradient.
+    /// Computes the terms and back-propagates `share` times their sum to everything that `y` was computed
+    /// from. Returns the values of the terms. The total variation is multiplied by `tv`, in value and
+    /// gradient.
     ///
-    /// As [`terms`](Self::terms) and libtorch's way back through them, but faster where kernels of our own
+    /// The same as [`terms`](Self::terms) with libtorch's backward pass, but faster if our own kernels
     /// compute the loss network.
     ///
     /// # Errors
@@ -336,7 +337,8 @@ impl Losses {
         if of_features.requires_grad() {
             of_features.f_backward()?;
         }
-        // The way on, from the pictures: the gradient of their product with what came back is that.
+        // Continues the backward pass from the pictures: the gradient of the sum of `y` times `gradient` is
+        // `gradient`.
         let gradient = measured.gradient()?;
         let product = y.f_mul(&gradient)?.f_sum(Kind::Float)?;
         product.f_add(&terms[2].f_mul_scalar(tv * share)?)?.f_backward()?;
@@ -439,8 +441,8 @@ fn at<'a>((layers, tensors): (&[Layer], &'a [Tensor]), layer: Layer) -> &'a Tens
     &tensors[layers.binary_search(&layer).unwrap_or_default()]
 }
 
-/// Features cut into `n` by `n` equal parts, each a picture of the batch; rows and columns that
-/// remain are left out. Small pictures are cut into fewer.
+/// Cuts features into `n` × `n` equal tiles, each of which becomes an item of the batch; remaining rows and
+/// columns are left out. Small pictures are cut into fewer tiles.
 fn tiles(features: &Tensor, n: i64) -> Result<Tensor, TchError> {
     let (batch, channels, height, width) = features.size4()?;
     let n = n.min(height).min(width);
@@ -455,7 +457,7 @@ fn tiles(features: &Tensor, n: i64) -> Result<Tensor, TchError> {
     parts.f_permute([0, 3, 1, 2])
 }
 
-/// What each pixel but the last of a column, of a row, lacks of its neighbour below, to the right.
+/// Differences between each pixel and its neighbour below, and its neighbour to the right.
 pub(super) fn differences(y: &Tensor) -> Result<(Tensor, Tensor), TchError> {
     let (_, _, height, width) = y.size4()?;
     let down = y.f_narrow(2, 1, height - 1)?.f_sub(&y.f_narrow(2, 0, height - 1)?)?;

@@ -1,9 +1,8 @@
-//! The network in training: the layers of [`engine::network`](crate::engine::network), with
-//! gradients.
+//! The network in training: the layers of [`engine::network`](crate::engine::network), with gradients.
 //!
-//! A network that begins with random weights gives values about 0, and would spend hundreds of
-//! steps finding the range of RGB. So what is trained is `f` in `y = 64·f(x/255) + 127.5`; both
-//! scales are folded into the first and the last convolution when a model is made of it.
+//! With random weights, a network's output is around 0, and it would take hundreds of steps to reach the
+//! range of RGB. So the trained function is `f` in `y = 64·f(x/255) + 127.5`. When a model is made, both
+//! scales are folded into the first and the last convolution.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +15,7 @@ use crate::engine::model_file::{DType, Description, ModelFile, RawTensor};
 use crate::engine::network::{MIDDLE, TANH_SCALE, luma};
 use crate::engine::{EPSILON, channels_last, pad_reflect};
 
-/// Levels of RGB that a change of 1 in the last convolution's result makes.
+/// Change of RGB, in levels, when the last convolution's output changes by 1.
 const OUTPUT_SCALE: f64 = 64.0;
 const WHITE: f64 = 255.0;
 /// How fast running statistics of batch norms follow, as PyTorch's default.
@@ -64,7 +63,7 @@ impl TrainNetwork {
         Self::from_values(architecture, values, device, kind)
     }
 
-    /// The weights of a model, which [`to_model`](Self::to_model) made or which was published.
+    /// Weights of a model that was made by [`to_model`](Self::to_model) or published.
     ///
     /// # Errors
     /// When memory is short, or a tensor is missing.
@@ -153,15 +152,15 @@ impl TrainNetwork {
         })
     }
 
-    /// Forgets gradients, for the next step.
+    /// Clears all gradients before the next step.
     pub fn zero_grad(&mut self) {
         self.parameters.iter_mut().for_each(Tensor::zero_grad);
     }
 
     /// Paints pictures, with gradients to the parameters.
     ///
-    /// `x`: batch × 3 × height × width, RGB 0–255, height and width multiples of 4. `style` is that
-    /// of a network with several, else 0. The result has the same shape and scale, in single
+    /// `x`: batch × 3 × height × width, RGB 0–255, height and width multiples of 4. `style`: index of the
+    /// style in a multi-style network, otherwise 0. The result has the same shape and scale, in single
     /// precision, not clamped.
     ///
     /// # Errors
@@ -271,8 +270,8 @@ impl TrainNetwork {
         // Instance norm of one picture is batch norm over it alone, which is several times faster
         // than libtorch's instance norm with the channels innermost.
         if statistics.is_some() || x.size4()?.0 == 1 {
-            // What is painted without gradients, such as a preview, shows the model as it would be now:
-            // batch norm with the statistics so far, which it does not touch.
+            // Without gradients, such as in a preview, the running statistics are used and not changed: the
+            // result is what the model would paint now.
             let learns = statistics.is_none() || x.requires_grad();
             let (mean, variance) = statistics.map(|[mean, variance]| (mean, variance)).unzip();
             let w = Some(&weight);
@@ -329,7 +328,7 @@ impl TrainNetwork {
     }
 }
 
-/// A parameter with the scales of input and output folded in, or (`back`) taken out again.
+/// A parameter with the input and output scales folded in or, with `back`, removed again.
 fn scaled(
     name: &str,
     value: &Tensor,

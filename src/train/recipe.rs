@@ -102,7 +102,7 @@ choice! {
 
 choice! {
     /// Settings to start from: our own (default, classic), or published ones.
-    Preset {
+    RecipePreset {
         /// What gives the best pictures for the steps spent, as measured.
         Default = "default",
         /// Johnson's layers and form with weights of our own: what the first shipped models were
@@ -150,7 +150,7 @@ impl StyleSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// What it started from.
-    pub preset: Preset,
+    pub preset: RecipePreset,
     /// Layers of the content loss.
     pub content_layers: Vec<LayerWeight>,
     /// Layers of the style loss.

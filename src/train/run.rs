@@ -57,11 +57,11 @@ pub struct Trained {
 }
 
 /// Weight of a new value in the smoothed loss terms that are shown.
-const SMOOTH: f64 = 0.05;
+const SMOOTHING: f64 = 0.05;
 /// The losses recorded in the model are the mean over this many of the last steps.
-const LAST: usize = 50;
+const RECORDED_STEPS: usize = 50;
 /// A run has diverged if its loss exceeds that of its start by this factor.
-const DIVERGED: f64 = 100.0;
+const DIVERGENCE_FACTOR: f64 = 100.0;
 
 /// Trains. `stop` is checked between steps.
 ///
@@ -119,7 +119,7 @@ fn run(
         let terms = trainer.step(done, &crops).inspect_err(|_| drop(folder.draw()))?;
         let smoothed = follow(&mut smooth, &terms);
         let start = *start.get_or_insert(smoothed.total());
-        if !terms.is_finite() || smoothed.total() > DIVERGED * start {
+        if !terms.is_finite() || smoothed.total() > DIVERGENCE_FACTOR * start {
             let _ = folder.draw();
             return Err(diverged(done, &terms, &folder));
         }
@@ -149,7 +149,7 @@ fn run(
     }
     folder.draw()?;
     // Read from the file, so that a resumed run records the same as one that was never interrupted.
-    let terms = folder.last_terms(LAST)?;
+    let terms = folder.last_terms(RECORDED_STEPS)?;
     previews.evolution(&folder, styles, &folder.path().join("evolution.jpg"))?;
     let model = trainer.network().to_model(description(config, photos.len(), &terms))?;
     model.save(output)?;
@@ -182,8 +182,8 @@ fn is_early(step: u64) -> bool {
 
 fn follow(smooth: &mut Option<LossTerms>, terms: &LossTerms) -> LossTerms {
     let mut next = LossTerms::default();
-    next.add(&smooth.unwrap_or(*terms), 1.0 - SMOOTH);
-    next.add(terms, SMOOTH);
+    next.add(&smooth.unwrap_or(*terms), 1.0 - SMOOTHING);
+    next.add(terms, SMOOTHING);
     *smooth = Some(next);
     next
 }

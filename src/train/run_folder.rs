@@ -232,7 +232,7 @@ pub fn read_losses(path: &Path) -> Result<Vec<LossRow>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::recipe::Preset;
+    use crate::train::recipe::RecipePreset;
 
     fn row(step: u64) -> LossRow {
         let terms =
@@ -250,7 +250,7 @@ mod tests {
             licence: None,
             credit: None,
             previews: Vec::new(),
-            recipe: Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()]),
+            recipe: Recipe::preset(RecipePreset::Default, vec!["a.jpg".parse().unwrap()]),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::engine::architecture::{Architecture, NetworkKind, Normalization};
 use crate::engine::model_file::ModelFile;
 use crate::engine::network::luma;
 
-/// A network on its way to a style.
+/// A network in training, with everything that one step needs.
 #[derive(Debug)]
 pub struct Trainer {
     recipe: Recipe,
@@ -23,19 +23,19 @@ pub struct Trainer {
     average: Option<TrainNetwork>,
     optimizer: OptimizerState,
     losses: Losses,
-    /// One for all styles, one for each style of a network with several, or one for each of the
-    /// recipe's regions that has styles.
+    /// The style targets: one for all styles, one for each style of a multi-style network, or one for each
+    /// region with styles.
     styles: Vec<StyleTarget>,
-    /// Whose pictures it learns from too.
+    /// The teacher, whose pictures the network also learns from.
     teacher: Option<TrainNetwork>,
     device: Device,
     idle: Idle,
 }
 
 impl Trainer {
-    /// Ready for the first step. `styles`: the pictures of the recipe's styles, each at one size or
-    /// several, 1 × 3 × height × width, RGB 0–255. `init`: a model to start from, instead of random weights. `teacher`: one
-    /// to learn from.
+    /// Prepares the first step. `styles`: the pictures of the recipe's styles, each at one or several sizes,
+    /// 1 × 3 × height × width, RGB 0–255. `init`: a model to start from instead of random weights. `teacher`:
+    /// a model to learn from.
     ///
     /// # Errors
     /// When memory is short.
@@ -53,7 +53,7 @@ impl Trainer {
             None => TrainNetwork::random(architecture(recipe), recipe.seed, device, kind)?,
         };
         let losses = Losses::new(vgg, recipe);
-        // Of each style, its picture at each size.
+        // For each style, its picture at each size.
         let mut pictures: Vec<Vec<(Tensor, f64)>> = Vec::new();
         for (sizes, source) in styles.iter().zip(&recipe.styles) {
             let weight = source.weight / sizes.len() as f64;
@@ -97,7 +97,7 @@ impl Trainer {
         })
     }
 
-    /// What the model is made of: what is trained, or its running average.
+    /// The network of which the model is made: the trained one, or its running average.
     pub fn network(&self) -> &TrainNetwork {
         self.average.as_ref().unwrap_or(&self.network)
     }
@@ -146,7 +146,7 @@ impl Trainer {
     fn follow(&mut self, step: u64) -> Result<(), TchError> {
         let Some(average) = &self.average else { return Ok(()) };
         let _guard = tch::no_grad_guard();
-        // The first weights of all are worth nothing: at first the plain mean of those so far.
+        // Early weights are worth little: at first, the average is the plain mean of all weights so far.
         let kept = self.recipe.averaging.min(step as f64 / (step + 1) as f64);
         for (average, weight) in average.parameters().iter().zip(self.network.parameters()) {
             let _ = average.shallow_clone().f_lerp_(weight, 1.0 - kept)?;
@@ -154,7 +154,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Adds the gradients of some of a batch's crops, times their share of it. `number`: that of the first in the run.
+    /// Adds the gradients of some of a batch's crops, times their share of the batch. `number`: number of the
+    /// first crop in the run.
     fn pass(
         &self,
         painter: &mut Painter<'_>,
@@ -164,14 +165,14 @@ impl Trainer {
         number: u64,
     ) -> Result<LossTerms, TchError> {
         let (photos, noisy) = self.upload(crops)?;
-        // What is compared with what is painted here: brightness alone, where that is so.
+        // The target for comparison with the painted picture; with `luminance`, its brightness.
         let target = |picture: &Tensor| match self.recipe.luminance {
             true => self.losses.content_target(&luma(picture)?),
             false => self.losses.content_target(picture),
         };
         let content = target(&photos)?;
         let lesson = self.teacher.as_ref().map(|teacher| {
-            // Noise is for the learner: what is to come out is the picture of the photo itself.
+            // The teacher sees the photo without noise; only the learning network sees noise.
             let painted = tch::no_grad(|| teacher.forward(&photos, style))?;
             target(&painted.f_clamp(0.0, 255.0)?)
         });
@@ -192,8 +193,8 @@ impl Trainer {
         Ok(terms)
     }
 
-    /// Adds the gradients of `share` times the temporal loss, whose value it returns: the photos, moved, must be
-    /// painted as `painted`, moved.
+    /// Adds the gradients of `share` times the temporal loss and returns its value: the moved photos must be
+    /// painted like `painted`, moved.
     fn temporal(
         &self,
         painter: &mut Painter<'_>,
@@ -217,14 +218,14 @@ impl Trainer {
         loss.f_double_value(&[])
     }
 
-    /// The styles, each where its region lies in a crop.
+    /// The style targets, restricted to where their regions lie in a crop.
     fn in_regions(&self, crop: &Crop) -> Result<StyleTarget, TchError> {
         let size = i64::from(self.recipe.image_size);
         let mask = |plane: &Vec<f32>| {
             Tensor::f_from_slice(plane)?.f_reshape([1, 1, size, size])?.f_to_device(self.device)
         };
         let masks = crop.regions.iter().map(mask).collect::<Result<Vec<_>, _>>()?;
-        // Regions without styles have masks only, behind the others.
+        // Masks of regions without styles come last, and have no target.
         self.losses.in_regions(self.styles.iter().zip(&masks))
     }
 
@@ -259,13 +260,12 @@ pub(super) fn named(of: &str, network: &TrainNetwork) -> Vec<(String, Tensor)> {
     weights.chain(statistics).collect()
 }
 
-/// Photos in one pass of a step, on a GPU or on the CPU.
+/// Number of photos per pass of a step, on a GPU or on the CPU.
 ///
-/// Instance norm and Gram matrices are of each picture alone, so on the CPU a batch is painted one
-/// by one and the gradients added up: the same numbers in a part of the memory, and faster, for
-/// what a picture needs stays in the caches. A GPU is only busy with many at once. Batch norm needs
-/// them all; a network with several styles takes one style a pass, and
-/// photos with masks differ in their targets.
+/// Instance norm and Gram matrices belong to single pictures, so on the CPU a batch is painted one picture at
+/// a time and gradients are added: the same result with less memory, and faster, since one picture's data
+/// stays in the caches. A GPU needs many pictures at once to be busy. Batch norm needs the whole batch; a
+/// multi-style network takes one style per pass, and photos with masks have different targets.
 pub fn photos_in_a_pass(recipe: &Recipe, on_gpu: bool) -> usize {
     let one_by_one = !on_gpu || recipe.styles_separate || !recipe.regions().is_empty();
     if one_by_one && recipe.norm != Normalization::Batch { 1 } else { recipe.batch }
@@ -292,7 +292,7 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::recipe::Preset;
+    use crate::train::recipe::RecipePreset;
 
     fn trainer(kind: Type) -> (Trainer, Vec<Crop>) {
         trainer_of(kind, 0.0)
@@ -306,7 +306,7 @@ mod tests {
             image_size: 48,
             batch: 2,
             averaging,
-            ..Recipe::preset(Preset::Default, styles)
+            ..Recipe::preset(RecipePreset::Default, styles)
         };
         let vgg = Vgg::shipped(Device::Cpu, kind).unwrap();
         let values = |n: usize| (0..48 * 48 * 3).map(|i| ((i * (97 + n)) % 251) as u8).collect();

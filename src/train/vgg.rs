@@ -1,5 +1,5 @@
-//! The loss network: VGG16 up to relu4_3 (Simonyan and Zisserman 2014), which measures pictures and
-//! is never trained itself.
+//! The loss network: VGG16 up to relu4_3 (Simonyan and Zisserman 2014). It measures pictures and is never
+//! trained.
 //!
 //! Two releases are known. The Caffe one, shipped: BGR 0–255 minus a mean. torchvision's: RGB 0–1,
 //! minus a mean, over a deviation. Order of channels and scale are folded into the first
@@ -63,8 +63,8 @@ impl Layer {
         CONVOLUTIONS[self as usize].3[0]
     }
 
-    /// How often its features are halved: their sides are those of the picture / 2ⁿ, rounded down
-    /// each time.
+    /// Number of halvings: the sides of its features are those of the picture divided by 2 this many times,
+    /// rounded down each time.
     pub fn halvings(self) -> u32 {
         CONVOLUTIONS.iter().filter(|c| c.0 <= self && pools_before(c.0)).count() as u32
     }
@@ -86,13 +86,13 @@ impl FromStr for Layer {
     }
 }
 
-/// The first layer of a block stands after a max pooling, but for the very first.
+/// Whether a max pooling precedes the layer: for the first layer of every block but the first.
 fn pools_before(layer: Layer) -> bool {
     matches!(layer, Layer::Relu2_1 | Layer::Relu3_1 | Layer::Relu4_1)
 }
 
-/// Which training a VGG16 comes from. Its features have another scale in each: losses measured with
-/// one cannot be compared with those of another.
+/// Which training the weights come from. The scale of the features differs, so losses measured with different
+/// releases cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Release {
@@ -111,7 +111,7 @@ impl fmt::Display for Release {
     }
 }
 
-/// Why a loss network cannot be had.
+/// Why a loss network cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum VggError {
     /// The file cannot be read, or is no file of tensors.
@@ -141,13 +141,11 @@ pub struct Vgg {
     release: Release,
     kind: Kind,
     padding: Padding,
-    /// Where kernels of our own compute it, made when they are first wanted; none: the processor
-    /// lacks what they use.
+    /// Our own kernels, built on first use; none if the processor lacks the instructions.
     kernels: Option<OnceLock<Option<VggKernels>>>,
 }
 
-/// Features of pictures that a loss is made of: their gradients go
-/// [back](Measured::gradient) to the pictures.
+/// Features for a loss whose gradients are passed [back](Measured::gradient) to the pictures.
 #[derive(Debug)]
 pub struct Measured<'a> {
     /// As [`Vgg::features`] gives them; leaves of a graph.
@@ -234,8 +232,7 @@ impl Vgg {
             }
             Ok(Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape)?)
         };
-        // In single precision they are faster than libtorch in bf16, but where the CPU multiplies
-        // matrices of it.
+        // In single precision, our kernels are faster than libtorch in bf16, except on a CPU with AMX.
         let ours = device == Device::Cpu && (kind == Kind::Float || !cpu_has_matrices());
         let kind = if ours { Kind::Float } else { kind };
         let mut convolutions = Vec::new();
@@ -262,7 +259,7 @@ impl Vgg {
         Ok(Vgg { convolutions, mean, release, kind, padding: Padding::Zero, kernels })
     }
 
-    /// The release that a file holds, or of the shipped one.
+    /// The release of the weights in a file, or of the shipped ones.
     ///
     /// # Errors
     /// [`VggError`].
@@ -271,19 +268,19 @@ impl Vgg {
         Ok(file.map(open).transpose()?.map_or(Release::Caffe, |vgg| vgg.release()))
     }
 
-    /// With this beyond the borders of pictures and features; zeros, unless told otherwise.
+    /// Sets the padding of pictures and features; the default is zeros.
     ///
-    /// It was trained with zeros, and everybody measures with them. But zeros are a grey frame about
-    /// every picture: a network in training learns to hide its edge, and paints borders smoother
-    /// and greyer than the rest (texture −17 %, brightness −4 levels in a `mosaic` trained so).
-    /// Mirrored borders have no such edge.
+    /// It was trained with zeros, and this is how it is usually applied. But zeros form a grey frame around
+    /// every picture: a network in training learns to hide that edge, and paints borders smoother and greyer
+    /// than the rest (texture −17 %, brightness −4 levels in a `mosaic` trained so). Mirrored borders have no
+    /// such edge.
     #[must_use]
     pub fn with_padding(self, padding: Padding) -> Self {
         let kernels = self.kernels.map(|_| OnceLock::new());
         Vgg { padding, kernels, ..self }
     }
 
-    /// Without the layers behind this one, which take memory and are not wanted.
+    /// Removes the layers after this one, which are not needed and take memory.
     #[must_use]
     pub fn up_to(mut self, layer: Layer) -> Self {
         self.convolutions.retain(|(found, ..)| *found <= layer);
@@ -297,7 +294,7 @@ impl Vgg {
         Vgg { kernels: None, ..self }
     }
 
-    /// The kernels, where they compute features of such pictures at such layers.
+    /// The kernels, if they can compute these layers for pictures of this size.
     fn kernels(&self, x: &Tensor, wanted: &[Layer]) -> Result<Option<&VggKernels>, TchError> {
         let (Some(kernels), Some(deepest)) = (&self.kernels, wanted.iter().max()) else {
             return Ok(None);
@@ -377,7 +374,7 @@ impl Vgg {
                 Padding::Zero => (x, 1),
                 Padding::Reflect => (pad_reflect(&x, [1; 4])?, 0),
             };
-            // In place: a convolution does not need its result to go back.
+            // In place: a convolution's backward pass does not need its output.
             x = padded.f_conv2d(weight, Some(bias), [1, 1], [zeros; 2], [1, 1], 1)?.f_relu_()?;
             if wanted.contains(layer) {
                 features.push(x.shallow_clone());
@@ -398,8 +395,8 @@ fn numbers(wanted: &[Layer]) -> Vec<usize> {
     numbers
 }
 
-/// The first convolution, which takes the release's own order and scale, made to take RGB 0–255
-/// minus the mean.
+/// The first convolution, changed from the release's channel order and scale to take RGB 0–255 minus the
+/// mean.
 fn takes_rgb_255(weight: &Tensor, release: Release) -> Result<Tensor, TchError> {
     match release {
         Release::Caffe => weight.f_flip([1]),

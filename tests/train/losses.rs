@@ -2,7 +2,9 @@
 
 use nst_stream::engine::architecture::Padding;
 use nst_stream::train::loss::{Losses, StyleTarget};
-use nst_stream::train::recipe::{ContentForm, LayerWeight, Preset, Recipe, StyleForm, TvForm};
+use nst_stream::train::recipe::{
+    ContentForm, LayerWeight, Recipe, RecipePreset, StyleForm, TvForm,
+};
 use nst_stream::train::vgg::{Layer, Vgg};
 use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
@@ -62,7 +64,7 @@ fn losses(
         style_form,
         tv_form,
         loss_padding: Padding::Zero,
-        ..Recipe::preset(Preset::Default, Vec::new())
+        ..Recipe::preset(RecipePreset::Default, Vec::new())
     };
     Losses::new(Vgg::shipped(Device::Cpu, Kind::Float).unwrap(), &recipe)
 }

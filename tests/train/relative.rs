@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use nst_stream::train::loss::Losses;
-use nst_stream::train::recipe::{Preset, Recipe};
+use nst_stream::train::recipe::{Recipe, RecipePreset};
 use nst_stream::train::vgg::Vgg;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -64,7 +64,7 @@ fn terms(vgg: Vgg, recipe: &Recipe) -> ([f64; 2], Tensor) {
 fn one_set_of_weights_serves_loss_networks_of_any_scale() {
     let folder = tempfile::tempdir().unwrap();
     let shipped = || Vgg::shipped(Device::Cpu, Kind::Float).unwrap();
-    let recipe = Recipe::preset(Preset::Default, Vec::new());
+    let recipe = Recipe::preset(RecipePreset::Default, Vec::new());
     let (ours, gradient) = terms(shipped(), &recipe);
     let (theirs, other) = terms(small_features(folder.path()), &recipe);
     for (a, b) in ours.into_iter().zip(theirs) {
@@ -73,7 +73,7 @@ fn one_set_of_weights_serves_loss_networks_of_any_scale() {
     let most = |t: &Tensor| t.abs().max().double_value(&[]);
     assert!(most(&(&gradient - &other)) < 1e-2 * most(&gradient));
     // The published form differs by the second and fourth power of 255.
-    let classic = Recipe { tv_weight: 0.0, ..Recipe::preset(Preset::Classic, Vec::new()) };
+    let classic = Recipe { tv_weight: 0.0, ..Recipe::preset(RecipePreset::Classic, Vec::new()) };
     let ([content, style], _) = terms(shipped(), &classic);
     let ([small_content, small_style], _) = terms(small_features(folder.path()), &classic);
     assert!(content / small_content > 6e4 && style / small_style > 4e9);
@@ -86,7 +86,7 @@ fn every_layer_counts_by_its_weight_and_the_sum_of_weights_makes_no_difference()
         let recipe = Recipe {
             style_layers: layers(text),
             style_weight: 1.0,
-            ..Recipe::preset(Preset::Default, Vec::new())
+            ..Recipe::preset(RecipePreset::Default, Vec::new())
         };
         terms(Vgg::shipped(Device::Cpu, Kind::Float).unwrap(), &recipe).0[1]
     };
@@ -104,7 +104,7 @@ fn every_layer_counts_by_its_weight_and_the_sum_of_weights_makes_no_difference()
 #[test]
 fn a_content_loss_does_not_depend_on_how_strong_the_photos_features_are() {
     // Half the contrast of photo and painted picture: half of every difference.
-    let recipe = Recipe::preset(Preset::Default, Vec::new());
+    let recipe = Recipe::preset(RecipePreset::Default, Vec::new());
     let losses = Losses::new(Vgg::shipped(Device::Cpu, Kind::Float).unwrap(), &recipe);
     let style = losses.style_target(&[(picture(0.37, 48, 64), 1.0)]).unwrap();
     let content = |contrast: f64| {

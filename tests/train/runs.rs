@@ -9,7 +9,7 @@ use nst_stream::engine::model_file::ModelFile;
 use nst_stream::engine::precision::Precision;
 use nst_stream::train::config::TrainingConfig;
 use nst_stream::train::loss_row::LossRow;
-use nst_stream::train::recipe::{Optimizer, Preset, Recipe, StyleSource};
+use nst_stream::train::recipe::{Optimizer, Recipe, RecipePreset, StyleSource};
 use nst_stream::train::run::{Progress, RunObserver, Trained, train};
 use nst_stream::train::run_folder::{RunFile, read_losses};
 
@@ -35,7 +35,7 @@ fn recipe() -> Recipe {
         steps: 30,
         width: 4,
         residual_blocks: 1,
-        ..Recipe::preset(Preset::Default, styles)
+        ..Recipe::preset(RecipePreset::Default, styles)
     }
 }
 

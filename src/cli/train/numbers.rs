@@ -2,20 +2,20 @@
 
 use clap::Args;
 
-use crate::cli::losses::{Losses, set};
+use crate::cli::losses::{LossArgs, set};
 
 use crate::engine::architecture::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::PrecisionChoice;
-use crate::train::recipe::{Optimizer, Preset, Recipe, StyleSizes};
+use crate::train::recipe::{Optimizer, Recipe, RecipePreset, StyleSizes};
 
 /// Options of the recipe; each replaces the value of the preset.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
-pub struct Numbers {
+pub struct RecipeArgs {
     /// Settings to start from: default (its values are the defaults below), classic (those of the first
     /// shipped models), or published ones: paper, pytorch, johnson [default: default]
     #[arg(long, value_name = "NAME")]
-    pub recipe: Option<Preset>,
+    pub recipe: Option<RecipePreset>,
     /// Training steps [default: 2000]
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     steps: Option<u64>,
@@ -118,10 +118,10 @@ pub struct Numbers {
     pub precision: Option<PrecisionChoice>,
     // Last: the heading of a flattened struct holds for all options after it.
     #[command(flatten)]
-    losses: Losses,
+    losses: LossArgs,
 }
 
-impl Numbers {
+impl RecipeArgs {
     /// Whether both weights that depend on the loss network's features were given.
     pub fn has_weights(&self) -> bool {
         self.losses.has_weights()

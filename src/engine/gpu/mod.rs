@@ -153,16 +153,16 @@ impl Fused {
 impl Convolution {
     fn forward(&self, x: &Tensor) -> Result<Activation, TchError> {
         match self {
-            Self::Within(weight) => Activation::within(&convolve(x, weight, 1)?),
-            Self::Stride(weight, stride) => Activation::plain(&convolve(x, weight, *stride)?),
+            Self::Within(weight) => Activation::from_channel_phases(&convolve(x, weight, 1)?),
+            Self::Stride(weight, stride) => Activation::from_tensor(&convolve(x, weight, *stride)?),
             Self::Apart([a, b, c, d]) => {
                 let one = |weight| convolve(x, weight, 1);
-                Activation::apart(&[one(a)?, one(b)?, one(c)?, one(d)?])
+                Activation::from_separate_phases(&[one(a)?, one(b)?, one(c)?, one(d)?])
             }
             Self::Transposed(weight) => {
                 let none = None::<&Tensor>;
                 let y = x.f_conv_transpose2d(weight, none, [2, 2], [1, 1], [1, 1], 1, [1, 1])?;
-                Activation::plain(&y)
+                Activation::from_tensor(&y)
             }
         }
     }

@@ -37,7 +37,7 @@ fn picture(batch: i64, height: i64, width: i64) -> Tensor {
 
 /// The root mean square of the difference, as a share of b's standard deviation.
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
-    crate::engine::checked_network::apart(a, b).unwrap()
+    crate::engine::checked_network::relative_rms_difference(a, b).unwrap()
 }
 
 fn both(model: &ModelFile, gpu: &Arc<Gpu>, precision: Precision) -> (Network, Network) {
@@ -136,7 +136,7 @@ fn statistics_and_sums_are_those_of_each_picture_far_from_zero_too() {
         let x = x.to_kind(precision.kind());
         let (weight, bias) =
             (Tensor::rand([48], (Kind::Float, CPU)), Tensor::rand([48], (Kind::Float, CPU)));
-        let made = Activation::plain(&x).unwrap();
+        let made = Activation::from_tensor(&x).unwrap();
         let (scale, shift) = gpu.norm(&made, (&weight, &bias), 1e-5).unwrap();
         let double = x.to_kind(Kind::Double);
         let mean = double.mean_dim([2, 3].as_slice(), false, Kind::Double);
@@ -166,7 +166,7 @@ fn what_does_not_fit_a_kernel_is_refused() {
     let float = (Kind::Float, CPU);
     let two = (Tensor::ones([8], float), Tensor::ones([8], float));
     let layer =
-        |channels: i64| Activation::plain(&Tensor::ones([1, channels, 4, 4], float)).unwrap();
+        |channels: i64| Activation::from_tensor(&Tensor::ones([1, channels, 4, 4], float)).unwrap();
     let apply =
         |made: &Activation, skip: Option<&Tensor>| gpu.apply(made, (&two.0, &two.1), skip, form);
     assert!(apply(&layer(8), None).is_ok());
@@ -174,7 +174,7 @@ fn what_does_not_fit_a_kernel_is_refused() {
     assert!(apply(&layer(12), None).unwrap_err().to_string().contains("8 numbers for 12"));
     let small = Tensor::ones([1, 8, 4, 4], float);
     assert!(apply(&layer(8), Some(&small)).unwrap_err().to_string().contains("skips"));
-    let half = Activation::plain(&Tensor::ones([1, 8, 4, 4], (Kind::Half, CPU))).unwrap();
+    let half = Activation::from_tensor(&Tensor::ones([1, 8, 4, 4], (Kind::Half, CPU))).unwrap();
     assert!(apply(&half, None).unwrap_err().to_string().contains("Half"));
     assert!(gpu.stem(&Tensor::ones([1, 4, 4, 4], float), 4, form, 0.0).is_err());
     let wide = Form { pad: 2, ..form };
@@ -241,7 +241,7 @@ fn batches_that_are_begun_ahead_become_the_same_frames() {
     let gpu = Gpu::on_host(Precision::Fp32);
     let model = random_model(Architecture { output: OutputLayer::Tanh, ..small() });
     let (ours, torchs) = both(&model, &gpu, Precision::Fp32);
-    let stylizer = |network| NetworkStylizer::new(Model::Johnson(Box::new(network)));
+    let stylizer = |network| NetworkStylizer::new(Model::Network(Box::new(network)));
     let (mut ours, mut torchs) = (stylizer(ours), stylizer(torchs));
     let whole = StyleMix::default();
     for (mix, scale) in [
@@ -289,14 +289,14 @@ fn a_stylizer_whose_kernels_fail_goes_on_with_libtorch() {
             network.blend(&shares).unwrap();
             network
         };
-        let stylizer = |network| NetworkStylizer::new(Model::Johnson(Box::new(network)));
+        let stylizer = |network| NetworkStylizer::new(Model::Network(Box::new(network)));
         let mut expected = frames(2, 36, 20);
         stylizer(torchs()).stylize(&mut expected).unwrap();
         let failing = || {
             let gpu = Gpu::failing(precision);
             let ours = Network::in_gpu_kernels(&model, gpu, Device::CPU, precision).unwrap();
             let torchs = Network::in_torch(&model, Device::CPU, precision).unwrap();
-            let mut ours = ours.unwrap().backed_by(torchs);
+            let mut ours = ours.unwrap().with_fallback(torchs);
             // Both have to know of it.
             ours.blend(&shares).unwrap();
             stylizer(ours)

@@ -3,8 +3,8 @@
 //! * [`select`]: which kernels paint a model; [`executor`]: the network, layer by layer.
 //! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
-//! * `single`: all of these as one arithmetic of a executor's; `amx`: the other, bfloat16, where the
-//!   processor multiplies matrices of it.
+//! * `single`: single-precision arithmetic for the executor; `amx`: bfloat16, on processors that multiply
+//!   matrices of it (AMX).
 //! * [`features`]: a loss network, forward and backward to its input; [`training`]: a network in
 //!   training, forward and backward to its weights.
 //! * `norm`, `source`: instance norm, half of it while a layer is written, half while it is read.

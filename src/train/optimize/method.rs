@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::lbfgs::{HISTORY, Lbfgs};
 use super::objective::Objective;
-use super::{Config, Method, Stopped};
+use super::{Method, OptimizeConfig, Stopped};
 use crate::train::loss::LossTerms;
 use crate::train::optimizer::OptimizerState;
 use crate::train::recipe::Optimizer;
@@ -13,7 +13,7 @@ use crate::train::recipe::Optimizer;
 /// Minimizes the loss of a picture.
 pub(super) struct Minimizer<'a> {
     painting: &'a Objective<'a>,
-    config: &'a Config,
+    config: &'a OptimizeConfig,
     state: State,
     /// Loss terms of the best picture.
     terms: LossTerms,
@@ -28,7 +28,7 @@ enum State {
 impl<'a> Minimizer<'a> {
     /// Starts at a picture, whose loss is computed.
     pub(super) fn new(
-        config: &'a Config,
+        config: &'a OptimizeConfig,
         painting: &'a Objective<'a>,
         start: &Tensor,
     ) -> Result<Self> {

@@ -79,7 +79,7 @@ pub struct UsageFault(pub String);
 
 /// What to paint, and how.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct OptimizeConfig {
     /// The photo.
     pub content: PathBuf,
     /// The styles.
@@ -115,7 +115,7 @@ pub struct Config {
     pub shown: Vec<u64>,
 }
 
-impl Config {
+impl OptimizeConfig {
     /// Number of sizes to work through; reads the photo's size.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ struct Stopped;
 /// # Errors
 /// One line for the user; [`UsageFault`] when the arguments are to blame.
 pub fn optimize(
-    config: &Config,
+    config: &OptimizeConfig,
     stop: &AtomicBool,
     watcher: &mut dyn RunObserver,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
@@ -169,7 +169,7 @@ pub fn optimize(
 }
 
 fn run(
-    config: &Config,
+    config: &OptimizeConfig,
     stop: &AtomicBool,
     watcher: &mut dyn RunObserver,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
@@ -209,7 +209,7 @@ fn run(
 }
 
 /// The first picture, of the photo's size.
-fn begin(config: &Config, photo: &Tensor) -> Result<Tensor> {
+fn begin(config: &OptimizeConfig, photo: &Tensor) -> Result<Tensor> {
     match &config.init {
         Init::Content => Ok(photo.shallow_clone()),
         Init::Noise => Ok(noise(photo, config.recipe.seed)?),
@@ -243,7 +243,7 @@ fn enlarged(picture: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
 
 /// The state of a run over all sizes.
 struct OptimizationProgress<'a> {
-    config: &'a Config,
+    config: &'a OptimizeConfig,
     levels: u64,
     done: u64,
     evaluations: u64,
@@ -253,7 +253,7 @@ struct OptimizationProgress<'a> {
 }
 
 impl<'a> OptimizationProgress<'a> {
-    fn new(config: &'a Config, levels: u64) -> Self {
+    fn new(config: &'a OptimizeConfig, levels: u64) -> Self {
         OptimizationProgress {
             config,
             levels,

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use image::RgbImage;
 use tch::Tensor;
 
-use super::{Config, UsageFault};
+use super::{OptimizeConfig, UsageFault};
 use crate::core::regions::{Color, Mask, MaskError};
 use crate::engine::memory;
 use crate::train::dataset::{decode, resized};
@@ -37,7 +37,7 @@ impl Sizes {
     ///
     /// # Errors
     /// One line; [`UsageFault`] when the arguments are to blame.
-    pub fn open(config: &Config) -> Result<Self> {
+    pub fn open(config: &OptimizeConfig) -> Result<Self> {
         config.recipe.check().map_err(UsageFault)?;
         let photo = decode(&config.content)?;
         let (width, height) = photo.dimensions();
@@ -81,12 +81,12 @@ impl Sizes {
     }
 
     /// The sizes alone.
-    pub(super) fn sizes_of(config: &Config) -> Result<Vec<u32>> {
+    pub(super) fn sizes_of(config: &OptimizeConfig) -> Result<Vec<u32>> {
         let (width, height) = decode(&config.content)?.dimensions();
         Ok(Self::sizes_for(config, width.min(height)))
     }
 
-    fn sizes_for(config: &Config, own: u32) -> Vec<u32> {
+    fn sizes_for(config: &OptimizeConfig, own: u32) -> Vec<u32> {
         sizes(config.size.unwrap_or(own.min(Self::DEFAULT_SIZE)), config.levels)
     }
 
@@ -96,7 +96,7 @@ impl Sizes {
     }
 
     /// The losses to lower.
-    pub(super) fn losses(&self, config: &Config) -> Result<Losses> {
+    pub(super) fn losses(&self, config: &OptimizeConfig) -> Result<Losses> {
         let (device, kind) = (config.device.torch(), config.precision.kind());
         let vgg = match &config.vgg {
             Some(path) => Vgg::open(path, device, kind)?,
@@ -107,13 +107,18 @@ impl Sizes {
     }
 
     /// The photo at a size.
-    pub(super) fn photo(&self, config: &Config, size: u32) -> Result<Tensor> {
+    pub(super) fn photo(&self, config: &OptimizeConfig, size: u32) -> Result<Tensor> {
         let photo = to_tensor(&resized(&config.content, size)?)?;
         Ok(photo.f_to_device(config.device.torch())?)
     }
 
     /// The styles at a size, each in its region.
-    pub(super) fn styles(&self, config: &Config, size: u32, photo: &Tensor) -> Result<Styles> {
+    pub(super) fn styles(
+        &self,
+        config: &OptimizeConfig,
+        size: u32,
+        photo: &Tensor,
+    ) -> Result<Styles> {
         let full = self.sizes.last().copied().unwrap_or(size);
         let style_sizes = style_sizes(config, full);
         let open = |style: &StyleSource, style_size: u32| -> Result<(Tensor, f64)> {
@@ -161,7 +166,7 @@ fn sizes(size: u32, levels: Option<u32>) -> Vec<u32> {
 
 /// Shorter sides of the style pictures for a result of this size: those of the configuration, or 1.5 times
 /// the result's (the proportion at which models are measured).
-fn style_sizes(config: &Config, size: u32) -> Vec<u32> {
+fn style_sizes(config: &OptimizeConfig, size: u32) -> Vec<u32> {
     match &config.style_size {
         Some(sizes) => sizes.0.clone(),
         None => {
@@ -182,7 +187,7 @@ fn least_size(recipe: &Recipe) -> u32 {
 }
 
 /// Reports before the work that memory is insufficient; the system would kill the process without a message.
-fn enough_memory(config: &Config, size: u32, shape: f64) -> Result<()> {
+fn enough_memory(config: &OptimizeConfig, size: u32, shape: f64) -> Result<()> {
     let Some(free) = memory::free().filter(|_| !config.device.is_cuda()) else { return Ok(()) };
     let content = f64::from(size).powi(2) * shape;
     // Styles go through the network without gradients, one by one.
@@ -200,7 +205,7 @@ fn enough_memory(config: &Config, size: u32, shape: f64) -> Result<()> {
 }
 
 /// The regions that styles are for, in the order they are first named.
-fn read_mask(config: &Config, photo: &RgbImage) -> Result<Option<(Vec<Color>, Mask)>> {
+fn read_mask(config: &OptimizeConfig, photo: &RgbImage) -> Result<Option<(Vec<Color>, Mask)>> {
     let mut named: Vec<Color> = Vec::new();
     for region in config.styles.iter().filter_map(|style| style.region) {
         if !named.contains(&region) {

@@ -14,7 +14,7 @@ use crate::engine::{guarded, words};
 use crate::train::dataset::{Dataset, resized};
 use crate::train::loss::Losses;
 use crate::train::preview::to_tensor;
-use crate::train::recipe::{Preset, Recipe};
+use crate::train::recipe::{Recipe, RecipePreset};
 use crate::train::vgg::Vgg;
 
 /// The result for one photo.
@@ -66,7 +66,7 @@ fn measure(
 ) -> Result<Vec<Worth>> {
     let photos = Dataset::open(images, 1)?;
     let device = model.device().torch();
-    let recipe = Recipe::preset(Preset::Default, Vec::new());
+    let recipe = Recipe::preset(RecipePreset::Default, Vec::new());
     let losses = Losses::new(Vgg::shipped(device, Kind::Float)?, &recipe);
     let style = to_tensor(&resized(style, size * 3 / 2)?)?.f_to_device(device)?;
     let mut all = Vec::new();

@@ -1,6 +1,8 @@
 //! Values of the presets: published ones, and those that measured best.
 
-use super::{ContentForm, LayerWeight, Optimizer, Preset, Recipe, StyleForm, StyleSource, TvForm};
+use super::{
+    ContentForm, LayerWeight, Optimizer, Recipe, RecipePreset, StyleForm, StyleSource, TvForm,
+};
 use crate::engine::architecture::{NetworkKind, Normalization, OutputLayer, Padding, Upsampling};
 use crate::engine::precision::Precision;
 use crate::train::vgg::{Layer, Release};
@@ -34,13 +36,13 @@ impl Recipe {
     #[must_use]
     pub fn of_one_picture(self) -> Self {
         match self.preset {
-            Preset::Default => Recipe { content_weight: 0.06, ..self },
+            RecipePreset::Default => Recipe { content_weight: 0.06, ..self },
             _ => self,
         }
     }
 
     /// A preset's own numbers, for these styles.
-    pub fn preset(preset: Preset, styles: Vec<StyleSource>) -> Self {
+    pub fn preset(preset: RecipePreset, styles: Vec<StyleSource>) -> Self {
         let (content_layers, style_layers) = default_layers();
         let start = Recipe {
             preset,
@@ -107,9 +109,9 @@ impl Recipe {
             ..classic.clone()
         };
         match preset {
-            Preset::Default => start,
-            Preset::Classic => classic,
-            Preset::Paper => Recipe {
+            RecipePreset::Default => start,
+            RecipePreset::Classic => classic,
+            RecipePreset::Paper => Recipe {
                 content_weight: 1e5,
                 style_weight: 1e5,
                 tv_weight: 1e-7,
@@ -119,7 +121,7 @@ impl Recipe {
                 steps: 10_000,
                 ..published
             },
-            Preset::Pytorch => Recipe {
+            RecipePreset::Pytorch => Recipe {
                 content_weight: 1e5,
                 style_weight: 1e10,
                 tv_weight: 0.0,
@@ -127,7 +129,7 @@ impl Recipe {
                 steps: 41_000,
                 ..published
             },
-            Preset::Johnson => Recipe {
+            RecipePreset::Johnson => Recipe {
                 content_layers: vec![LayerWeight { layer: Layer::Relu3_3, weight: 1.0 }],
                 content_weight: 1.0,
                 style_weight: 5.0,

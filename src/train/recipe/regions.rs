@@ -67,7 +67,7 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::recipe::{Preset, StyleSource};
+    use crate::train::recipe::{RecipePreset, StyleSource};
 
     fn recipe() -> Recipe {
         let style = |name: &str, region: &str| StyleSource {
@@ -77,7 +77,7 @@ mod tests {
         let styles =
             vec![style("a.jpg", "#ff0000"), style("b.jpg", "white"), style("c.jpg", "255")];
         let unstyled = vec!["0".parse().unwrap(), "white".parse().unwrap()];
-        Recipe { unstyled, ..Recipe::preset(Preset::Default, styles) }
+        Recipe { unstyled, ..Recipe::preset(RecipePreset::Default, styles) }
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn recipes_from_before_regions_have_none_and_are_written_as_before() {
-        let before = Recipe::preset(Preset::Default, vec!["a.jpg".parse().unwrap()]);
+        let before = Recipe::preset(RecipePreset::Default, vec!["a.jpg".parse().unwrap()]);
         let text = toml::to_string(&before).unwrap();
         assert!(!text.contains("region") && !text.contains("unstyled"), "{text}");
         assert!(toml::from_str::<Recipe>(&text).unwrap().regions().is_empty());

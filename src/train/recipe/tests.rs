@@ -1,12 +1,18 @@
 use super::*;
 
-fn recipe(preset: Preset) -> Recipe {
+fn recipe(preset: RecipePreset) -> Recipe {
     Recipe::preset(preset, vec!["a.jpg".parse().unwrap()])
 }
 
 #[test]
 fn a_recipe_survives_toml() {
-    let all = [Preset::Default, Preset::Classic, Preset::Paper, Preset::Pytorch, Preset::Johnson];
+    let all = [
+        RecipePreset::Default,
+        RecipePreset::Classic,
+        RecipePreset::Paper,
+        RecipePreset::Pytorch,
+        RecipePreset::Johnson,
+    ];
     for preset in all {
         let recipe = recipe(preset);
         recipe.check().unwrap();
@@ -17,7 +23,7 @@ fn a_recipe_survives_toml() {
 
 #[test]
 fn the_rate_falls_to_a_tenth_at_the_end() {
-    let recipe = Recipe { steps: 100, ..recipe(Preset::Default) };
+    let recipe = Recipe { steps: 100, ..recipe(RecipePreset::Default) };
     assert_eq!((recipe.rate(0), recipe.rate(70)), (1e-3, 1e-3));
     assert!((recipe.rate(85) - 5e-4).abs() < 1e-9);
     assert!((recipe.rate(99) - 1e-4).abs() < 1e-9);
@@ -37,7 +43,7 @@ fn layers_and_styles_take_weights() {
 
 #[test]
 fn what_differs_is_named() {
-    let (a, mut b) = (recipe(Preset::Default), recipe(Preset::Default));
+    let (a, mut b) = (recipe(RecipePreset::Default), recipe(RecipePreset::Default));
     assert_eq!(a.difference(&b), None);
     b.style_weight = a.style_weight * 2.0;
     let (name, ours, theirs) = a.difference(&b).unwrap();
@@ -46,13 +52,13 @@ fn what_differs_is_named() {
 
 #[test]
 fn numbers_out_of_range_are_refused_by_their_option() {
-    let bad = Recipe { batch: 0, ..recipe(Preset::Default) };
+    let bad = Recipe { batch: 0, ..recipe(RecipePreset::Default) };
     assert_eq!(bad.check().unwrap_err(), "--batch 0: expected 1 to 1024");
-    let bad = Recipe { style_weight: f64::NAN, ..recipe(Preset::Default) };
+    let bad = Recipe { style_weight: f64::NAN, ..recipe(RecipePreset::Default) };
     assert!(bad.check().unwrap_err().starts_with("--style-weight NaN"));
-    let bad = Recipe { width: -8, ..recipe(Preset::Default) };
+    let bad = Recipe { width: -8, ..recipe(RecipePreset::Default) };
     assert!(bad.check().unwrap_err().starts_with("--width 0"));
-    let bad = Recipe { decay: 2.0, ..recipe(Preset::Default) };
+    let bad = Recipe { decay: 2.0, ..recipe(RecipePreset::Default) };
     assert_eq!(bad.check().unwrap_err(), "--decay 2: expected 0 to 1");
 }
 
@@ -61,7 +67,7 @@ fn style_sizes_are_one_or_several_and_scaled() {
     let several = Recipe {
         style_size: "384,768".parse().unwrap(),
         style_scale: 1.5,
-        ..recipe(Preset::Default)
+        ..recipe(RecipePreset::Default)
     };
     several.check().unwrap();
     assert_eq!(several.scaled_style_sizes(), [576, 1152]);
@@ -72,11 +78,11 @@ fn style_sizes_are_one_or_several_and_scaled() {
     );
     assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), several);
     // As recipes were written before there were several.
-    let text = toml::to_string(&recipe(Preset::Classic)).unwrap();
+    let text = toml::to_string(&recipe(RecipePreset::Classic)).unwrap();
     assert!(text.contains("style_size = 384\n") && !text.contains("style_scale"), "{text}");
-    let small = Recipe { style_scale: 0.01, ..recipe(Preset::Default) };
+    let small = Recipe { style_scale: 0.01, ..recipe(RecipePreset::Default) };
     assert!(small.check().unwrap_err().starts_with("--style-scale 0.01: the style would be"));
-    let large = Recipe { style_size: 9000.into(), ..recipe(Preset::Default) };
+    let large = Recipe { style_size: 9000.into(), ..recipe(RecipePreset::Default) };
     assert_eq!(large.check().unwrap_err(), "--style-size 9000: expected 32 to 8192");
     for bad in ["", "a", "0", "384,", "384,0"] {
         assert!(bad.parse::<StyleSizes>().is_err(), "{bad}");
@@ -85,19 +91,19 @@ fn style_sizes_are_one_or_several_and_scaled() {
 
 #[test]
 fn recipes_from_before_relative_losses_mean_absolute_ones() {
-    let text = toml::to_string(&recipe(Preset::Classic)).unwrap();
+    let text = toml::to_string(&recipe(RecipePreset::Classic)).unwrap();
     let before = text.replace("content_form = \"mean\"\n", "content_factor = 1.0\n");
     assert_ne!(before, text);
-    assert_eq!(toml::from_str::<Recipe>(&before).unwrap(), recipe(Preset::Classic));
+    assert_eq!(toml::from_str::<Recipe>(&before).unwrap(), recipe(RecipePreset::Classic));
 }
 
 #[test]
 fn weights_of_absolute_forms_are_for_one_loss_network_alone() {
     for release in [Release::Caffe, Release::Torchvision] {
-        recipe(Preset::Default).check_release(release).unwrap();
+        recipe(RecipePreset::Default).check_release(release).unwrap();
     }
-    recipe(Preset::Johnson).check_release(Release::Caffe).unwrap();
-    recipe(Preset::Paper).check_release(Release::Torchvision).unwrap();
-    let said = recipe(Preset::Paper).check_release(Release::Caffe).unwrap_err();
+    recipe(RecipePreset::Johnson).check_release(Release::Caffe).unwrap();
+    recipe(RecipePreset::Paper).check_release(Release::Torchvision).unwrap();
+    let said = recipe(RecipePreset::Paper).check_release(Release::Caffe).unwrap_err();
     assert!(said.contains("--vgg") && said.contains("--content-weight"), "{said}");
 }

@@ -28,7 +28,7 @@ impl Activation {
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory; so below.
-    pub fn plain(x: &Tensor) -> Result<Self, TchError> {
+    pub fn from_tensor(x: &Tensor) -> Result<Self, TchError> {
         let (batch, channels, height, width) = x.size4()?;
         let (line, pixel) = (width * channels, channels);
         let tensors = vec![channels_last(x)?];
@@ -49,8 +49,8 @@ impl Activation {
 
     /// From a tensor N × 4C × H/2 × W/2: first C channels for the upper left pixel of each 2×2, then the
     /// upper right, the lower left, the lower right.
-    pub fn within(x: &Tensor) -> Result<Self, TchError> {
-        let all = Self::plain(x)?;
+    pub fn from_channel_phases(x: &Tensor) -> Result<Self, TchError> {
+        let all = Self::from_tensor(x)?;
         if all.channels % 4 != 0 {
             return Err(TchError::Shape(format!("{} channels of four pixels", all.channels)));
         }
@@ -61,8 +61,8 @@ impl Activation {
 
     /// From four tensors N × C × (H/2+1) × (W/2+1), in the same order, made by 2×2 kernels on a picture with
     /// a border of one pixel. For lower pixels the row is one further, for right ones the column.
-    pub fn apart(x: &[Tensor; 4]) -> Result<Self, TchError> {
-        let one = Self::plain(&x[0])?;
+    pub fn from_separate_phases(x: &[Tensor; 4]) -> Result<Self, TchError> {
+        let one = Self::from_tensor(&x[0])?;
         if x.iter().any(|other| other.size() != x[0].size()) || one.height < 2 || one.width < 2 {
             return Err(TchError::Shape("four parts of different sizes".to_owned()));
         }
