@@ -261,8 +261,8 @@ def pictures(add, maker):
     group = "Pictures"
     unsaid_order = ("FFmpeg writes for H.264 in MXF in which order frames are decoded, not when they are shown "
                     "(no temporal offsets in its index): it and mxfdemux guess, each in its own way.")
-    no_caps = ("The decoder of gst-libav only takes `unknown/unknown`, which its base class refuses (\"Failed to "
-               "parse caps\", 1.22 to 1.26); the program says how to convert the file.")
+    no_caps = ("The decoder of gst-libav 1.22 only takes `unknown/unknown`, which its base class refuses (\"Failed to "
+               "parse caps\"), 1.26 has none; the program says how to convert the file.")
     for container, sound, to, codecs in (
         ("MP4", "AAC", "mp4", "H.264 H.265 AV1 VP9 MPEG-4 MPEG-2 MJPEG"),
         ("MOV", "AAC", "mov", "H.264 H.265 MPEG-4 MJPEG ProRes PNG Cinepak v210"),
@@ -312,7 +312,7 @@ def pictures(add, maker):
     for codec, ending in (("H.264", "h264"), ("H.265", "h265"), ("MPEG-2", "m2v"), ("VP9", "ivf"),
                           ("AV1", "ivf"), ("MPEG-4", "m4v")):
         add(group, f"raw stream ({ending})", codec, None, "", "mp4", ending=ending, times=rate_of(25))
-    add(group, "Y4M", "raw YUV", None, "", "mp4")
+    add(group, "Y4M", "raw YUV", None, "", "mp4", clip={"video": "-c:v wrapped_avframe"})
 
 
 def sounds(add, maker):
@@ -409,7 +409,7 @@ def shapes(add, maker):
             clip={"filters": ["scale=out_range=pc", "format=yuv420p"], "video": "-color_range pc"},
             subset=(container, codec) == ("MP4", "H.264"))
     for matrix, primaries, transfer in (("bt709", "bt709", "bt709"), ("smpte170m", "smpte170m", "smpte170m"),
-                                        ("bt470bg", "bt470bg", "bt470bg"), ("bt2020nc", "bt2020", "bt2020-10"), ("bt2020nc", "bt2020", "arib-std-b67")):
+                                        ("bt470bg", "bt470bg", "gamma28"), ("bt2020nc", "bt2020", "bt2020-10"), ("bt2020nc", "bt2020", "arib-std-b67")):
         for container, to in (("MP4", "mp4"), ("MKV", "mkv")):
             colours = f"-colorspace {matrix} -color_primaries {primaries} -color_trc {transfer}"
             add(group, container, "H.264", None, f"{matrix}/{transfer}", to, clip={"video": colours})

@@ -98,17 +98,17 @@ pub struct Flags {
     pub default: bool,
     /// Played whatever the user chooses: subtitles of speech in a foreign language.
     pub forced: bool,
-    /// Ids of the further flag elements ([`MORE_FLAGS`]) that are set.
+    /// Ids of the further flag elements ([`ACCESSIBILITY_FLAGS`]) that are set.
     pub more: Vec<u32>,
 }
 
 /// Ids of the flags "hearing impaired", "visual impaired", "original language" and "commentary".
 const ACCESSIBILITY_FLAGS: [u32; 4] = [0x55AB, 0x55AC, 0x55AE, 0x55AF];
-/// Number of spaces appended to a track's name while the file is written. [`put_right`] replaces them by the
+/// Number of spaces appended to a track's name while the file is written. [`correct_finished_file`] replaces them by the
 /// flags, none of which matroskamux (1.22 to 1.26) writes.
 const ROOM: usize = 32;
 
-/// The name of a track with room behind it (see [`put_right`]).
+/// The name of a track with room behind it (see [`correct_finished_file`]).
 pub fn padded_name(name: &str) -> String {
     name.to_owned() + &" ".repeat(ROOM)
 }
