@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
 /// The top-level modules, each with its layer, from 0; a module may use those of lower layers, and itself.
 const MODULES: [(&str, u8); 7] = [
     ("core", 0),
@@ -78,65 +80,34 @@ fn module_of(path: &str) -> Vec<String> {
     if parts == ["main"] || parts == ["lib"] { Vec::new() } else { parts }
 }
 
-/// The source with comments left out and with nothing in its quotes.
+/// The tokens of the source, with spaces between names alone: no comments, no literals.
 fn code_of(source: &str) -> String {
-    let chars: Vec<char> = source.chars().collect();
-    let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
-    let (mut code, mut i) = (String::new(), 0);
-    while i < chars.len() {
-        let word_before = code.ends_with(part_of_name);
-        match (at(i), at(i + 1)) {
-            ('/', '/') => {
-                while i < chars.len() && at(i) != '\n' {
-                    i += 1;
+    fn add(code: &mut String, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => {
+                    let (open, close) = match group.delimiter() {
+                        Delimiter::Brace => ("{", "}"),
+                        Delimiter::Bracket => ("[", "]"),
+                        _ => ("(", ")"),
+                    };
+                    code.push_str(open);
+                    add(code, group.stream());
+                    code.push_str(close);
                 }
-            }
-            ('/', '*') => {
-                i += 2;
-                while i < chars.len() && (at(i), at(i + 1)) != ('*', '/') {
-                    i += 1;
+                TokenTree::Ident(name) => {
+                    if code.ends_with(part_of_name) {
+                        code.push(' ');
+                    }
+                    code.push_str(&name.to_string());
                 }
-                i += 2;
-            }
-            ('r', '"' | '#') if !word_before || code.ends_with('b') => {
-                let hashes = chars[i + 1..].iter().take_while(|c| **c == '#').count();
-                if at(i + 1 + hashes) != '"' {
-                    // A raw name: r#type.
-                    code.push('r');
-                    i += 1;
-                    continue;
-                }
-                i += 2 + hashes;
-                let ends = |i: usize| at(i) == '"' && (1..=hashes).all(|n| at(i + n) == '#');
-                while i < chars.len() && !ends(i) {
-                    i += 1;
-                }
-                i += 1 + hashes;
-                code.push_str("\"\"");
-            }
-            ('"', _) => {
-                i += 1;
-                while i < chars.len() && at(i) != '"' {
-                    i += if at(i) == '\\' { 2 } else { 1 };
-                }
-                i += 1;
-                code.push_str("\"\"");
-            }
-            // A character, not a lifetime.
-            ('\'', '\\') => {
-                i += 3;
-                while i < chars.len() && at(i) != '\'' {
-                    i += 1;
-                }
-                i += 1;
-            }
-            ('\'', _) if at(i + 2) == '\'' => i += 3,
-            (c, _) => {
-                code.push(c);
-                i += 1;
+                TokenTree::Punct(sign) => code.push(sign.as_char()),
+                TokenTree::Literal(_) => code.push(' '),
             }
         }
     }
+    let mut code = String::new();
+    add(&mut code, source.parse().unwrap());
     code
 }
 
