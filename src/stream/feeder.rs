@@ -29,7 +29,7 @@ impl EndedEarly {
     }
 }
 
-/// See [`EndedEarly::unless_whole`].
+/// See [`EndedEarly::end_guard`].
 pub(super) struct EndGuard<'a> {
     early: &'a EndedEarly,
     pub(super) whole: bool,

@@ -148,7 +148,7 @@ pub struct Optimized {
 struct Stopped;
 
 /// Runs the optimization. `stop` is checked before every evaluation; `show` is called with the pictures of
-/// [`Config::shown`].
+/// [`OptimizeConfig::shown`].
 ///
 /// # Errors
 /// One line for the user; [`UsageFault`] when the arguments are to blame.
