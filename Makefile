@@ -33,7 +33,7 @@ lint: setup ## rustfmt, clippy and links of the documentation; a warning is an e
 		else echo "lint: rustfmt is not installed: skipped (rustup component add rustfmt)"; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then set -x; $(CARGO) clippy --release --all-targets -- -D warnings; \
 		else echo "lint: clippy is not installed: skipped (rustup component add clippy)"; fi
-	RUSTDOCFLAGS="-D rustdoc::broken_intra_doc_links" $(CARGO) doc --quiet --release --no-deps --document-private-items
+	RUSTDOCFLAGS="-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links" $(CARGO) doc --quiet --release --no-deps --document-private-items
 
 # In a quarter of an hour on two cores. ONLY=flv: those whose name has this in it, and no table.
 check-formats: $(BIN) ## compare the program with FFmpeg over containers, codecs and properties: docs/formats.md
