@@ -91,7 +91,7 @@ macro_rules! at_level {
         #[cfg(test)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn twice(task: &$type) {
-            $kernel::<$crate::engine::kernels::simd::Twice, 12>(task);
+            $kernel::<$crate::engine::kernels::simd::V8Pair, 12>(task);
         }
         match $level {
             $crate::engine::kernels::Level::Avx2 => avx2($task),

@@ -128,23 +128,23 @@ vector!(
 /// Two vectors of AVX2 as one: wide kernels can be tested where there is no AVX-512.
 #[cfg(test)]
 #[derive(Clone, Copy)]
-pub(super) struct Twice(V8, V8);
+pub(super) struct V8Pair(V8, V8);
 
 #[cfg(test)]
-impl Simd for Twice {
+impl Simd for V8Pair {
     const LANES: usize = 16;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
-        Twice(V8::zero(), V8::zero())
+        V8Pair(V8::zero(), V8::zero())
     }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
-        Twice(V8::splat(x), V8::splat(x))
+        V8Pair(V8::splat(x), V8::splat(x))
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        Twice(V8::load(from), V8::load(from.add(8)))
+        V8Pair(V8::load(from), V8::load(from.add(8)))
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -153,22 +153,22 @@ impl Simd for Twice {
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        Twice(self.0.add(other.0), self.1.add(other.1))
+        V8Pair(self.0.add(other.0), self.1.add(other.1))
     }
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
-        Twice(self.0.sub(other.0), self.1.sub(other.1))
+        V8Pair(self.0.sub(other.0), self.1.sub(other.1))
     }
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
-        Twice(self.0.mul_add(factor.0, term.0), self.1.mul_add(factor.1, term.1))
+        V8Pair(self.0.mul_add(factor.0, term.0), self.1.mul_add(factor.1, term.1))
     }
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
-        Twice(self.0.max(other.0), self.1.max(other.1))
+        V8Pair(self.0.max(other.0), self.1.max(other.1))
     }
     #[inline(always)]
     unsafe fn where_positive(self, other: Self) -> Self {
-        Twice(self.0.where_positive(other.0), self.1.where_positive(other.1))
+        V8Pair(self.0.where_positive(other.0), self.1.where_positive(other.1))
     }
 }

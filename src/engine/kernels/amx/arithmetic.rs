@@ -4,7 +4,7 @@ use super::convolution::Convolution;
 use super::input_rows::MIDDLE;
 use super::last::Last;
 use super::tiles::Unit;
-use super::{Line, Shared, half, wide};
+use super::{CacheLine, Shared, half, wide};
 use crate::engine::architecture::{Change, Layer};
 use crate::engine::kernels::executor::Arithmetic;
 use crate::engine::kernels::norm::Statistics;
@@ -13,8 +13,8 @@ use crate::engine::kernels::weights::LayerWeights;
 
 impl Arithmetic for Unit {
     type Number = u16;
-    type Scratch = Line;
-    const NOTHING: Line = Line::ZERO;
+    type Scratch = CacheLine;
+    const NOTHING: CacheLine = CacheLine::ZERO;
     type Convolution = Convolution;
     type Last = Last;
 
@@ -53,7 +53,7 @@ impl Arithmetic for Unit {
         input: &ConvInput<'_, u16>,
         out: &mut [u16],
         statistics: &mut Statistics,
-        scratch: &[Shared<Line>],
+        scratch: &[Shared<CacheLine>],
     ) {
         convolution.run(input, out, statistics, scratch);
     }
@@ -63,7 +63,7 @@ impl Arithmetic for Unit {
         source: SourceRows<'_, u16>,
         out: &mut [f32],
         size: (usize, usize),
-        scratch: &[Shared<Line>],
+        scratch: &[Shared<CacheLine>],
     ) {
         last.run(&ConvInput::Layer(source), out, size, scratch);
     }

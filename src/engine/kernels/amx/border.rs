@@ -7,13 +7,13 @@
 use super::OUTPUTS;
 use super::tiles::Unit;
 use super::vector::Halves;
-use super::{Line, Shared, beside};
+use super::{CacheLine, Shared, beside};
 use crate::engine::kernels::each;
 use crate::engine::kernels::source::{BorderMode, SourceRows, places};
 
 /// A convolution to three outputs of the upsampled picture, pixel by pixel.
 #[derive(Debug)]
-pub(super) struct Rim {
+pub(super) struct BorderConv {
     inputs: usize,
     size: usize,
     /// Pixels from the border on that see what is torn.
@@ -24,7 +24,7 @@ pub(super) struct Rim {
     weights: Vec<f32>,
 }
 
-impl Rim {
+impl BorderConv {
     /// As the convolution's; none where no pixel sees so far.
     pub(super) fn new(
         weight: &[f32],
@@ -41,7 +41,7 @@ impl Rim {
                 weights.extend((0..inputs).map(|c| weight[(o * inputs + c) * taps + tap]));
             }
         }
-        (depth > 0).then_some(Rim { inputs, size, depth, unit, bias, weights })
+        (depth > 0).then_some(BorderConv { inputs, size, depth, unit, bias, weights })
     }
 
     /// Writes the outermost pixels into planes of `size`, the upper left of the result.
@@ -50,7 +50,7 @@ impl Rim {
         source: &SourceRows<'_, u16>,
         out: Shared,
         (height, width): (usize, usize),
-        scratch: &[Shared<Line>],
+        scratch: &[Shared<CacheLine>],
     ) {
         let whole = (2 * source.height, 2 * source.width);
         let seen =
@@ -77,7 +77,7 @@ impl Rim {
 
 /// A line.
 struct BorderTask<'a> {
-    rim: &'a Rim,
+    rim: &'a BorderConv,
     source: &'a SourceRows<'a, u16>,
     /// Which of the upsampled picture's rows and columns the taps meet.
     rows: &'a [Option<usize>],
@@ -105,7 +105,7 @@ unsafe fn line<S: Halves>(task: &BorderTask<'_>) {
 
 #[inline(always)]
 unsafe fn pixel<S: Halves>(task: &BorderTask<'_>, x: usize) {
-    let Rim { inputs, size, ref bias, ref weights, .. } = *task.rim;
+    let BorderConv { inputs, size, ref bias, ref weights, .. } = *task.rim;
     let source = task.source;
     let mut sums = [S::zero(); OUTPUTS];
     for tap in 0..size * size {

@@ -6,11 +6,11 @@
 
 use std::marker::PhantomData;
 
-use super::matrix::{Matrix, Sums, Take, Tile};
+use super::matrix::{Matrix, Sums, Tile, TileSink};
 use super::tiles::{SIDE, Tiles, Unit};
-use super::tiling::{InputWindow, Strip, Window};
+use super::tiling::{InputWindow, TilingPart, Window};
 use super::vector::Halves;
-use super::{Line, Shared, beside};
+use super::{CacheLine, Shared, beside};
 use crate::engine::kernels::norm::{self, Statistics};
 use crate::engine::kernels::source::{BorderMode, ConvInput};
 use crate::engine::kernels::{each, enough};
@@ -86,7 +86,7 @@ impl Convolution {
         input: &ConvInput<'_, u16>,
         out: &mut [u16],
         statistics: &mut Statistics,
-        scratch: &[Shared<Line>],
+        scratch: &[Shared<CacheLine>],
     ) {
         let places = self.places(input.size());
         let (height, width) = self.size(input.size());
@@ -114,10 +114,10 @@ struct ConvTask<'a> {
     conv: &'a Convolution,
     input: &'a ConvInput<'a, u16>,
     seen: &'a InputWindow,
-    strip: Strip,
+    strip: TilingPart,
     /// Of the result.
     width: usize,
-    scratch: Shared<Line>,
+    scratch: Shared<CacheLine>,
     out: Shared<u16>,
     sums: Shared,
 }
@@ -162,7 +162,7 @@ struct Writer<S> {
     vector: PhantomData<S>,
 }
 
-impl<S: Halves> Take for Writer<S> {
+impl<S: Halves> TileSink for Writer<S> {
     #[inline(always)]
     unsafe fn take(&self, tile: Tile) {
         let to = self.to.add(tile.place * self.step + tile.output);

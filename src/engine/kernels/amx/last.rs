@@ -1,13 +1,13 @@
 //! The last convolution, many inputs to three outputs. Three outputs would leave most of a tile
 //! empty: a place is several pixels here, whose kernels are parts of one that is wider.
 
-use super::border::Rim;
+use super::border::BorderConv;
 use super::convolution::{combined, range, span, taps};
-use super::matrix::{Matrix, Sums, Take, Tile};
+use super::matrix::{Matrix, Sums, Tile, TileSink};
 use super::tiles::{SIDE, Tiles, Unit};
-use super::tiling::{InputWindow, Strip, Window};
+use super::tiling::{InputWindow, TilingPart, Window};
 use super::vector::Halves;
-use super::{Line, OUTPUTS, Shared, beside};
+use super::{CacheLine, OUTPUTS, Shared, beside};
 use crate::engine::kernels::source::{BorderMode, ConvInput};
 use crate::engine::kernels::{each, enough};
 
@@ -21,7 +21,7 @@ pub(in crate::engine::kernels) struct Last {
     pixels: (usize, usize),
     /// Outputs, lines and columns are its outputs.
     matrix: Matrix,
-    rim: Option<Rim>,
+    border: Option<BorderConv>,
 }
 
 impl Last {
@@ -64,13 +64,13 @@ impl Last {
             },
         );
         let rim = (upsample && border == BorderMode::Reflect)
-            .then(|| Rim::new(weight, bias, inputs, size, unit))
+            .then(|| BorderConv::new(weight, bias, inputs, size, unit))
             .flatten();
         let border =
             if upsample && border == BorderMode::Reflect { BorderMode::Replicate } else { border };
         let stride = (1, if upsample { 1 } else { pixels.1 });
         let window = Window { inputs, before, size: seen, stride, border };
-        Some(Last { window, unit, bias, pixels, matrix, rim })
+        Some(Last { window, unit, bias, pixels, matrix, border: rim })
     }
 
     /// Lines and columns of places for a picture of this size.
@@ -95,7 +95,7 @@ impl Last {
         input: &ConvInput<'_, u16>,
         out: &mut [f32],
         size: (usize, usize),
-        scratch: &[Shared<Line>],
+        scratch: &[Shared<CacheLine>],
     ) {
         let whole = self.size(input.size());
         assert!(out.len() >= OUTPUTS * size.0 * size.1);
@@ -113,7 +113,7 @@ impl Last {
             // tasks write to strips of their own.
             unsafe { beside!(self.unit, convolve, &task, LastConvTask<'_>) }
         });
-        if let (Some(rim), ConvInput::Layer(source)) = (&self.rim, input) {
+        if let (Some(rim), ConvInput::Layer(source)) = (&self.border, input) {
             rim.run(source, out, size, scratch);
         }
     }
@@ -124,10 +124,10 @@ struct LastConvTask<'a> {
     conv: &'a Last,
     input: &'a ConvInput<'a, u16>,
     seen: &'a InputWindow,
-    strip: Strip,
+    strip: TilingPart,
     /// Of the planes.
     size: (usize, usize),
-    scratch: Shared<Line>,
+    scratch: Shared<CacheLine>,
     out: Shared,
 }
 
@@ -156,7 +156,7 @@ struct Writer<'a> {
     y: usize,
 }
 
-impl Take for Writer<'_> {
+impl TileSink for Writer<'_> {
     #[inline(always)]
     unsafe fn take(&self, tile: Tile) {
         let LastConvTask { conv, strip, .. } = self.task;

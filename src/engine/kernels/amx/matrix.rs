@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::tiles::{DEPTH, MOST, SIDE, SUMS, TILE, Tiles};
-use super::{Line, half};
+use super::{CacheLine, half};
 
 /// Places that are made at a time: as many as there are tiles for.
 const PLACES: usize = MOST * SIDE;
@@ -21,7 +21,7 @@ pub(super) struct Matrix {
 #[derive(Debug)]
 struct Group {
     tiles: usize,
-    weights: Vec<Line>,
+    weights: Vec<CacheLine>,
 }
 
 /// The sums of some places.
@@ -46,7 +46,7 @@ pub(super) struct Tile {
 }
 
 /// Takes what is made. No closure: those are compiled apart from their function's instructions.
-pub(super) trait Take {
+pub(super) trait TileSink {
     /// # Safety
     /// The processor has the instructions; the tile is one of the line's.
     unsafe fn take(&self, tile: Tile);
@@ -84,7 +84,7 @@ impl Matrix {
             for step in &steps {
                 (first..first + count).for_each(|n| tile(n * SIDE, *step, &mut weights));
             }
-            Group { tiles: count, weights: Line::all(&weights) }
+            Group { tiles: count, weights: CacheLine::all(&weights) }
         };
         let groups = (0..tiles).step_by(2).map(group).collect();
         Matrix { steps, groups }
@@ -110,7 +110,7 @@ impl Matrix {
         (inputs, stride): (*const u16, usize),
         places: usize,
         sums: &mut [Sums; 2],
-        take: &impl Take,
+        take: &impl TileSink,
     ) {
         let [mut sums, mut others] = sums.each_mut().map(|sums| sums.0.as_mut_ptr());
         // Few enough places for their inputs to stay in the first-level cache while groups pass by.
@@ -153,7 +153,7 @@ struct Product {
 
 impl Product {
     #[inline(always)]
-    unsafe fn each(&self, take: &impl Take) {
+    unsafe fn each(&self, take: &impl TileSink) {
         for tile in 0..self.rows * self.tiles {
             let place = self.place + tile / self.tiles * SIDE;
             take.take(Tile {

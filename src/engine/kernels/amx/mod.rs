@@ -30,11 +30,11 @@ const OUTPUTS: usize = 3;
 /// Numbers as they lie in a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line([u16; Line::NUMBERS]);
+pub(super) struct CacheLine([u16; CacheLine::NUMBERS]);
 
-impl Line {
+impl CacheLine {
     const NUMBERS: usize = 32;
-    const ZERO: Self = Line([0; Self::NUMBERS]);
+    const ZERO: Self = CacheLine([0; Self::NUMBERS]);
 
     /// Numbers as so many lines: what is missing in the last one is 0.
     fn all(numbers: &[u16]) -> Vec<Self> {
@@ -70,7 +70,7 @@ macro_rules! beside {
         #[cfg(test)]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn looped(task: &$type) {
-            $kernel::<$crate::engine::kernels::simd::Twice>(task);
+            $kernel::<$crate::engine::kernels::simd::V8Pair>(task);
         }
         match $unit {
             $crate::engine::kernels::amx::tiles::Unit::Amx => amx($task),

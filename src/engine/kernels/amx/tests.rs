@@ -6,7 +6,7 @@ use super::OUTPUTS;
 use super::convolution::Convolution;
 use super::last::Last;
 use super::tiles::Unit;
-use super::{Line, Shared, half, wide};
+use super::{CacheLine, Shared, half, wide};
 use crate::engine::architecture::{Architecture, Normalization, Padding, Upsampling};
 use crate::engine::device::{Device, prepare};
 use crate::engine::kernels::executor::Executor;
@@ -157,8 +157,8 @@ fn alone(run: impl FnOnce() + Send) {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(run);
 }
 
-fn scratch(lines: &mut Vec<Line>, count: usize) -> [Shared<Line>; 1] {
-    lines.resize(count, Line::ZERO);
+fn scratch(lines: &mut Vec<CacheLine>, count: usize) -> [Shared<CacheLine>; 1] {
+    lines.resize(count, CacheLine::ZERO);
     [Shared::of(lines)]
 }
 

@@ -1,6 +1,6 @@
 //! Parts of a picture: what a task makes, and what it reads for it.
 
-use super::Line;
+use super::CacheLine;
 use super::vector::Halves;
 use crate::engine::kernels::source::{BorderMode, ConvInput, places};
 
@@ -28,61 +28,61 @@ pub(super) struct Window {
 
 /// A result in parts, which only its size decides: statistics are the same for any number of threads.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Strips {
+pub(super) struct Tiling {
     size: (usize, usize),
     parts: (usize, usize),
 }
 
 /// A part of the result.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Strip {
+pub(super) struct TilingPart {
     pub y: usize,
     pub lines: usize,
     pub x: usize,
     pub columns: usize,
 }
 
-impl Strips {
+impl Tiling {
     /// How many.
     pub(super) fn count(&self) -> usize {
         self.parts.0 * self.parts.1
     }
 
     /// One of them: all are about alike.
-    pub(super) fn strip(&self, n: usize) -> Strip {
+    pub(super) fn strip(&self, n: usize) -> TilingPart {
         let ((height, width), (down, across)) = (self.size, self.parts);
         let (row, column) = (n / across, n % across);
         let (y, below) = (row * height / down, (row + 1) * height / down);
         let blocks = width.div_ceil(COLUMNS);
         let x = column * blocks / across * COLUMNS;
         let end = ((column + 1) * blocks / across * COLUMNS).min(width);
-        Strip { y, lines: below - y, x, columns: end - x }
+        TilingPart { y, lines: below - y, x, columns: end - x }
     }
 }
 
 impl Window {
     /// Parts of a result of this height and width.
-    pub(super) fn strips(&self, (height, width): (usize, usize)) -> Strips {
+    pub(super) fn strips(&self, (height, width): (usize, usize)) -> Tiling {
         let blocks = width.div_ceil(COLUMNS);
         let most = (LINE_BYTES / (2 * self.inputs * self.stride.1 * COLUMNS)).max(1);
         let lines = LINES.max(2 * self.size.0);
         // For two or four threads to end together.
         let down = height.div_ceil(lines).next_multiple_of(4).min(height);
-        Strips { size: (height, width), parts: (down, blocks.div_ceil(most)) }
+        Tiling { size: (height, width), parts: (down, blocks.div_ceil(most)) }
     }
 
     /// Numbers from one line of so many places to the next: places in whole tiles, though what is made
     /// of the last ones is not wanted, and a tile's inputs behind.
     pub(super) fn length(&self, columns: usize) -> usize {
         let seen = (columns.next_multiple_of(COLUMNS) - 1) * self.stride.1 + self.size.1;
-        (seen * self.inputs).next_multiple_of(Line::NUMBERS) + Line::NUMBERS
+        (seen * self.inputs).next_multiple_of(CacheLine::NUMBERS) + CacheLine::NUMBERS
     }
 
     /// What a thread needs beside for a result of this size.
     pub(super) fn scratch(&self, size: (usize, usize)) -> usize {
-        let Strips { size: (height, width), parts: (down, across) } = self.strips(size);
+        let Tiling { size: (height, width), parts: (down, across) } = self.strips(size);
         let columns = width.div_ceil(COLUMNS).div_ceil(across) * COLUMNS;
-        self.lines(height.div_ceil(down)) * self.length(columns) / Line::NUMBERS
+        self.lines(height.div_ceil(down)) * self.length(columns) / CacheLine::NUMBERS
     }
 
     fn lines(&self, places: usize) -> usize {
@@ -120,7 +120,7 @@ impl Window {
         &self,
         input: &ConvInput<'_, u16>,
         seen: &InputWindow,
-        strip: &Strip,
+        strip: &TilingPart,
         to: *mut u16,
     ) {
         let length = self.length(strip.columns);
@@ -134,7 +134,7 @@ impl Window {
                 .then_some((self.before, strip.columns));
             input.line::<S>(seen.rows[strip.y * self.stride.0 + n], seen_columns, own, to);
             // The weights of what is read beyond the window are 0, so it must be a number.
-            std::ptr::write_bytes(to.add(columns * self.inputs), 0, Line::NUMBERS);
+            std::ptr::write_bytes(to.add(columns * self.inputs), 0, CacheLine::NUMBERS);
         }
     }
 }

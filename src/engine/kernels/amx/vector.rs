@@ -28,7 +28,7 @@ impl Halves for V16 {
 }
 
 #[cfg(test)]
-impl Halves for crate::engine::kernels::simd::Twice {
+impl Halves for crate::engine::kernels::simd::V8Pair {
     #[inline(always)]
     unsafe fn load_halves(from: *const u16) -> Self {
         let numbers: [f32; 16] = std::array::from_fn(|n| super::wide(*from.add(n)));
