@@ -43,7 +43,7 @@ pub fn readable_frames(path: &Path) -> Option<u64> {
             let _ = pad.link(&input);
         }
     });
-    // Where nothing of it can be read, neither begins.
+    // If nothing of the file can be read, the pipeline does not start.
     if pipeline.set_state(gst::State::Playing).is_ok() {
         let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
         let limit = gst::ClockTime::try_from(COUNT_FRAMES).ok();

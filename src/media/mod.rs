@@ -1,21 +1,24 @@
 //! Everything that uses GStreamer: decoding, encoding, live sources and outputs, and their errors.
 //!
-//! - [`source`]: a file → decoded frames (`frame_format`: their layout for the network); [`raw_source`]: frames from a pipe or pictures → the same
+//! - [`source`]: a file → decoded frames (`frame_format`: their layout for the network, `span_start`: where `--start`
+//!   begins); [`raw_source`]: frames from a pipe or pictures → the same ([`read_report`]: what its thread reports)
 //! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
 //! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
-//!   (`encoder_settings`: one of any maker, by the properties that it has)
+//!   (`encoder_settings`: one of any maker, by the properties that it has), `muxer`: each container's element
 //! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
-//!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients
+//!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients;
+//!   `rtsp_peer`: why an RTSP server cannot be reached
 //! - [`remux`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
 //! - [`frame_count`]: how many frames of an unfinished file can be read
-//! - [`matroska`]: tags and names of a finished Matroska file are put right
+//! - [`matroska`]: corrects tags and track names of a finished Matroska file; `capture_metadata`: where, when and with
+//!   which camera a film was recorded
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::core::frame::Frame)
-//! - `advice`: GStreamer's errors in words, [`packages`]: which Debian package brings a missing element
+//! - [`error`]: the error type, `advice`: messages for GStreamer's errors, [`packages`]: which Debian package brings a missing element
 //! - `workarounds`: repairs of what GStreamer's elements get wrong, with the versions that need them
 //! - [`probe`]: what this installation can do
 

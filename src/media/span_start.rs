@@ -1,9 +1,9 @@
-//! Where the picture of a span begins: with the frame that is on the screen at its start.
+//! Begins a span (`--start`) with the frame that is on the screen at its start.
 //!
-//! After a seek, decoders drop frames that end before the start, by the length that a frame says it has. But a frame
+//! After a seek, decoders drop frames that end before the start, by the duration of each buffer. But a frame
 //! is on the screen until the next one comes, however long that takes (screen recordings), and Matroska, FLV and
-//! ASF do not say how long a frame is: it was missing, or came twice. So decoders are asked for all frames from the
-//! key frame on, and what is over before the start is dropped here.
+//! ASF store no durations: the frame would be missing, or come twice. So decoders output all frames from the key frame
+//! on, and those that have left the screen before the start are dropped here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,25 +13,25 @@ use gstreamer as gst;
 
 use super::pipeline::demuxers;
 
-/// How times of frames are counted.
+/// Which time of a frame is compared with the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
-    /// From the beginning of what is read: the file is not sought.
+    /// Running time: the file is read from its beginning, without a seek.
     Running,
-    /// As the file counts them.
+    /// Stream time: the file's own timestamps, after a seek.
     Stream,
 }
 
-/// A frame whose time and length are not said lasts so long.
+/// Duration of a frame without timestamp and duration.
 const STEP: gst::ClockTime = gst::ClockTime::from_mseconds(40);
-/// Containers round times.
+/// Tolerance for timestamps that containers round.
 const ROUNDING: gst::ClockTime = gst::ClockTime::from_useconds(1);
 
-/// What has passed a [`begin_at`].
+/// State of the probe of [`begin_at`].
 #[derive(Default)]
 struct Passed {
     segment: gst::FormattedSegment<gst::ClockTime>,
-    /// The time of the last frame, and when it is over.
+    /// Start and end of the last frame.
     last: Option<(gst::ClockTime, gst::ClockTime)>,
     /// The last frame that began before the start.
     shown: Option<gst::Buffer>,
@@ -40,8 +40,8 @@ struct Passed {
 }
 
 impl Passed {
-    /// When a frame is shown. Some streams carry no times (raw H.264), and others only know the order of decoding
-    /// (MPEG-4 in AVI): time goes forward, by a frame's length.
+    /// Presentation time of a frame. Where a stream has no timestamps (raw H.264) or only decoding times (MPEG-4 in
+    /// AVI), a frame begins where the one before it ends.
     fn time_of(&mut self, buffer: &gst::BufferRef, counted: Counted) -> gst::ClockTime {
         let said = buffer.pts().and_then(|pts| match counted {
             Counted::Running => self.segment.to_running_time(pts),

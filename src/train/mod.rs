@@ -3,7 +3,7 @@
 //! * [`vgg`] (in kernels: `features`) → [`loss`]: the loss network and what is measured with it.
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
 //!   [`crop`]: what a step sees of them.
-//! * [`network`], [`optimizer`]: what is trained, and how; [`temporal`]: so that it is steady.
+//! * [`network`], [`optimizer`]: what is trained, and how (in kernels: `painter`); [`temporal`]: so that it is steady.
 //! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
 //! * [`run`]: one run (told by [`config`], opened by `open`) of [`trainer`] steps; [`checkpoint`], [`run_folder`],

@@ -1,5 +1,5 @@
-//! What a network in training paints, and the way back to its weights: in kernels of our own where there
-//! are some, else in libtorch.
+//! Forward and backward pass of a network in training: in our own kernels where they support it, otherwise in
+//! libtorch.
 
 use tch::{TchError, Tensor};
 
@@ -9,12 +9,12 @@ use kernels::{Kernels, Passes};
 #[cfg(not(target_arch = "x86_64"))]
 use none::{Kernels, Passes};
 
-/// Memory of passes that have ended, for the next ones.
+/// Buffers of finished passes, to be reused by the next ones.
 #[derive(Debug, Default)]
 pub(super) struct Idle(#[cfg(target_arch = "x86_64")] kernels::Idle);
 
-/// Paints with the weights that a network has when this is made; gradients reach the network's
-/// parameters at [`finish`](Painter::finish) at the latest.
+/// Runs a network with the weights it has when this is created. Gradients are added to the network's parameters
+/// by [`finish`](Painter::finish) at the latest.
 #[derive(Debug)]
 pub(super) struct Painter<'a> {
     network: &'a TrainNetwork,

@@ -1,17 +1,16 @@
-//! Workaround: pictures that a demuxer knows by four letters alone, while a decoder for them is installed.
+//! Workaround: video codecs of which a demuxer passes on only the FourCC, although a decoder is installed.
 //!
-//! avidemux and matroskademux (GStreamer 1.22 to 1.26) have names for the codecs of twenty years ago; of others
-//! they only tell the letters, and neither size nor rate. To see it: `ffmpeg -c:v ffvhuff x.avi` through
-//! `decodebin`: "video/x-avi-unknown decoder". qtdemux before 1.26 does so with DNxHR (`AVdh`). What the decoder
-//! must know stands in the file.
+//! avidemux and matroskademux (GStreamer 1.22 to 1.26) have caps for codecs of twenty years ago. Of others they
+//! pass on the FourCC alone, without size and frame rate. To see it: `ffmpeg -c:v ffvhuff x.avi` through
+//! `decodebin`: "video/x-avi-unknown decoder". qtdemux before 1.26 does so with DNxHR (`AVdh`). Size, rate and
+//! codec data are read from the file.
 //!
-//! Not to be helped so are UT Video, MagicYUV and others whose decoders in gst-libav take `unknown/unknown`
-//! alone, which their own base class refuses ("Failed to parse caps"); that of UT Video would also have to know
-//! the letters.
+//! This does not help UT Video, MagicYUV and others, whose decoders in gst-libav 1.22 only take `unknown/unknown`,
+//! which their own base class refuses ("Failed to parse caps"); UT Video's would also need the FourCC.
 
 use gstreamer as gst;
 
-/// The caps of a codec of these letters; none where demuxers know it, or nothing decodes it.
+/// Caps for this FourCC; none if demuxers know it already, or nothing decodes it.
 fn known(letters: [u8; 4]) -> Option<&'static str> {
     Some(match &letters {
         b"FFVH" => "video/x-gst-av-ffvhuff",
@@ -41,7 +40,7 @@ fn known(letters: [u8; 4]) -> Option<&'static str> {
     })
 }
 
-/// The letters of a codec that its demuxer has no name for.
+/// The FourCC in caps that name no codec.
 fn letters(format: &gst::StructureRef) -> Option<[u8; 4]> {
     match format.name().as_str() {
         "video/x-avi-unknown" => format.get::<i32>("fourcc").ok().map(i32::to_le_bytes),
@@ -50,13 +49,13 @@ fn letters(format: &gst::StructureRef) -> Option<[u8; 4]> {
     }
 }
 
-/// Whether this is a picture of which only letters are known.
+/// Whether these caps give only a FourCC.
 pub(in super::super) fn is_unnamed(format: &gst::StructureRef) -> bool {
     letters(format).is_some()
 }
 
-/// Names what demuxers have no name for. `header` is the BITMAPINFOHEADER of the track, and behind it what its
-/// decoder must know. True when it was named.
+/// Replaces caps that give only a FourCC by those of the codec; false if it is not in the table. `header`: the
+/// track's BITMAPINFOHEADER, followed by the codec data.
 pub(super) fn name(
     format: &mut gst::StructureRef,
     header: Option<&[u8]>,

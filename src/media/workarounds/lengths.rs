@@ -1,7 +1,6 @@
-//! Workaround: parsers of video (GStreamer 1.22 to 1.26) take away how long a frame is shown.
+//! Workaround: video parsers (GStreamer 1.22 to 1.26) replace the duration of a frame by that of the frame rate.
 //!
-//! They put the length of a frame at the frame rate in its place. To muxers that counts of the last frame alone: a
-//! still at the end of a span was as short as all other frames. To see it: a buffer of 200 ms through
+//! Muxers use only the duration of the last frame, so a still at the end of a span was as short as all other frames. To see it: a buffer of 200 ms through
 //! `x264enc ! h264parse ! mp4mux`.
 
 use std::collections::VecDeque;
@@ -10,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// Frames that are in a parser at the same time are fewer.
+/// More frames than a parser holds at once.
 const KEPT: usize = 64;
 
-/// Lets a parser pass on how long frames are, where that is longer than it believes.
+/// Restores the durations of frames behind `parser` where it shortened them.
 pub fn keep_lengths(parser: &gst::Element) {
     let (Some(sink), Some(src)) = (parser.static_pad("sink"), parser.static_pad("src")) else {
         return;
