@@ -72,14 +72,15 @@ impl ClientOutput {
 
     /// Requests a key frame and waits for it. The key frame is then held until
     /// [`joined`](ClientOutput::joined) is called. The wait has a short limit, since it blocks the thread
-    /// that serves all clients.
-    pub fn join(&self, want_key: impl Fn()) {
+    /// that serves all clients. Returns whether the key frame came in time.
+    pub fn join(&self, want_key: impl Fn()) -> bool {
         let mut sources = self.lock();
         sources.join = ClientJoin::Client;
         // Requested only after the state is set; otherwise the key frame could arrive first.
         want_key();
         let still = |sources: &mut AppSources| sources.join == ClientJoin::Client;
-        drop(self.changed.wait_timeout_while(sources, JOIN_AT_KEY_FRAME, still));
+        let waited = self.changed.wait_timeout_while(sources, JOIN_AT_KEY_FRAME, still);
+        waited.unwrap_or_else(PoisonError::into_inner).0.join == ClientJoin::KeyFrame
     }
 
     /// The client that called [`join`](ClientOutput::join) is ready for units.
@@ -98,7 +99,10 @@ impl ClientOutput {
             let still = |sources: &mut AppSources| sources.join == ClientJoin::KeyFrame;
             let waited = self.changed.wait_timeout_while(sources, HOLD_KEY_FRAME, still);
             sources = waited.unwrap_or_else(PoisonError::into_inner).0;
-            sources.join = ClientJoin::Nobody;
+            // Otherwise the client has joined, and the next one may be waiting already.
+            if sources.join == ClientJoin::KeyFrame {
+                sources.join = ClientJoin::Nobody;
+            }
         }
         if !sources.open || (sources.waits_for_key && delta) {
             return;
@@ -307,6 +311,34 @@ fn drop_initial_data(media: &gst_rtsp_server::RTSPMedia) {
                 Some(gst::ClockTime::ZERO) => gst::PadProbeReturn::Handled,
                 _ => gst::PadProbeReturn::Remove,
             }
+        });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_many_clients_that_join_one_after_another_gets_its_key_frame() {
+        gst::init().unwrap();
+        let (output, stop) = (ClientOutput::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Acquire) {
+                    output.unit(gst::Buffer::new());
+                    std::thread::yield_now();
+                }
+            });
+            let late = (0..300).filter(|_| {
+                let came = output.join(|| ());
+                output.joined();
+                !came
+            });
+            let late = late.count();
+            stop.store(true, Ordering::Release);
+            assert_eq!(late, 0, "clients without a key frame");
         });
     }
 }

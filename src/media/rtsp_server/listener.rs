@@ -121,7 +121,9 @@ impl Listener {
             });
             let (want_key, waits) = (Arc::clone(&want_key), Arc::clone(&client_output));
             client.connect_pre_play_request(move |_, _| {
-                waits.join(&*want_key);
+                if !waits.join(&*want_key) {
+                    tracing::debug!("an RTSP client begins without a key frame");
+                }
                 gst_rtsp::RTSPStatusCode::Ok
             });
             let (began, ready) = (change.clone(), Arc::clone(&client_output));
