@@ -1,21 +1,22 @@
-//! Workaround: AAC in LATM, as broadcasts have it in transport streams.
+//! Workaround for AAC in LATM, the format of AAC in broadcast transport streams: converts it to ADTS.
 //!
-//! aacparse (GStreamer 1.22 to 1.26) lets only those frames of LATM through in which the decoder's settings are
-//! repeated, until it has seen two of these: the first half second is lost. To see it: `ffmpeg -c:a aac
-//! -mpegts_flags +latm x.ts`. Nor does any element make of LATM what files hold. So its frames get the heads of
-//! ADTS, which aacparse does well with; they can then be copied.
+//! Until aacparse (GStreamer 1.22 to 1.26) has seen two frames with a StreamMuxConfig (the decoder's
+//! configuration), it drops all frames without one: the first half second of sound is lost. To reproduce:
+//! `ffmpeg -c:a aac -mpegts_flags +latm x.ts`. Besides, no GStreamer element converts LATM to raw AAC, which MP4
+//! and Matroska need. aacparse handles ADTS correctly, so the converted frames can be copied into any container.
 
 use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// Samples of a frame.
+/// Samples per frame.
 const FRAME: u64 = 1024;
+/// Sample rates, in hertz, by their index in MPEG-4 Audio (samplingFrequencyIndex).
 const RATES: [u64; 13] =
     [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
 
-/// Whether a frame of LATM that says its settings, such as ADTS can have, begins in these bytes.
+/// Whether these bytes contain the start of a LATM frame whose StreamMuxConfig ADTS can express.
 pub(super) fn is_known(bytes: &[u8]) -> bool {
     let begins = |at: &usize| size_at(bytes, *at).is_some();
     (0..bytes.len()).filter(begins).any(|at| {
@@ -24,7 +25,7 @@ pub(super) fn is_known(bytes: &[u8]) -> bool {
     })
 }
 
-/// Turns the packets that go through a pad into ADTS.
+/// Converts the LATM packets that pass through a pad to ADTS.
 pub(super) fn become_adts(pad: &gst::Pad) {
     let rewriter = Mutex::new(Rewriter::default());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -40,14 +41,17 @@ pub(super) fn become_adts(pad: &gst::Pad) {
     });
 }
 
+/// Converts LATM to ADTS, packet by packet.
 #[derive(Default)]
 struct Rewriter {
+    /// From the last StreamMuxConfig; none before the first one.
     settings: Option<Settings>,
-    /// The first part of a frame that ends in the next packet.
+    /// Start of a frame that ends in the next packet.
     rest: Vec<u8>,
 }
 
 impl Rewriter {
+    /// The frames that end in this packet, as one buffer; none if there are none.
     fn packet(&mut self, buffer: &gst::Buffer) -> Option<gst::Buffer> {
         if buffer.flags().contains(gst::BufferFlags::DISCONT) {
             self.rest.clear();
@@ -61,7 +65,8 @@ impl Rewriter {
             let packet = packet.make_mut();
             let flags = gst::BufferCopyFlags::FLAGS;
             let _ = buffer.copy_into(packet, flags, ..);
-            // A packet's time is that of the first frame that begins in it.
+            // A PES packet's timestamp is that of the first frame that starts in it. The output starts one
+            // frame earlier if that frame's first part came with the previous packet.
             let nanos = FRAME * 1_000_000_000 / RATES.get(settings.rate).copied().unwrap_or(48000);
             let earlier = gst::ClockTime::from_nseconds(if carried { nanos } else { 0 });
             packet.set_pts(buffer.pts().map(|pts| pts.saturating_sub(earlier)));
@@ -70,7 +75,7 @@ impl Rewriter {
         Some(packet)
     }
 
-    /// The frames that are complete.
+    /// Removes all complete frames from `rest` and returns them as ADTS.
     fn frames(&mut self) -> Vec<u8> {
         let (mut frames, mut at) = (Vec::new(), 0);
         while at + 3 <= self.rest.len() {
@@ -79,7 +84,7 @@ impl Rewriter {
                 continue;
             };
             let Some(element) = self.rest.get(at + 3..at + 3 + size) else { break };
-            // What cannot be read is left out, as a decoder would.
+            // Elements that cannot be parsed are skipped, as a decoder would do.
             let _ = read_element(element, &mut self.settings, &mut frames);
             at += 3 + size;
         }
@@ -88,14 +93,15 @@ impl Rewriter {
     }
 }
 
-/// The size of the element that begins here, if one does.
+/// Size of the AudioMuxElement whose sync header (AudioSyncStream) is at `at`; none if there is no such header.
 fn size_at(bytes: &[u8], at: usize) -> Option<usize> {
     let head = bytes.get(at..at + 3)?;
     let begins = head[0] == 0x56 && head[1] & 0xE0 == 0xE0;
     begins.then(|| usize::from(head[1] & 0x1F) << 8 | usize::from(head[2]))
 }
 
-/// Adds the frames of an AudioMuxElement (ISO/IEC 14496-3, 1.7.3), each with a head of ADTS.
+/// Appends the frames of an AudioMuxElement (ISO/IEC 14496-3, 1.7.3) to `frames`, each with an ADTS header.
+/// Updates `settings` if the element contains a StreamMuxConfig.
 fn read_element(
     element: &[u8],
     settings: &mut Option<Settings>,
@@ -123,25 +129,25 @@ fn read_element(
     Some(())
 }
 
-/// What ADTS says of its frames.
+/// The part of a StreamMuxConfig that is needed to write ADTS headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Settings {
-    /// The type of audio object: 2 is AAC-LC.
+    /// Audio object type: 2 is AAC-LC.
     object: usize,
-    /// Which of [`RATES`].
+    /// Index into [`RATES`].
     rate: usize,
     channels: usize,
-    /// Frames in one AudioMuxElement.
+    /// Frames per AudioMuxElement.
     frames: usize,
 }
 
 impl Settings {
-    /// A StreamMuxConfig with one layer of one programme of AAC; none of others, and of settings that ADTS
-    /// cannot say.
+    /// Reads a StreamMuxConfig; none if it has several programmes or layers, is not AAC, or cannot be expressed
+    /// in ADTS.
     fn read(bits: &mut Bits) -> Option<Self> {
         let version = bits.take(1)?;
         if version == 1 {
-            // A later version of the syntax, of which nothing is known.
+            // audioMuxVersionA: 1 is reserved.
             (bits.take(1)? == 0).then_some(())?;
             bits.value()?;
         }
@@ -157,18 +163,18 @@ impl Settings {
         let rate = bits.take(4)?;
         let channels = bits.take(4)?;
         if [5, 29].contains(&object) {
-            // The rate of what a decoder adds (SBR): ADTS does not say it, decoders find it.
+            // SBR, with its sample rate: ADTS does not signal it, decoders detect it.
             if bits.take(4)? == 15 {
                 bits.take(24)?;
             }
             object = bits.take(5)?;
         }
-        // 960 samples, a core coder, an extension: none of them in ADTS.
+        // GASpecificConfig: 960-sample frames, a core coder and extensions are impossible in ADTS.
         let plain = bits.take(3)? == 0;
         let fits = (1..=4).contains(&object) && rate < RATES.len() && (1..=7).contains(&channels);
         (plain && fits).then_some(())?;
         bits.at = ends.unwrap_or(bits.at).max(bits.at);
-        // Frames of any length, then how full a buffer is.
+        // frameLengthType must be 0 (variable length); latmBufferFullness is ignored.
         (bits.take(3)? == 0).then_some(())?;
         bits.take(8)?;
         if bits.take(1)? == 1 {
@@ -185,7 +191,7 @@ impl Settings {
         Some(Settings { object, rate, channels, frames })
     }
 
-    /// The ADTS header of a frame with `contents` bytes; none if it is too long.
+    /// The ADTS header of a frame of `contents` bytes; none if the frame is too long for ADTS.
     fn head(&self, contents: usize) -> Option<[u8; 7]> {
         let length = contents + 7;
         (length < 1 << 13).then_some(())?;
@@ -200,13 +206,15 @@ impl Settings {
     }
 }
 
-/// Reads bits.
+/// Reads unsigned integers of any number of bits, most significant bit first.
 struct Bits<'a> {
     bytes: &'a [u8],
+    /// Position, in bits.
     at: usize,
 }
 
 impl Bits<'_> {
+    /// The next `count` bits; none at the end.
     fn take(&mut self, count: usize) -> Option<usize> {
         let mut value = 0;
         for _ in 0..count {
@@ -217,7 +225,7 @@ impl Bits<'_> {
         Some(value)
     }
 
-    /// A number that says in how many bytes it is (LatmGetValue).
+    /// A number preceded by its length in bytes (LatmGetValue).
     fn value(&mut self) -> Option<usize> {
         let bytes = self.take(2)? + 1;
         self.take(bytes * 8)
@@ -229,7 +237,7 @@ impl Bits<'_> {
 mod tests {
     use super::*;
 
-    /// Bits of these values and lengths, filled up to whole bytes.
+    /// Packs (value, number of bits) pairs into bytes; the last byte is padded with zeros.
     fn packed(values: &[(usize, usize)]) -> Vec<u8> {
         let bits = values.iter().flat_map(|(value, count)| {
             (0..*count).rev().map(move |bit| (value >> bit & 1) as u8).collect::<Vec<_>>()
@@ -240,12 +248,12 @@ mod tests {
         bits.chunks(8).map(byte).collect()
     }
 
-    /// An element with a frame of these bytes; with the settings, or as before.
+    /// An AudioSyncStream frame with this payload, with a StreamMuxConfig or without.
     fn element(settings: bool, object: usize, contents: &[u8]) -> Vec<u8> {
         let mut values = vec![(usize::from(!settings), 1)];
         if settings {
             values.extend([(0, 1), (1, 1), (0, 6), (0, 4), (0, 3)]);
-            // 24,000 Hz in two channels, doubled by SBR.
+            // Stereo, 24,000 Hz; with SBR (object type 5) 48,000 Hz.
             match object {
                 5 => values.extend([(5, 5), (6, 4), (2, 4), (3, 4), (2, 5)]),
                 object => values.extend([(object, 5), (6, 4), (2, 4)]),
@@ -262,7 +270,7 @@ mod tests {
     fn adts(contents: &[u8]) -> Vec<u8> {
         let length = contents.len() + 7;
         let head = packed(&[(0xFFF1, 16), (1, 2), (6, 4), (0, 1), (2, 3), (0, 4), (length, 13)]);
-        // The last bits of the length share a byte with the buffer's, all of them set.
+        // The buffer fullness that follows the length is all ones.
         let head = [&head[..5], &[head[5] | 0x1F, 0xFC]].concat();
         [&head[..7], contents].concat()
     }

@@ -1,29 +1,27 @@
-//! Workarounds: PCM of discs.
+//! Workarounds for the PCM of Blu-ray discs and DVDs, which dvdlpcmdec (GStreamer 1.22 to 1.26) decodes wrong.
 //!
-//! dvdlpcmdec (GStreamer 1.22 to 1.26), which decodes both, takes
-//!
-//! - 20 and 24 bits of a Blu-ray disc for stored as on a DVD, an odd number of channels for stored without the
-//!   one that is added to it, and the last four channels of 7.1 for in another order. To see it:
-//!   `ffmpeg -c:a pcm_bluray -sample_fmt s32 -mpegts_m2ts_mode 1 x.m2ts`: noise. So its packets become plain
-//!   PCM, which needs no decoder;
-//! - packets of a DVD, of 20 or 24 bits, for beginning with a whole group of samples. Those of FFmpeg do not. To
-//!   see it: `ffmpeg -c:a pcm_dvd -sample_fmt s32 x.vob`: noise in every second packet. So groups are put
-//!   together again.
+//! - Blu-ray: dvdlpcmdec assumes the sample layout of DVDs for 20 and 24 bits, ignores the padding channel that
+//!   is added to an odd number of channels, and has the last four channels of 7.1 in the wrong order. To
+//!   reproduce: `ffmpeg -c:a pcm_bluray -sample_fmt s32 -mpegts_m2ts_mode 1 x.m2ts` is decoded to noise. Here
+//!   packets are converted to raw PCM, which needs no decoder.
+//! - DVD: dvdlpcmdec assumes that each packet of 20 or 24 bits starts with a complete group of samples. In files
+//!   of FFmpeg, groups continue in the next packet. To reproduce: `ffmpeg -c:a pcm_dvd -sample_fmt s32 x.vob` is
+//!   decoded to noise in every second packet. Here packets are cut at group boundaries.
 
 use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 use gstreamer as gst;
 
-/// What the head of a packet of a Blu-ray disc says of its samples.
+/// Sample format of Blu-ray PCM, from a packet's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BluRay {
-    /// Channel positions, as GStreamer's bits.
+    /// Channel mask, as in GStreamer.
     places: u64,
-    /// Which channel, in the order of these bits, each stored one is.
+    /// For each stored channel, its index in GStreamer's channel order.
     order: &'static [usize],
     rate: u32,
-    /// Bytes of a sample.
+    /// Bytes per sample.
     bytes: usize,
 }
 
@@ -74,9 +72,10 @@ impl BluRay {
         }
     }
 
+    /// The samples of a packet, little-endian and in GStreamer's channel order.
     fn samples(&self, packet: &[u8]) -> Vec<u8> {
         let channels = self.order.len();
-        // An odd number is made even.
+        // An odd number of channels is followed by a padding channel.
         let stored = channels.next_multiple_of(2) * self.bytes;
         let mut samples = Vec::with_capacity(packet.len());
         for frame in packet.get(HEAD..).unwrap_or_default().chunks_exact(stored) {
@@ -95,14 +94,14 @@ impl BluRay {
     }
 }
 
-/// Turns the packets of a Blu-ray disc that go through a pad into plain PCM.
+/// Converts the Blu-ray PCM that passes through a pad to raw PCM; `about` is its format.
 pub(super) fn become_plain(pad: &gst::Pad, about: BluRay) {
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let Some(buffer) = info.buffer_mut() else { return gst::PadProbeReturn::Ok };
         let Ok(bytes) = buffer.map_readable().map(|bytes| bytes.to_vec()) else {
             return gst::PadProbeReturn::Handled;
         };
-        // A format that changes within the stream is not supported.
+        // Packets of another format are dropped: a change of format within a stream is not supported.
         if BluRay::read(&bytes) != Some(about) {
             return gst::PadProbeReturn::Handled;
         }
@@ -121,7 +120,7 @@ pub(super) fn become_plain(pad: &gst::Pad, about: BluRay) {
     });
 }
 
-/// Lets every packet of a DVD that goes through a pad begin with a whole group of samples.
+/// Cuts the DVD PCM that passes through a pad so that every packet starts with a complete group of samples.
 pub(super) fn join_groups(pad: &gst::Pad) {
     let rest = Mutex::new(Vec::new());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -135,14 +134,14 @@ pub(super) fn join_groups(pad: &gst::Pad) {
     });
 }
 
-/// The head of a packet of a DVD: where in it the first frame begins whose time is known (2 bytes), and
-/// 3 bytes on its samples.
+/// Size of a packet's header on a DVD: the position of the access unit to which the timestamp applies (2 bytes)
+/// and the sample format (3 bytes).
 const DVD_HEAD: usize = 5;
-/// Value of that field if the first frame is at the beginning.
+/// The position field if that access unit is at the beginning of the samples.
 const AT_ONCE: u16 = 4;
 
-/// The packet with the rest of the previous one in front and without its own rest, which is stored in `rest`;
-/// none if nothing needs to change.
+/// The packet, preceded by the incomplete group of the previous one (`rest`) and without its own incomplete
+/// group, which is moved to `rest`. None if the packet can stay as it is.
 fn whole_groups(buffer: &gst::Buffer, rest: &mut Vec<u8>) -> Option<gst::Buffer> {
     let bytes = buffer.map_readable().ok()?;
     let head = bytes.get(..DVD_HEAD)?;
@@ -152,7 +151,7 @@ fn whole_groups(buffer: &gst::Buffer, rest: &mut Vec<u8>) -> Option<gst::Buffer>
         2 => 24,
         _ => return None,
     };
-    // Four samples stand together, first all upper parts and then all lower ones.
+    // A group contains the upper 16 bits of its samples, then the lower bits of all of them.
     let group = bits / 2
         * match channels {
             1 | 2 | 4 => 1,
@@ -223,10 +222,11 @@ mod tests {
         assert_eq!(first.pts(), Some(gst::ClockTime::from_seconds(1)));
         let second = whole_groups(&packet(13, b"pqrstuvwxyz"), &mut rest).unwrap();
         assert_eq!(second.map_readable().unwrap()[..], *b"\0\x04\0\x81\x80mnopqrstuvwx");
-        // What has that time begins 9 bytes later, behind the 3 of the packet before: two samples.
+        // The access unit with this timestamp starts 12 bytes (two stereo samples) into the output: 3 bytes from
+        // the previous packet, and 9.
         assert_eq!(second.pts(), Some(gst::ClockTime::from_nseconds(1_000_000_000 - 41_666)));
         assert_eq!(rest, b"yz");
-        // 16 bits need no groups.
+        // 16-bit samples are not grouped.
         let plain = gst::Buffer::from_slice(b"\0\x04\0\x01\x80abc".to_vec());
         assert!(whole_groups(&plain, &mut rest).is_none());
         assert!(whole_groups(&gst::Buffer::from_slice(b"\0\x04".to_vec()), &mut rest).is_none());
