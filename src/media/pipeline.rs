@@ -479,6 +479,19 @@ pub(super) fn demuxers(pipeline: &gst::Pipeline) -> impl Iterator<Item = gst::El
     })
 }
 
+/// Lets a decodebin skip the decoders for whose names `skipped` returns true.
+pub(super) fn skip_decoders(
+    decode: &gst::Element,
+    skipped: impl Fn(&str) -> bool + Send + Sync + 'static,
+) {
+    decode.connect("autoplug-select", false, move |args| {
+        let name = args.get(3)?.get::<gst::ElementFactory>().ok()?.name();
+        let answers = gst::glib::Type::from_name("GstAutoplugSelectResult")?;
+        let answer = if skipped(&name) { "skip" } else { "try" };
+        gst::glib::EnumClass::with_type(answers)?.to_value_by_nick(answer)
+    });
+}
+
 /// Removes the stop position from a segment event that passes.
 fn without_stop(_: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
     if let Some(gst::PadProbeData::Event(event)) = &mut info.data

@@ -14,7 +14,7 @@ use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
 pub use super::frame_format::FrameFormat;
 use super::frame_format::FramePlan;
-use super::pipeline::{Event, Pipeline, PipelineRole};
+use super::pipeline::{Event, Pipeline, PipelineRole, skip_decoders};
 use super::read_report::SharedReport;
 use super::span_start::{Counted, begin_at, keep_what_comes_before};
 use super::video::VideoStream;
@@ -427,16 +427,11 @@ fn clock_time(time: Duration) -> Result<gst::ClockTime, PipelineError> {
 /// Lets decodebin leave out the decoders that this attempt is to do without.
 fn leave_out(decode: &gst::Element, trial: &DecodeAttempt) {
     let DecodeAttempt { opaque, refused, .. } = trial.clone();
-    if !opaque && refused.is_none() {
-        return;
+    if opaque || refused.is_some() {
+        skip_decoders(decode, move |name| {
+            opaque && name.ends_with("alphadecodebin") || refused.as_deref() == Some(name)
+        });
     }
-    decode.connect("autoplug-select", false, move |args| {
-        let name = args.get(3)?.get::<gst::ElementFactory>().ok()?.name();
-        let out = opaque && name.ends_with("alphadecodebin") || refused.as_deref() == Some(&name);
-        let answers = gst::glib::Type::from_name("GstAutoplugSelectResult")?;
-        let answer = if out { "skip" } else { "try" };
-        gst::glib::EnumClass::with_type(answers)?.to_value_by_nick(answer)
-    });
 }
 
 /// Links the first video pad of `decode` to `convert`, and requests the wanted format.

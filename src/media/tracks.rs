@@ -154,7 +154,7 @@ impl Tracks {
         let what = format!("audio track {number} ({})", name_of(&stream.caps));
         let form = treatment::template(container, "audio_%u");
         let number = self.readers.len();
-        let open = |way: &Treatment| {
+        let open = |way: &Treatment, refused: Option<String>| {
             let (through, delay) = match way {
                 Treatment::Passthrough(through) => (*through, 0),
                 Treatment::Transcode(through, "AAC") => (through.as_str(), AAC_DELAY),
@@ -172,6 +172,7 @@ impl Tracks {
                 accepted_caps: form,
                 text_conversion: words,
                 encoded,
+                refused,
                 delay,
                 needs_durations: lengths,
                 pad_name: room,
@@ -186,11 +187,16 @@ impl Tracks {
             // it.
             way = Treatment::Passthrough("opusparse");
         }
-        let mut opened = open(&way);
+        let mut opened = open(&way, None);
         if opened.is_err() && matches!(way, Treatment::Passthrough(_)) {
             // The container holds this codec, but not in this form.
             way = treatment::transcode_audio(&stream.caps, container);
-            opened = open(&way).or(opened);
+            opened = open(&way, None).or(opened);
+        }
+        // Another decoder may take what the first one refuses: flacdec (1.26) takes no FLAC of 32 bits.
+        let refused = opened.as_ref().err().and_then(PipelineError::decoder);
+        if refused.is_some() {
+            opened = open(&way, refused).or(opened);
         }
         let note = match &way {
             Treatment::Transcode(..)
@@ -278,6 +284,7 @@ impl Tracks {
             accepted_caps: None,
             text_conversion: words,
             encoded: false,
+            refused: None,
             delay: 0,
             needs_durations: false,
             pad_name: !container.is_mp4(),

@@ -17,7 +17,7 @@ use gstreamer_app as gst_app;
 
 use super::super::error::PipelineError;
 use super::super::matroska::Flags;
-use super::super::pipeline::{Event, Pipeline, PipelineRole};
+use super::super::pipeline::{Event, Pipeline, PipelineRole, skip_decoders};
 use super::super::workarounds::{ContainerFacts, count_from, open_file, repair_demuxers};
 use super::channels;
 use super::metadata;
@@ -80,6 +80,10 @@ impl Reader {
         packets.set_caps(order.accepted_caps.as_ref());
         if order.encoded {
             without_false_gaps(&pipeline);
+        }
+        if let (Some(refused), Ok(decode)) = (&order.refused, pipeline.element("decode")) {
+            let refused = refused.clone();
+            skip_decoders(&decode, move |name| name == refused);
         }
         let track = pipeline.element("track")?;
         let parse = pipeline.element("parse")?;

@@ -19,6 +19,8 @@ pub(super) struct TrackOptions<'a> {
     pub text_conversion: TextConversion,
     /// The track is re-encoded.
     pub encoded: bool,
+    /// A decoder that has refused the track.
+    pub refused: Option<String>,
     /// Encoder delay: samples that the encoder inserts before the sound.
     pub delay: u32,
     /// Whether the muxer needs a duration on every packet.

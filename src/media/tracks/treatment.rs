@@ -69,7 +69,7 @@ pub(in super::super) fn transcode_audio(caps: &gst::Caps, container: Container) 
     let decode = match format.name().as_str() {
         "audio/x-raw" => "",
         "audio/x-opus" => "opusdec ! ",
-        _ => "decodebin ! ",
+        _ => "decodebin name=decode ! ",
     };
     let (encode, element, codec) = encoder(container, channels);
     if gst::ElementFactory::find(element).is_none() {
