@@ -350,7 +350,8 @@ def sounds(add, maker):
                 clip["channels"] = 1
             add(group, container, codec, sound, "", to, clip=clip,
                 subset=(container, sound, to) in {("MOV", "PCM float", "mp4"), ("M2TS", "DTS", "mkv"),
-                                                  ("FLV", "AAC", "mp4"), ("M2TS", "AC-3", "mkv")})
+                                                  ("FLV", "AAC", "mp4"), ("M2TS", "AC-3", "mkv"),
+                                                  ("MKV", "FLAC", "mp4"), ("MKV", "Vorbis", "mkv")})
     for channels, container, sound, to in (
         (1, "MP4", "AAC", "mp4"), (6, "MP4", "AAC", "mp4"), (6, "MKV", "AC-3", "mkv"), (8, "MKV", "FLAC", "mkv"),
         (4, "AVI", "PCM 16", "webm"), (6, "MOV", "PCM 24", "mp4"), (6, "MOV", "PCM 16", "mkv"), (8, "MOV", "PCM 24", "mov"),

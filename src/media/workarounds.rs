@@ -34,7 +34,7 @@ pub(super) use container_facts::ContainerFacts;
 pub(super) use deinterlacer::one_frame_for_each;
 pub(super) use fourcc::is_unnamed;
 pub(super) use lengths::keep_lengths;
-pub(super) use matroska_segments::count_from;
+pub(super) use matroska_segments::{count_from, count_picture_from};
 pub(super) use transport::{further_programmes, is_transport_stream};
 
 /// Lets a filesrc read a file as its demuxer should see it: an MP4 without its duration, an AVI whose ADPCM has
