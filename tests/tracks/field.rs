@@ -170,9 +170,10 @@ fn pcm_of_discs_is_read_as_it_is_written() {
         convert(&input, &out);
         assert_eq!(decoded(&input), decoded(&out), "{channels} channels of {form}");
     }
-    for form in ["s16", "s32"] {
-        let name = format!("{form}.vob");
-        let input = with_channels(folder.path(), &name, 2, &["pcm_dvd", "-sample_fmt", form]);
+    for (channels, form) in [(1, "s16"), (1, "s32"), (2, "s16"), (2, "s32"), (6, "s16")] {
+        let name = format!("{channels}-{form}.vob");
+        let codec = ["pcm_dvd", "-sample_fmt", form];
+        let input = with_channels(folder.path(), &name, channels, &codec);
         assert_sounds(&input, &["out.mkv"]);
     }
 }

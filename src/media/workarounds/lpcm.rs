@@ -7,6 +7,8 @@
 //! - DVD: dvdlpcmdec assumes that each packet of 20 or 24 bits starts with a complete group of samples. In files
 //!   of FFmpeg, groups continue in the next packet. To reproduce: `ffmpeg -c:a pcm_dvd -sample_fmt s32 x.vob` is
 //!   decoded to noise in every second packet. Here packets are cut at group boundaries.
+//! - DVD, mono: dvdlpcmdec assumes groups of four samples, but they have two. To reproduce: the same with `-ac 1`
+//!   is decoded 2 dB too loud, with noise. Here two groups are joined to one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -165,9 +167,10 @@ fn whole_groups(buffer: &gst::Buffer, rest: &mut Vec<u8>) -> Option<gst::Buffer>
     let late = rest.len() + usize::from(begins.saturating_sub(AT_ONCE));
     let contents = [rest, bytes.get(DVD_HEAD..)?].concat();
     let (whole, left) = contents.split_at(contents.len() / group * group);
+    let whole = if channels == 1 { four_sample_groups(whole, group) } else { whole.to_vec() };
     *rest = left.to_vec();
     let begins = if begins == 0 { 0 } else { AT_ONCE };
-    let packet = [&begins.to_be_bytes(), &head[2..], whole].concat();
+    let packet = [&begins.to_be_bytes(), &head[2..], &whole].concat();
     let mut packet = gst::Buffer::from_mut_slice(packet);
     {
         let packet = packet.make_mut();
@@ -180,6 +183,17 @@ fn whole_groups(buffer: &gst::Buffer, rest: &mut Vec<u8>) -> Option<gst::Buffer>
         packet.set_dts(buffer.dts().map(|dts| dts.saturating_sub(earlier)));
     }
     Some(packet)
+}
+
+/// The samples of mono, of which two form a group, in groups of four (of `size` bytes).
+fn four_sample_groups(samples: &[u8], size: usize) -> Vec<u8> {
+    let group = |four: &[u8]| {
+        let (one, two) = four.split_at(size / 2);
+        // The upper 16 bits of two samples.
+        let ((upper, lower), (upper2, lower2)) = (one.split_at(4), two.split_at(4));
+        [upper, upper2, lower, lower2].concat()
+    };
+    samples.chunks_exact(size).flat_map(group).collect()
 }
 
 #[cfg(test)]
@@ -226,6 +240,16 @@ mod tests {
         // the previous packet, and 9.
         assert_eq!(second.pts(), Some(gst::ClockTime::from_nseconds(1_000_000_000 - 41_666)));
         assert_eq!(rest, b"yz");
+        // Of mono two groups become one: 24 bits, then 20.
+        let mut rest = Vec::new();
+        for (form, stored, joined) in [
+            (0x80, &b"AABBabCCDDcd"[..], &b"AABBCCDDabcd"[..]),
+            (0x40, b"AABBaCCDDc", b"AABBCCDDac"),
+        ] {
+            let mono = [&[0, 4, 0, form, 0x80], stored].concat();
+            let mono = whole_groups(&gst::Buffer::from_slice(mono), &mut rest).unwrap();
+            assert_eq!(mono.map_readable().unwrap()[DVD_HEAD..], *joined);
+        }
         // 16-bit samples are not grouped.
         let plain = gst::Buffer::from_slice(b"\0\x04\0\x01\x80abc".to_vec());
         assert!(whole_groups(&plain, &mut rest).is_none());
