@@ -19,8 +19,8 @@ use super::read_report::SharedReport;
 use super::span_start::{Counted, begin_at, keep_what_comes_before};
 use super::video::VideoStream;
 use super::workarounds::{
-    ContainerFacts, complete, complete_on, count_picture_from, is_unnamed, one_frame_for_each,
-    open_file, prefer_colorimetry, repair_demuxers,
+    ContainerFacts, complete, complete_on, complete_picture_times, count_picture_from, is_unnamed,
+    one_frame_for_each, open_file, prefer_colorimetry, repair_demuxers,
 };
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Producer, PushError};
@@ -353,6 +353,7 @@ impl FileDecoder {
         let (seen, facts) = (SourceFindings::default(), ContainerFacts::of(path));
         repair_demuxers(&decode, &facts);
         count_picture_from(&decode, facts.matroska_begins(path));
+        complete_picture_times(&decode);
         link_video(&pipeline, wanted, &seen, &facts, trial)?;
         Ok(FileDecoder { pipeline, frames, length, seen })
     }

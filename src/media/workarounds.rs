@@ -25,6 +25,7 @@ mod lpcm;
 mod matroska_segments;
 mod mp4_duration;
 mod patch;
+mod picture_times;
 mod transport;
 
 pub(super) use avi::may_reorder;
@@ -35,6 +36,7 @@ pub(super) use deinterlacer::one_frame_for_each;
 pub(super) use fourcc::is_unnamed;
 pub(super) use lengths::keep_lengths;
 pub(super) use matroska_segments::{count_from, count_picture_from};
+pub(super) use picture_times::complete_picture_times;
 pub(super) use transport::{further_programmes, is_transport_stream};
 
 /// Lets a filesrc read a file as its demuxer should see it: an MP4 without its duration, an AVI whose ADPCM has

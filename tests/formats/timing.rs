@@ -127,3 +127,29 @@ fn frames_that_an_avi_leaves_out_keep_the_times_of_the_others() {
         assert_same_times(&from_first(&before), &from_first(&after), 0.0011, codec);
     }
 }
+
+#[test]
+fn small_pictures_that_share_a_packet_of_a_program_stream_keep_their_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = carphone();
+    let moving = ["-i", clip.to_str().unwrap(), "-vf", "scale=64:48", "-r", "25"];
+    let grey = "color=gray:s=64x48:r=25:d=4";
+    // Two seconds of pictures in one packet.
+    let still = ["-f", "lavfi", "-i", grey, "-f", "lavfi", "-i", "sine=d=4", "-g", "100"];
+    for (name, codec, source, count) in [
+        ("1.mpg", "mpeg1video", &moving[..], 99),
+        ("2.mpg", "mpeg2video", &moving, 99),
+        ("2.vob", "mpeg2video", &moving, 99),
+        ("still.mpg", "mpeg2video", &still, 100),
+    ] {
+        let codec = ["-c:v", codec, "-bf", "2", "-q:v", "8"];
+        let input = made(&folder, name, &[source, &codec].concat());
+        let output = folder.path().join("out.mp4");
+        let (done, _) = converted(&input, &output, QUICK);
+        let times = frame_times(&output);
+        assert_eq!(done.frames as usize, times.len(), "{name}");
+        assert!(times.len() >= count, "{name}: {}", times.len());
+        let even: Vec<f64> = (0..times.len()).map(|n| times[0] + n as f64 / 25.0).collect();
+        assert_same_times(&even, &times, 0.001, name);
+    }
+}
