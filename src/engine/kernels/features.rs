@@ -15,7 +15,7 @@ use super::gemm::{add_transposed, pack, product};
 use super::norm::Statistics;
 use super::simd::Simd;
 use super::source::{BorderMode, ConvInput, Planes, SourceRows, places};
-use super::winograd::Winograd;
+use super::winograd::{CompactWinograd, Winograd};
 use super::{Level, Shared, at_level, each, enough};
 use crate::engine::architecture::Padding;
 use crate::engine::threads;
@@ -28,6 +28,9 @@ const GRAM_PIXELS: usize = 128;
 const MOST_CHANNELS: usize = 512;
 /// Rows that kernels compute at once, at most.
 const MOST_ROWS: usize = 12;
+/// Pairs of input and output from which weights are kept compact: below, they are small however they are kept,
+/// and pictures of these layers have many tiles.
+const COMPACT: usize = 128 * 256;
 
 /// A convolution and its ReLU.
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +57,72 @@ pub struct FeatureNetwork {
 #[derive(Debug)]
 struct Layer {
     /// None: the first layer, whose convolution is not one of Winograd's.
-    forward: Option<Winograd>,
-    backward: Winograd,
+    forward: Option<Convolution>,
+    backward: Convolution,
     bias: Vec<f32>,
     /// As many.
     ones: Vec<f32>,
     pools: bool,
+}
+
+/// A 3×3 convolution.
+#[derive(Debug)]
+enum Convolution {
+    Transformed(Winograd),
+    Compact(CompactWinograd),
+}
+
+impl Convolution {
+    fn new(
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        border: BorderMode,
+        level: Level,
+    ) -> Self {
+        if outputs * inputs < COMPACT {
+            return Self::Transformed(Winograd::new(weight, outputs, inputs, border, false, level));
+        }
+        Self::Compact(CompactWinograd::new(weight, outputs, inputs, border, level))
+    }
+
+    /// As [`Winograd::with_margin`].
+    fn with_margin(self) -> Self {
+        match self {
+            Self::Transformed(convolution) => Self::Transformed(convolution.with_margin()),
+            Self::Compact(convolution) => Self::Compact(convolution.with_margin()),
+        }
+    }
+
+    /// Sizes and channels.
+    fn shape(&self) -> &Winograd {
+        match self {
+            Self::Transformed(convolution) => convolution,
+            Self::Compact(convolution) => convolution.shape(),
+        }
+    }
+
+    /// Numbers that a thread needs beside.
+    fn scratch(&self) -> usize {
+        match self {
+            Self::Transformed(convolution) => convolution.scratch(),
+            Self::Compact(convolution) => convolution.scratch(),
+        }
+    }
+
+    fn run(
+        &self,
+        source: &SourceRows<'_>,
+        out: &mut [f32],
+        work: &mut Vec<f32>,
+        scratch: &[Shared],
+    ) -> Result<(), PaintError> {
+        match self {
+            Self::Transformed(convolution) => convolution.run(source, out, None, scratch),
+            Self::Compact(convolution) => convolution.run(source, out, work, scratch)?,
+        }
+        Ok(())
+    }
 }
 
 /// The outputs of a pass, which going back takes; where they are not kept, the last two.
@@ -73,6 +136,8 @@ pub struct Pass {
     of_gram: Vec<f32>,
     statistics: Statistics,
     scratch: Vec<Vec<f32>>,
+    /// What compact convolutions use beside.
+    work: Vec<f32>,
     size: (usize, usize),
     depth: usize,
     kept: bool,
@@ -95,7 +160,7 @@ impl FeatureNetwork {
             if !whole || weight.len() != outputs * inputs * 9 || (n == 0 && *pools) {
                 return None;
             }
-            let forward = |weight| Winograd::new(weight, outputs, inputs, border, false, level);
+            let forward = |weight| Convolution::new(weight, outputs, inputs, border, level);
             // Three inputs fill no vector: those that are missing are of no weight.
             let back = inputs.next_multiple_of(level.lanes());
             let mut turned = vec![0.0; back * outputs * 9];
@@ -106,7 +171,7 @@ impl FeatureNetwork {
                     to.reverse();
                 }
             }
-            let backward = Winograd::new(&turned, back, outputs, BorderMode::Zero, false, level);
+            let backward = Convolution::new(&turned, back, outputs, BorderMode::Zero, level);
             all.push(Layer {
                 forward: (n > 0).then(|| forward(weight)),
                 // What lies beyond the border in a mirrored picture goes back to where it came from.
@@ -169,7 +234,7 @@ impl FeatureNetwork {
             assert!(gram.len() == channels * channels);
             room(&mut pass.of_gram, gram_parts(channels) * channels * channels, 0.0)?;
         }
-        let Pass { made, pooled, statistics, scratch, of_gram, .. } = &mut pass;
+        let Pass { made, pooled, statistics, scratch, of_gram, work, .. } = &mut pass;
         let scratch: Vec<_> = scratch.iter_mut().map(|one| Shared::of(one)).collect();
         pool.install(|| {
             for (n, layer) in self.layers[..depth].iter().enumerate() {
@@ -198,7 +263,7 @@ impl FeatureNetwork {
                             linear: false,
                             keep: None,
                         };
-                        forward.run(&source, out, None, &scratch);
+                        forward.run(&source, out, work, &scratch)?;
                     }
                     None => {
                         let planes = Planes { numbers: picture, height, width, padded: size };
@@ -219,7 +284,8 @@ impl FeatureNetwork {
                     self.gram(z, &layer.bias, of_gram, &scratch, to);
                 }
             }
-        });
+            Ok(())
+        })?;
         Ok(pass)
     }
 
@@ -257,12 +323,12 @@ impl FeatureNetwork {
             assert!(gram.len() == channels * channels);
             room(&mut pass.of_gram, height * width * channels, 0.0)?;
         }
-        let of_gram = &mut pass.of_gram;
+        let (of_gram, work) = (&mut pass.of_gram, &mut pass.work);
         let [own, beyond] = &mut pass.back;
         for (n, layer) in self.layers[..=deepest].iter().enumerate() {
             let (height, width) = self.sides(n, size);
             room(own, height * width * self.channels(n), 0.0)?;
-            room(beyond, layer.backward.size(height, width), 0.0)?;
+            room(beyond, layer.backward.shape().size(height, width), 0.0)?;
         }
         let scratch: Vec<_> = pass.scratch.iter_mut().map(|one| Shared::of(one)).collect();
         let given = |n: usize| {
@@ -286,7 +352,11 @@ impl FeatureNetwork {
                 let behind = (n < deepest).then(|| GradientBehind {
                     numbers: beyond,
                     sides: self.sides(n + 1, size),
-                    width: self.layers[n + 1].backward.sides(0, self.sides(n + 1, size).1).1,
+                    width: self.layers[n + 1]
+                        .backward
+                        .shape()
+                        .sides(0, self.sides(n + 1, size).1)
+                        .1,
                     pooled: self.layers[n + 1].pools,
                     rows: FoldedInputs::of(self.padding, self.sides(n + 1, size).0),
                     columns: FoldedInputs::of(self.padding, self.sides(n + 1, size).1),
@@ -303,13 +373,13 @@ impl FeatureNetwork {
                     linear: true,
                     keep: None,
                 };
-                layer.backward.run(&source, beyond, None, &scratch);
+                layer.backward.run(&source, beyond, work, &scratch)?;
             }
             // The picture's own: of the padded channels the first three.
             let (rows, columns) =
                 (FoldedInputs::of(self.padding, size.0), FoldedInputs::of(self.padding, size.1));
-            let width = self.layers[0].backward.sides(0, size.1).1;
-            let channels = self.layers[0].backward.outputs();
+            let width = self.layers[0].backward.shape().sides(0, size.1).1;
+            let channels = self.layers[0].backward.shape().outputs();
             out.par_chunks_mut(size.1).enumerate().for_each(|(line, out)| {
                 let (color, y) = (line / size.0, line % size.0);
                 for (x, out) in out.iter_mut().enumerate() {
@@ -321,8 +391,8 @@ impl FeatureNetwork {
                     }
                 }
             });
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The sums over all pixels of products of features `relu(z + bias)`. They do not depend on the number of
@@ -391,7 +461,7 @@ impl FeatureNetwork {
             if layer.pools {
                 room(pooled, height * width * self.channels(n - 1), 0.0)?;
             }
-            count = count.max(layer.forward.as_ref().map_or(0, Winograd::scratch));
+            count = count.max(layer.forward.as_ref().map_or(0, Convolution::scratch));
             count = count.max(GRAM_PIXELS * layer.bias.len());
         }
         scratch.resize_with(threads, Vec::new);

@@ -1,7 +1,8 @@
 //! The network on x86-64 processors, in kernels of our own.
 //!
 //! * [`select`]: which kernels paint a model; [`executor`]: the network, layer by layer.
-//! * `winograd`: 3×3 convolutions, and those of an upsampled picture; `direct`: strides and the
+//! * `winograd`: 3×3 convolutions, and those of an upsampled picture, also with weights that are transformed as
+//!   they are used; `direct`: strides and the
 //!   first layer; `last`: the last one. `gemm` is what the first two come down to.
 //! * `single`: single-precision arithmetic for the executor; `amx`: bfloat16, on processors that multiply
 //!   matrices of it (AMX).

@@ -1,9 +1,11 @@
-//! A network in training, in single precision: forward, and backward to its weights.
+//! Forward and backward pass of a network in training, in single precision.
 //!
-//! Forward it is what an executor paints with, but that what convolutions make is kept. Backward, layer
-//! by layer from the last: the gradient for what a layer gives is gathered from what the layer behind
-//! reads ([`gather`]), taken back through ReLU and norm ([`through_norm`]), and goes on to the weights
-//! and to the input. Biases before a norm are left out, since the norm takes them away again.
+//! The forward pass is that of an executor, but keeps the outputs of all convolutions. The backward pass goes
+//! through the layers from the last to the first. For each one, [`gather`] collects the gradient with respect
+//! to the layer's output from the input gradient of the following layer, and applies the derivative of the
+//! ReLU; [`through_norm`] computes from it the gradient with respect to the convolution's output; from that
+//! follow the gradients with respect to the convolution's weights and to its input. Convolutions followed by a
+//! norm have no bias here: the norm subtracts it again.
 
 use rayon::prelude::*;
 
@@ -22,7 +24,7 @@ use crate::engine::threads;
 
 /// R, G, B.
 const COLORS: usize = 3;
-/// Height and width must be multiples of it: what strides halve is then whole.
+/// Height and width of pictures must be multiples of this, so that every stride halves an even number.
 pub const WHOLE: usize = 4;
 
 /// The weights of a convolution.
@@ -34,21 +36,21 @@ pub struct ConvolutionWeights {
     pub bias: Vec<f32>,
 }
 
-/// Weight and bias of a norm, one of each for a channel.
+/// Weight and bias of a norm, one of each per channel.
 pub type NormWeights = (Vec<f32>, Vec<f32>);
 
-/// The gradient for a layer's parameters.
+/// The gradient with respect to a layer's parameters.
 #[derive(Clone, Debug)]
 pub struct LayerGradient {
-    /// Size × size × inputs × outputs; of the last layer size × size × outputs × inputs.
+    /// Size × size × inputs × outputs; for the last layer size × size × outputs × inputs.
     pub weight: Vec<f32>,
-    /// Of the last layer alone.
+    /// For the last layer only; otherwise empty.
     pub bias: Vec<f32>,
-    /// Of the norm's weight and bias.
+    /// Weight and bias of the norm.
     pub norm: NormWeights,
 }
 
-/// A network with the weights of one step.
+/// A network with the weights of one training step.
 #[derive(Debug)]
 pub struct TrainingNetwork {
     layers: Vec<Layer>,
@@ -60,7 +62,8 @@ pub struct TrainingNetwork {
 #[derive(Debug)]
 struct Layer {
     convolution: Convolution,
-    /// None: the first, behind which no gradient is wanted.
+    /// Computes the gradient with respect to the layer's input. None for the first layer, whose input is the
+    /// picture.
     back: Option<Winograd>,
     change: Change,
     inputs: usize,
@@ -78,53 +81,60 @@ enum Convolution {
 #[derive(Debug)]
 struct LastLayer {
     convolution: Last,
+    /// Computes the gradient with respect to the layer's input.
     back: Direct,
+    /// Whether the input is upsampled before the convolution.
     doubles: bool,
     inputs: usize,
     size: usize,
 }
 
-/// What a pass forward leaves for the way back.
+/// What the forward pass keeps for the backward pass.
 #[derive(Debug, Default)]
 pub struct Pass {
     size: (usize, usize),
     picture: Vec<f32>,
-    /// What each convolution but the last makes.
+    /// Output of each convolution but the last.
     made: Vec<Vec<f32>>,
-    /// What each block begins with.
+    /// Input of each residual block.
     kept: Vec<Vec<f32>>,
+    /// Scale and shift of each norm with its weight and bias, per channel.
     affine: Vec<ScaleShift>,
-    /// Factor and shift of the norms before their weight and bias, for each channel.
+    /// Scale and shift of each norm without its weight and bias, per channel.
     normal: Vec<ScaleShift>,
     statistics: Statistics,
     buffers: Buffers,
 }
 
-/// What the way back takes.
+/// Buffers of the backward pass.
 #[derive(Debug, Default)]
 struct Buffers {
-    /// The gradient for what a layer gives, then for what its convolution makes.
+    /// Gradient with respect to the output of a layer's norm.
     given: Vec<f32>,
+    /// Gradient with respect to the output of a layer's convolution.
     own: Vec<f32>,
-    /// For what a convolution reads, with what lies beyond its borders.
+    /// Gradient with respect to the padded input of a convolution.
     beyond: Vec<f32>,
-    /// For what is added at a block's end.
+    /// Gradient with respect to what is added at the end of a residual block.
     skip: Vec<f32>,
-    /// Sums of rows.
+    /// Sums over each row, per channel.
     sums: Vec<f32>,
+    /// The padded gradient with respect to the picture that the last layer writes.
     planes: Vec<f32>,
+    /// For the gradients of weights.
     work: Vec<f32>,
+    /// One per thread.
     scratch: Vec<Vec<f32>>,
 }
 
 impl TrainingNetwork {
-    /// Whether there are kernels for it, at this level.
+    /// Whether the kernels of this level can train such a network.
     pub fn supports(architecture: &Architecture, level: Level) -> bool {
         let plan = architecture::layers(architecture);
         let Some((last, layers)) = plan.split_last() else { return false };
         let mut rectified = true;
         let layers = layers.iter().enumerate().all(|(n, layer)| {
-            // Kernels of strides read what a ReLU leaves.
+            // Kernels with a stride expect a ReLU before them.
             let reads = layer.change != Change::Halve || rectified;
             rectified = layer.after == Epilogue::Relu;
             let whole = (layer.channels.1 as usize).is_multiple_of(level.lanes());
@@ -140,7 +150,7 @@ impl TrainingNetwork {
         layers && last && architecture.norm == Normalization::Instance
     }
 
-    /// Of weights for each of the [layers](architecture::layers), with so many threads.
+    /// From the weights of each of the [layers](architecture::layers); prepared on `count` threads.
     ///
     /// # Errors
     /// When the system gives no threads: why.
@@ -172,7 +182,7 @@ impl TrainingNetwork {
         Ok(TrainingNetwork { layers, last, border, level })
     }
 
-    /// Zeros, for gradients to be added to.
+    /// Gradients that are 0, to accumulate in.
     pub fn gradients(&self) -> Vec<LayerGradient> {
         let layers = self.layers.iter().map(|layer| {
             let size = match &layer.convolution {
@@ -193,9 +203,9 @@ impl TrainingNetwork {
             .collect()
     }
 
-    /// Paints a picture: three planes of height × width. `norms`: one for each layer but the last. `out`,
-    /// of the picture's size, is overwritten with what the last convolution makes. What `pass` held is
-    /// overwritten, too.
+    /// Paints a picture: three planes of height × width. `norms`: one for each layer but the last. The output of
+    /// the last convolution is written to `out`, which has the picture's size. The contents of `pass` are
+    /// replaced; its buffers are used again.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
@@ -223,7 +233,7 @@ impl TrainingNetwork {
             for (n, layer) in self.layers.iter().enumerate() {
                 let (before, behind) = pass.made.split_at_mut(n);
                 let made = &mut behind[0];
-                // Of a block that begins here, what it begins with is kept.
+                // If a residual block begins here, its input is kept.
                 let keep = layer.begins_block.then(|| self.blocks_before(n));
                 let (kept, keeps) = pass.kept.split_at_mut(self.blocks_before(n));
                 let keep = keep.map(|_| Shared::of(&mut keeps[0]));
@@ -257,8 +267,8 @@ impl TrainingNetwork {
         Ok(())
     }
 
-    /// Adds to `to` the gradients for all parameters, of a gradient for what [`forward`](Self::forward)
-    /// wrote. `norms`: those it had.
+    /// Adds the gradients with respect to all parameters to `to`. `gradient`: with respect to the output of
+    /// [`forward`](Self::forward). `norms`: the same as for that.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
@@ -280,7 +290,7 @@ impl TrainingNetwork {
         pool.install(|| {
             let n = self.layers.len();
             let mut behind =
-                self.last_back(*size, gradient, &read, statistics, buffers, &mut to[n])?;
+                self.last_backward(*size, gradient, &read, statistics, buffers, &mut to[n])?;
             for (n, layer) in self.layers.iter().enumerate().rev() {
                 let sides = self.sides(n + 1, *size);
                 let z = read.made[n].as_slice();
@@ -334,14 +344,15 @@ impl TrainingNetwork {
                     (Convolution::Winograd(_), ConvInput::Planes(_)) => {}
                 }
                 let Some(back) = &layer.back else { break };
-                behind = self.go_back(n, back, *size, buffers)?;
+                behind = self.input_gradient(n, back, *size, buffers)?;
             }
             Ok(())
         })
     }
 
-    /// Takes the gradient `own` of a layer's convolution back to what that reads.
-    fn go_back(
+    /// Computes the gradient with respect to a convolution's padded input, [`Buffers::beyond`], from that with
+    /// respect to its output, [`Buffers::own`].
+    fn input_gradient(
         &self,
         n: usize,
         back: &Winograd,
@@ -350,8 +361,8 @@ impl TrainingNetwork {
     ) -> Result<Behind, PaintError> {
         let layer = &self.layers[n];
         let before = self.sides(n, size);
-        // What is read, in the grid of the convolution: a stride halves it, an upsampled picture's
-        // four phases lie side by side.
+        // The gradient has the size of the convolution's output: half the input's with a stride of 2. After
+        // upsampling it has the input's size, with the four phases of each 2×2 pixels as channels.
         let (height, width) = match layer.change {
             Change::Halve => (before.0 / 2, before.1 / 2),
             _ => before,
@@ -364,7 +375,7 @@ impl TrainingNetwork {
         room(beyond, back.size(height, width), 0.0)?;
         scratch.iter_mut().try_for_each(|one| room(one, back.scratch(), 0.0))?;
         let scratch: Vec<_> = scratch.iter_mut().map(|one| Shared::of(one)).collect();
-        // Linear: neither is read.
+        // Not used, since the source is linear.
         let affine = vec![0.0; channels];
         let source = SourceRows {
             numbers: own,
@@ -387,7 +398,7 @@ impl TrainingNetwork {
         let shown = |length: usize| match (margin, layer.change) {
             (false, _) => places(BorderMode::Zero, 0, length, length),
             (true, Change::Halve) => {
-                // A pixel of the margin is two rows, the outer one of which nothing reads.
+                // A row of the margin becomes two rows, the outer one of which no output depends on.
                 let mut shown = places(border, 2, length + 4, length);
                 shown[0] = None;
                 shown[length + 2..].fill(None);
@@ -407,8 +418,8 @@ impl TrainingNetwork {
         })
     }
 
-    /// The last layer's way back.
-    fn last_back(
+    /// The backward pass of the last layer.
+    fn last_backward(
         &self,
         (height, width): (usize, usize),
         gradient: &[f32],
@@ -421,7 +432,7 @@ impl TrainingNetwork {
         for (to, plane) in to.bias.iter_mut().zip(gradient.chunks_exact(height * width)) {
             *to += plane.iter().map(|value| f64::from(*value)).sum::<f64>() as f32;
         }
-        // What is read beyond the borders has a gradient, too.
+        // The padding has a gradient, too, which is added to the pixels it repeats.
         let margin = if self.border == BorderMode::Zero { 0 } else { size / 2 };
         let (high, wide) = (height + 2 * margin, width + 2 * margin);
         let Buffers { planes, beyond, scratch, work, .. } = buffers;
@@ -454,7 +465,7 @@ impl TrainingNetwork {
         Ok(Behind { width: wide, rows: shown(height), columns: shown(width) })
     }
 
-    /// What a layer reads; that behind all others is the last one.
+    /// The input of a layer; `n` is the number of layers for the last one.
     fn input<'a>(
         &self,
         n: usize,
@@ -469,7 +480,7 @@ impl TrainingNetwork {
         }
         let before = &self.layers[n - 1];
         let (scale, shift) = &read.affine[n - 1];
-        // What the block that ends there began with.
+        // The input of the residual block that ends before this layer.
         let skip = before.ends_block.then(|| read.kept[self.blocks_before(n) - 1].as_slice());
         ConvInput::Layer(SourceRows {
             numbers: &read.made[n - 1],
@@ -484,12 +495,12 @@ impl TrainingNetwork {
         })
     }
 
-    /// Blocks that begin before a layer.
+    /// How many residual blocks begin before a layer.
     fn blocks_before(&self, n: usize) -> usize {
         self.layers[..n].iter().filter(|layer| layer.begins_block).count()
     }
 
-    /// Height and width of what a layer reads.
+    /// Height and width of a layer's input.
     fn sides(&self, n: usize, size: (usize, usize)) -> (usize, usize) {
         self.layers[..n].iter().fold(size, |(height, width), layer| match layer.change {
             Change::Halve => (height / 2, width / 2),
@@ -528,7 +539,7 @@ impl TrainingNetwork {
     }
 }
 
-/// What layers read, of the layers before them.
+/// What the inputs of layers are computed from.
 struct Read<'a> {
     made: &'a [Vec<f32>],
     kept: &'a [Vec<f32>],
@@ -566,7 +577,7 @@ impl Layer {
             };
             match border {
                 BorderMode::Zero => back,
-                // What lies beyond the border goes back to where it came from.
+                // The gradient of the padding is needed, too.
                 _ => back.with_margin(),
             }
         });
@@ -610,32 +621,35 @@ impl LastLayer {
     }
 }
 
-/// The gradient for what a layer reads, as it lies in [`Buffers::beyond`].
+/// How the gradient with respect to the following layer's padded input lies in [`Buffers::beyond`].
 struct Behind {
-    /// With what lies beyond the borders.
+    /// Width with the padding.
     width: usize,
+    /// The rows and columns that show each row and column of the layer's output.
     rows: FoldedInputs,
     columns: FoldedInputs,
 }
 
-/// What [`gather`] gathers for.
+/// A layer whose output gradient [`gather`] computes.
 struct Gathered<'a> {
     behind: Behind,
     sides: (usize, usize),
     channels: usize,
+    /// Output of its convolution.
     z: &'a [f32],
+    /// Of its norm, with and without weight and bias.
     scale: &'a [f32],
     shift: &'a [f32],
     normal: (&'a [f32], &'a [f32]),
-    /// Whether a ReLU stands behind the norm.
+    /// Whether a ReLU follows the norm.
     relu: bool,
-    /// Whether [`Buffers::skip`] is added.
+    /// Whether [`Buffers::skip`] is added to the gradient.
     skips: bool,
-    /// Whether it is overwritten with the result.
+    /// Whether the gradient is then stored in [`Buffers::skip`].
     keeps: bool,
 }
 
-/// A row of them.
+/// One row of the output.
 struct GatherTask<'a> {
     all: &'a Gathered<'a>,
     beyond: &'a [f32],
@@ -645,9 +659,9 @@ struct GatherTask<'a> {
     sums: Shared,
 }
 
-/// The gradient for what a layer's norm gives: what comes from behind, where the ReLU lets it through, in
-/// [`Buffers::given`]. Returns its sums, and those of its products with the normalized values, for each
-/// channel.
+/// Computes the gradient with respect to the output of a layer's norm, [`Buffers::given`]: that of the following
+/// layer's input, set to 0 where the ReLU's input is not positive. Returns, for each channel, its sum and the
+/// sum of its products with the normalized values: the gradients with respect to the norm's bias and weight.
 fn gather(
     gathered: &Gathered<'_>,
     level: Level,
@@ -716,21 +730,24 @@ unsafe fn gather_row<S: Simd, const ROWS: usize>(task: &GatherTask<'_>) {
     }
 }
 
-/// What [`through_norm`] goes through.
+/// A norm in the backward pass.
 struct NormBack<'a> {
     sides: (usize, usize),
     channels: usize,
+    /// Input of the norm.
     z: &'a [f32],
+    /// Its scale and shift without weight and bias.
     normal: (&'a [f32], &'a [f32]),
     weight: &'a [f32],
+    /// Gradients with respect to its weight, bias and output.
     of_weight: &'a [f64],
     of_bias: &'a [f64],
     given: &'a [f32],
-    /// Whether the four phases of each 2×2 pixels are to lie side by side.
+    /// Whether the four phases of each 2×2 pixels are written as channels of one pixel.
     phases: bool,
 }
 
-/// A row of them: `given · a + z · b + c`.
+/// One row: `given · a + z · b + c`.
 struct NormTask<'a> {
     all: &'a NormBack<'a>,
     factors: &'a [Vec<f32>; 3],
@@ -738,13 +755,14 @@ struct NormTask<'a> {
     to: Shared,
 }
 
-/// The gradient for what a convolution makes, of that for what the instance norm behind it gives.
+/// Computes the gradient with respect to a convolution's output from that with respect to the output of the
+/// instance norm that follows it.
 fn through_norm(norm: &NormBack<'_>, level: Level, to: &mut Vec<f32>) -> Result<(), PaintError> {
     let ((height, width), channels) = (norm.sides, norm.channels);
     let count = height * width * channels;
     room(to, count, 0.0)?;
     assert!(norm.z.len() >= count && norm.given.len() >= count);
-    // With the normalized ẑ = z · factor + shift, of N pixels:
+    // With the normalized values ẑ = z · factor + shift, over N pixels:
     // weight · factor · (given − Σ given / N − ẑ · Σ (given · ẑ) / N).
     let pixels = (height * width) as f64;
     let mut factors = [const { Vec::new() }; 3];

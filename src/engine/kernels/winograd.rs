@@ -5,7 +5,13 @@
 //! 36 products of matrices, tiles × inputs · inputs × outputs. A task does this for a few tiles,
 //! whose numbers stay in the second-level cache.
 
+mod by_points;
+
+use std::ops::Range;
+
 use rayon::prelude::*;
+
+pub(super) use by_points::CompactWinograd;
 
 use super::executor::{PaintError, room};
 use super::gemm::{add_transposed, pack, product};
@@ -160,38 +166,23 @@ impl Winograd {
         assert!(out.len() >= self.size(source.height, source.width));
         assert!(source.channels == self.inputs && source.is_whole());
         assert!(enough(scratch, self.scratch()));
-        let size = self.sides(source.height, source.width);
-        let (lines, columns) = (size.0.div_ceil(OUT), size.1.div_ceil(OUT));
-        let tiles = lines * columns;
+        let tiling = self.tiling(source);
+        let tiles = tiling.tiles;
         // Parts that are alike, for all threads to end together. Sums of other parts have other
         // rounding errors, so that where they are taken their number depends on the size alone.
         let parts = match &statistics {
             Some(_) => tiles.div_ceil(TILES),
             None => tiles.div_ceil(TILES).max(tiles.div_ceil(FEWEST).min(scratch.len())),
         };
-        let before = 1 + self.margin;
-        let rows = places(self.border, before, OUT * lines + 2, source.height);
-        let cols = places(self.border, before, OUT * columns + 2, source.width);
         let statistics = statistics.map(|statistics| {
             statistics.reset(parts, self.outputs);
             statistics.parts()
         });
         let out = Shared::of(out);
         each(parts, scratch, |n, scratch| {
-            let (first, last) = (n * tiles / parts, (n + 1) * tiles / parts);
-            let task = WinogradTask {
-                conv: self,
-                source,
-                rows: &rows,
-                columns: &cols,
-                size,
-                across: columns,
-                first,
-                tiles: last - first,
-                scratch,
-                out,
-                sums: statistics.as_ref().map(|statistics| statistics.part(n)),
-            };
+            let range = n * tiles / parts..(n + 1) * tiles / parts;
+            let sums = statistics.as_ref().map(|statistics| statistics.part(n));
+            let task = WinogradTask { sums, ..tiling.task(self, source, range, scratch, out) };
             // SAFETY: the processor has the level's instructions; `out` and `scratch` are as large
             // as `size` and `scratch` say; tasks write to tiles of their own.
             unsafe {
@@ -230,25 +221,12 @@ impl Winograd {
         assert!(to.len() >= 9 * inputs * outputs / phases);
         let (sums, bands) = work.split_at_mut(sums);
         sums.fill(0.0);
-        let (lines, columns) = (size.0.div_ceil(OUT), size.1.div_ceil(OUT));
-        let rows = places(self.border, 1, OUT * lines + 2, size.0);
-        let cols = places(self.border, 1, OUT * columns + 2, size.1);
+        let tiling = self.tiling(source);
         let (sums, bands) = (Shared::of(sums), Shared::of(bands));
-        for first in (0..lines * columns).step_by(BAND) {
-            let tiles = BAND.min(lines * columns - first);
-            let task = WinogradTask {
-                conv: self,
-                source,
-                rows: &rows,
-                columns: &cols,
-                size,
-                across: columns,
-                first,
-                tiles,
-                scratch: bands,
-                out: sums,
-                sums: None,
-            };
+        for first in (0..tiling.tiles).step_by(BAND) {
+            let range = first..tiling.tiles.min(first + BAND);
+            let tiles = range.len();
+            let task = tiling.task(self, source, range, bands, sums);
             (0..tiles.div_ceil(FEWEST)).into_par_iter().for_each(|n| {
                 let tiles = FEWEST * n..tiles.min(FEWEST * (n + 1));
                 let task = TransformTask { task: &task, tiles, gradient };
@@ -271,23 +249,59 @@ impl Winograd {
         Ok(())
     }
 
+    /// The tiles of the result.
+    fn tiling(&self, source: &SourceRows<'_>) -> Tiling {
+        let size = self.sides(source.height, source.width);
+        let (lines, across) = (size.0.div_ceil(OUT), size.1.div_ceil(OUT));
+        let before = 1 + self.margin;
+        Tiling {
+            rows: places(self.border, before, OUT * lines + 2, source.height),
+            columns: places(self.border, before, OUT * across + 2, source.width),
+            size,
+            across,
+            tiles: lines * across,
+        }
+    }
+
     /// Numbers that a thread needs beside.
     pub(super) fn scratch(&self) -> usize {
         POINTS * (TILES * (self.inputs + self.outputs) + 2 * GAP)
     }
 }
 
-/// Some tiles, row by row.
-struct WinogradTask<'a> {
-    conv: &'a Winograd,
-    source: &'a SourceRows<'a>,
+/// How the result of a convolution is divided into tiles, row by row.
+struct Tiling {
     /// Which of the source's rows and columns the tiles' inputs are.
-    rows: &'a [Option<usize>],
-    columns: &'a [Option<usize>],
+    rows: Vec<Option<usize>>,
+    columns: Vec<Option<usize>>,
     /// Height and width of the result.
     size: (usize, usize),
     /// Tiles of a whole line.
     across: usize,
+    /// Tiles in all.
+    tiles: usize,
+}
+
+impl Tiling {
+    /// A task for a range of the tiles, which takes no sums.
+    fn task<'a>(
+        &'a self,
+        conv: &'a Winograd,
+        source: &'a SourceRows<'a>,
+        tiles: Range<usize>,
+        scratch: Shared,
+        out: Shared,
+    ) -> WinogradTask<'a> {
+        let (first, tiles) = (tiles.start, tiles.len());
+        WinogradTask { conv, source, tiling: self, first, tiles, scratch, out, sums: None }
+    }
+}
+
+/// A range of the tiles.
+struct WinogradTask<'a> {
+    conv: &'a Winograd,
+    source: &'a SourceRows<'a>,
+    tiling: &'a Tiling,
     /// The first of the task's tiles, and how many they are.
     first: usize,
     tiles: usize,
@@ -300,8 +314,8 @@ impl WinogradTask<'_> {
     /// Row and column of a tile's first output.
     #[inline(always)]
     fn place(&self, tile: usize) -> (usize, usize) {
-        let tile = self.first + tile;
-        (tile / self.across * OUT, tile % self.across * OUT)
+        let (tile, across) = (self.first + tile, self.tiling.across);
+        (tile / across * OUT, tile % across * OUT)
     }
 }
 
@@ -358,7 +372,7 @@ unsafe fn convolve<S: Simd, const ROWS: usize, const READ: u8>(task: &WinogradTa
     if let Some(sums) = task.sums {
         let pixels = (0..tiles).map(|tile| {
             let (y, x) = task.place(tile);
-            OUT.min(task.size.0 - y) * OUT.min(task.size.1 - x)
+            OUT.min(task.tiling.size.0 - y) * OUT.min(task.tiling.size.1 - x)
         });
         *sums.at(0) = pixels.sum::<usize>() as f32;
     }
@@ -400,14 +414,15 @@ unsafe fn read<S: Simd, const READ: u8>(
     // Where the tile's rows and columns begin.
     let (mut rows, mut columns, mut whole) = ([0; IN], [0; IN], true);
     for n in 0..IN {
-        let (row, column) = (task.rows[y + n], task.columns[x + n]);
+        let (row, column) = (task.tiling.rows[y + n], task.tiling.columns[x + n]);
         whole &= row.is_some() && column.is_some();
         rows[n] = row.unwrap_or(0) * width * channels;
         columns[n] = column.unwrap_or(0) * channels;
     }
     // Whether a pixel is one, and no border of zeros.
-    let there =
-        |i: usize, j: usize| whole || task.rows[y + i].is_some() && task.columns[x + j].is_some();
+    let there = |i: usize, j: usize| {
+        whole || task.tiling.rows[y + i].is_some() && task.tiling.columns[x + j].is_some()
+    };
     for c in (0..channels).step_by(S::LANES) {
         let scale = S::load(task.source.scale.as_ptr().add(c));
         let shift = S::load(task.source.shift.as_ptr().add(c));
@@ -456,7 +471,7 @@ impl WinogradTask<'_> {
 #[inline(always)]
 unsafe fn write<S: Simd>(task: &WinogradTask<'_>, tile: usize, from: *const f32, stride: usize) {
     let outputs = task.conv.outputs;
-    let ((height, width), (y, x)) = (task.size, task.place(tile));
+    let ((height, width), (y, x)) = (task.tiling.size, task.place(tile));
     let (lines, columns) = (OUT.min(height - y), OUT.min(width - x));
     for o in (0..outputs).step_by(S::LANES) {
         // Where the channel vector of a pixel goes.
@@ -509,7 +524,7 @@ unsafe fn write<S: Simd>(task: &WinogradTask<'_>, tile: usize, from: *const f32,
 /// Some of a band's tiles, for the gradient of the weights.
 struct TransformTask<'a> {
     task: &'a WinogradTask<'a>,
-    tiles: std::ops::Range<usize>,
+    tiles: Range<usize>,
     gradient: &'a [f32],
 }
 
@@ -541,7 +556,7 @@ unsafe fn read_gradient<S: Simd>(
     stride: usize,
 ) {
     let outputs = task.conv.outputs;
-    let ((height, width), (y, x)) = (task.size, task.place(tile));
+    let ((height, width), (y, x)) = (task.tiling.size, task.place(tile));
     let (lines, columns) = (OUT.min(height - y), OUT.min(width - x));
     for o in (0..outputs).step_by(S::LANES) {
         let from = gradient.as_ptr().add((y * width + x) * outputs + o);
