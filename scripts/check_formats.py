@@ -454,7 +454,17 @@ def check(case, folder, program):
     return differences, said, False
 
 
-def report(results, seconds):
+def version(tool):
+    """The version that a tool of FFmpeg or GStreamer states, as far as it is a number."""
+    flag = "-version" if tool == "ffmpeg" else "--version"
+    try:
+        text = checked([tool, flag]).decode()
+    except OSError:
+        return "of an unknown version"
+    return re.search(r"version (\d+(?:\.\d+)*)", text)[1]
+
+
+def report(results):
     containers = {c.container for c, *_ in results}
     codecs = {c.codec for c, *_ in results if c.codec}
     sounds = {c.sound for c, *_ in results if c.sound}
@@ -469,7 +479,8 @@ def report(results, seconds):
         "bold differs, and is to be mended or explained.",
         "",
         f"{len(results)} combinations: {len(containers)} containers, {len(codecs)} video codecs, "
-        f"{len(sounds)} sound codecs, {len(properties)} properties.",
+        f"{len(sounds)} sound codecs, {len(properties)} properties. Made with FFmpeg {version('ffmpeg')} and "
+        f"GStreamer {version('gst-inspect-1.0')}.",
         "",
     ]
     group = None
@@ -539,7 +550,7 @@ def main():
     print(f"{len(ordered)} combinations in {seconds:.0f} s: {len(ordered) - bad} as they should be, "
           f"{sum(1 for c, d, _, ok in ordered if ok and d)} of them with a known difference; {bad} are not")
     if options.write:
-        options.write.write_text(report(ordered, seconds))
+        options.write.write_text(report(ordered))
     return 1 if bad else 0
 
 

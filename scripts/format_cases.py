@@ -91,6 +91,7 @@ SOUND = {
     "PCM float 64 BE": "pcm_f64be",
     "PCM of Blu-ray": "pcm_bluray",
     "PCM of DVD": "pcm_dvd",
+    "PCM of DVD, 24 bits": "pcm_dvd -sample_fmt s32",
     "ADPCM MS": "adpcm_ms",
     "ADPCM IMA": "adpcm_ima_wav",
     "ADPCM QuickTime": "adpcm_ima_qt",
@@ -365,6 +366,8 @@ def sounds(add, maker):
         muxing = {"muxing": "-f mpegts -mpegts_m2ts_mode 1"} if container == "M2TS" else {}
         add(group, container, codec, sound, f"{channels} channels", to, clip={"channels": channels, **muxing},
             known=known.get((channels, container), ""))
+    for channels in (1, 2):
+        add(group, "VOB", "MPEG-2", "PCM of DVD, 24 bits", f"{channels} channels", "mkv", clip={"channels": channels})
     for rate in (8000, 22050, 32000, 44100, 96000):
         add(group, "MKV", "H.264", "AAC", f"{rate} Hz", "mp4", clip={"rate": rate})
         if rate != 96000:
@@ -446,6 +449,11 @@ def structure(add, maker):
         add(group, container, codec, None, "variable rate", to, clip={"filters": [drop], "video": "-fps_mode vfr"})
     for rate in ("24000/1001", "30000/1001", "60", "12.5", "15"):
         add(group, "MP4", "H.264", "AAC", f"{rate} fps", "mp4", clip={"input_rate": rate})
+    # A packet of a program stream states the time of its first picture only.
+    for container, codec in (("MPG", "MPEG-1"), ("MPG", "MPEG-2"), ("VOB", "MPEG-2")):
+        add(group, container, codec, "MP2", "small pictures share a packet", "mp4",
+            times=lambda seen: [seen[0] + n / FRAMES for n in range(len(seen))], subset=codec == "MPEG-1",
+            clip={"size": (64, 48), "video": "-bf 2 -q:v 8"})
     add(group, "MP4", "H.264", "AAC", "fragmented", "mp4", clip={"muxing": "-movflags frag_keyframe+empty_moov"})
     add(group, "MP4", "H.264", "AAC", "index in front", "mkv", clip={"muxing": "-movflags +faststart"})
     add(group, "MKV", "H.264", "AAC", "no length, no index", "mp4", clip={"muxing": "-live 1"})

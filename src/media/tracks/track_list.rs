@@ -106,9 +106,9 @@ impl TrackList {
         pipeline.set_state(gst::State::Paused)?;
         let mut list: Vec<gst::Stream> = pipeline.streams(LIST_TRACKS)?.iter().collect();
         pipeline.wait_prerolled(LIST_TRACKS)?;
-        if pipeline.has("flvdemux") {
+        if pipeline.has("flvdemux") || pipeline.has("mpegpsdemux") {
             // The list grows as tracks begin, and sound often begins after the first frames, so the pipeline
-            // must play.
+            // must play. mpegpsdemux considers it complete after two seconds.
             pipeline.set_state(gst::State::Playing)?;
             let mut timer = WaitTimer::new();
             while !complete.load(Ordering::Acquire)
