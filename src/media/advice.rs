@@ -127,6 +127,7 @@ mod tests {
             ("Device '/dev/video0' cannot capture at 800x600", "Call to S_FMT failed", "--size"),
             ("Device '/dev/video0' cannot capture in the specified format", "", "--size"),
             ("Could not read from resource.", "system error: No such device", "unplugged"),
+            ("Unhandled error", "rtspsrc.c(1):\nService Unavailable (503)", "no room for it now"),
         ] {
             let said = in_words(text, details);
             assert!(said.contains(words), "{text}: {said}");

@@ -5,7 +5,7 @@
 //! "Audio", "Video" or "Subtitle", and writes no language element if the language is unknown, which Matroska
 //! defines as English. All of this is corrected in place, without changing the file's length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
@@ -89,6 +89,13 @@ pub struct TrackEntry {
     pub rate: f64,
     /// When, and for which audience, it is played.
     pub flags: Flags,
+}
+
+impl TrackEntry {
+    /// Whether it is a video track.
+    pub fn is_video(&self) -> bool {
+        self.codec.starts_with("V_")
+    }
 }
 
 /// When, and for which audience, a track is played.
@@ -200,12 +207,36 @@ pub fn length(path: &Path) -> Option<Duration> {
 /// Presentation time of the earliest packet of a file with these tracks, from which matroskademux counts;
 /// none if the file is not Matroska or has no packet.
 pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Duration> {
+    let times = first_packets(path)?.into_iter().map(|(track, time)| {
+        // See `TimeCorrection`.
+        let opus = entries.get(&track).filter(|entry| entry.codec == "A_OPUS");
+        time - opus.map_or(0, |entry| entry.delay.as_nanos() as i128)
+    });
+    u64::try_from(times.min()?.max(0)).ok().map(Duration::from_nanos)
+}
+
+/// The numbers of the video tracks, among these, that have at most one packet among the first packets of the file:
+/// covers and title cards.
+pub fn stills(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> BTreeSet<u64> {
+    let videos = entries.iter().filter(|(_, entry)| entry.is_video()).map(|(track, _)| *track);
+    // Most files have one.
+    if videos.clone().count() < 2 {
+        return BTreeSet::new();
+    }
+    let packets = first_packets(path).unwrap_or_default();
+    let count = |track: &u64| packets.iter().filter(|(of, _)| of == track).count();
+    videos.filter(|track| count(track) <= 1).collect()
+}
+
+/// Track number and presentation time, in nanoseconds, of the first packets of a file, in the order in which they are
+/// stored; none if it is not Matroska.
+fn first_packets(path: &Path) -> Option<Vec<(u64, i128)>> {
     let mut file = File::open(path).ok()?;
     let end = file.metadata().ok()?.len();
     head_at(&mut file, 0).ok()?.filter(|head| head.id == EBML)?;
     let (mut at, mut scale, mut cluster) = (0, 1_000_000, 0);
-    let (mut earliest, mut packets) = (None, 0);
-    while at < end && packets < FIRST_PACKETS {
+    let mut packets = Vec::new();
+    while at < end && packets.len() < FIRST_PACKETS {
         let Ok(Some(head)) = head_at(&mut file, at) else { break };
         let inside = at + head.length;
         if [SEGMENT, INFO, CLUSTER, BLOCK_GROUP].contains(&head.id) {
@@ -223,19 +254,14 @@ pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Durati
                 TIME_SCALE => scale = number,
                 CLUSTER_TIME => cluster = number,
                 _ => {
-                    packets += 1;
                     let Some((track, after)) = block(&bytes) else { break };
-                    // See `TimeCorrection`.
-                    let opus = entries.get(&track).filter(|entry| entry.codec == "A_OPUS");
-                    let delay = opus.map_or(0, |entry| entry.delay.as_nanos() as i128);
-                    let time = (cluster + i128::from(after)) * scale - delay;
-                    earliest = Some(earliest.map_or(time, |earliest: i128| earliest.min(time)));
+                    packets.push((track, (cluster + i128::from(after)) * scale));
                 }
             }
         }
         at = inside.saturating_add(size);
     }
-    u64::try_from(earliest?.max(0)).ok().map(Duration::from_nanos)
+    Some(packets)
 }
 
 /// Track number of a block, and its presentation time relative to its cluster.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::common::{bunny, ffmpeg};
+use super::common::{bunny, data, ffmpeg, nst, succeed};
 use super::make::Random;
 use super::{assert_says, folder, refusal};
 
@@ -92,4 +92,34 @@ fn a_time_behind_the_end_is_refused() {
     assert_says(&start, &["'clip.mp4'", "nothing at 100", "4.004 s"]);
     let preview = [&base[..], &["out.png", "--preview", "1:40"]].concat();
     assert_says(&refusal(folder.path(), 1, &preview), &["'clip.mp4'", "100", "4.004 s"]);
+}
+
+#[test]
+fn files_have_any_name_of_any_length_and_may_be_named_as_addresses() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder();
+    let here = |name: &OsStr| folder.path().join(name);
+    let long = |ending: &str| "n".repeat(255 - ending.len()) + ending;
+    let (long_in, long_out) = (long(".mp4"), long(".mkv"));
+    let names: [(&[u8], &[u8]); 3] = [
+        (b"\xFF no UTF-8.mp4", b"\xFE.mp4"),
+        (b"test:clip.mp4", b"out of test:clip.mp4"),
+        (long_in.as_bytes(), long_out.as_bytes()),
+    ];
+    let paint = |input: &OsStr, output: &OsStr| {
+        let mut nst = nst();
+        nst.current_dir(folder.path()).arg("-m").arg(data("reference-small.pth"));
+        nst.arg("-i").arg(input).arg("-o").arg(output).args(["--duration", "0.1"]);
+        succeed(&mut nst);
+    };
+    for (input, out) in names.map(|(input, out)| (OsStr::from_bytes(input), OsStr::from_bytes(out)))
+    {
+        fs::copy(here("clip.mp4".as_ref()), here(input)).unwrap();
+        paint(input, out);
+        assert!(here(out).metadata().unwrap().len() > 1000, "{out:?}");
+    }
+    let address = format!("file://{}/clip.mp4", folder.path().display());
+    paint(address.as_ref(), "of an address.mp4".as_ref());
+    assert!(here("of an address.mp4".as_ref()).exists());
 }

@@ -290,3 +290,29 @@ fn full_range(path: &Path) -> [u8; 3] {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     [16, 48, 80].map(|x| out.stdout[96 * 32 + x])
 }
+
+/// A second of moving pictures of 96×64, the second of two video tracks.
+#[test]
+fn the_film_is_painted_though_a_still_or_another_track_comes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-map", "0", "-map", "1"];
+    let still = ["-f", "lavfi", "-i", "color=red:s=64x48:r=25:d=0.04"];
+    let still = [&still[..], &second, &["-c:v:0", "mjpeg", "-c:v:1", "libx264"]].concat();
+    let other = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1"];
+    let default = ["-disposition:v:0", "0", "-disposition:v:1", "default"];
+    let other =
+        [&other[..], &second, &["-c:v", "libx264", "-pix_fmt", "yuv420p"], &default].concat();
+    for (name, tracks) in [
+        ("still.mp4", &still),
+        ("still.mov", &still),
+        ("still.mkv", &still),
+        ("other.mp4", &other),
+        ("other.mkv", &other),
+    ] {
+        let input = made(&folder, name, tracks);
+        let output = folder.path().join("out.mp4");
+        let (done, said) = converted(&input, &output, QUICK);
+        assert_eq!((size(&output), done.frames), ((96, 64), 25), "{name}");
+        assert!(said.has("1 further video track is left out"), "{name}: {:?}", said.0);
+    }
+}

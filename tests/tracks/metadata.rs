@@ -81,6 +81,15 @@ fn chapters_are_kept_in_matroska_and_missed_elsewhere() {
     assert_eq!(part(2.0, 1.0, "one.mkv"), [(0.0, 1.0, "The Rest".to_owned())]);
 }
 
+/// The alternate group of each track of an MP4, of which players play one track (0: none).
+fn alternate_groups(path: &Path) -> Vec<u16> {
+    let bytes = std::fs::read(path).unwrap();
+    let headers = (0..bytes.len() - 4).filter(|at| &bytes[*at..*at + 4] == b"tkhd");
+    // Version, flags, times, id, duration (0: in four bytes each), eight bytes, and the layer.
+    let group = |at: usize| at + 4 + if bytes[at + 4] == 1 { 46 } else { 34 };
+    headers.map(|at| u16::from_be_bytes([bytes[group(at)], bytes[group(at) + 1]])).collect()
+}
+
 /// Whether each track of a file is played by default, and whether always.
 fn flags(path: &Path) -> Vec<(i64, i64)> {
     let of = |stream: &Value, name: &str| stream["disposition"][name].as_i64().unwrap();
@@ -114,6 +123,8 @@ fn tracks_are_played_when_they_were() {
     let mp4 = folder.path().join("out.mp4");
     convert(&input, &mp4);
     assert_eq!(flags(&mp4)[..2], wanted[..2]);
+    let groups = alternate_groups(&mp4);
+    assert!(groups[0] == 0 && groups[1] > 0 && groups[1] == groups[2], "{groups:?}");
     convert(&mp4, &out);
     assert_eq!(flags(&out)[..2], wanted[..2]);
 }

@@ -1,7 +1,7 @@
 //! What a file says of its tracks that its demuxer (GStreamer 1.22) leaves out or misreads: the index of an
 //! MP4 or MOV, the tracks of a Matroska file, and what the sound of a transport stream begins with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -28,6 +28,8 @@ pub struct ContainerFacts {
     sounds: Arc<BTreeMap<u64, SoundCodec>>,
     /// Matroska: by track number.
     matroska: Arc<BTreeMap<u64, TrackEntry>>,
+    /// Matroska: the numbers of video tracks of one packet, if there are several video tracks.
+    stills: Arc<BTreeSet<u64>>,
     /// The streams of pictures of an AVI.
     avi: Arc<Vec<avi::Picture>>,
     /// FLV: presentation time of the earliest packet.
@@ -55,6 +57,7 @@ impl ContainerFacts {
             Some(tracks) => facts.tracks = Arc::new(tracks),
             None => {
                 facts.matroska = Arc::new(track_entries(path));
+                facts.stills = Arc::new(matroska::stills(path, &facts.matroska));
                 if facts.matroska.is_empty() {
                     facts.sounds = Arc::new(sounds_of(path));
                     facts.begins = flv::begins(path);
@@ -67,9 +70,7 @@ impl ContainerFacts {
 
     /// What Matroska says of a track.
     pub fn of_matroska(&self, id: Option<&str>) -> Option<&TrackEntry> {
-        // matroskademux names streams by number and UID: "…/001:123".
-        let number = id?.rsplit('/').next()?.split(':').next()?.parse().ok()?;
-        self.matroska.get(&number)
+        self.matroska.get(&matroska_number(id)?)
     }
 
     /// The time from which matroskademux counts in the file at `path` (whose facts these are).
@@ -118,9 +119,17 @@ impl ContainerFacts {
         self.track(id).is_some_and(|track| track.little_endian)
     }
 
-    /// Whether a track is not the main picture: a cover or thumbnail (one sample) beside a film, or a
-    /// disabled track beside an enabled one.
+    /// Whether a track is not the main picture: a cover or thumbnail (one sample) beside a film, a disabled track
+    /// beside an enabled one, or one that is not the default beside one that is.
     pub fn is_beside_the_film(&self, id: Option<&str>) -> bool {
+        if let Some(entry) = self.of_matroska(id).filter(|entry| entry.is_video()) {
+            let rank = |n: u64, t: &TrackEntry| (!self.stills.contains(&n), t.flags.default);
+            let own = rank(matroska_number(id).unwrap_or_default(), entry);
+            return self
+                .matroska
+                .iter()
+                .any(|(n, other)| other.is_video() && rank(*n, other) > own);
+        }
         let Some(track) = self.track(id).filter(|track| track.video) else { return false };
         let better = |other: &Track| {
             let rank = |t: &Track| (t.samples > 1, t.enabled);
@@ -128,6 +137,11 @@ impl ContainerFacts {
         };
         self.tracks.values().any(better)
     }
+}
+
+/// The track number in a stream id of matroskademux, which consists of number and UID: "…/001:123".
+fn matroska_number(id: Option<&str>) -> Option<u64> {
+    id?.rsplit('/').next()?.split(':').next()?.parse().ok()
 }
 
 fn read(path: &Path) -> Option<BTreeMap<u64, Track>> {
