@@ -5,6 +5,7 @@
 //!
 //! - [`core`]: frames, queues, the worker loop, statistics, file formats; without GStreamer and libtorch
 //! - [`flow`]: optical flow
+//! - [`steady`]: holds painted video steady
 //! - [`media`]: GStreamer: decoding, encoding, live sources and outputs
 //! - [`engine`]: the network at inference: libtorch, own kernels, model files, exports
 //! - [`train`]: training, evaluation and optimization of single pictures
@@ -19,5 +20,6 @@ pub mod engine;
 pub mod flow;
 #[cfg(feature = "media")]
 pub mod media;
+pub mod steady;
 pub mod stream;
 pub mod train;

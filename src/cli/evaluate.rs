@@ -15,6 +15,8 @@ use crate::engine::precision::Precision;
 use crate::engine::shipped;
 #[cfg(feature = "media")]
 use crate::engine::stylizer::NetworkStylizer;
+#[cfg(feature = "media")]
+use crate::steady::Steady;
 use crate::train::evaluate::{Evaluation, evaluate, evaluate_pictures};
 use crate::train::measures::Figures;
 use crate::train::optimize::worth::{Worth, median, worth};
@@ -34,6 +36,10 @@ pub struct EvaluateArgs {
     /// Measure how much the model's video of this clip flickers; repeat it for several clips
     #[arg(long, value_name = "CLIP", conflicts_with_all = ["images", "painted", "style", "against_optimize"])]
     video: Vec<PathBuf>,
+    /// Hold the frames of --video this steady, as the main command does, from 0 (frame by frame) to 1
+    #[arg(long, value_name = "0…1", default_value_t = 0.0, requires = "video",
+        value_parser = super::stream_args::fraction)]
+    steady: f64,
     /// Draw the warping error of --video over time (.png or .svg)
     #[arg(long, value_name = "FILE", requires = "video")]
     plot: Option<PathBuf>,
@@ -123,6 +129,7 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
 fn evaluate_video(args: &EvaluateArgs, model: Model, quiet: bool) -> Result<()> {
     let stylizer = NetworkStylizer::new(model).with_threads(args.threads.map(usize::from));
     let files = (args.sheet.as_deref(), args.plot.as_deref());
+    let stylizer = Steady::new(stylizer, args.steady as f32, None);
     super::evaluate_video::run(stylizer, &args.video, files, (args.json, quiet))
 }
 

@@ -20,6 +20,7 @@ use crate::engine::stylizer::NetworkStylizer;
 use crate::media::Event;
 
 use crate::media::source::{FrameFormat, VideoSource};
+use crate::steady::Steady;
 use crate::train::flicker::{ClipFigures, Flicker, FlickerFigures, mean};
 use crate::train::plot::draw_over_time;
 
@@ -33,7 +34,7 @@ const GAP: u32 = 4;
 /// # Errors
 /// One line for the user.
 pub fn run(
-    mut stylizer: NetworkStylizer,
+    mut stylizer: Steady<NetworkStylizer>,
     clips: &[PathBuf],
     (sheet, plot): (Option<&Path>, Option<&Path>),
     (json, quiet): (bool, bool),
@@ -68,7 +69,7 @@ pub fn run(
 
 /// The figures of a clip, and its time slices: source, painted.
 fn measure(
-    stylizer: &mut NetworkStylizer,
+    stylizer: &mut Steady<NetworkStylizer>,
     clip: &Path,
     quiet: bool,
 ) -> Result<(ClipFigures, [TimeSlice; 2])> {
@@ -85,6 +86,7 @@ fn measure(
     let (producer, mut frames) = bounded(AHEAD);
     let (events, heard) = channel();
     source.start(producer, FramePool::new(AHEAD + 2), events)?;
+    stylizer.forget();
     let mut flicker = Flicker::new(width, height);
     let mut slices = [TimeSlice::new(width, height), TimeSlice::new(width, height)];
     while let Some(mut frame) = frames.pop() {

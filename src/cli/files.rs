@@ -115,6 +115,7 @@ impl StreamArgs {
             models,
             mask,
             engine: self.engine(),
+            steady: self.steadiness(),
             input,
             output,
             overwrite: self.overwrite,

@@ -17,7 +17,7 @@ use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
 /// The line that explains the keys, for this number of models.
 pub fn help(models: usize) -> String {
     let change = if models > 1 { "n/p next/previous model, " } else { "" };
-    format!("keys: {change}+/- strength, c keep colours, s snapshot, q quit")
+    format!("keys: {change}+/- strength, c keep colours, h hold steady, s snapshot, q quit")
 }
 
 /// Step of the strength.
@@ -118,6 +118,9 @@ fn action(key: KeyEvent) -> Option<KeyAction> {
         KeyCode::Char('c') => KeyAction::Change(|settings, _| {
             settings.mix.preserve_color = !settings.mix.preserve_color
         }),
+        KeyCode::Char('h') => KeyAction::Change(|settings, _| {
+            settings.steady = if settings.steady > 0.0 { 0.0 } else { 1.0 }
+        }),
         _ => return None,
     })
 }
@@ -142,7 +145,8 @@ mod tests {
 
     #[test]
     fn models_go_round_and_strength_stays_between_none_and_all() {
-        let mut settings = LiveSettings { model: 0, scale: 1.0, mix: StyleMix::default() };
+        let mut settings =
+            LiveSettings { model: 0, scale: 1.0, mix: StyleMix::default(), steady: 0.0 };
         press(&mut settings, KeyCode::Char('p'));
         assert_eq!(settings.model, 2);
         press(&mut settings, KeyCode::Char('n'));
@@ -153,6 +157,10 @@ mod tests {
         assert_eq!(settings.mix.strength, 1.0);
         press(&mut settings, KeyCode::Char('c'));
         assert!(settings.mix.preserve_color);
+        press(&mut settings, KeyCode::Char('h'));
+        assert_eq!(settings.steady, 1.0);
+        press(&mut settings, KeyCode::Char('h'));
+        assert_eq!(settings.steady, 0.0);
     }
 
     #[test]

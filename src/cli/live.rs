@@ -15,7 +15,7 @@ use crate::core::encoding::Container;
 use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::stream::{
     InputKind, LiveConfig, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind, RunContext,
-    SharedSettings, SnapshotRequest, run_live,
+    SharedSettings, SnapshotRequest, run_live, unpainted_part,
 };
 
 /// Runs live.
@@ -33,14 +33,19 @@ pub(super) fn run(
     }
     check(args, &input, &outputs)?;
     let engine = args.engine();
-    let wanted =
-        SharedSettings::new(LiveSettings { model: 0, scale: engine.scale, mix: engine.mix });
+    let wanted = SharedSettings::new(LiveSettings {
+        model: 0,
+        scale: engine.scale,
+        mix: engine.mix,
+        steady: args.steadiness(),
+    });
     let ModelSelection { mut models, mask } =
         regions::select(&args.models, &args.blend, args.mask.as_deref())?;
     // Keys step through the styles of each.
     if mask.is_none() && args.blend.is_empty() {
         models = ModelChoice::every_style(models.into_iter().map(|choice| choice.model))?;
     }
+    let unpainted = unpainted_part(mask.as_ref(), models.len());
     let shown = if mask.is_some() { 1 } else { models.len() };
     let config = LiveConfig {
         models,
@@ -51,6 +56,7 @@ pub(super) fn run(
             outputs,
             options: args.live.options(args.fps)?,
             adapt: args.live.adapt,
+            unpainted,
             overwrite: args.overwrite,
             encoding: args.encoding.encoding(),
             dump_dot: args.dump_dot.clone(),

@@ -222,6 +222,9 @@ fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> Str
     if settings.mix.preserve_color {
         text += ", colours kept";
     }
+    if settings.steady > 0.0 {
+        text += ", held steady";
+    }
     if settings.scale < 1.0 {
         text += &format!(", scale {}", settings.scale);
     }

@@ -54,6 +54,10 @@ pub struct StreamArgs {
     /// it and takes four times as long
     #[arg(long, value_name = "0.25…4", default_value_t = 1.0, value_parser = stroke, help_heading = STYLE)]
     stroke: f64,
+    /// Hold video steady: how much paint is carried along with what it lies on, from 0 (each frame is painted anew) to
+    /// 1 (paint stays until it is covered)
+    #[arg(long, value_name = "0…1", default_value_t = 0.0, value_parser = fraction, help_heading = STYLE)]
+    steady: f64,
     /// Run a TorchScript model. It can do anything on this machine: only if you trust its author
     #[arg(long, help_heading = STYLE)]
     trust: bool,
@@ -148,7 +152,7 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-fn fraction(text: &str) -> Result<f64, String> {
+pub(super) fn fraction(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.parse().ok().filter(|f| (0.0..=1.0).contains(f));
     number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
@@ -172,6 +176,11 @@ impl StreamArgs {
     #[cfg(not(feature = "media"))]
     pub(super) fn own_source(&self) -> Option<PathBuf> {
         None
+    }
+
+    /// How steady video is held, 0–1.
+    pub(super) fn steadiness(&self) -> f32 {
+        self.steady as f32
     }
 
     /// How models run.

@@ -166,6 +166,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// Live: the scale at the end, which `--adapt` changes.
     pub scale: Option<f64>,
+    /// How steady video was held, 0–1; none for pictures.
+    pub steady: Option<f32>,
     /// Live: median delay of the last frames from capture to encoder output.
     pub delay_p50_s: Option<f64>,
     /// Live: 99th percentile of that delay.

@@ -67,7 +67,7 @@ pub fn warp(plane: &[f32], field: &FlowField) -> Vec<f32> {
 }
 
 /// Four samples about a point, and their weights.
-struct BilinearSample {
+pub(super) struct BilinearSample {
     at: [usize; 2],
     lines: [usize; 2],
     part: (f32, f32),
@@ -75,7 +75,7 @@ struct BilinearSample {
 
 impl BilinearSample {
     /// None outside of the picture.
-    fn at(x: f32, y: f32, width: usize, height: usize) -> Option<Self> {
+    pub(super) fn at(x: f32, y: f32, width: usize, height: usize) -> Option<Self> {
         if !(x >= 0.0 && y >= 0.0 && x <= (width - 1) as f32 && y <= (height - 1) as f32) {
             return None;
         }
@@ -87,9 +87,14 @@ impl BilinearSample {
         })
     }
 
-    fn of(&self, plane: &[f32], width: usize) -> f32 {
-        let [upper, lower] = self.lines.map(|line| {
-            let (a, b) = (plane[line * width + self.at[0]], plane[line * width + self.at[1]]);
+    pub(super) fn of(&self, plane: &[f32], width: usize) -> f32 {
+        self.of_lines(|line| &plane[line * width..][..width])
+    }
+
+    /// Of a plane whose lines `line` returns.
+    pub(super) fn of_lines<'a>(&self, line: impl Fn(usize) -> &'a [f32]) -> f32 {
+        let [upper, lower] = self.lines.map(|n| {
+            let (a, b) = (line(n)[self.at[0]], line(n)[self.at[1]]);
             a + self.part.0 * (b - a)
         });
         upper + self.part.1 * (lower - upper)

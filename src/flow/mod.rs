@@ -8,6 +8,7 @@
 
 mod consistency;
 mod field;
+mod motion;
 mod options;
 mod pyramid;
 mod refine;
@@ -15,6 +16,7 @@ mod search;
 
 pub use consistency::{motion_boundaries, occluded, warp};
 pub use field::FlowField;
+pub use motion::MotionGrid;
 pub use options::FlowOptions;
 pub use pyramid::Pyramid;
 
@@ -28,8 +30,18 @@ use search::Patches;
 /// # Panics
 /// When the pyramids differ in size, or were made for other options.
 pub fn flow(from: &Pyramid, to: &Pyramid, options: &FlowOptions) -> FlowField {
+    let mut field = flow_on_grid(from, to, options);
+    for number in (0..from.finest()).rev() {
+        let (w, h) = from.size_of(number);
+        field = field.upsampled(w, h);
+    }
+    debug_assert_eq!((field.width, field.height), from.size());
+    field
+}
+
+/// The flow on the finest level that is searched, in pixels of that level.
+fn flow_on_grid(from: &Pyramid, to: &Pyramid, options: &FlowOptions) -> FlowField {
     assert_eq!(from.size(), to.size(), "flow between pictures of different sizes");
-    let (width, height) = from.size();
     let coarsest = from.coarsest();
     let finest = options.finest.min(coarsest);
     assert!(from.finest() == finest && to.finest() == finest, "pyramids of other options");
@@ -48,13 +60,7 @@ pub fn flow(from: &Pyramid, to: &Pyramid, options: &FlowOptions) -> FlowField {
         }
         field = Some(found);
     }
-    let mut field = field.unwrap_or_default();
-    for number in (0..finest).rev() {
-        let (w, h) = from.size_of(number);
-        field = field.upsampled(w, h);
-    }
-    debug_assert_eq!((field.width, field.height), (width, height));
-    field
+    field.unwrap_or_default()
 }
 
 /// Flow in both directions, computed at the same time: first → second, second → first.

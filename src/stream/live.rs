@@ -28,10 +28,12 @@ use crate::core::queue::{Consumer, LatestConsumer, bounded};
 use crate::core::stats::{Delays, Stats, Summary};
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::core::worker;
+use crate::engine::stylizer::StyleMix;
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineError, PipelineRole, RunThread};
+use crate::steady::Steady;
 
 /// Interval of status lines.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -79,11 +81,16 @@ pub fn stylize_live<S: Adjustable>(
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher =
         Batcher::newest(LatestConsumer::of(captured_out).context("cannot start a thread")?);
-    let mut stylizer = Adapting {
+    let adapting = Adapting {
         looks: CrossFade::new(models, wanted.clone()),
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
         interval: interval_of(&stream),
+    };
+    let mut stylizer = LiveSteady {
+        steady: Steady::new(adapting, 0.0, job.unpainted.clone()),
+        wanted: wanted.clone(),
+        mix: wanted.get().mix,
     };
     let snapshots = Snapshots::start(snapshot, &stream, &stop).context("cannot start a thread")?;
     let sent = AtomicU64::new(0);
@@ -151,6 +158,7 @@ pub fn stylize_live<S: Adjustable>(
         dropped_by_outputs,
         queue_full: queue.full.load(Ordering::Relaxed),
         scale: Some(wanted.get().scale),
+        steady: Some(wanted.get().steady),
         delay_p50_s: delays.percentile(0.5).map(|d| d.as_secs_f64()),
         delay_p99_s: delays.percentile(0.99).map(|d| d.as_secs_f64()),
         ..nothing_made(job, context)
@@ -204,6 +212,32 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
             self.wanted.change(|settings: &mut LiveSettings| settings.scale = scale);
         }
         Ok(())
+    }
+}
+
+/// Holds what is painted as steady as the settings say; after a change of strength or colours, and during a cross-fade,
+/// all is painted anew.
+struct LiveSteady<S> {
+    steady: Steady<Adapting<S>>,
+    wanted: SharedSettings,
+    /// Of the frame before.
+    mix: StyleMix,
+}
+
+impl<S: Adjustable> Stylizer for LiveSteady<S> {
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        self.steady.warm_up(like)
+    }
+
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        let settings = self.wanted.get();
+        let changes = self.steady.inner().looks.changes(settings);
+        self.steady.set_steadiness(if changes { 0.0 } else { settings.steady });
+        if settings.mix != self.mix {
+            self.steady.forget();
+            self.mix = settings.mix;
+        }
+        self.steady.stylize(batch)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::core::encoding::Encoding;
 use crate::core::endpoint::{InputSpec, OutputSpec};
+use crate::core::regions::Mask;
 use crate::media::PipelineRole;
 use crate::media::live::LiveOptions;
 
@@ -18,6 +19,8 @@ pub struct LiveJob {
     pub options: LiveOptions,
     /// Lower the scale when the network cannot keep up, raise it when it can.
     pub adapt: bool,
+    /// With a mask that leaves a part unpainted: that mask, whose last plane says where.
+    pub unpainted: Option<Mask>,
     /// Replace existing files.
     pub overwrite: bool,
     /// How files are encoded.

@@ -22,6 +22,8 @@ pub struct LiveSettings {
     pub scale: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
+    /// How steady video is held, 0–1; see [`Steady`](crate::steady::Steady).
+    pub steady: f32,
 }
 
 /// The settings the user has chosen; can be changed on any thread, and apply from the next frame on.
@@ -93,6 +95,11 @@ impl<S: Adjustable> CrossFade<S> {
     /// Whether a cross-fade is under way, so that each frame is painted twice.
     pub fn fading(&self) -> bool {
         self.fade.is_some()
+    }
+
+    /// Whether the next frame shows, or begins to show, another model or scale.
+    pub fn changes(&self, settings: LiveSettings) -> bool {
+        self.fading() || (settings.model, settings.scale) != self.shown
     }
 
     fn paint(
@@ -181,7 +188,7 @@ mod tests {
     }
 
     fn settings(model: usize, scale: f64) -> LiveSettings {
-        LiveSettings { model, scale, mix: StyleMix::default() }
+        LiveSettings { model, scale, mix: StyleMix::default(), steady: 0.0 }
     }
 
     fn value(cross_fade: &mut CrossFade<Flat>) -> u8 {

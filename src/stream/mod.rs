@@ -66,6 +66,8 @@ pub use partial::PartialFile;
 pub use path_kinds::{InputKind, OutputKind, Pictures};
 pub use pictures::stylize_pictures;
 pub use regions::Regions;
+#[cfg(feature = "media")]
+pub(crate) use run::unpainted_part;
 pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};

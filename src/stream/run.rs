@@ -24,6 +24,7 @@ use crate::engine::device::try_algorithms;
 use crate::media::error::ErrorKind;
 #[cfg(feature = "media")]
 use crate::media::source::{FrameFormat, VideoSource};
+use crate::steady::Steady;
 
 /// A checked run between files, pictures and pipes.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Config {
     pub mask: Option<Mask>,
     /// How the model runs.
     pub engine: EngineOptions,
+    /// How steady video is held, 0–1; see [`Steady`].
+    pub steady: f32,
     /// What [`InputKind::of`] understands.
     pub input: PathBuf,
     /// What [`OutputKind::of`] understands.
@@ -147,7 +150,11 @@ fn make(
         }
         (None, Some(pairs)) => {
             let names = (config.input.as_path(), config.output.as_path());
-            stylize_pictures(names, pairs, stylizer, context)
+            match config.rate {
+                // Pictures without a rate are not frames of a video.
+                None => stylize_pictures(names, pairs, stylizer, context),
+                Some(_) => stylize_pictures(names, pairs, &mut steady(config, stylizer), context),
+            }
         }
         (None, None) if wants_picture => bail!(
             "'{}' is not a picture; --preview TIME paints one frame of a video",
@@ -158,8 +165,22 @@ fn make(
             config.input.display(),
             config.output.display()
         ),
-        (None, None) => video(config, stylizer, context),
+        (None, None) => {
+            let summary = video(config, &mut steady(config, stylizer), context)?;
+            Ok(Summary { steady: Some(config.steady), ..summary })
+        }
     }
+}
+
+/// The mask, if it leaves a part unpainted: that is its last plane.
+pub(crate) fn unpainted_part(mask: Option<&Mask>, models: usize) -> Option<Mask> {
+    mask.filter(|mask| mask.regions() > models).cloned()
+}
+
+/// Holds a video steady as `config` wants.
+fn steady<'a>(config: &Config, stylizer: &'a mut dyn Stylizer) -> Steady<&'a mut dyn Stylizer> {
+    let unpainted = unpainted_part(config.mask.as_ref(), config.models.len());
+    Steady::new(stylizer, config.steady, unpainted)
 }
 
 /// The summary of a run that was ended before anything was made.

@@ -63,14 +63,19 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
             tcp: None,
         },
         adapt: false,
+        unpainted: None,
         overwrite: false,
         encoding: Encoding::default(),
         dump_dot: None,
     };
     let (send, ended) = channel();
     std::thread::spawn(move || {
-        let wanted =
-            SharedSettings::new(LiveSettings { model: 0, scale: 1.0, mix: StyleMix::default() });
+        let wanted = SharedSettings::new(LiveSettings {
+            model: 0,
+            scale: 1.0,
+            mix: StyleMix::default(),
+            steady: 0.0,
+        });
         let (mut said, stop) = (Said::default(), StopSignal::default());
         let mut context = RunContext::new(&stop, &mut said);
         let request = SnapshotRequest::default();

@@ -1,0 +1,124 @@
+//! Steady video: paint that stays where it lies.
+//!
+//! A network paints each frame anew, so that its brush strokes flicker. Here paint is carried along the optical flow of
+//! the *source* and shown where the flow is sure (as Ruder, Dosovitskiy and Brox, "Artistic style transfer for videos",
+//! GCPR 2016, ask for; here in one pass, with any network). What is uncovered is painted anew at once, and so is all
+//! after a cut.
+//!
+//! - `carried`: what is carried from frame to frame, and one step of it
+//! - `resample`: samples of a plane between its pixels
+//! - [`Steady`]: a stylizer whose frames are held steady
+
+mod carried;
+mod resample;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::core::frame::{Frame, FrameInfo};
+use crate::core::regions::Mask;
+use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
+
+use carried::{Carried, SourceFrame};
+
+/// Holds what another stylizer paints steady. Frames must come in order.
+pub struct Steady<S> {
+    inner: S,
+    steadiness: f32,
+    /// Shared with batches in flight.
+    carried: Arc<Mutex<Carried>>,
+}
+
+impl<S: Stylizer> Steady<S> {
+    /// `steadiness` is the share of carried paint where the flow is sure, 0–1: 0 leaves frames as they are painted, 1
+    /// keeps paint until what it lies on changes. With a mask that leaves a part unpainted, `unpainted` is
+    /// that mask, whose last plane says where.
+    pub fn new(inner: S, steadiness: f32, unpainted: Option<Mask>) -> Self {
+        let carried = Arc::new(Mutex::new(Carried::new(unpainted)));
+        let mut steady = Steady { inner, steadiness: 0.0, carried };
+        steady.set_steadiness(steadiness);
+        steady
+    }
+
+    /// Changes the steadiness from the next batch on. Values outside 0–1 count as the nearer of the two, NaN as 0.
+    pub fn set_steadiness(&mut self, steadiness: f32) {
+        self.steadiness = if steadiness.is_nan() { 0.0 } else { steadiness.clamp(0.0, 1.0) };
+    }
+
+    /// What paints.
+    pub fn inner(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Forgets the frames before: the next one is left as it is painted.
+    pub fn forget(&mut self) {
+        lock(&self.carried).forget();
+    }
+
+    /// The source of a batch, as the painted frames are compared with it.
+    fn sources(&self, batch: &[Frame]) -> Vec<SourceFrame> {
+        batch.iter().map(SourceFrame::of).collect()
+    }
+}
+
+fn lock(carried: &Mutex<Carried>) -> MutexGuard<'_, Carried> {
+    // A panic amid a frame leaves planes of the right size.
+    carried.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hold(carried: &Mutex<Carried>, sources: Vec<SourceFrame>, batch: &mut [Frame], steadiness: f32) {
+    let mut carried = lock(carried);
+    for (source, frame) in sources.into_iter().zip(batch) {
+        carried.hold(&source, frame, steadiness);
+    }
+}
+
+impl<S: Stylizer> Stylizer for Steady<S> {
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        if self.steadiness == 0.0 {
+            self.forget();
+            return self.inner.stylize(batch);
+        }
+        let sources = self.sources(batch);
+        self.inner.stylize(batch)?;
+        hold(&self.carried, sources, batch, self.steadiness);
+        Ok(())
+    }
+
+    fn begin(&mut self, batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
+        if self.steadiness == 0.0 {
+            self.forget();
+            return self.inner.begin(batch);
+        }
+        let (sources, carried, steadiness) =
+            (self.sources(&batch), Arc::clone(&self.carried), self.steadiness);
+        Ok(match self.inner.begin(batch)? {
+            PendingBatch::Done(mut batch) => {
+                hold(&carried, sources, &mut batch, steadiness);
+                PendingBatch::Done(batch)
+            }
+            // Batches are finished in the order in which they were begun.
+            PendingBatch::InFlight(finish) => PendingBatch::InFlight(Box::new(move || {
+                let mut batch = finish()?;
+                hold(&carried, sources, &mut batch, steadiness);
+                Ok(batch)
+            })),
+        })
+    }
+
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        self.inner.warm_up(like)
+    }
+
+    fn preferred_batch(&self) -> usize {
+        self.inner.preferred_batch()
+    }
+
+    fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+        // A copy of the source beside each frame.
+        self.inner.max_batch(info, 2 * frame_bytes)
+    }
+
+    fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
+        self.inner.check(width, height)
+    }
+}
