@@ -67,3 +67,39 @@ fn colours_for_print_and_damage_are_as_the_image_crate_has_them() {
         }
     }
 }
+
+#[test]
+fn a_profile_of_inks_stays_out_of_the_rgb_picture_and_that_of_rgb_comes_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = std::fs::read(common::data("jpeg/420.jpg")).unwrap();
+    let (input, output) = (folder.path().join("in.jpg"), folder.path().join("out.png"));
+    for (space, kept) in [(b"CMYK", false), (b"GRAY", false), (b"RGB ", true)] {
+        // A header, which alone says of what colours the profile is.
+        let mut profile = vec![0; 128];
+        profile[16..20].copy_from_slice(space);
+        let segment = [&b"ICC_PROFILE\0\x01\x01"[..], &profile].concat();
+        let length = u16::try_from(segment.len() + 2).unwrap().to_be_bytes();
+        let whole = [&data[..2], &[0xff, 0xe2], &length, &segment, &data[2..]].concat();
+        std::fs::write(&input, whole).unwrap();
+        Picture::open(&input).unwrap().save(&output, &output).unwrap();
+        let written = std::fs::read(&output).unwrap();
+        let is_kept = written.windows(4).any(|name| name == b"iCCP");
+        assert_eq!(is_kept, kept, "{}", String::from_utf8_lossy(space));
+    }
+}
+
+#[test]
+fn a_jpeg_that_is_cut_off_is_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = std::fs::read(common::data("jpeg/420.jpg")).unwrap();
+    let input = folder.path().join("cut.jpg");
+    for (kept, is_said) in [(data.len(), false), (data.len() - 300, true)] {
+        std::fs::write(&input, &data[..kept]).unwrap();
+        let mut nst = common::nst();
+        nst.current_dir(folder.path()).arg("-m").arg(common::data("reference-small.pth"));
+        let out = common::output(nst.args(["-i", "cut.jpg", "-o", "out.png", "--overwrite"]));
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{said}");
+        assert_eq!(said.contains("'cut.jpg' is cut off"), is_said, "{said}");
+    }
+}
