@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::common::ffmpeg;
+use super::common::{bikes, ffmpeg};
 use super::{assert_says, folder, refusal, run};
 
 #[test]
@@ -40,6 +40,34 @@ fn a_video_is_measured_beside_its_source_and_drawn_over_time() {
     let slices = image::open(path("slices.png")).unwrap();
     // Two clips of 80 lines, source and painted of 5 frames each, with 4 pixels between them.
     assert_eq!((slices.width(), slices.height()), (14, 168));
+}
+
+#[test]
+fn a_video_that_is_held_steady_flickers_less() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let bikes = bikes().display().to_string();
+    let few = ["-frames:v", "8", "-vf", "scale=256:-2", "-c:v", "ffv1", "-an"];
+    ffmpeg(&[&["-i", &bikes][..], &few, &[&path("bikes.mkv")]].concat());
+    let flicker = |steady: &str| {
+        let args = ["evaluate", "--model", "mosaic-lite", "--video", "bikes.mkv", "--json"];
+        let out = run(folder.path(), &[&args[..], &["--steady", steady]].concat());
+        let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        all["mean"]["warping_error"].as_f64().unwrap()
+    };
+    let (painted, held) = (flicker("0"), flicker("1"));
+    assert!(held < 0.7 * painted, "{held} of {painted}");
+
+    let args =
+        ["-m", "mosaic-lite", "-i", "bikes.mkv", "-o", "held.mkv", "--steady", "0.9", "--json"];
+    let out = run(folder.path(), &args);
+    let summary: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((summary["frames"].as_u64(), summary["steady"].as_f64()), (Some(8), Some(0.9)));
+    let out = run(
+        folder.path(),
+        &["-m", "mosaic-lite", "-i", "bikes.mkv", "-o", "x.mkv", "--steady", "2"],
+    );
+    assert_eq!(out.status.code(), Some(2));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 
-use super::common::{psnr, yuv_frames};
+use super::common::{bikes, ffmpeg, psnr, yuv_frames};
 use super::make::two_styles;
 use super::{assert_says, files, folder, refusal, works};
 
@@ -213,5 +213,26 @@ fn what_does_not_go_together_is_refused_before_the_work() {
         assert_eq!(out.status.code(), Some(2), "{model}");
         assert_says(&String::from_utf8(out.stderr).unwrap(), &[model, words]);
         assert!(files(folder) == before, "{model}");
+    }
+}
+
+#[test]
+fn what_a_mask_leaves_unpainted_stays_exact_in_a_video_that_is_held_steady() {
+    let folder = folder();
+    let folder = folder.path();
+    let path = |name: &str| folder.join(name).display().to_string();
+    halves(folder, "mask.png", (128, 96), 64);
+    let few = ["-frames:v", "6", "-vf", "scale=128:96", "-pix_fmt", "yuv420p", "-an"];
+    ffmpeg(&[&["-i", &bikes().display().to_string()][..], &few, &[&path("in.y4m")]].concat());
+    let models = ["-m", "mosaic-lite@white", "-m", "none@black", "--mask", "mask.png"];
+    let films = ["-i", "in.y4m", "-o", "out.y4m", "--steady", "1"];
+    works(folder, &[&models[..], &films].concat());
+    let (source, held) = (yuv_frames(&folder.join("in.y4m")), yuv_frames(&folder.join("out.y4m")));
+    assert_eq!((source.len(), held.len()), (6, 6));
+    for (source, held) in source.iter().zip(&held) {
+        let left =
+            |luma: &[u8]| luma.chunks(128).flat_map(|l| l[..64].to_vec()).collect::<Vec<_>>();
+        assert!(left(&source.y) == left(&held.y), "the unpainted half");
+        assert!(source.y != held.y, "the painted half");
     }
 }
