@@ -45,6 +45,10 @@ pub struct TrainArgs {
     /// network learns to recognize them and paints each in its style, later without masks
     #[arg(long, value_name = "FOLDER", help_heading = IO)]
     masks: Option<PathBuf>,
+    /// Folder of videos, searched with its subfolders: every second pair of the temporal loss is then of two
+    /// neighbouring frames, moved along their optical flow (with --temporal-weight)
+    #[arg(long, value_name = "FOLDER", help_heading = IO)]
+    videos: Option<PathBuf>,
     /// Model file to write
     #[arg(short, long, value_name = "FILE.pt", required_unless_present = "resume", help_heading = IO)]
     output: Option<PathBuf>,
@@ -156,6 +160,7 @@ fn with_new_paths(args: &TrainArgs, run: RunFile) -> RunFile {
     RunFile {
         dataset: place(&args.dataset, run.dataset),
         masks: args.masks.as_deref().map(absolute).or(run.masks),
+        videos: args.videos.as_deref().map(absolute).or(run.videos),
         output: place(&args.output, run.output),
         vgg: args.vgg.as_deref().map(absolute).or(run.vgg),
         licence: args.licence.clone().or(run.licence),
@@ -209,6 +214,7 @@ fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
         dataset: absolute(args.dataset.as_deref().unwrap_or(Path::new(""))),
         photos: 0,
         masks: args.masks.as_deref().map(absolute),
+        videos: args.videos.as_deref().map(absolute),
         output: absolute(&output),
         vgg: args.vgg.as_deref().map(absolute),
         licence: args.licence.clone(),

@@ -65,6 +65,12 @@ impl CropOptions {
         Crop { photo, noisy, regions }
     }
 
+    /// The pixels of crop number `number`, as they are.
+    pub(super) fn plain(self, photo: RgbImage, number: u64) -> Vec<u8> {
+        let place = self.place(photo.dimensions(), number);
+        self.pixels(photo, place).into_raw()
+    }
+
     /// Over- or underexposes half of the crops. Bright ones lose detail in their skies. Few photos have large
     /// plain white areas, and a network that never saw any paints them in one colour.
     fn exposed(self, mut photo: Vec<u8>, number: u64) -> Vec<u8> {

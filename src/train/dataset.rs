@@ -42,28 +42,7 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError::Read`], or [`DatasetError::TooFew`] for a batch of this size.
     pub fn open(folder: &Path, batch: usize) -> Result<Self, DatasetError> {
-        let mut files = Vec::new();
-        let walk = WalkDir::new(folder).follow_links(true);
-        for entry in walk {
-            let entry = match entry {
-                Ok(entry) => entry,
-                // A broken link within is no reason to stop; the folder itself is.
-                Err(error) if error.depth() > 0 => continue,
-                Err(error) => {
-                    let reason = error.io_error().map_or("no folder".to_owned(), |e| e.to_string());
-                    let folder = folder.to_owned();
-                    return Err(DatasetError::Read { what: "dataset", folder, reason });
-                }
-            };
-            let path = entry.path();
-            let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-            let known = ending.is_some_and(|e| ENDINGS.contains(&e.as_str()));
-            if known && entry.file_type().is_file() {
-                files.push(entry.into_path());
-            }
-        }
-        // Folders list their files in any order.
-        files.sort_unstable();
+        let files = files_of(folder, "dataset", &ENDINGS)?;
         let found = files.len();
         if found < batch.max(1) {
             return Err(DatasetError::TooFew { folder: folder.to_owned(), found, batch });
@@ -115,6 +94,35 @@ impl Dataset {
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
+}
+
+/// The files in a folder and all folders in it that have one of these endings, sorted. Links are followed.
+pub(super) fn files_of(
+    folder: &Path,
+    what: &'static str,
+    endings: &[&str],
+) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(folder).follow_links(true) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            // A broken link within is no reason to stop; the folder itself is.
+            Err(error) if error.depth() > 0 => continue,
+            Err(error) => {
+                let reason = error.io_error().map_or("no folder".to_owned(), |e| e.to_string());
+                return Err(DatasetError::Read { what, folder: folder.to_owned(), reason });
+            }
+        };
+        let path = entry.path();
+        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let known = ending.is_some_and(|e| endings.contains(&e.as_str()));
+        if known && entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    // Folders list their files in any order.
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Delivers crops in order, made ahead by threads.

@@ -10,7 +10,7 @@ pub enum DatasetError {
     /// A folder cannot be read.
     #[error("cannot read the {what} '{}': {reason}", folder.display())]
     Read {
-        /// Of what: `dataset`, `masks`.
+        /// Of what: `dataset`, `masks`, `videos`.
         what: &'static str,
         /// The folder.
         folder: PathBuf,
@@ -34,6 +34,20 @@ pub enum DatasetError {
     /// None can be decoded.
     #[error("no picture of the dataset can be decoded; the last: {0}")]
     NoneReadable(String),
+    /// A folder for videos holds none.
+    #[error(
+        "the folder '{}' holds no videos (.mp4, .mkv, .mov, .webm, .avi, .ts, …); give --videos a folder with some",
+        .0.display()
+    )]
+    NoVideos(PathBuf),
+    /// No video can be used.
+    #[error("none of the {found} videos can be used; the first, {first}")]
+    NoVideoReadable {
+        /// How many there are.
+        found: usize,
+        /// The first, and why.
+        first: String,
+    },
     /// Photos have no mask.
     #[error(
         "no mask for '{}': expected '{}' (or .webp, .jpg, .jpeg); {without} of {photos} photos have \

@@ -201,7 +201,7 @@ impl Flicker {
 }
 
 /// Luma by ITU-R BT.601, a byte a pixel.
-fn luma(rgb: &[u8]) -> Vec<u8> {
+pub(super) fn luma(rgb: &[u8]) -> Vec<u8> {
     let of = |p: &[u8]| 299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2]);
     rgb.chunks_exact(3).map(|pixel| ((of(pixel) + 500) / 1000).min(255) as u8).collect()
 }

@@ -3,7 +3,8 @@
 //! * [`vgg`] (in kernels: `features`) → [`loss`]: the loss network and what is measured with it.
 //! * [`recipe`]: everything that decides what is made; [`dataset`]: the photographs, `masks`: theirs;
 //!   [`crop`]: what a step sees of them.
-//! * [`network`], [`optimizer`]: what is trained, and how (in kernels: `painter`); [`temporal`]: so that it is steady.
+//! * [`network`], [`optimizer`]: what is trained, and how (in kernels: `painter`); [`temporal`]: so that it is steady,
+//!   also on frames of videos ([`video_pairs`]).
 //! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
 //! * [`run`]: one run (told by [`config`], opened by `open`) of [`trainer`] steps; [`checkpoint`], [`run_folder`],
@@ -38,3 +39,4 @@ pub mod run_folder;
 pub mod temporal;
 pub mod trainer;
 pub mod vgg;
+pub mod video_pairs;

@@ -166,11 +166,25 @@ impl TrainNetwork {
     /// # Errors
     /// When libtorch fails, as for want of memory.
     pub fn forward(&self, x: &Tensor, style: usize) -> Result<Tensor, TchError> {
+        Ok(self.forward_with_middle(x, style)?.0)
+    }
+
+    /// As [`forward`](Self::forward), with the input of the first residual block, if there is one.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub(super) fn forward_with_middle(
+        &self,
+        x: &Tensor,
+        style: usize,
+    ) -> Result<(Tensor, Option<Tensor>), TchError> {
+        let mut middle = None;
         let mut x = channels_last(&self.seen(x)?.f_to_kind(self.kind)?)?;
         let mut block = x.shallow_clone();
         for layer in &self.layers {
             if layer.begins_block {
                 block = x.shallow_clone();
+                middle.get_or_insert_with(|| block.shallow_clone());
             }
             x = self.convolved(layer, &x)?;
             if let Some(norm) = &layer.norm {
@@ -182,7 +196,8 @@ impl TrainNetwork {
                 Epilogue::Nothing => x,
             };
         }
-        self.shown(&x.f_to_kind(Kind::Float)?)
+        let middle = middle.map(|middle| middle.f_to_kind(Kind::Float)).transpose()?;
+        Ok((self.shown(&x.f_to_kind(Kind::Float)?)?, middle))
     }
 
     /// What the first convolution reads of pictures.

@@ -20,6 +20,7 @@ use super::random::generator;
 use super::recipe::{Recipe, StyleSource};
 use super::run_folder::{RunFile, RunFolder};
 use super::trainer::{Trainer, architecture};
+use super::video_pairs::VideoPairs;
 use crate::engine::device::set_threads;
 use crate::engine::model_file::Description;
 use crate::engine::{guarded, words};
@@ -90,7 +91,19 @@ fn run(
     writable(output, config.overwrite || config.resume)?;
     enough_memory(config)?;
     let previews = Previews::open(previews)?;
-    let mut trainer = open_trainer(config)?;
+    let cut = CropOptions {
+        size: recipe.image_size,
+        augment: recipe.augment,
+        noise: recipe.noise as f32,
+        exposure: recipe.exposure as f32,
+        seed: recipe.seed,
+    };
+    let pairs = config
+        .run
+        .videos
+        .as_deref()
+        .map(|folder| VideoPairs::open(folder, cut, stop, &mut |text| watcher.note(text)));
+    let mut trainer = open_trainer(config)?.with_videos(pairs.transpose()?);
     let mut done = if config.resume { restore(config, &trainer, watcher)? } else { 0 };
     let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);
     let batch = recipe.batch as u64;
@@ -98,13 +111,6 @@ fn run(
     let mut folder = match config.resume {
         true => RunFolder::resume(&config.folder, done)?,
         false => RunFolder::create(&config.folder, config.overwrite, &config.run)?,
-    };
-    let cut = CropOptions {
-        size: recipe.image_size,
-        augment: recipe.augment,
-        noise: recipe.noise as f32,
-        exposure: recipe.exposure as f32,
-        seed: recipe.seed,
     };
     let mut loader = CropLoader::new(&photos, cut, done * batch, loaders);
     let (mut smooth, mut start) = (None, None);
@@ -279,6 +285,9 @@ fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Des
     facts["dataset"] = serde_json::json!({ "name": last_name(dataset), "photos": photos });
     if let Some(masks) = masks {
         facts["dataset"]["masks"] = serde_json::json!(last_name(masks));
+    }
+    if let Some(videos) = &config.run.videos {
+        facts["dataset"]["videos"] = serde_json::json!(last_name(videos));
     }
     facts["losses"] = serde_json::to_value(terms).unwrap_or_default();
     Description {

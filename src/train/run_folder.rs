@@ -35,6 +35,9 @@ pub struct RunFile {
     /// Folder of their masks, where styles are for regions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masks: Option<PathBuf>,
+    /// Folder of videos for the temporal loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub videos: Option<PathBuf>,
     /// The model to make.
     pub output: PathBuf,
     /// The loss network, when it is not the shipped one.
@@ -62,6 +65,9 @@ impl RunFile {
         match (&self.masks, self.recipe.regions().is_empty()) {
             (Some(_), true) => Err(Recipe::EACH_ITS_REGION.to_owned()),
             (None, false) => Err("--style …@REGION needs --masks".to_owned()),
+            _ if self.videos.is_some() && self.recipe.temporal_weight == 0.0 => {
+                Err("--videos needs a --temporal-weight above 0".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -244,6 +250,7 @@ mod tests {
         RunFile {
             dataset: "photos".into(),
             photos: 3,
+            videos: None,
             masks: None,
             output: "a.pt".into(),
             vgg: None,

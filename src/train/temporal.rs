@@ -1,19 +1,26 @@
 //! The temporal loss: a painted picture must move with its photo, whatever the noise and the light.
 //!
-//! Pairs are made from single photos by a known motion, so no video is needed. The loss is that of Ruder,
+//! Pairs are made from single photos by a known motion, so no video is needed; with videos, every second pair is of
+//! two neighbouring frames, moved along their optical flow. The loss is that of Ruder,
 //! Dosovitskiy and Brox ("Artistic style transfer for videos", GCPR 2016), with random motions instead of a
 //! video's; changes of luminance are allowed for as in ReCoNet (Gao et al., ACCV 2018, equation 5):
 //!
 //! `loss = mean of M · (y₂ − (W(y) + Y(x₂) − W(Y(x))))² / 255²`
 //!
 //! with the photo x and its painting y, the moved photo x₂ and its painting y₂, the motion W, luma Y, and the
-//! mask M of pixels that x shows too. W(y) is a constant: gradients flow through y₂ only, so that only one
+//! mask M of pixels that x shows too. To it is added, as in ReCoNet (equation 3, there of the whole encoder), the
+//! same difference between the inputs of the first residual block, relative to their squares:
+//!
+//! `MIDDLE_WEIGHT · Σ M · (f₂ − W(f))² / Σ M · W(f)²`
+//!
+//! W(y) and W(f) are constants: gradients flow through y₂ only, so that only one
 //! graph is held at a time. Since motions have no preferred direction, the expected gradient is proportional
 //! to that of both.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::random::{generator, normal_pair};
+use super::video_pairs::PairFlow;
 use crate::engine::network::luma;
 
 /// Largest turn, radians.
@@ -26,6 +33,8 @@ const SHIFT: f32 = 0.06;
 const BEND: f32 = 0.015;
 /// Largest change of exposure, stops.
 const EXPOSURE: f32 = 0.15;
+/// Weight of the difference in the middle of the network, beside that of the output.
+const MIDDLE_WEIGHT: f64 = 0.02;
 
 /// A known motion for each picture of a batch, and a change of brightness.
 #[derive(Debug)]
@@ -81,6 +90,33 @@ impl Motion {
         })
     }
 
+    /// The motion between neighbouring frames of videos, for each pair its flow.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub(super) fn of_frames(flows: &[PairFlow], device: Device) -> Result<Self, TchError> {
+        let (mut grid, mut mask) = (Vec::new(), Vec::new());
+        let (mut width, mut height) = (1, 1);
+        for PairFlow { flow, occluded } in flows {
+            (width, height) = (flow.width, flow.height);
+            let at = |position: f32, side: usize| (2.0 * position + 1.0) / side as f32 - 1.0;
+            for (n, hidden) in occluded.iter().enumerate() {
+                let (x, y) = ((n % width) as f32 + flow.u[n], (n / width) as f32 + flow.v[n]);
+                grid.extend([at(x, width), at(y, height)]);
+                mask.push(f32::from(u8::from(!hidden)));
+            }
+        }
+        let (count, width, height) = (flows.len() as i64, width as i64, height as i64);
+        let shaped = |values: &[f32], shape: &[i64]| {
+            Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)
+        };
+        Ok(Motion {
+            grid: shaped(&grid, &[count, height, width, 2])?,
+            mask: shaped(&mask, &[count, 1, height, width])?,
+            gain: Tensor::f_ones([count, 1, 1, 1], (Kind::Float, device))?,
+        })
+    }
+
     /// A picture, moved.
     ///
     /// # Errors
@@ -114,6 +150,24 @@ impl Motion {
         let channels = painted_seen.size4()?.1 as f64;
         let count = self.mask.f_sum(Kind::Float)?.f_mul_scalar(channels)?.f_clamp_min(1.0)?;
         apart.f_square()?.f_mul(&self.mask)?.f_sum(Kind::Float)?.f_div(&count)
+    }
+
+    /// The temporal loss in the middle of the network, times its weight: of the features of
+    /// [`seen`](Self::seen), given those of the photo.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn middle_loss(&self, features: &Tensor, of_seen: &Tensor) -> Result<Tensor, TchError> {
+        let (_, _, height, width) = of_seen.size4()?;
+        let smaller = |t: &Tensor| t.f_adaptive_avg_pool2d([height, width]);
+        // Positions count from border to border, so the mean of some is the position of their middle.
+        let grid = smaller(&self.grid.f_permute([0, 3, 1, 2])?)?.f_permute([0, 2, 3, 1])?;
+        // Features that see a part of the picture for the first time are left out.
+        let mask = smaller(&self.mask)?.f_ge(0.999)?.f_to_kind(Kind::Float)?;
+        let expected = features.f_detach()?.f_grid_sampler(&grid, 0, 2, false)?;
+        let sum = |t: &Tensor| t.f_square()?.f_mul(&mask)?.f_sum(Kind::Float);
+        let whole = sum(&expected)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+        sum(&of_seen.f_sub(&expected)?)?.f_div(&whole)?.f_mul_scalar(MIDDLE_WEIGHT)
     }
 }
 
@@ -169,6 +223,22 @@ mod tests {
             let noisy = motion.loss(&photo, &seen, (&photo, &noisy)).unwrap().double_value(&[]);
             assert!(stuck > 1e-3, "{stuck}");
             assert!(noisy > 1e-6 && noisy < (20.0f64 / 255.0).powi(2), "{noisy}");
+        }
+    }
+
+    #[test]
+    fn features_that_move_with_their_photo_cost_little_and_others_more() {
+        let photo = texture(64);
+        let pooled = |picture: &Tensor| picture.avg_pool2d([4, 4], [4, 4], [0, 0], false, true, 4);
+        for number in 0..6 {
+            let motion = Motion::random((2, 64), (1, 2 * number), Device::Cpu).unwrap();
+            let features = pooled(&photo);
+            let cost = |of_seen: Tensor| {
+                motion.middle_loss(&features, &of_seen).unwrap().double_value(&[]) / MIDDLE_WEIGHT
+            };
+            let (moved, stuck) =
+                (cost(pooled(&motion.moved(&photo).unwrap())), cost(pooled(&photo)));
+            assert!(moved < 0.02 && stuck > 2.0 * moved, "{moved} {stuck}");
         }
     }
 

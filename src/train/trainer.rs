@@ -10,6 +10,7 @@ use super::painter::{Idle, Painter};
 use super::recipe::Recipe;
 use super::temporal::{Motion, with_noise};
 use super::vgg::Vgg;
+use super::video_pairs::VideoPairs;
 use crate::engine::architecture::{Architecture, NetworkKind, Normalization};
 use crate::engine::model_file::ModelFile;
 use crate::engine::network::luma;
@@ -30,6 +31,8 @@ pub struct Trainer {
     teacher: Option<TrainNetwork>,
     device: Device,
     idle: Idle,
+    /// Frames of videos for the temporal loss.
+    videos: Option<VideoPairs>,
 }
 
 impl Trainer {
@@ -94,7 +97,14 @@ impl Trainer {
             teacher: teacher.transpose()?,
             device,
             idle: Idle::default(),
+            videos: None,
         })
+    }
+
+    /// Takes every second pair of the temporal loss from videos.
+    #[must_use]
+    pub fn with_videos(self, videos: Option<VideoPairs>) -> Self {
+        Trainer { videos, ..self }
     }
 
     /// The network of which the model is made: the trained one, or its running average.
@@ -186,20 +196,22 @@ impl Trainer {
         let mut terms =
             self.losses.backward(&painting.y, &content, lesson.as_deref(), target, share, 1.0)?;
         let painted = painting.y.f_detach()?;
+        let middle = painting.middle.as_ref().map(Tensor::f_detach).transpose()?;
         painter.back(painting)?;
         if self.recipe.temporal_weight > 0.0 {
-            terms.temporal = self.temporal(painter, &photos, &painted, style, share, number)?;
+            let painted = (&painted, middle.as_ref());
+            terms.temporal = self.temporal(painter, &photos, painted, style, share, number)?;
         }
         Ok(terms)
     }
 
     /// Adds the gradients of `share` times the temporal loss and returns its value: the moved photos must be
-    /// painted like `painted`, moved.
+    /// painted like `painted`, moved, and in the middle of the network be what `photos` are there, moved.
     fn temporal(
         &self,
         painter: &mut Painter<'_>,
         photos: &Tensor,
-        painted: &Tensor,
+        (painted, middle): (&Tensor, Option<&Tensor>),
         style: usize,
         share: f64,
         number: u64,
@@ -207,12 +219,69 @@ impl Trainer {
         let recipe = &self.recipe;
         let (count, _, _, size) = photos.size4()?;
         let shape = (usize::try_from(count).unwrap_or(1), usize::try_from(size).unwrap_or(1));
+        let pass = number / shape.0 as u64;
+        if let (Some(videos), true) = (&self.videos, pass % 2 == 1) {
+            let (before, frames, motion) = self.neighbours(videos, shape.0, number)?;
+            let (painted, middle) = painter.paint_only(&before, style)?;
+            let painted = (&painted, middle.as_ref());
+            return self.compare(
+                painter,
+                &motion,
+                (&before, &frames, &frames),
+                painted,
+                style,
+                share,
+            );
+        }
         let motion = Motion::random(shape, (recipe.seed, number), self.device)?;
         let seen = motion.seen(photos)?;
         let noisy = with_noise(&seen, recipe.noise as f32, (recipe.seed, number))?;
-        let painting = painter.paint(&noisy, style)?;
-        let loss = motion.loss(photos, &seen, (painted, &painting.y))?;
-        let loss = loss.f_mul_scalar(recipe.temporal_weight)?;
+        self.compare(painter, &motion, (photos, &seen, &noisy), (painted, middle), style, share)
+    }
+
+    /// Frames of videos, the ones after them, and the motion between.
+    fn neighbours(
+        &self,
+        videos: &VideoPairs,
+        count: usize,
+        number: u64,
+    ) -> Result<(Tensor, Tensor, Motion), TchError> {
+        let size = i64::from(self.recipe.image_size);
+        let (mut frames, mut flows) = ([Vec::new(), Vec::new()], Vec::new());
+        for n in 0..count as u64 {
+            let pair = videos.pair(self.recipe.seed, number + n);
+            let (pair, flow) = pair.map_err(TchError::Torch)?;
+            flows.push(flow);
+            for (all, frame) in frames.iter_mut().zip(pair) {
+                all.push(Tensor::f_from_slice(frame)?.f_to_device(self.device)?);
+            }
+        }
+        let picture = |all: &[Tensor]| {
+            let all = Tensor::f_stack(all, 0)?.f_to_kind(Type::Float)?;
+            all.f_reshape([-1, size, size, 3])?.f_permute([0, 3, 1, 2])
+        };
+        let motion = Motion::of_frames(&flows, self.device)?;
+        Ok((picture(&frames[0])?, picture(&frames[1])?, motion))
+    }
+
+    /// Adds the gradients of `share` times the temporal loss and returns its value. Of the pictures, the first were
+    /// `painted` already, with features in the `middle`; the second are what is seen after the motion; the third
+    /// are the same as the network gets them.
+    fn compare(
+        &self,
+        painter: &mut Painter<'_>,
+        motion: &Motion,
+        (before, seen, noisy): (&Tensor, &Tensor, &Tensor),
+        (painted, middle): (&Tensor, Option<&Tensor>),
+        style: usize,
+        share: f64,
+    ) -> Result<f64, TchError> {
+        let painting = painter.paint(noisy, style)?;
+        let mut loss = motion.loss(before, seen, (painted, &painting.y))?;
+        if let (Some(features), Some(of_seen)) = (middle, &painting.middle) {
+            loss = loss.f_add(&motion.middle_loss(features, of_seen)?)?;
+        }
+        let loss = loss.f_mul_scalar(self.recipe.temporal_weight)?;
         loss.f_mul_scalar(share)?.f_backward()?;
         painter.back(painting)?;
         loss.f_double_value(&[])
@@ -352,9 +421,10 @@ mod tests {
             // By the same motions, whatever it was trained with.
             trainer.recipe.temporal_weight = 1.0;
             let (photos, noisy) = trainer.upload(&crops).unwrap();
-            let painted = trainer.network.forward(&noisy, 0).unwrap().detach();
             let mut painter = Painter::new(&trainer.network, &trainer.idle).unwrap();
-            trainer.temporal(&mut painter, &photos, &painted, 0, 1.0, 1000).unwrap()
+            let (painted, middle) = painter.paint_only(&noisy, 0).unwrap();
+            let painted = (&painted, middle.as_ref());
+            trainer.temporal(&mut painter, &photos, painted, 0, 1.0, 1000).unwrap()
         };
         let (without, with) = (measured(0.0), measured(1000.0));
         assert!(with < 0.7 * without, "{without} {with}");

@@ -34,6 +34,31 @@ fn arguments(more: &str) -> String {
 }
 
 #[test]
+fn a_folder_without_usable_videos_is_refused_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    photos(&folder.path().join("photos"));
+    let refused = |more: &str, expected: i32| {
+        let output = nst(folder.path(), &arguments(more)).output().unwrap();
+        assert_eq!(code(&output), expected, "{more}: {}", stderr(&output));
+        assert!(!folder.path().join("a.pt").exists() && !folder.path().join("a.run").exists());
+        stderr(&output)
+    };
+    let said = refused("--steps 2 --videos photos", 2);
+    assert!(said.contains("--videos needs a --temporal-weight above 0"), "{said}");
+    let said = refused("--steps 2 --temporal-weight 1 --videos none", 1);
+    assert!(
+        said.contains("cannot read the videos 'none") || said.contains("none': No such"),
+        "{said}"
+    );
+    let said = refused("--steps 2 --temporal-weight 1 --videos photos", 1);
+    assert!(said.contains("photos' holds no videos"), "{said}");
+    std::fs::create_dir(folder.path().join("videos")).unwrap();
+    std::fs::write(folder.path().join("videos/a.mkv"), b"no video").unwrap();
+    let said = refused("--steps 2 --temporal-weight 1 --videos videos", 1);
+    assert!(said.contains("none of the 1 videos can be used") && said.contains("a.mkv"), "{said}");
+}
+
+#[test]
 fn a_model_is_trained_measured_and_paints() {
     let folder = tempfile::tempdir().unwrap();
     photos(&folder.path().join("photos"));

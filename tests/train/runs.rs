@@ -46,6 +46,7 @@ fn config(folder: &Path, recipe: Recipe) -> TrainingConfig {
             dataset: folder.join("photos"),
             photos: 6,
             masks: None,
+            videos: None,
             output: folder.join("a.pt"),
             vgg: None,
             licence: Some("MIT".to_owned()),
@@ -106,6 +107,36 @@ fn thirty_steps_lower_the_loss_and_leave_a_model_that_says_where_it_comes_from()
     {
         assert!(config.folder.join(file).is_file(), "{file}");
     }
+}
+
+/// A run whose temporal loss also sees frames of videos, the first of which is no video.
+#[cfg(feature = "media")]
+fn with_videos(folder: &Path) -> TrainingConfig {
+    let videos = folder.join("videos/more");
+    std::fs::create_dir_all(&videos).unwrap();
+    std::fs::write(folder.join("videos/a.mp4"), b"no video").unwrap();
+    std::fs::copy(data("carphone_pristine.mp4"), videos.join("b.MP4")).unwrap();
+    let recipe = Recipe { temporal_weight: 10.0, steps: 6, ..recipe() };
+    let mut config = config(folder, recipe);
+    config.run.videos = Some(folder.join("videos"));
+    config
+}
+
+#[cfg(feature = "media")]
+#[test]
+fn frames_of_videos_take_part_in_the_temporal_loss_also_after_resuming() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [whole, parts, photos] = folders.each_ref().map(|folder| with_videos(folder.path()));
+    run(&whole, u64::MAX);
+    assert!(run(&parts, 3).interrupted);
+    run(&TrainingConfig { resume: true, ..parts.clone() }, u64::MAX);
+    let mut photos = photos;
+    photos.run.videos = None;
+    run(&photos, u64::MAX);
+    let [whole, parts, photos] = folders.each_ref().map(|folder| losses(folder.path()));
+    assert_eq!(whole, parts);
+    assert!(whole.iter().all(|row| row.terms.temporal > 0.0 && row.terms.is_finite()));
+    assert_ne!(whole[5].terms.temporal, photos[5].terms.temporal);
 }
 
 #[test]

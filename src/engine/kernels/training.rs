@@ -98,6 +98,8 @@ pub struct Pass {
     made: Vec<Vec<f32>>,
     /// Input of each residual block.
     kept: Vec<Vec<f32>>,
+    /// Height, width and channels of the first one's.
+    middle: (usize, usize, usize),
     /// Scale and shift of each norm with its weight and bias, per channel.
     affine: Vec<ScaleShift>,
     /// Scale and shift of each norm without its weight and bias, per channel.
@@ -125,6 +127,20 @@ struct Buffers {
     work: Vec<f32>,
     /// One per thread.
     scratch: Vec<Vec<f32>>,
+}
+
+impl Pass {
+    /// Input of the first residual block after a forward pass, height × width × channels; none if the network
+    /// has no blocks.
+    pub fn middle(&self) -> Option<&[f32]> {
+        let count = self.middle.0 * self.middle.1 * self.middle.2;
+        self.kept.first().map(|kept| &kept[..count])
+    }
+
+    /// Height, width and channels of it.
+    pub fn middle_shape(&self) -> (usize, usize, usize) {
+        self.middle
+    }
 }
 
 impl TrainingNetwork {
@@ -268,7 +284,8 @@ impl TrainingNetwork {
     }
 
     /// Adds the gradients with respect to all parameters to `to`. `gradient`: with respect to the output of
-    /// [`forward`](Self::forward). `norms`: the same as for that.
+    /// [`forward`](Self::forward). `middle`: with respect to [`Pass::middle`], if a loss depends on it. `norms`:
+    /// the same as for `forward`.
     ///
     /// # Errors
     /// When memory is short, or the system gives no threads: why.
@@ -280,12 +297,13 @@ impl TrainingNetwork {
         pass: &mut Pass,
         norms: &[NormWeights],
         gradient: &[f32],
+        middle: Option<&[f32]>,
         to: &mut [LayerGradient],
         count: usize,
     ) -> Result<(), PaintError> {
         assert!(gradient.len() == pass.picture.len() && to.len() == self.layers.len() + 1);
         let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;
-        let Pass { size, picture, made, kept, affine, normal, statistics, buffers } = pass;
+        let Pass { size, picture, made, kept, affine, normal, statistics, buffers, .. } = pass;
         let read = Read { made, kept, affine };
         pool.install(|| {
             let n = self.layers.len();
@@ -293,6 +311,12 @@ impl TrainingNetwork {
                 self.last_backward(*size, gradient, &read, statistics, buffers, &mut to[n])?;
             for (n, layer) in self.layers.iter().enumerate().rev() {
                 let sides = self.sides(n + 1, *size);
+                let next = self.layers.get(n + 1).is_some_and(|layer| layer.begins_block);
+                if let Some(middle) = middle.filter(|_| next && self.blocks_before(n + 1) == 0) {
+                    // It is added where the block's other end has left its gradient.
+                    assert!(middle.len() == sides.0 * sides.1 * layer.outputs);
+                    buffers.skip.iter_mut().zip(middle).for_each(|(to, value)| *to += value);
+                }
                 let z = read.made[n].as_slice();
                 let (scale, shift) = &read.affine[n];
                 let gathered = Gathered {
@@ -305,7 +329,7 @@ impl TrainingNetwork {
                     normal: (&normal[n].0, &normal[n].1),
                     relu: !layer.ends_block,
                     // What the block behind begins with is also what it adds at its end.
-                    skips: self.layers.get(n + 1).is_some_and(|layer| layer.begins_block),
+                    skips: next,
                     keeps: layer.ends_block,
                 };
                 let (of_bias, of_weight) = gather(&gathered, self.level, buffers)?;
@@ -525,6 +549,9 @@ impl TrainingNetwork {
             let (before, (height, width)) = (self.sides(n, size), self.sides(n + 1, size));
             room(&mut pass.made[n], height * width * layer.outputs, 0.0)?;
             if layer.begins_block {
+                if self.blocks_before(n) == 0 {
+                    pass.middle = (before.0, before.1, layer.inputs);
+                }
                 let kept = &mut pass.kept[self.blocks_before(n)];
                 room(kept, before.0 * before.1 * layer.inputs, 0.0)?;
             }
