@@ -38,8 +38,6 @@ const SAME_SCENE: f32 = 0.4;
 /// The way back from each pixel of a frame to an earlier one, on a grid of square cells.
 #[derive(Debug, Clone)]
 pub struct MotionGrid {
-    /// Width and height of the frame, pixels.
-    size: (usize, usize),
     /// Pixels on a side of a cell.
     cell: usize,
     /// Displacement of the centre of each cell, pixels of the frame.
@@ -116,12 +114,7 @@ impl MotionGrid {
         let cut = (found as f32) < SAME_SCENE * of as f32;
         let gain = cell as f32;
         field.u.iter_mut().chain(&mut field.v).for_each(|d| *d *= gain);
-        MotionGrid { size: now.size(), cell, field, sure, cut }
-    }
-
-    /// Width and height of the frame.
-    pub fn size(&self) -> (usize, usize) {
-        self.size
+        MotionGrid { cell, field, sure, cut }
     }
 
     /// Interpolates a line of pixels: displacements to the right, downwards, and how sure they are. All slices have
@@ -244,7 +237,8 @@ fn corners(level: &Level) -> Vec<f32> {
     let (a, b, c) = (product(dx, dx), product(dx, dy), product(dy, dy));
     let smaller =
         |n: usize| 0.5 * (a[n] + c[n] - ((a[n] - c[n]).powi(2) + 4.0 * b[n] * b[n]).sqrt());
-    (0..a.len()).map(smaller).collect()
+    // Rounding may leave it a little below 0.
+    (0..a.len()).map(|n| smaller(n).max(0.0)).collect()
 }
 
 /// Absolute differences of a picture to what another shows along the field; 255 beyond its border.

@@ -114,8 +114,9 @@ impl<S: Stylizer> Stylizer for Steady<S> {
     }
 
     fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
-        // A copy of the source beside each frame.
-        self.inner.max_batch(info, 2 * frame_bytes)
+        // A copy of the source beside each frame that is held.
+        let copies = if self.steadiness > 0.0 { 2 } else { 1 };
+        self.inner.max_batch(info, copies * frame_bytes)
     }
 
     fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {

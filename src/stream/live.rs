@@ -81,16 +81,16 @@ pub fn stylize_live<S: Adjustable>(
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher =
         Batcher::newest(LatestConsumer::of(captured_out).context("cannot start a thread")?);
-    let adapting = Adapting {
-        looks: CrossFade::new(models, wanted.clone()),
+    let looks = CrossFade::new(models, wanted.clone());
+    let mut stylizer = Adapting {
+        looks: LiveSteady {
+            steady: Steady::new(looks, 0.0, job.unpainted.clone()),
+            wanted: wanted.clone(),
+            mix: wanted.get().mix,
+        },
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
         interval: interval_of(&stream),
-    };
-    let mut stylizer = LiveSteady {
-        steady: Steady::new(adapting, 0.0, job.unpainted.clone()),
-        wanted: wanted.clone(),
-        mix: wanted.get().mix,
     };
     let snapshots = Snapshots::start(snapshot, &stream, &stop).context("cannot start a thread")?;
     let sent = AtomicU64::new(0);
@@ -187,9 +187,9 @@ fn interval_of(stream: &VideoStream) -> Duration {
     Duration::from_secs_f64(f64::from(d) / f64::from(n.max(1)))
 }
 
-/// A [`CrossFade`] whose scale is adapted to what each step takes.
+/// A [`CrossFade`], held steady, whose scale is adapted to what each step takes.
 struct Adapting<S> {
-    looks: CrossFade<S>,
+    looks: LiveSteady<S>,
     wanted: SharedSettings,
     adapter: Option<Adapter>,
     /// Between two frames of the source.
@@ -203,7 +203,7 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let since = Instant::now();
-        let fading = self.looks.fading();
+        let fading = self.looks.steady.inner().fading();
         self.looks.stylize(batch)?;
         // During a cross-fade, both looks are painted, so the time says nothing about either.
         if let Some(adapter) = self.adapter.as_mut().filter(|_| !fading)
@@ -218,7 +218,7 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
 /// Holds what is painted as steady as the settings say; after a change of strength or colours, and during a cross-fade,
 /// all is painted anew.
 struct LiveSteady<S> {
-    steady: Steady<Adapting<S>>,
+    steady: Steady<CrossFade<S>>,
     wanted: SharedSettings,
     /// Of the frame before.
     mix: StyleMix,
@@ -231,7 +231,7 @@ impl<S: Adjustable> Stylizer for LiveSteady<S> {
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let settings = self.wanted.get();
-        let changes = self.steady.inner().looks.changes(settings);
+        let changes = self.steady.inner().changes(settings);
         self.steady.set_steadiness(if changes { 0.0 } else { settings.steady });
         if settings.mix != self.mix {
             self.steady.forget();
