@@ -44,6 +44,8 @@ pub enum RawFormat {
         height: usize,
         /// Frames per second, if all frames last equally long.
         rate: Option<FrameRate>,
+        /// When the first frame begins.
+        start: Duration,
         /// When each frame ends.
         ends: Vec<Duration>,
     },
@@ -186,8 +188,8 @@ struct Raw {
     size: (usize, usize),
     planes: Vec<(usize, usize)>,
     rate: FrameRate,
-    /// End time of each frame, if there is no constant rate.
-    ends: Vec<Duration>,
+    /// Start time of each frame, and the end of the last, if there is no constant rate.
+    times: Vec<Duration>,
     /// Bits per sample in the input and in GStreamer's format.
     depths: (u32, u32),
 }
@@ -199,8 +201,9 @@ impl Raw {
             RawFormat::Rgb { width, height, rate } => {
                 Ok(Raw::of_rgb((*width, *height), Some(*rate), Vec::new()))
             }
-            RawFormat::Animation { width, height, rate, ends } => {
-                Ok(Raw::of_rgb((*width, *height), *rate, ends.clone()))
+            RawFormat::Animation { width, height, rate, start, ends } => {
+                let times = std::iter::once(start).chain(ends).copied().collect();
+                Ok(Raw::of_rgb((*width, *height), *rate, times))
             }
         }
     }
@@ -208,7 +211,7 @@ impl Raw {
     fn of_rgb(
         (width, height): (usize, usize),
         rate: Option<FrameRate>,
-        ends: Vec<Duration>,
+        times: Vec<Duration>,
     ) -> Self {
         let size = (width, height);
         let usual = rate.unwrap_or(FrameRate::USUAL);
@@ -223,20 +226,15 @@ impl Raw {
             size,
             planes: vec![(3 * width, height)],
             rate: usual,
-            ends,
+            times,
             depths: (8, 8),
         }
     }
 
     /// Start time of a frame; for the number after the last frame, its end.
     fn begins(&self, number: u64) -> Duration {
-        let before = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        match before {
-            Some(before) if !self.ends.is_empty() => {
-                self.ends.get(before).or(self.ends.last()).copied().unwrap_or_default()
-            }
-            _ => self.rate.time_of(number),
-        }
+        let known = usize::try_from(number).ok().and_then(|number| self.times.get(number));
+        known.or(self.times.last()).copied().unwrap_or_else(|| self.rate.time_of(number))
     }
 
     fn of_y4m(header: &Header) -> Result<Self, PipelineError> {
@@ -271,7 +269,7 @@ impl Raw {
             size: (header.width, header.height),
             planes,
             rate: header.rate,
-            ends: Vec::new(),
+            times: Vec::new(),
             depths: (header.depth, depth),
         })
     }

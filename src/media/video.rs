@@ -101,15 +101,20 @@ impl VideoStream {
         Err(PipelineError::new("frames", text))
     }
 
+    /// Its rate, if it is constant.
+    pub fn rate(&self) -> Option<FrameRate> {
+        let (frames, seconds) = self.framerate?;
+        FrameRate::new(u32::try_from(frames).ok()?, u32::try_from(seconds).ok()?)
+    }
+
     /// The header of a YUV4MPEG2 stream of these frames; none when they have no constant rate.
     pub fn y4m_header(&self) -> Option<Header> {
         let positive = |n: i32| u32::try_from(n).ok().filter(|n| *n > 0);
         let ratio = |(n, d)| Some((positive(n)?, positive(d)?));
-        let (frames, seconds) = ratio(self.framerate?)?;
         Some(Header {
             width: self.frame.width,
             height: self.frame.height,
-            rate: FrameRate::new(frames, seconds)?,
+            rate: self.rate()?,
             pixel_aspect: ratio(self.pixel_aspect).unwrap_or((1, 1)),
             sampling: match self.layout {
                 Layout::I420 => Sampling::Yuv420,

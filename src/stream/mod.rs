@@ -72,12 +72,14 @@ pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};
 #[cfg(feature = "media")]
+pub use sinks::FrameReader;
+#[cfg(feature = "media")]
 pub use snapshot::SnapshotRequest;
 pub use still::stylize_picture;
 #[cfg(feature = "media")]
-pub use video::stylize_video;
+pub use video::{read_frames, stylize_video};
 #[cfg(feature = "media")]
-pub use video_job::VideoJob;
+pub use video_job::{TimedPictures, VideoJob};
 
 use crate::core::stats::Stats;
 

@@ -328,6 +328,7 @@ fn video(
         audio: config.audio,
         batch: config.batch.unwrap_or_else(|| stylizer.preferred_batch()),
         encoding: config.encoding,
+        frames: None,
         dump_dot: config.dump_dot.as_deref(),
     };
     super::stylize_video(&job, stylizer, context)

@@ -126,6 +126,43 @@ impl Sink {
     }
 }
 
+/// Takes the frames of a video that is only read.
+pub trait FrameReader: Send {
+    /// Called before the first frame, with the rate if it is constant.
+    fn begin(&mut self, rate: Option<FrameRate>);
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// One line for the user; then no more frames come.
+    fn take(&mut self, frame: Frame) -> Result<()>;
+}
+
+/// Passes frames to a reader.
+struct ReaderSink<'a> {
+    reader: &'a mut dyn FrameReader,
+    events: Sender<Event>,
+}
+
+/// A sink that passes frames to a reader.
+pub(super) fn to_reader<'a>(
+    reader: &'a mut dyn FrameReader,
+    stream: &VideoStream,
+    events: &Sender<Event>,
+) -> (Sink, Box<dyn FrameSink + 'a>) {
+    reader.begin(stream.rate());
+    (Sink::Direct(Busy::default()), Box::new(ReaderSink { reader, events: events.clone() }))
+}
+
+impl FrameSink for ReaderSink<'_> {
+    fn take(&mut self, frame: Frame) -> Result<bool> {
+        self.reader.take(frame).map(|()| true)
+    }
+
+    fn end(&mut self) {
+        let _ = self.events.send(Event::End(PipelineRole::Sink(0)));
+    }
+}
+
 /// Writes YUV4MPEG2.
 struct Y4mSink {
     writer: Writer<Box<dyn Write + Send>>,

@@ -6,14 +6,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
 use super::Observer;
 use super::path_kinds::{InputKind, Pictures, nothing_there, part_of};
-use super::video_job::VideoJob;
+use super::video_job::{TimedPictures, VideoJob};
 use crate::core::animation::Animation;
-use crate::core::picture::Picture;
+use crate::core::picture::{self, Picture};
 use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
@@ -37,6 +38,9 @@ pub(super) fn open(
     stop: &StopSignal,
 ) -> Result<Option<VideoSource>> {
     let input = job.input.display();
+    if let Some(frames) = job.frames {
+        return of_timed_pictures(frames, wanted, log, stop);
+    }
     let opened = match source {
         InputKind::File(path) => match VideoSource::open(path, job.span, wanted, stop) {
             Err(error) if error.kind == ErrorKind::Stopped => Ok(None),
@@ -138,7 +142,8 @@ fn of_animation(
         }
     });
     let Animation { width, height, .. } = animation;
-    let shape = RawFormat::Animation { width, height, rate, ends: part.ends };
+    let shape =
+        RawFormat::Animation { width, height, rate, start: Duration::ZERO, ends: part.ends };
     Ok(raw_source::open(&shape, Some(count as u64), wanted, next, log, stop)?)
 }
 
@@ -196,6 +201,33 @@ fn of_pictures(
     });
     let shape = RawFormat::Rgb { width, height, rate };
     Ok(raw_source::open(&shape, Some(count), wanted, next, log, stop)?)
+}
+
+/// Pictures that are shown each at its time.
+fn of_timed_pictures(
+    frames: &TimedPictures,
+    wanted: FrameFormat,
+    log: &SharedReport,
+    stop: &StopSignal,
+) -> Result<Option<VideoSource>> {
+    let first = frames.files.first().context("there are no frames")?;
+    let (width, height) = picture::size(first)?;
+    let count = frames.files.len();
+    let mut files = frames.files.clone().into_iter();
+    let next: NextFrame = Box::new(move |bytes| {
+        let Some(file) = files.next() else { return Ok(false) };
+        let picture = Picture::open(&file).map_err(|error| error.to_string())?.on_white();
+        let info = picture.frame.info;
+        if (info.width, info.height) != (width, height) {
+            return Err(format!("'{}' has another size than the first frame", file.display()));
+        }
+        bytes.extend_from_slice(picture.frame.planes.bytes());
+        Ok(true)
+    });
+    let ends = frames.ends.iter().take(count).copied().collect();
+    let shape =
+        RawFormat::Animation { width, height, rate: frames.rate, start: frames.start, ends };
+    Ok(raw_source::open(&shape, Some(count as u64), wanted, next, log, stop)?)
 }
 
 fn skipped(log: &SharedReport, text: &str) {

@@ -19,19 +19,19 @@ use super::feeder::{EndedEarly, WrittenFrames, feed};
 use super::finish::{commit, finish};
 use super::partial::PartialFile;
 use super::path_kinds::{InputKind, OutputKind};
-use super::sinks::{self, Sink};
+use super::sinks::{self, FrameReader, FrameSink, Sink};
 use super::sources::{self, show_notes};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::video_job::VideoJob;
 use super::{Observer, Progress, RunContext};
 use crate::core::batch::Batcher;
-use crate::core::encoding::{Codec, Container, Encoding, HwAccel};
+use crate::core::encoding::{Codec, Container, HwAccel};
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{QueueCloser, QueueStats, bounded};
 use crate::core::span::Span;
 use crate::core::stats::{Stats, Summary};
 use crate::core::stop::StopSignal;
-use crate::core::stylizer::Stylizer;
+use crate::core::stylizer::{Identity, Stylizer};
 use crate::core::timeouts::{
     ENCODER_STALLED, FRAME_AFTER_FAILURE, FRAME_AFTER_READING, FRAME_OF_A_FILE, WaitTimer,
 };
@@ -59,6 +59,29 @@ pub fn stylize_video(
     job: &VideoJob,
     stylizer: &mut dyn Stylizer,
     context: &mut RunContext,
+) -> Result<Summary> {
+    run_video(job, stylizer, context, None)
+}
+
+/// Passes the frames of a video to a reader, as RGB with square pixels. Nothing is written: the job's output is the
+/// folder for which the frames are.
+///
+/// # Errors
+/// When the input cannot be decoded; the reader's own.
+pub fn read_frames(
+    job: &VideoJob,
+    context: &mut RunContext,
+    reader: &mut dyn FrameReader,
+) -> Result<Summary> {
+    run_video(job, &mut Identity, context, Some(reader))
+}
+
+/// Runs a job; `reader` replaces its sink.
+fn run_video(
+    job: &VideoJob,
+    stylizer: &mut dyn Stylizer,
+    context: &mut RunContext,
+    reader: Option<&mut dyn FrameReader>,
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
     let (source_kind, target) = (InputKind::of(job.input), OutputKind::of(job.output));
@@ -105,11 +128,21 @@ pub fn stylize_video(
         source: &source,
         is_file: matches!(source_kind, InputKind::File(_)),
         log: &log,
-        target: &target,
-        file,
         partial: partial.as_ref(),
     };
-    let made = run_frames(job, &ends, tracks, stylizer, &supervisor, context);
+    let opened = match reader {
+        Some(reader) => Ok(sinks::to_reader(reader, source.stream(), &supervisor.events())),
+        None => sinks::open(
+            &target,
+            file,
+            partial.as_ref(),
+            source.stream(),
+            tracks,
+            &supervisor.events(),
+            &context.stop,
+        ),
+    };
+    let made = opened.and_then(|sink| run_frames(job, &ends, sink, stylizer, &supervisor, context));
     let made = made.with_context(|| format!("cannot write '{output}'"))?;
     drop(source);
 
@@ -228,8 +261,6 @@ struct RunIo<'a> {
     is_file: bool,
     /// Reports of the reading thread, if the program reads the input itself.
     log: &'a SharedReport,
-    target: &'a OutputKind,
-    file: Option<(Container, &'a Encoding)>,
     partial: Option<&'a PartialFile>,
 }
 
@@ -257,7 +288,7 @@ struct RunTotals {
 fn run_frames(
     job: &VideoJob,
     ends: &RunIo,
-    tracks: Tracks,
+    (sink, mut taker): (Sink, Box<dyn FrameSink + '_>),
     stylizer: &mut dyn Stylizer,
     supervisor: &Supervisor,
     context: &mut RunContext,
@@ -266,8 +297,6 @@ fn run_frames(
     let (stop, stats, observer) = (&*stop, &*stats, &mut **observer);
     let (source, events) = (ends.source, supervisor.events());
     let stream = source.stream();
-    let (sink, mut taker) =
-        sinks::open(ends.target, ends.file, ends.partial, stream, tracks, &events, stop)?;
     sink.file().iter().flat_map(|sink| sink.notes()).for_each(|note| observer.note(note));
 
     // Each ring holds two batches and one frame: one batch is filled while the other is painted.

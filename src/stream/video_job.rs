@@ -1,10 +1,24 @@
 //! Parameters of a run on a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::core::encoding::Encoding;
 use crate::core::rate::FrameRate;
 use crate::core::span::Span;
+
+/// Pictures of one size, shown one after another.
+#[derive(Debug, Clone)]
+pub struct TimedPictures {
+    /// The pictures.
+    pub files: Vec<PathBuf>,
+    /// When the first one is shown.
+    pub start: Duration,
+    /// When each one ends.
+    pub ends: Vec<Duration>,
+    /// Frames a second, if the rate is constant.
+    pub rate: Option<FrameRate>,
+}
 
 /// Input, output and options of a video run.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +37,8 @@ pub struct VideoJob<'a> {
     pub batch: usize,
     /// How the output is encoded.
     pub encoding: Encoding,
+    /// Frames to write instead of those of the input, whose other tracks are copied.
+    pub frames: Option<&'a TimedPictures>,
     /// Write the pipelines as Graphviz graphs into this folder.
     pub dump_dot: Option<&'a Path>,
 }
@@ -38,6 +54,7 @@ impl<'a> VideoJob<'a> {
             audio: true,
             batch: 1,
             encoding: Encoding::default(),
+            frames: None,
             dump_dot: None,
         }
     }
