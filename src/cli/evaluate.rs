@@ -34,7 +34,7 @@ pub struct EvaluateArgs {
     #[arg(short, long, value_name = "FOLDER", required_unless_present_any = ["painted", "video"])]
     images: Option<PathBuf>,
     /// Measure how much the model's video of this clip flickers; repeat it for several clips
-    #[arg(long, value_name = "CLIP", conflicts_with_all = ["images", "painted", "style", "against_optimize"])]
+    #[arg(long, value_name = "CLIP", conflicts_with_all = ["images", "photo", "style", "against_optimize"])]
     video: Vec<PathBuf>,
     /// Hold the frames of --video this steady, as the main command does, from 0 (frame by frame) to 1
     #[arg(long, value_name = "0…1", default_value_t = 0.0, requires = "video",
@@ -43,8 +43,8 @@ pub struct EvaluateArgs {
     /// Draw the warping error of --video over time (.png or .svg)
     #[arg(long, value_name = "FILE", requires = "video")]
     plot: Option<PathBuf>,
-    /// Measure this painted picture instead of a model
-    #[arg(long, value_name = "PICTURE", requires = "photo", conflicts_with_all = ["model", "images", "sheet", "against_optimize"])]
+    /// Measure this painted picture instead of a model, or with --video this painted video of the clip
+    #[arg(long, value_name = "PICTURE", conflicts_with_all = ["model", "images", "steady", "against_optimize"])]
     painted: Option<PathBuf>,
     /// Photo that --painted was made from
     #[arg(long, value_name = "PICTURE", requires = "painted")]
@@ -79,7 +79,13 @@ pub struct EvaluateArgs {
 pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     set_threads(args.threads.map(usize::from));
-    let Some(name) = &args.model else { return measure_picture(args) };
+    let Some(name) = &args.model else {
+        return match (&args.painted, args.video.as_slice()) {
+            (Some(painted), [clip]) => evaluate_painted_video(args, clip, painted, quiet),
+            (_, []) => measure_picture(args),
+            _ => Err(UsageError("--painted is of one --video".to_owned()).into()),
+        };
+    };
     // In single precision, so that every machine gets the same figures.
     let file = shipped::open(name)?;
     let model = Model::from_file(&file, device, Precision::Fp32)?;
@@ -130,7 +136,26 @@ fn evaluate_video(args: &EvaluateArgs, model: Model, quiet: bool) -> Result<()> 
     let stylizer = NetworkStylizer::new(model).with_threads(args.threads.map(usize::from));
     let files = (args.sheet.as_deref(), args.plot.as_deref());
     let stylizer = Steady::new(stylizer, args.steady as f32, None);
-    super::evaluate_video::run(stylizer, &args.video, files, (args.json, quiet))
+    let painter = super::evaluate_video::Painter::Model(Box::new(stylizer));
+    super::evaluate_video::run(painter, &args.video, files, (args.json, quiet))
+}
+
+/// Measures and prints how much a painted video flickers.
+#[cfg(feature = "media")]
+fn evaluate_painted_video(
+    args: &EvaluateArgs,
+    clip: &Path,
+    painted: &Path,
+    quiet: bool,
+) -> Result<()> {
+    let files = (args.sheet.as_deref(), args.plot.as_deref());
+    let painter = super::evaluate_video::Painter::Video(painted.to_owned());
+    super::evaluate_video::run(painter, &[clip.to_owned()], files, (args.json, quiet))
+}
+
+#[cfg(not(feature = "media"))]
+fn evaluate_painted_video(_: &EvaluateArgs, _: &Path, _: &Path, _: bool) -> Result<()> {
+    anyhow::bail!("this nst-stream was built without GStreamer: it measures no videos")
 }
 
 #[cfg(not(feature = "media"))]
@@ -140,6 +165,13 @@ fn evaluate_video(_: &EvaluateArgs, _: Model, _: bool) -> Result<()> {
 
 /// Measures and prints the figures of a painted picture.
 fn measure_picture(args: &EvaluateArgs) -> Result<()> {
+    if args.photo.is_none() {
+        let said = "--painted needs the --photo that it was made from, or the --video";
+        return Err(UsageError(said.to_owned()).into());
+    }
+    if args.sheet.is_some() {
+        return Err(UsageError("--sheet is of a model or a --video".to_owned()).into());
+    }
     // Clap has made sure that all are there.
     let pair = args.painted.iter().cloned().zip(args.photo.iter().cloned());
     let Some(style) = &args.style else { return Ok(()) };

@@ -1,18 +1,18 @@
-//! `nst-stream evaluate --video`: how much a model's video flickers.
+//! `nst-stream evaluate --video`: how much a model's video flickers, or one that was painted otherwise.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
-use image::imageops::replace;
+use image::imageops::{FilterType, replace, resize};
 use indicatif::ProgressBar;
 
-use crate::core::frame::FramePool;
+use crate::core::frame::{Frame, FramePool};
 use crate::core::picture::{Picture, format_for_output, rgb_frame};
-use crate::core::queue::bounded;
+use crate::core::queue::{Consumer, bounded};
 use crate::core::span::Span;
 use crate::core::stop::StopSignal;
 use crate::core::stylizer::Stylizer;
@@ -29,12 +29,20 @@ const AHEAD: usize = 2;
 /// Pixels between time slices.
 const GAP: u32 = 4;
 
+/// What paints the frames of a clip.
+pub(super) enum Painter {
+    /// A model.
+    Model(Box<Steady<NetworkStylizer>>),
+    /// A video that shows them painted.
+    Video(PathBuf),
+}
+
 /// Paints clips frame by frame, measures and prints.
 ///
 /// # Errors
 /// One line for the user.
 pub fn run(
-    mut stylizer: Steady<NetworkStylizer>,
+    mut painter: Painter,
     clips: &[PathBuf],
     (sheet, plot): (Option<&Path>, Option<&Path>),
     (json, quiet): (bool, bool),
@@ -53,7 +61,7 @@ pub fn run(
     let (mut all, mut slices) = (Vec::new(), Vec::new());
     for clip in clips {
         let shown = clip.display();
-        let (figures, slice) = measure(&mut stylizer, clip, quiet)
+        let (figures, slice) = measure(&mut painter, clip, quiet)
             .with_context(|| format!("cannot measure '{shown}'"))?;
         all.push((shown.to_string(), figures));
         slices.push(slice);
@@ -67,31 +75,83 @@ pub fn run(
     super::print(&if json { in_json(&all) } else { in_words(&all)? })
 }
 
-/// The figures of a clip, and its time slices: source, painted.
+/// The frames of a video, one by one.
+struct Frames {
+    source: VideoSource,
+    queue: Consumer<Frame>,
+    heard: Receiver<Event>,
+}
+
+impl Frames {
+    fn open(video: &Path) -> Result<Self> {
+        ensure!(video.exists(), "no such file");
+        let stop = StopSignal::default();
+        let source = VideoSource::open(video, Span::default(), FrameFormat::Rgb, &stop)?;
+        let (producer, queue) = bounded(AHEAD);
+        let (events, heard) = channel();
+        source.start(producer, FramePool::new(AHEAD + 2), events)?;
+        Ok(Frames { source, queue, heard })
+    }
+
+    fn size(&self) -> (usize, usize) {
+        let frame = self.source.stream().frame;
+        (frame.width, frame.height)
+    }
+
+    /// How many there probably are.
+    fn expected(&self) -> Option<u64> {
+        let stream = self.source.stream();
+        let (duration, (n, d)) = stream.duration.zip(stream.framerate)?;
+        Some((duration.as_secs_f64() * f64::from(n) / f64::from(d)).round() as u64)
+    }
+
+    fn next(&mut self) -> Option<Frame> {
+        self.queue.pop()
+    }
+
+    /// The error that ended it, if there was one.
+    fn finish(self) -> Result<()> {
+        for event in self.heard.try_iter() {
+            if let Event::Failed(_, error) = event {
+                bail!(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The figures of a clip, and its time slices: source, painted. A painted video is measured at its own size, as far as
+/// both go.
 fn measure(
-    stylizer: &mut Steady<NetworkStylizer>,
+    painter: &mut Painter,
     clip: &Path,
     quiet: bool,
 ) -> Result<(ClipFigures, [TimeSlice; 2])> {
-    ensure!(clip.exists(), "no such file");
-    let stop = StopSignal::default();
-    let source = VideoSource::open(clip, Span::default(), FrameFormat::Rgb, &stop)?;
-    let stream = source.stream();
-    let (width, height) = (stream.frame.width, stream.frame.height);
-    let expected = stream.duration.zip(stream.framerate).map(|(duration, (n, d))| {
-        (duration.as_secs_f64() * f64::from(n) / f64::from(d)).round() as u64
-    });
+    let mut source = Frames::open(clip)?;
+    let mut other = match painter {
+        Painter::Model(stylizer) => {
+            stylizer.forget();
+            None
+        }
+        Painter::Video(path) => {
+            let shown = path.display();
+            Some(Frames::open(path).with_context(|| format!("cannot decode '{shown}'"))?)
+        }
+    };
+    let (width, height) = other.as_ref().unwrap_or(&source).size();
     let bar = (!quiet && std::io::stderr().is_terminal())
-        .then(|| ProgressBar::new(expected.unwrap_or_default()));
-    let (producer, mut frames) = bounded(AHEAD);
-    let (events, heard) = channel();
-    source.start(producer, FramePool::new(AHEAD + 2), events)?;
-    stylizer.forget();
+        .then(|| ProgressBar::new(source.expected().unwrap_or_default()));
     let mut flicker = Flicker::new(width, height);
     let mut slices = [TimeSlice::new(width, height), TimeSlice::new(width, height)];
-    while let Some(mut frame) = frames.pop() {
-        let original = frame.planes.bytes().to_vec();
-        stylizer.stylize(std::slice::from_mut(&mut frame))?;
+    while let Some(mut frame) = source.next() {
+        let original = sized(&frame, width, height)?;
+        match (&mut *painter, &mut other) {
+            (Painter::Model(stylizer), _) => stylizer.stylize(std::slice::from_mut(&mut frame))?,
+            (Painter::Video(_), other) => match other.as_mut().and_then(Frames::next) {
+                Some(painted) => frame = painted,
+                None => break,
+            },
+        }
         let painted = frame.planes.bytes();
         flicker.add(&original, painted);
         slices[0].add(&original);
@@ -99,13 +159,21 @@ fn measure(
         bar.iter().for_each(|bar| bar.inc(1));
     }
     bar.iter().for_each(ProgressBar::finish_and_clear);
-    for event in heard.try_iter() {
-        if let Event::Failed(_, error) = event {
-            bail!(error);
-        }
-    }
+    source.finish()?;
+    other.map_or(Ok(()), Frames::finish)?;
     let figures = flicker.finish().context("it has fewer than two frames")?;
     Ok((figures, slices))
+}
+
+/// The pixels of a frame at a size.
+fn sized(frame: &Frame, width: usize, height: usize) -> Result<Vec<u8>> {
+    let pixels = frame.planes.bytes().to_vec();
+    let (own_width, own_height) = (frame.info.width as u32, frame.info.height as u32);
+    if (frame.info.width, frame.info.height) == (width, height) {
+        return Ok(pixels);
+    }
+    let picture = RgbImage::from_raw(own_width, own_height, pixels).context("not an RGB frame")?;
+    Ok(resize(&picture, width as u32, height as u32, FilterType::CatmullRom).into_raw())
 }
 
 /// The middle column of each frame, beside each other: what is steady makes smooth lines, flicker noise.
