@@ -26,6 +26,8 @@ mod make;
 mod masks;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/optimize.rs"]
+mod optimize;
 #[path = "cli/options.rs"]
 mod options;
 #[path = "cli/outputs.rs"]

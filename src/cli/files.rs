@@ -134,7 +134,7 @@ impl StreamArgs {
 }
 
 /// What is wrong with the name of an output.
-fn name_fault(output: &Path, target: &OutputKind) -> Option<&'static str> {
+pub(super) fn name_fault(output: &Path, target: &OutputKind) -> Option<&'static str> {
     match target {
         OutputKind::Stdout | OutputKind::Y4m(_) | OutputKind::Pictures(Pictures::Folder(_)) => None,
         OutputKind::Pictures(Pictures::Numbered(_)) => {
@@ -151,7 +151,7 @@ fn name_fault(output: &Path, target: &OutputKind) -> Option<&'static str> {
 }
 
 /// Whether both paths name the same file, also through links.
-fn same_file(a: &Path, b: &Path) -> bool {
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     match (std::fs::metadata(a), std::fs::metadata(b)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),

@@ -103,7 +103,7 @@ impl Cli {
 enum Command {
     /// Train a style model from one picture and a folder of photos
     Train(Box<train::TrainArgs>),
-    /// Paint one picture in the style of another by optimization: no model, slow, best quality
+    /// Paint a picture or a video in the style of a picture by optimization: no model, slow, best quality
     Optimize(Box<optimize::OptimizeArgs>),
     /// Measure how well a model paints a style
     Evaluate(evaluate::EvaluateArgs),

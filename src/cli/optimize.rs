@@ -1,4 +1,7 @@
-//! `nst-stream optimize`: a picture in the style of another, without a network.
+//! `nst-stream optimize`: a picture or a video in the style of a picture, without a network.
+
+pub(super) mod clip;
+mod clip_bar;
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +9,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use image::RgbImage;
 
+use super::encoding::EncodingArgs;
 use super::losses::LossArgs;
 use super::train::bar::Bar;
 use super::{Outcome, UsageError};
+use clip::ClipArgs;
+
 use crate::core::picture::{Picture, format_for_output, rgb_frame};
 use crate::engine::device::{DeviceChoice, resolve};
 use crate::engine::precision::{Precision, PrecisionChoice};
@@ -28,16 +34,18 @@ use crate::train::vgg::Vgg;
     nst-stream optimize --content photo.jpg --style a.jpg:0.7 --style b.jpg:0.3 --output c.png\n  \
     nst-stream optimize --content photo.jpg --style a.jpg --preserve-color histogram --output c.png\n  \
     nst-stream optimize --content photo.jpg --mask sky.png --style a.jpg@white --style b.jpg@black \
-    --output c.png")]
+    --output c.png\n  \
+    nst-stream optimize --content clip.mp4 --style wave.jpg --output painted.mp4 --size 320")]
 pub struct OptimizeArgs {
-    /// Photo to paint
+    /// Photo to paint, or a video: a file, a folder of its frames or numbered pictures (frames/%04d.png)
     #[arg(short, long, value_name = "PICTURE", help_heading = IO)]
     content: PathBuf,
     /// Style picture. Several are mixed by weight: a.jpg:0.7. With --mask each names its region:
     /// a.jpg@white, a.jpg:0.7@#ff0000, none@black
     #[arg(short, long = "style", value_name = "PICTURE", required = true, help_heading = IO)]
     styles: Vec<StyleAt>,
-    /// Picture to write (.png or .jpg)
+    /// Picture to write (.png or .jpg); of a video, a video (.mp4, .mov, .mkv, .webm) or pictures (out/ or
+    /// out/%05d.png)
     #[arg(short, long, value_name = "PICTURE", help_heading = IO)]
     output: PathBuf,
     /// Replace the output if it exists
@@ -57,7 +65,7 @@ pub struct OptimizeArgs {
     /// Also write one picture of several stages side by side (.png or .jpg)
     #[arg(long, value_name = "FILE", help_heading = IO)]
     evolution: Option<PathBuf>,
-    /// Shorter side of the result, in pixels [default: the photo's, at most 512]
+    /// Shorter side of the result, in pixels [default: the content's, at most 512]
     #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16384), help_heading = METHOD)]
     size: Option<u32>,
     /// Shorter side of the style picture, in pixels; several sizes (256,512) are combined [default: 1.5
@@ -71,9 +79,13 @@ pub struct OptimizeArgs {
     /// …]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10), help_heading = METHOD)]
     levels: Option<u32>,
-    /// Steps at each size
+    /// Steps at each size; of a video, those of a frame that starts anew
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = METHOD)]
     steps: u64,
+    /// End the steps at a size once the loss falls by less than this share of itself within ten steps; 0: never
+    /// [default: 0; of a video, 0.01]
+    #[arg(long, value_name = "0…1", value_parser = super::stream_args::fraction, help_heading = METHOD)]
+    tolerance: Option<f64>,
     /// Optimizer: lbfgs or adam
     #[arg(long, value_name = "NAME", default_value = "lbfgs", help_heading = METHOD)]
     optimizer: Method,
@@ -102,9 +114,13 @@ pub struct OptimizeArgs {
     /// Losses to start from: default, classic, paper, pytorch or johnson, as in `train`
     #[arg(long, value_name = "NAME", default_value = "default", help_heading = METHOD)]
     recipe: RecipePreset,
-    // Must come last: the help heading of a flattened struct also applies to all options after it.
+    // These must come last: the help heading of a flattened struct also applies to all options after it.
     #[command(flatten)]
     losses: LossArgs,
+    #[command(flatten)]
+    clip: ClipArgs,
+    #[command(flatten)]
+    encoding: EncodingArgs,
 }
 
 // Headings of the help.
@@ -114,11 +130,19 @@ const METHOD: &str = "Optimization";
 /// Columns of the evolution grid.
 const COLUMNS: u64 = 6;
 
-/// Optimizes the picture, writes it, and reports the losses.
+/// Paints a picture or a video, writes it, and reports how it went.
 ///
 /// # Errors
 /// One line for the user; a [`UsageError`] when the arguments are to blame.
 pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
+    match clip::is_wanted(args)? {
+        true => clip::run(args, quiet),
+        false => paint_picture(args, quiet),
+    }
+}
+
+/// Optimizes the picture, writes it, and reports the losses.
+fn paint_picture(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
     let usage = |text: String| UsageError(text);
     for (option, path) in
         [("--output", Some(&args.output)), ("--evolution", args.evolution.as_ref())]
@@ -134,7 +158,7 @@ pub fn run(args: &OptimizeArgs, quiet: bool) -> Result<Outcome> {
             anyhow::bail!("'{}' already exists; use --overwrite to replace it", path.display());
         }
     }
-    let (config, grid) = config(args)?;
+    let (config, grid) = with_shown_steps(args, config(args)?)?;
     let mut bar = Bar::new(quiet);
     // Created now, so that a folder that cannot be written is told before the work.
     let file = partial(&args.output)?;
@@ -180,8 +204,8 @@ fn report(args: &OptimizeArgs, made: &Optimized, bar: &mut Bar) {
     ));
 }
 
-/// The configuration, and the steps of the evolution grid.
-fn config(args: &OptimizeArgs) -> Result<(OptimizeConfig, Vec<u64>)> {
+/// The configuration.
+fn config(args: &OptimizeArgs) -> Result<OptimizeConfig> {
     let (device, note) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
     if let Some(note) = note {
         tracing::info!("{note}");
@@ -209,7 +233,7 @@ fn config(args: &OptimizeArgs) -> Result<(OptimizeConfig, Vec<u64>)> {
         // Weights of one's own are for the loss network at hand.
         recipe.loss_network = Vgg::release_of(args.vgg.as_deref())?;
     }
-    let mut config = OptimizeConfig {
+    Ok(OptimizeConfig {
         content: args.content.clone(),
         styles: args.styles.clone(),
         mask: args.mask.clone(),
@@ -218,6 +242,7 @@ fn config(args: &OptimizeArgs) -> Result<(OptimizeConfig, Vec<u64>)> {
         size: args.size,
         style_size: args.style_size.clone(),
         levels: args.levels,
+        tolerance: args.tolerance.unwrap_or_default(),
         method: args.optimizer,
         init: args.init.clone(),
         preserve: args.preserve_color,
@@ -225,7 +250,14 @@ fn config(args: &OptimizeArgs) -> Result<(OptimizeConfig, Vec<u64>)> {
         precision,
         threads: args.threads.map(usize::from),
         shown: Vec::new(),
-    };
+    })
+}
+
+/// Adds the steps that are shown; returns those of the evolution grid, too.
+fn with_shown_steps(
+    args: &OptimizeArgs,
+    mut config: OptimizeConfig,
+) -> Result<(OptimizeConfig, Vec<u64>)> {
     let total = config.level_count().map_err(as_usage_error)? * args.steps;
     let grid = args.evolution.as_ref().map(|_| evolution_steps(total)).unwrap_or_default();
     let previews = args.preview_every.map(|every| (every..=total).step_by(every as usize));

@@ -30,7 +30,7 @@ const APART: usize = 4;
 const LEAST_AGREED: f64 = 0.5;
 
 /// Two neighbouring frames, the same crop of both: interleaved RGB.
-type Pair = [Vec<u8>; 2];
+pub(super) type Pair = [Vec<u8>; 2];
 
 /// Where a pair's second frame lies in the first one.
 #[derive(Debug)]
@@ -39,6 +39,14 @@ pub(super) struct PairFlow {
     pub(super) flow: FlowField,
     /// Pixels of the second frame that the first does not show.
     pub(super) occluded: Vec<bool>,
+}
+
+impl PairFlow {
+    /// Whether both frames show the same, but for motion.
+    pub(super) fn is_of_one_scene(&self) -> bool {
+        let hidden = self.occluded.iter().filter(|hidden| **hidden).count() as f64;
+        1.0 - hidden / self.occluded.len().max(1) as f64 >= LEAST_AGREED
+    }
 }
 
 /// Pairs of neighbouring frames.
@@ -126,9 +134,8 @@ impl VideoPairs {
                     continue;
                 }
                 let cropped = [first, second].map(|frame| cut.plain(frame.clone(), key + n as u64));
-                let flow = pair_flow(&cropped, self.size, &FlowOptions::LIVE)?;
-                let hidden = flow.occluded.iter().filter(|hidden| **hidden).count() as f64;
-                if 1.0 - hidden / flow.occluded.len() as f64 >= LEAST_AGREED {
+                let flow = pair_flow(&cropped, (self.size, self.size), &FlowOptions::LIVE)?;
+                if flow.is_of_one_scene() {
                     self.pairs.push(cropped);
                 }
             }
@@ -153,17 +160,21 @@ impl VideoPairs {
     pub(super) fn pair(&self, seed: u64, number: u64) -> Result<(&Pair, PairFlow), String> {
         let pick = generator(seed, "pair", number).usize(..self.pairs.len().max(1));
         let pair = self.pairs.get(pick).ok_or("there are no pairs of frames")?;
-        Ok((pair, pair_flow(pair, self.size, &FlowOptions::ACCURATE)?))
+        Ok((pair, pair_flow(pair, (self.size, self.size), &FlowOptions::ACCURATE)?))
     }
 }
 
-/// The flow of a pair of crops.
-fn pair_flow(pair: &Pair, size: usize, options: &FlowOptions) -> Result<PairFlow, String> {
+/// The flow of two frames of this width and height.
+pub(super) fn pair_flow(
+    pair: &Pair,
+    (width, height): (usize, usize),
+    options: &FlowOptions,
+) -> Result<PairFlow, String> {
     let pool = threads::pool(threads::count()).map_err(|error| error.to_string())?;
     Ok(pool.install(|| {
         let [first, second] = pair
             .each_ref()
-            .map(|rgb| Pyramid::new(&super::flicker::luma(rgb), size, size, size, options));
+            .map(|rgb| Pyramid::new(&super::flicker::luma(rgb), width, height, width, options));
         let (forward, backward) = flow_both(&first, &second, options);
         PairFlow { occluded: occluded(&backward, &forward), flow: backward }
     }))

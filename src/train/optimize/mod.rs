@@ -4,10 +4,17 @@
 //!
 //! * [`objective`]: the loss of a picture and its gradient, at one size.
 //! * [`lbfgs`] with `line_search`, and Adam: how it falls.
+//! * `descent`: the loop of steps at one size, of a picture as of a frame.
+//! * [`clip`]: the frames of a video, each held to those before it (Ruder, Dosovitskiy and Brox 2016); `carried`: what
+//!   those before it show; [`clip_folder`]: what such a run leaves on disk, to be resumed.
 //! * [`color`], [`regions`]: control over colour and space (Gatys et al. 2017).
 //! * [`worth`]: how many optimization steps reach the loss of a network's picture.
 
+mod carried;
+pub mod clip;
+pub mod clip_folder;
 pub mod color;
+mod descent;
 pub mod lbfgs;
 mod line_search;
 mod method;
@@ -16,16 +23,15 @@ mod open;
 pub mod regions;
 pub mod worth;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Result, anyhow, bail};
 use image::RgbImage;
 use tch::{TchError, Tensor};
 
-use super::loss::LossTerms;
+use super::loss::{LossTerms, Losses};
 use super::preview::{to_picture, to_tensor};
 use super::random::{generator, normal_pair};
 use super::recipe::{Recipe, StyleSizes};
@@ -34,6 +40,7 @@ use crate::engine::device::{Device, set_threads};
 use crate::engine::precision::Precision;
 use crate::engine::{guarded, is_out_of_memory, words};
 use color::Preserve;
+use descent::{Descent, StepLimit, descend};
 use method::Minimizer;
 use objective::Objective;
 pub use open::Sizes;
@@ -99,6 +106,9 @@ pub struct OptimizeConfig {
     pub style_size: Option<StyleSizes>,
     /// Number of sizes to work through, each half the next; none: as many as useful.
     pub levels: Option<u32>,
+    /// Steps at a size also end once the loss falls by less than this share of itself within
+    /// ten steps; 0: never.
+    pub tolerance: f64,
     /// How the loss is lowered.
     pub method: Method,
     /// Where it starts.
@@ -158,14 +168,17 @@ pub fn optimize(
     watcher: &mut dyn RunObserver,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
 ) -> Result<Optimized> {
-    let made = guarded(|| run(config, stop, watcher, show), anyhow::Error::from);
-    made.map_err(|error| match error.downcast_ref::<TchError>() {
+    guarded(|| run(config, stop, watcher, show), anyhow::Error::from).map_err(in_words)
+}
+
+fn in_words(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<TchError>() {
         Some(torch) if is_out_of_memory(torch) => {
             anyhow!("not enough memory for a picture of this size: lower --size or --style-size")
         }
         Some(torch) => anyhow!("cannot optimize: {}", words(torch)),
         None => error,
-    })
+    }
 }
 
 fn run(
@@ -174,49 +187,105 @@ fn run(
     watcher: &mut dyn RunObserver,
     show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
 ) -> Result<Optimized> {
-    set_threads(config.threads);
-    let wanted = Sizes::open(config)?;
-    let losses = wanted.losses(config)?;
-    let mut made = OptimizationProgress::new(config, wanted.sizes().len() as u64);
-    let mut picture: Option<Tensor> = None;
-    for (n, &size) in wanted.sizes().iter().enumerate() {
-        let photo = wanted.photo(config, size)?;
-        let start = match picture.take() {
-            Some(smaller) => enlarged(&smaller, &photo)?,
-            None => begin(config, &photo)?,
-        };
-        let styles = wanted.styles(config, size, &photo)?;
-        let objective = Objective::new(&losses, photo, styles, config.preserve)?;
-        let painted = made.level(&objective, &start, n as u64, stop, watcher, show)?;
-        picture = Some(painted);
-        if made.interrupted {
-            break;
-        }
-    }
-    // There is at least one size.
-    let Some(picture) = picture else { bail!("there is nothing to paint") };
-    // If interrupted at a smaller size, the result is still enlarged to the requested one.
-    let last = wanted.sizes().last().copied().unwrap_or_default();
-    let picture = enlarged(&picture, &wanted.photo(config, last)?)?;
+    let painter = Painter::open(config)?;
+    let steps = config.recipe.steps;
+    let total = painter.sizes.sizes().len() as u64 * steps;
+    let limit = StepLimit { steps, tolerance: config.tolerance };
+    let (mut done, mut evaluations) = (0, 0);
+    let last =
+        painter.paint(&config.content, config.recipe.seed, &mut |level, objective, start| {
+            let first = level * steps;
+            let mut each = |step: u64, seconds: f64, minimizer: &Minimizer<'_>| {
+                let (count, terms) = (first + step, *minimizer.terms());
+                if step > 0 {
+                    watcher.progress(&Progress { step: count, steps: total, terms, seconds });
+                }
+                if config.shown.binary_search(&count).is_ok() {
+                    show(count, to_picture(&objective.picture(minimizer.now())?)?)?;
+                }
+                Ok(())
+            };
+            let made = descend(config, objective, start, limit, stop, &mut each)?;
+            done += made.steps;
+            evaluations += made.evaluations;
+            Ok(made)
+        })?;
     Ok(Optimized {
-        picture: to_picture(&picture)?,
-        terms: made.terms,
-        start: made.start,
-        steps: made.done,
-        evaluations: made.evaluations,
-        interrupted: made.interrupted,
+        picture: to_picture(&last.picture)?,
+        terms: last.terms,
+        start: last.start,
+        steps: done,
+        evaluations,
+        interrupted: last.interrupted,
     })
 }
 
-/// The first picture, of the photo's size.
-fn begin(config: &OptimizeConfig, photo: &Tensor) -> Result<Tensor> {
-    match &config.init {
-        Init::Content => Ok(photo.shallow_clone()),
-        Init::Noise => Ok(noise(photo, config.recipe.seed)?),
-        Init::Picture(path) => {
-            let (_, _, height, width) = photo.size4()?;
-            let picture = super::dataset::resized_to(path, width as u32, height as u32)?;
-            Ok(to_tensor(&picture)?.f_to_device(photo.device())?)
+/// Paints pictures of one size in the same style.
+struct Painter<'a> {
+    config: &'a OptimizeConfig,
+    sizes: Sizes,
+    losses: Losses,
+}
+
+/// Runs the steps at one size: the number of the size, the objective, and the picture to start from.
+type AtOneSize<'a> = dyn FnMut(u64, &Objective<'_>, &Tensor) -> Result<Descent> + 'a;
+
+impl<'a> Painter<'a> {
+    fn open(config: &'a OptimizeConfig) -> Result<Self> {
+        set_threads(config.threads);
+        let sizes = Sizes::open(config)?;
+        let losses = sizes.losses(config)?;
+        Ok(Painter { config, sizes, losses })
+    }
+
+    /// The size of the result: its shorter side, pixels.
+    fn size(&self) -> u32 {
+        self.sizes.sizes().last().copied().unwrap_or_default()
+    }
+
+    /// A photo at a size.
+    fn photo(&self, content: &Path, size: u32) -> Result<Tensor> {
+        self.sizes.photo(self.config, content, size)
+    }
+
+    /// The objective for a photo at a size.
+    fn objective(&self, photo: Tensor, size: u32) -> Result<Objective<'_>> {
+        let styles = self.sizes.styles(self.config, size, &photo)?;
+        Ok(Objective::new(&self.losses, photo, styles, self.config.preserve)?)
+    }
+
+    /// Paints a photo at all sizes, from the smallest on. The result has the last one, even if it was interrupted
+    /// before.
+    fn paint(&self, content: &Path, seed: u64, at: &mut AtOneSize<'_>) -> Result<Descent> {
+        let mut last: Option<Descent> = None;
+        for (n, &size) in self.sizes.sizes().iter().enumerate() {
+            let photo = self.photo(content, size)?;
+            let start = match &last {
+                Some(smaller) => enlarged(&smaller.picture, &photo)?,
+                None => self.start(&photo, seed)?,
+            };
+            let objective = self.objective(photo, size)?;
+            let made = last.insert(at(n as u64, &objective, &start)?);
+            if made.interrupted {
+                break;
+            }
+        }
+        // There is at least one size.
+        let Some(last) = last else { bail!("there is nothing to paint") };
+        let picture = enlarged(&last.picture, &self.photo(content, self.size())?)?;
+        Ok(Descent { picture, ..last })
+    }
+
+    /// The first picture, of the photo's size.
+    fn start(&self, photo: &Tensor, seed: u64) -> Result<Tensor> {
+        match &self.config.init {
+            Init::Content => Ok(photo.shallow_clone()),
+            Init::Noise => Ok(noise(photo, seed)?),
+            Init::Picture(path) => {
+                let (_, _, height, width) = photo.size4()?;
+                let picture = super::dataset::resized_to(path, width as u32, height as u32)?;
+                Ok(to_tensor(&picture)?.f_to_device(photo.device())?)
+            }
         }
     }
 }
@@ -239,75 +308,4 @@ fn enlarged(picture: &Tensor, like: &Tensor) -> Result<Tensor, TchError> {
         return Ok(picture);
     }
     picture.f_upsample_bicubic2d([height, width], false, None, None)?.f_clamp(0.0, 255.0)
-}
-
-/// The state of a run over all sizes.
-struct OptimizationProgress<'a> {
-    config: &'a OptimizeConfig,
-    levels: u64,
-    done: u64,
-    evaluations: u64,
-    terms: LossTerms,
-    start: LossTerms,
-    interrupted: bool,
-}
-
-impl<'a> OptimizationProgress<'a> {
-    fn new(config: &'a OptimizeConfig, levels: u64) -> Self {
-        OptimizationProgress {
-            config,
-            levels,
-            done: 0,
-            evaluations: 0,
-            terms: LossTerms::default(),
-            start: LossTerms::default(),
-            interrupted: false,
-        }
-    }
-
-    /// Runs all steps at one size; returns the picture with the lowest loss.
-    fn level(
-        &mut self,
-        objective: &Objective<'_>,
-        start: &Tensor,
-        level: u64,
-        stop: &AtomicBool,
-        watcher: &mut dyn RunObserver,
-        show: &mut dyn FnMut(u64, RgbImage) -> Result<()>,
-    ) -> Result<Tensor> {
-        let steps = self.config.recipe.steps;
-        let (first, total) = (level * steps, self.levels * steps);
-        let mut minimizer = Minimizer::new(self.config, objective, start)?;
-        self.start = *minimizer.terms();
-        let mut seen = |step: u64, minimizer: &Minimizer<'_>| -> Result<()> {
-            if self.config.shown.binary_search(&step).is_ok() {
-                show(step, to_picture(&objective.picture(minimizer.now())?)?)?;
-            }
-            Ok(())
-        };
-        seen(first, &minimizer)?;
-        let mut seconds = 0.0;
-        for step in 0..steps {
-            let began = Instant::now();
-            match minimizer.step(step, &|| stop.load(Ordering::Relaxed)) {
-                Ok(true) => {}
-                // Nothing to gain any more.
-                Ok(false) => break,
-                Err(error) if error.is::<Stopped>() => {
-                    self.interrupted = true;
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-            self.done += 1;
-            let took = began.elapsed().as_secs_f64();
-            seconds = if step == 0 { took } else { 0.8 * seconds + 0.2 * took };
-            let (terms, step) = (*minimizer.terms(), first + step + 1);
-            watcher.progress(&Progress { step, steps: total, terms, seconds });
-            seen(step, &minimizer)?;
-        }
-        self.evaluations += minimizer.evaluations();
-        self.terms = *minimizer.terms();
-        Ok(objective.picture(minimizer.best())?)
-    }
 }

@@ -20,6 +20,34 @@ pub struct Objective<'a> {
     style: StyleTarget,
     tv: f64,
     preserve: Option<Preserve>,
+    held: Option<Held>,
+}
+
+/// What a picture is to show besides, and where: the temporal loss is the mean of weight · (x − target)² over values
+/// 0–1, times a weight of its own.
+#[derive(Debug)]
+pub struct TemporalTarget {
+    /// 1 × 3 × height × width, RGB 0–255.
+    pub picture: Tensor,
+    /// 1 × 1 × height × width.
+    pub weight: Tensor,
+}
+
+/// A temporal target in terms of the variable.
+#[derive(Debug)]
+struct Held {
+    target: Tensor,
+    /// Factor of each squared difference.
+    factor: Tensor,
+}
+
+impl Held {
+    /// The loss, and half its gradient.
+    fn loss(&self, variable: &Tensor) -> Result<(f64, Tensor), TchError> {
+        let apart = variable.f_detach()?.f_sub(&self.target)?;
+        let half = apart.f_mul(&self.factor)?;
+        Ok((half.f_mul(&apart)?.f_sum(Kind::Double)?.f_double_value(&[])?, half))
+    }
 }
 
 /// Which styles, and where.
@@ -69,7 +97,18 @@ impl<'a> Objective<'a> {
             _ => losses.content_target(&photo)?,
         };
         let tv = TV_PIXELS / (height * width) as f64;
-        Ok(Objective { losses, photo, content, style, tv, preserve })
+        Ok(Objective { losses, photo, content, style, tv, preserve, held: None })
+    }
+
+    /// Adds a temporal loss with this weight.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn held_to(self, temporal: &TemporalTarget, weight: f64) -> Result<Self, TchError> {
+        let target = self.variable(&temporal.picture)?;
+        let scale = weight / (255.0 * 255.0 * target.numel() as f64);
+        let factor = temporal.weight.f_mul_scalar(scale)?;
+        Ok(Objective { held: Some(Held { target, factor }), ..self })
     }
 
     /// The optimized variable for a picture, 1 × 3 × height × width: the picture itself, or its brightness.
@@ -111,7 +150,9 @@ impl<'a> Objective<'a> {
         let terms = tch::no_grad(|| self.losses.terms(&seen, &self.content, None, &self.style))?;
         let terms = terms.each_ref().map(|t| t.f_to_kind(Kind::Double)?.f_double_value(&[]));
         let [content, style, tv] = terms;
-        Ok(LossTerms { content: content?, style: style?, tv: tv? * self.tv, temporal: 0.0 })
+        let held = self.held.as_ref().map(|held| held.loss(variable)).transpose()?;
+        let temporal = held.map_or(0.0, |(loss, _)| loss);
+        Ok(LossTerms { content: content?, style: style?, tv: tv? * self.tv, temporal })
     }
 
     /// The loss terms, and the gradient of their sum in the variable's shape.
@@ -119,7 +160,7 @@ impl<'a> Objective<'a> {
     /// # Errors
     /// When libtorch fails, as for want of memory.
     pub fn gradient(&self, variable: &Tensor) -> Result<(LossTerms, Tensor), TchError> {
-        let (terms, x) = tch::with_grad(|| -> Result<_, TchError> {
+        let (mut terms, x) = tch::with_grad(|| -> Result<_, TchError> {
             let x = variable.f_detach()?.f_set_requires_grad(true)?;
             let seen = self.seen(&x)?;
             let losses = self.losses;
@@ -127,6 +168,35 @@ impl<'a> Objective<'a> {
             Ok((terms, x))
         })?;
         // The gradient comes with channels innermost; steps along it are taken row by row.
-        Ok((terms, x.f_grad()?.f_contiguous()?))
+        let mut gradient = x.f_grad()?.f_contiguous()?;
+        if let Some(held) = &self.held {
+            let (loss, half) = held.loss(variable)?;
+            terms.temporal = loss;
+            gradient = gradient.f_add(&half.f_mul_scalar(2.0)?)?;
+        }
+        Ok((terms, gradient))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_temporal_loss_is_the_weighted_mean_square_and_its_gradient_what_it_grows_by() {
+        tch::manual_seed(4);
+        let random = |shape: [i64; 4]| Tensor::rand(shape, tch::kind::DOUBLE_CPU);
+        let (x, target) = (random([1, 3, 4, 5]) * 255, random([1, 3, 4, 5]) * 255);
+        let weight = random([1, 1, 4, 5]).gt(0.4).to_kind(Kind::Double);
+        let factor = &weight * (7.0 / (255.0 * 255.0 * 60.0));
+        let held = Held { target: target.copy(), factor };
+        let (loss, half) = held.loss(&x).unwrap();
+        let expected =
+            ((&x - &target).square() * &weight).mean(Kind::Double) * 7.0 / (255.0 * 255.0);
+        assert!((loss / expected.double_value(&[]) - 1.0).abs() < 1e-9);
+        let direction = random([1, 3, 4, 5]) - 0.5;
+        let further = held.loss(&(&x + &direction * 1e-3)).unwrap().0;
+        let slope = (half * 2.0 * direction).sum(Kind::Double).double_value(&[]);
+        assert!(((further - loss) / 1e-3 / slope - 1.0).abs() < 1e-3);
     }
 }

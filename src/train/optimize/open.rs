@@ -1,5 +1,7 @@
 //! Checks sizes, pictures and mask before the first step, so that a run does not fail at its end.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use image::RgbImage;
 use tch::Tensor;
@@ -106,9 +108,14 @@ impl Sizes {
         Ok(Losses::new(vgg, &config.recipe))
     }
 
-    /// The photo at a size.
-    pub(super) fn photo(&self, config: &OptimizeConfig, size: u32) -> Result<Tensor> {
-        let photo = to_tensor(&resized(&config.content, size)?)?;
+    /// A photo at a size.
+    pub(super) fn photo(
+        &self,
+        config: &OptimizeConfig,
+        content: &Path,
+        size: u32,
+    ) -> Result<Tensor> {
+        let photo = to_tensor(&resized(content, size)?)?;
         Ok(photo.f_to_device(config.device.torch())?)
     }
 
