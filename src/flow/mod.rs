@@ -16,7 +16,7 @@ mod search;
 
 pub use consistency::{motion_boundaries, occluded, warp};
 pub use field::FlowField;
-pub use motion::MotionGrid;
+pub use motion::{MotionGrid, mean_of_nine};
 pub use options::FlowOptions;
 pub use pyramid::Pyramid;
 

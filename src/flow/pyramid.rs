@@ -84,36 +84,52 @@ impl Pyramid {
     ) -> Self {
         assert!(width > 0 && height > 0, "an empty picture has no flow");
         assert!(luma.len() >= (height - 1) * stride + width, "luma is shorter than its lines");
-        let deepest = deepest(width, height);
-        let finest = options.finest.min(deepest);
-        let mut levels: Vec<Level> = Vec::with_capacity(deepest + 1 - finest);
-        let size = |n: usize| ((width >> n).max(1), (height >> n).max(1));
-        for number in finest..=deepest {
-            let (w, h) = size(number);
-            let mut level = match levels.last() {
-                Some(finer) => Level::of(w, h, |y, out| {
-                    halve(finer.line(2 * y), finer.line((2 * y + 1).min(finer.height - 1)), out);
-                }),
-                None => Level::of(w, h, |y, out| match number {
-                    0 => out
-                        .iter_mut()
-                        .zip(&luma[y * stride..])
-                        .for_each(|(out, luma)| *out = f32::from(*luma)),
-                    1 => {
-                        let (y, next) = (2 * y, (2 * y + 1).min(height - 1));
-                        halve_bytes(
-                            &luma[y * stride..][..width],
-                            &luma[next * stride..][..width],
-                            out,
-                        );
-                    }
-                    _ => shrink_bytes(luma, stride, number, y, out),
-                }),
-            };
+        let number = options.finest.min(deepest(width, height));
+        let (w, h) = ((width >> number).max(1), (height >> number).max(1));
+        let finest = Level::of(w, h, |y, out| match number {
+            0 => out
+                .iter_mut()
+                .zip(&luma[y * stride..])
+                .for_each(|(out, luma)| *out = f32::from(*luma)),
+            1 => {
+                let (y, next) = (2 * y, (2 * y + 1).min(height - 1));
+                halve_bytes(&luma[y * stride..][..width], &luma[next * stride..][..width], out);
+            }
+            _ => shrink_bytes(luma, stride, number, y, out),
+        });
+        Self::on(finest, (width, height), number)
+    }
+
+    /// A pyramid like this one, of another picture, whose finest level is given.
+    ///
+    /// # Panics
+    /// When `luma` has another size than [`finest_luma`](Self::finest_luma) gives.
+    pub fn like(&self, luma: &[f32]) -> Self {
+        let (w, h) = self.size_of(self.first);
+        assert_eq!(luma.len(), w * h, "a level of another size");
+        let finest = Level::of(w, h, |y, out| out.copy_from_slice(&luma[y * w..][..w]));
+        Self::on(finest, self.size, self.first)
+    }
+
+    /// The luma of the finest level, line by line.
+    pub fn finest_luma(&self) -> Vec<f32> {
+        let finest = self.level(self.first);
+        (0..finest.height).flat_map(|y| finest.line(y)).copied().collect()
+    }
+
+    fn on(mut finest: Level, size: (usize, usize), first: usize) -> Self {
+        finest.add_gradients();
+        let mut levels = vec![finest];
+        for number in first + 1..=deepest(size.0, size.1) {
+            let (w, h) = ((size.0 >> number).max(1), (size.1 >> number).max(1));
+            let Some(finer) = levels.last() else { break };
+            let mut level = Level::of(w, h, |y, out| {
+                halve(finer.line(2 * y), finer.line((2 * y + 1).min(finer.height - 1)), out);
+            });
             level.add_gradients();
             levels.push(level);
         }
-        Pyramid { size: (width, height), levels, first: finest }
+        Pyramid { size, levels, first }
     }
 
     /// Width and height of the picture.

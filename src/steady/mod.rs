@@ -6,10 +6,12 @@
 //! after a cut.
 //!
 //! - `carried`: what is carried from frame to frame, and one step of it
+//! - `ground`: the source under the paint, and what of the paint is kept
 //! - `resample`: samples of a plane between its pixels
 //! - [`Steady`]: a stylizer whose frames are held steady
 
 mod carried;
+mod ground;
 mod resample;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,55 +1,139 @@
 //! Samples of a plane between its pixels.
 
-/// A plane of bytes.
-pub(super) struct Sample<'a> {
+use std::sync::LazyLock;
+
+use multiversion::multiversion;
+
+/// Samples that make up one between them, on each axis.
+const TAPS: usize = 8;
+/// Places between two samples for which the weights are known.
+const PLACES: usize = 64;
+
+/// Weights of the samples about a place: Lanczos' kernel of four lobes. Shorter kernels blur: pictures are resampled
+/// again and again as they move.
+static WEIGHTS: LazyLock<Vec<[f32; TAPS]>> = LazyLock::new(|| {
+    let sinc = |x: f64| {
+        let x = std::f64::consts::PI * x;
+        if x == 0.0 { 1.0 } else { x.sin() / x }
+    };
+    let weights = |place: usize| {
+        let part = place as f64 / PLACES as f64;
+        let taps: [f64; TAPS] = std::array::from_fn(|n| {
+            let x = n as f64 - 3.0 - part;
+            sinc(x) * sinc(x / 4.0)
+        });
+        let sum: f64 = taps.iter().sum();
+        taps.map(|tap| (tap / sum) as f32)
+    };
+    (0..=PLACES).map(weights).collect()
+});
+
+/// A plane.
+pub(super) struct Plane<'a, T> {
     /// Begins with the plane's first sample.
-    pub plane: &'a [u8],
+    pub samples: &'a [T],
     /// Width and height, samples.
     pub size: (usize, usize),
     /// From one sample to the next.
     pub step: usize,
 }
 
-/// The plane at a point, by cubic interpolation (Keys 1981, a = −½); exact at samples. What lies outside repeats the
-/// border.
-#[inline]
-pub(super) fn sample(from: &Sample, x: f32, y: f32) -> f32 {
-    let (width, height) = from.size;
-    let (x, y) = (x.clamp(0.0, (width - 1) as f32), y.clamp(0.0, (height - 1) as f32));
-    let (left, top) = (x as usize, y as usize);
-    let (tx, ty) = (x - left as f32, y - top as f32);
-    let value = |x: usize, y: usize| f32::from(from.plane[(y * width + x) * from.step]);
-    if tx == 0.0 && ty == 0.0 {
-        return value(left, top);
-    }
-    let (across, down) = (weights(tx), weights(ty));
-    let mut sum = [0.0; 4];
-    if left >= 1 && top >= 1 && left + 2 < width && top + 2 < height && from.step == 1 {
-        for (n, weight) in down.iter().enumerate() {
-            let line = &from.plane[(top - 1 + n) * width + left - 1..][..4];
-            for (sum, sample) in sum.iter_mut().zip(line) {
-                *sum += weight * f32::from(*sample);
-            }
-        }
-    } else {
-        for (n, weight) in down.iter().enumerate() {
-            let y = (top + n).saturating_sub(1).min(height - 1);
-            for (m, sum) in sum.iter_mut().enumerate() {
-                *sum += weight * value((left + m).saturating_sub(1).min(width - 1), y);
-            }
-        }
-    }
-    (sum[0] * across[0] + sum[1] * across[1]) + (sum[2] * across[2] + sum[3] * across[3])
+/// A line of a plane of bytes, each sample taken from `u` to the right of its place and `v` below; exact where both
+/// are 0. What lies outside repeats the border.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn bytes(from: &Plane<u8>, y: usize, u: &[f32], v: &[f32], out: &mut [f32]) {
+    line(from, y, u, v, out);
 }
 
-/// Weights of the four samples about a point, `t` behind the second.
-#[inline]
-fn weights(t: f32) -> [f32; 4] {
-    let (t2, t3) = (t * t, t * t * t);
-    [
-        0.5 * (2.0 * t2 - t3 - t),
-        0.5 * (3.0 * t3 - 5.0 * t2 + 2.0),
-        0.5 * (4.0 * t2 - 3.0 * t3 + t),
-        0.5 * (t3 - t2),
-    ]
+/// The same of a plane of floats.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
+pub(super) fn floats(from: &Plane<f32>, y: usize, u: &[f32], v: &[f32], out: &mut [f32]) {
+    line(from, y, u, v, out);
+}
+
+#[inline(always)]
+fn line<T: Copy + Into<f32>>(from: &Plane<T>, y: usize, u: &[f32], v: &[f32], out: &mut [f32]) {
+    let (width, height) = from.size;
+    let table: &[[f32; TAPS]] = &WEIGHTS;
+    for (x, ((out, u), v)) in out.iter_mut().zip(u).zip(v).enumerate() {
+        if *u == 0.0 && *v == 0.0 {
+            *out = from.samples[(y * width + x) * from.step].into();
+            continue;
+        }
+        let px = (x as f32 + u).clamp(0.0, (width - 1) as f32);
+        let py = (y as f32 + v).clamp(0.0, (height - 1) as f32);
+        let (left, top) = (px as usize, py as usize); // rounds down
+        let weights = |part: f32| &table[((part * PLACES as f32 + 0.5) as usize).min(PLACES)];
+        let (across, down) = (weights(px - left as f32), weights(py - top as f32));
+        let mut sums = [0.0f32; TAPS];
+        if from.step == 1 && left >= 3 && top >= 3 && left + 5 <= width && top + 5 <= height {
+            for (n, weight) in down.iter().enumerate() {
+                let samples = &from.samples[(top + n - 3) * width + left - 3..][..TAPS];
+                for (sum, sample) in sums.iter_mut().zip(samples) {
+                    *sum += weight * (*sample).into();
+                }
+            }
+        } else {
+            for (n, weight) in down.iter().enumerate() {
+                let y = (top + n).saturating_sub(3).min(height - 1);
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let x = (left + m).saturating_sub(3).min(width - 1);
+                    *sum += weight * from.samples[(y * width + x) * from.step].into();
+                }
+            }
+        }
+        *out = sums.iter().zip(across).map(|(sum, weight)| sum * weight).sum();
+    }
+}
+
+/// A grid of squares, and the pixels under it.
+#[derive(Clone, Copy)]
+pub(super) struct Squares {
+    /// Columns and rows.
+    pub size: (usize, usize),
+    /// Pixels on a side of a square.
+    pub side: usize,
+}
+
+impl Squares {
+    /// So many as cover a plane.
+    pub(super) fn over((width, height): (usize, usize), side: usize) -> Self {
+        Squares { size: (width.div_ceil(side), height.div_ceil(side)), side }
+    }
+
+    /// A line of pixels, interpolated between the centres of squares; beyond the outer ones repeated.
+    pub(super) fn line(&self, values: &[f32], y: usize, out: &mut [f32]) {
+        let (columns, rows) = self.size;
+        let step = 1.0 / self.side as f32;
+        let near = |n: usize, last: usize| {
+            let at = ((n as f32 + 0.5) * step - 0.5).clamp(0.0, last as f32);
+            (at as usize, at - at.floor())
+        };
+        let (top, down) = near(y, rows - 1);
+        let below = (top + 1).min(rows - 1);
+        let (a, b) = (&values[top * columns..][..columns], &values[below * columns..][..columns]);
+        let value = |column: usize| a[column] + down * (b[column] - a[column]);
+        if self.side == 1 {
+            out.iter_mut().enumerate().for_each(|(x, out)| *out = a[x.min(columns - 1)]);
+            return;
+        }
+        // Pixels between two centres lie on a straight line.
+        let (mut x, mut left) = (0, value(0));
+        for column in 0..columns {
+            let right = value((column + 1).min(columns - 1));
+            let slope = (right - left) * step;
+            // Up to the centre of the next square; the last ones are repeated.
+            let centre = ((column as f32 + 0.5) * self.side as f32) - 0.5;
+            let end = if column + 1 == columns {
+                out.len()
+            } else {
+                ((centre + self.side as f32).ceil() as usize).min(out.len())
+            };
+            while x < end {
+                out[x] = left + slope * (x as f32 - centre).max(0.0);
+                x += 1;
+            }
+            left = right;
+        }
+    }
 }
