@@ -47,6 +47,7 @@ fn the_output_is_the_network_applied_to_the_decoded_frames() {
     let output = folder.path().join("out.mkv");
     let mut command = nst();
     command.args(["-m", "mosaic", "--precision", "fp32", "--device", "cpu", "--duration", "0.5"]);
+    command.args(["--steady", "0"]);
     succeed(command.arg("-i").arg(carphone()).arg("-o").arg(&output));
 
     let decoded = &yuv_frames(&carphone())[..15];

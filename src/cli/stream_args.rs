@@ -56,7 +56,7 @@ pub struct StreamArgs {
     stroke: f64,
     /// Hold video steady: how much paint is carried along with what it lies on, from 0 (each frame is painted anew) to
     /// 1 (paint stays until it is covered)
-    #[arg(long, value_name = "0…1", default_value_t = 0.0, value_parser = fraction, help_heading = STYLE)]
+    #[arg(long, value_name = "0…1", default_value_t = 1.0, value_parser = fraction, help_heading = STYLE)]
     steady: f64,
     /// Run a TorchScript model. It can do anything on this machine: only if you trust its author
     #[arg(long, help_heading = STYLE)]
