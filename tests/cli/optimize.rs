@@ -64,15 +64,9 @@ fn paint_moves_with_what_it_lies_on_and_sound_and_times_are_kept() {
     paint("three.mkv", "--quality 100 --frame-steps 12 --passes 3");
 
     // By themselves, each from other noise.
-    let mut alone = Vec::new();
-    for (n, frame) in rgb_frames(&path("pan.mkv"), 4).into_iter().enumerate() {
-        let content = image::RgbImage::from_raw(SIZE.0 as u32, SIZE.1 as u32, frame).unwrap();
-        content.save(path("frame.png")).unwrap();
-        let more = format!("--overwrite --seed {}", n + 1);
-        works(folder.path(), &with("frame.png", "alone.png", "20", &more));
-        alone.push(image::open(path("alone.png")).unwrap().into_rgb8().into_raw());
-    }
-    let alone = moved_error(&alone);
+    let said = paint("alone.mkv", "--quality 100 --look-back 0");
+    assert_says(&said, &["up to 20 steps for each,", "4 painted in 80 steps"]);
+    let alone = moved_error(&rgb_frames(&path("alone.mkv"), 4));
     for (name, most) in [("one.mkv", 0.4), ("three.mkv", 0.8)] {
         let moved = moved_error(&rgb_frames(&path(name), 4));
         assert!(moved < most * alone, "{name}: {moved}, by themselves {alone}");
@@ -134,6 +128,13 @@ fn ctrl_c_keeps_what_is_painted_and_a_resumed_run_paints_the_same_frames() {
     assert!(files(&path("out")) == whole);
     assert!(!path("out.frames").exists());
     assert_says(&refusal(folder.path(), 1, &resume), &["no run to resume", "'out.frames'"]);
+
+    // A folder of frames, as a video and as pictures, which replace those of a longer one.
+    let few = "--frame-steps 1 --fps 10 --duration 0.3 --overwrite";
+    works(folder.path(), &with("whole/", "few.mkv", "1", few));
+    assert_eq!(frame_times(&path("few.mkv")), [0.0, 0.1, 0.2]);
+    works(folder.path(), &with("whole/", "out/", "1", few));
+    assert_eq!(files(&path("out")).len(), 3);
 }
 
 #[test]
@@ -166,7 +167,11 @@ fn what_does_not_go_together_is_wrong_usage() {
     assert_says(&of("pan.mkv", "out.mkv", "--evolution x.png", 2), &["--evolution", "video"]);
     assert_says(&of("pan.mkv", "out.webm", "--codec h264", 2), &["--codec"]);
     assert_says(&of("pan.mkv", "out/", "--codec h264", 2), &["--codec is for video files"]);
-    assert_says(&of("pan.mkv", "pan.mkv", "", 2), &["both content and output"]);
+    for (content, output) in
+        [("pan.mkv", "pan.mkv"), ("f/%03d.png", "f/%03d.png"), ("empty", "empty")]
+    {
+        assert_says(&of(content, output, "--overwrite", 2), &["both content and output"]);
+    }
     assert_says(&of("pan.mkv", "out.mkv", "--size 8", 2), &["--size 8"]);
     assert_says(&of("pan.mkv", "out.mkv", "--temporal-weight=-1", 2), &["--temporal-weight"]);
     assert_says(&of("pan.mkv", "no/out.mkv", "", 1), &["no folder 'no'"]);
@@ -178,7 +183,7 @@ fn what_does_not_go_together_is_wrong_usage() {
         let option = more.split(' ').next().unwrap();
         assert_says(&of("cat.png", "out.png", more, 2), &[option, "is for videos", "'cat.png'"]);
     }
-    for more in ["--look-back 0", "--passes 0", "--frame-steps 0"] {
+    for more in ["--look-back 0,1", "--look-back 0 --passes 2", "--passes 0", "--frame-steps 0"] {
         let args = with("pan.mkv", "out.mkv", "20", more);
         assert_eq!(run(folder.path(), &args).status.code(), Some(2), "{more}");
     }

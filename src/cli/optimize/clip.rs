@@ -39,8 +39,8 @@ pub struct ClipArgs {
     #[arg(long, value_name = "X")]
     temporal_weight: Option<f64>,
     /// How far before a frame those lie that it is held to, in frames: each pixel is held by the nearest that
-    /// shows it for sure [default: 1,2,4]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// shows it for sure; 0: paint each frame by itself [default: 1,2,4]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(0..=1000))]
     look_back: Vec<u16>,
     /// How often to paint all frames. With several, each is first painted by itself; then forward and backward in
     /// turn it is mixed with its neighbour: steadier over long times and at borders [default: 1]
@@ -119,7 +119,16 @@ pub(super) fn is_wanted(args: &OptimizeArgs) -> Result<bool, UsageError> {
             return usage(format!("{option} is for pictures, and '{content}' is a video"));
         }
     }
-    if same_file(&args.content, &args.output) {
+    let alone = args.clip.look_back.contains(&0);
+    if alone && (args.clip.look_back.len() > 1 || args.clip.passes.is_some_and(|n| n > 1)) {
+        let said = "--look-back 0 paints each frame by itself: leave out other frames and --passes";
+        return usage(said.to_owned());
+    }
+    let same_pictures = match (&source, &target) {
+        (InputKind::Pictures(from), OutputKind::Pictures(to)) => from.pattern() == to.pattern(),
+        _ => false,
+    };
+    if same_pictures || same_file(&args.content, &args.output) {
         return usage(format!("'{content}' is both content and output"));
     }
     Ok(true)
@@ -149,6 +158,7 @@ mod with_media {
     use crate::cli::progress::Reporter;
     use crate::core::frame::Frame;
     use crate::core::rate::FrameRate;
+    use crate::core::sequence::Pattern;
     use crate::core::span::Span;
     use crate::core::stop::StopSignal;
     use crate::stream::{
@@ -277,11 +287,16 @@ mod with_media {
         let mut look_back: Vec<usize> = look_back.iter().map(|&n| n.into()).collect();
         look_back.sort_unstable();
         look_back.dedup();
+        let look_back = match look_back.as_slice() {
+            [] => LOOK_BACK.to_vec(),
+            [0] => Vec::new(),
+            _ => look_back,
+        };
         Ok(ClipConfig {
             picture,
             frame_steps: frame_steps.unwrap_or(FRAME_STEPS),
             passes: passes.unwrap_or(1),
-            look_back: if look_back.is_empty() { LOOK_BACK.to_vec() } else { look_back },
+            look_back,
         })
     }
 
@@ -420,6 +435,21 @@ mod with_media {
             &mut RunContext::new(&stop, reporter),
         );
         reporter.finish_well();
-        written.map(drop)
+        written?;
+        match OutputKind::of(&args.output) {
+            OutputKind::Pictures(pictures) if made.frames.len() == folder.len() => {
+                remove_rest(&pictures.pattern(), folder.len() as u64)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes pictures that a longer sequence has left, which this one replaces.
+    fn remove_rest(pattern: &Pattern, last: u64) -> Result<()> {
+        for path in pattern.rest(last) {
+            let cannot = || format!("cannot remove '{}'", path.display());
+            std::fs::remove_file(&path).with_context(cannot)?;
+        }
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use super::clip_folder::ClipFolder;
 use super::descent::{Descent, StepLimit, descend};
 use super::method::Minimizer;
 use super::objective::TemporalTarget;
-use super::{OptimizeConfig, Painter, UsageFault, in_words};
+use super::{OptimizeConfig, Painter, in_words};
 use crate::core::span::about;
 use crate::engine::guarded;
 use crate::train::dataset::decode;
@@ -37,8 +37,16 @@ pub struct ClipConfig {
     pub frame_steps: u64,
     /// How often all frames are painted.
     pub passes: u32,
-    /// How far those frames lie away that a frame is held to, in frames, in ascending order.
+    /// How far those frames lie away that a frame is held to, in frames, in ascending order. None: each is painted by
+    /// itself.
     pub look_back: Vec<usize>,
+}
+
+impl ClipConfig {
+    /// Whether frames are painted by themselves in a pass.
+    fn are_alone(&self, pass: u32) -> bool {
+        self.look_back.is_empty() || (pass == 1 && self.passes > 1)
+    }
 }
 
 /// How far a run has come.
@@ -80,7 +88,7 @@ pub struct ClipPainted {
 /// Paints the frames of a folder, those that are not painted yet. `stop` is checked before every evaluation.
 ///
 /// # Errors
-/// One line for the user; [`UsageFault`] when the arguments are to blame.
+/// One line for the user; [`UsageFault`](super::UsageFault) when the arguments are to blame.
 pub fn optimize_clip(
     config: &ClipConfig,
     folder: &ClipFolder,
@@ -97,9 +105,6 @@ fn run(
     watcher: &mut dyn ClipObserver,
 ) -> Result<ClipPainted> {
     ensure!(!folder.is_empty(), "the video has no frames");
-    if config.look_back.contains(&0) {
-        return Err(UsageFault("--look-back 0: frames are held to others".to_owned()).into());
-    }
     let mut picture = config.picture.clone();
     picture.content = folder.source(0);
     let (width, height) = decode(&picture.content)?.dimensions();
@@ -153,7 +158,7 @@ impl ClipRun<'_> {
 
     /// Whether a frame starts anew in a pass, rather than at another's painting.
     fn is_whole(&self, pass: u32, n: usize) -> bool {
-        pass == 1 && (self.config.passes > 1 || n == 0)
+        self.config.are_alone(pass) || (pass == 1 && n == 0)
     }
 
     /// Paints a frame; none if that was interrupted.
@@ -161,9 +166,8 @@ impl ClipRun<'_> {
         let config = self.config;
         let source = decode(&self.folder.source(n))?;
         let photo = to_tensor(&source)?.f_to_device(config.picture.device.torch())?;
-        let single = config.passes == 1;
-        let alone = pass == 1 && !single;
-        let held = single || pass > config.passes.div_ceil(2);
+        let alone = config.are_alone(pass);
+        let held = config.passes == 1 || pass > config.passes.div_ceil(2);
         // Other paintings by how far away they are, the nearest first.
         let others = if alone { Vec::new() } else { self.others(pass, n, &source, held)? };
         let nearest = others.first().map(|(_, nearest)| nearest);
@@ -275,6 +279,7 @@ impl ClipRun<'_> {
         let (count, passes) = (self.folder.len(), self.config.passes);
         let (steps, frame_steps) = (picture.recipe.steps, self.config.frame_steps);
         let limits = match passes {
+            1 if self.config.are_alone(1) => format!("up to {steps} steps for each"),
             1 => format!("up to {steps} steps for the first and {frame_steps} for each other"),
             _ => format!("up to {steps} steps for each, then {} × {frame_steps}", passes - 1),
         };
@@ -352,9 +357,9 @@ impl Pace {
         let frames = folder.len();
         let there = (0..frames).filter(|n| folder.painted(first, *n).exists()).count();
         let left = (config.passes - first) as usize * frames + frames - there;
-        let whole = match (first, config.passes) {
-            (1, 1) => usize::from(there == 0),
-            (1, _) => frames - there,
+        let whole = match first {
+            _ if config.are_alone(first) => frames - there,
+            1 => usize::from(there == 0),
             _ => 0,
         };
         let of = |left: usize, steps| Kind { left: left as u64, steps, ..Kind::default() };
