@@ -67,11 +67,13 @@ fn line<T: Copy + Into<f32>>(from: &Plane<T>, y: usize, u: &[f32], v: &[f32], ou
         let (across, down) = (weights(px - left as f32), weights(py - top as f32));
         let mut sums = [0.0f32; TAPS];
         if from.step == 1 && left >= 3 && top >= 3 && left + 5 <= width && top + 5 <= height {
-            for (n, weight) in down.iter().enumerate() {
-                let samples = &from.samples[(top + n - 3) * width + left - 3..][..TAPS];
+            let mut at = (top - 3) * width + left - 3;
+            for weight in down {
+                let Some(samples) = from.samples[at..].first_chunk::<TAPS>() else { break };
                 for (sum, sample) in sums.iter_mut().zip(samples) {
                     *sum += weight * (*sample).into();
                 }
+                at += width;
             }
         } else {
             for (n, weight) in down.iter().enumerate() {
