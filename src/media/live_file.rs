@@ -15,7 +15,7 @@ use super::live_encode::SoundEncoder;
 use super::pipeline::Event;
 use super::remux::TrackLayout;
 use super::sink::{NewFile, VideoSink};
-use super::tracks::{Treatment, encode_audio, name_of, way_of_audio};
+use super::tracks::{Treatment, encode_audio, name_of, transcode_note, way_of_audio};
 use crate::core::encoding::{Container, Encoding};
 
 /// A muxer writes no picture until it knows the sound of the same time. If the sound lags further than this,
@@ -175,10 +175,8 @@ fn add_sound(
                     let channels = sound.structure(0).and_then(|s| s.get::<i32>("channels").ok());
                     let mixed = channels.filter(|channels| *channels > 2);
                     let mixed = mixed.map_or_else(String::new, |n| format!(", {n} channels as 2"));
-                    sink.notes.push(format!(
-                        "the sound ({name}) does not fit into {}: it is encoded as {codec}{mixed}",
-                        container.name()
-                    ));
+                    let what = format!("the sound ({name})");
+                    sink.notes.push(transcode_note(&what, sound, container, codec, &mixed));
                     return Some((target, Some(encoder)));
                 }
                 Err(error) => error.to_string(),

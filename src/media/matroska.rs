@@ -5,7 +5,7 @@
 //! "Audio", "Video" or "Subtitle", and writes no language element if the language is unknown, which Matroska
 //! defines as English. All of this is corrected in place, without changing the file's length.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
@@ -213,19 +213,6 @@ pub fn begins(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> Option<Durati
         time - opus.map_or(0, |entry| entry.delay.as_nanos() as i128)
     });
     u64::try_from(times.min()?.max(0)).ok().map(Duration::from_nanos)
-}
-
-/// The numbers of the video tracks, among these, that have at most one packet among the first packets of the file:
-/// covers and title cards.
-pub fn stills(path: &Path, entries: &BTreeMap<u64, TrackEntry>) -> BTreeSet<u64> {
-    let videos = entries.iter().filter(|(_, entry)| entry.is_video()).map(|(track, _)| *track);
-    // Most files have one.
-    if videos.clone().count() < 2 {
-        return BTreeSet::new();
-    }
-    let packets = first_packets(path).unwrap_or_default();
-    let count = |track: &u64| packets.iter().filter(|(of, _)| of == track).count();
-    videos.filter(|track| count(track) <= 1).collect()
 }
 
 /// Track number and presentation time, in nanoseconds, of the first packets of a file, in the order in which they are

@@ -53,6 +53,7 @@ pub mod rtsp_server;
 pub mod sink;
 pub mod source;
 mod span_start;
+mod stills;
 pub mod tracks;
 pub mod video;
 mod window;

@@ -1,5 +1,6 @@
 //! A file → decoded frames.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -17,6 +18,7 @@ use super::frame_format::FramePlan;
 use super::pipeline::{Event, Pipeline, PipelineRole, skip_decoders};
 use super::read_report::SharedReport;
 use super::span_start::{Counted, begin_at, keep_what_comes_before};
+use super::stills::stills;
 use super::video::VideoStream;
 use super::workarounds::{
     ContainerFacts, complete, complete_on, complete_picture_times, count_picture_from, is_unnamed,
@@ -286,7 +288,13 @@ impl FileDecoder {
         loop {
             let decoder = Self::build(path, wanted, &trial, stop)?;
             let error = match start(&decoder) {
-                Ok(started) => return Ok((decoder, started)),
+                Ok(started) => match decoder.seen.stills_taken(path, &trial, stop)? {
+                    Some(stills) => {
+                        trial.stills = Some(stills);
+                        continue;
+                    }
+                    None => return Ok((decoder, started)),
+                },
                 Err(error) => error,
             };
             let next = trial.after(&error, &decoder.seen);
@@ -350,7 +358,10 @@ impl FileDecoder {
         let decode = pipeline.element("decode")?;
         decode.set_property("expose-all-streams", trial.all);
         leave_out(&decode, trial);
-        let (seen, facts) = (SourceFindings::default(), ContainerFacts::of(path));
+        let (seen, mut facts) = (SourceFindings::default(), ContainerFacts::of(path));
+        if let Some(stills) = &trial.stills {
+            facts = facts.with_stills(stills.clone());
+        }
         repair_demuxers(&decode, &facts);
         count_picture_from(&decode, facts.matroska_begins(path));
         complete_picture_times(&decode);
@@ -369,6 +380,8 @@ pub(super) struct DecodeAttempt {
     /// A decoder that refused the picture: openjpegdec (1.22 to 1.26) that of a MOV whose chroma is subsampled
     /// (`-c:v jpeg2000 -pix_fmt yuv420p`), which that of libav takes.
     refused: Option<String>,
+    /// Stream ids of video tracks that are stills; none until the first attempt took one of several tracks.
+    stills: Option<BTreeSet<String>>,
 }
 
 impl DecodeAttempt {
@@ -399,11 +412,36 @@ pub(super) struct SourceFindings {
     /// The codec defines unmarked chroma as centred.
     centred: Arc<AtomicBool>,
     plan: Arc<Mutex<Option<FramePlan>>>,
+    tracks: Arc<Mutex<VideoTracks>>,
     video: Arc<AtomicBool>,
     audio: Arc<AtomicBool>,
 }
 
+/// The video tracks that were decoded.
+#[derive(Default)]
+struct VideoTracks {
+    count: usize,
+    /// Stream id of the one whose pictures are used.
+    taken: Option<String>,
+}
+
 impl SourceFindings {
+    /// The stills of the file, where this attempt took one of them instead of a film, not knowing that.
+    fn stills_taken(
+        &self,
+        path: &Path,
+        trial: &DecodeAttempt,
+        stop: &StopSignal,
+    ) -> Result<Option<BTreeSet<String>>, PipelineError> {
+        let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &tracks.taken {
+            Some(taken) if tracks.count > 1 && trial.stills.is_none() => {
+                Ok(Some(stills(path, stop)?).filter(|stills| stills.contains(taken)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The plan for converting frames, from the caps of the first one.
     pub fn plan(&self, caps: &gst::CapsRef, wanted: FrameFormat) -> FramePlan {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -483,18 +521,23 @@ pub(super) fn link_video(
     });
 
     let (bus, planned) = (pipeline.gst().bus(), Arc::clone(&seen.plan));
+    let tracks = Arc::clone(&seen.tracks);
     let (facts, centred) = (facts.clone(), Arc::clone(&seen.centred));
     decode.connect_pad_added(move |decode, pad| {
         let (Some(convert), Some(format)) = (convert.upgrade(), format.upgrade()) else { return };
-        let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
         let Some(mut caps) = pad.current_caps() else { return };
         if caps.structure(0).is_none_or(|s| s.name() != "video/x-raw") {
             return;
         }
+        let mut tracks = tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        tracks.count += 1;
+        let Some(input) = convert.static_pad("sink").filter(|p| !p.is_linked()) else { return };
         let id = pad.stream_id();
         if facts.is_beside_the_film(id.as_deref()) {
             return;
         }
+        tracks.taken = id.as_ref().map(ToString::to_string);
+        drop(tracks);
         let centred = centred.load(Ordering::Relaxed);
         if let Some(format) = caps.make_mut().structure_mut(0) {
             complete(format, facts.pixel_aspect(id.as_deref()), centred);

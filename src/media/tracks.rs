@@ -23,7 +23,7 @@ use track_options::TrackOptions;
 pub(super) use treatment::Treatment;
 pub(super) use treatment::{
     audio_treatment as way_of_audio, encoder as sound_encoder, name as name_of,
-    transcode_audio as encode_audio,
+    transcode_audio as encode_audio, transcode_note,
 };
 
 use super::capture_metadata::CaptureMetadata;
@@ -199,13 +199,7 @@ impl Tracks {
             opened = open(&way, refused).or(opened);
         }
         let note = match &way {
-            Treatment::Transcode(..)
-                if container == Container::Mov && name_of(&stream.caps) == "PCM" =>
-            {
-                Some(format!("{what} is encoded as AAC: GStreamer writes no PCM into such files"))
-            }
             Treatment::Transcode(_, codec) => {
-                let container = container.name();
                 let channels = stream.caps.structure(0).and_then(|s| s.get::<i32>("channels").ok());
                 // avenc_aac encodes at most 6 channels.
                 let mixed = *codec == "AAC" && channels.is_some_and(|count| count > 6);
@@ -216,9 +210,7 @@ impl Tracks {
                     Some(more) => format!(", in {more} channels"),
                     None => String::new(),
                 };
-                Some(format!(
-                    "{what} does not fit into {container}: it is encoded as {codec}{mixed}"
-                ))
+                Some(transcode_note(&what, &stream.caps, container, codec, &mixed))
             }
             _ => None,
         };

@@ -46,9 +46,9 @@ pub(super) fn open_file(src: &gst::Element, path: &Path) -> Option<Duration> {
     src.set_property("location", path);
     transport::repair_transport_stream(src, path);
     patch::patch(src, avi::patches(path));
-    let Some((duration_patch, duration)) = mp4_duration::without_duration(path) else {
+    let Some((duration_patches, duration)) = mp4_duration::duration_patches(path) else {
         return matroska::length(path);
     };
-    patch::patch(src, vec![duration_patch]);
-    Some(duration).filter(|duration| !duration.is_zero())
+    patch::patch(src, duration_patches);
+    duration.filter(|duration| !duration.is_zero())
 }

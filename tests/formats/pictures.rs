@@ -297,19 +297,28 @@ fn the_film_is_painted_though_a_still_or_another_track_comes_first() {
     let folder = tempfile::tempdir().unwrap();
     let second = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-map", "0", "-map", "1"];
     let still = ["-f", "lavfi", "-i", "color=red:s=64x48:r=25:d=0.04"];
-    let still = [&still[..], &second, &["-c:v:0", "mjpeg", "-c:v:1", "libx264"]].concat();
+    let still = [&still[..], &second].concat();
     let other = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1"];
-    let default = ["-disposition:v:0", "0", "-disposition:v:1", "default"];
-    let other =
-        [&other[..], &second, &["-c:v", "libx264", "-pix_fmt", "yuv420p"], &default].concat();
-    for (name, tracks) in [
-        ("still.mp4", &still),
-        ("still.mov", &still),
-        ("still.mkv", &still),
-        ("other.mp4", &other),
-        ("other.mkv", &other),
+    let other = [&other[..], &second, &["-disposition:v:0", "0", "-disposition:v:1", "default"]];
+    let other = other.concat();
+    let cover = ["-c:v:0", "mjpeg", "-c:v:1", "libx264"];
+    let fragmented = [&cover[..], &["-movflags", "frag_keyframe+empty_moov"]].concat();
+    let h264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
+    let mpeg2 = ["-c:v", "mpeg2video"];
+    for (name, tracks, codecs) in [
+        ("still.mp4", &still, &cover[..]),
+        ("still.mov", &still, &cover),
+        ("still.mkv", &still, &cover),
+        ("fragmented.mp4", &still, &fragmented),
+        ("still.avi", &still, &cover),
+        ("still.ts", &still, &mpeg2),
+        ("still.vob", &still, &mpeg2),
+        ("still.ogv", &still, &["-c:v", "libtheora"]),
+        ("still.wmv", &still, &["-c:v", "wmv2"]),
+        ("other.mp4", &other, &h264),
+        ("other.mkv", &other, &h264),
     ] {
-        let input = made(&folder, name, tracks);
+        let input = made(&folder, name, &[tracks, codecs].concat());
         let output = folder.path().join("out.mp4");
         let (done, said) = converted(&input, &output, QUICK);
         assert_eq!((size(&output), done.frames), ((96, 64), 25), "{name}");

@@ -37,6 +37,33 @@ fn variable_rates_stay_variable_frame_by_frame() {
 }
 
 #[test]
+fn an_mp4_without_an_edit_list_keeps_its_last_frames_and_its_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1", "-c:v", "libx264"];
+    for flags in [
+        &["-use_editlist", "0"][..],
+        &["-movflags", "frag_keyframe"],
+        &["-movflags", "frag_keyframe", "-g", "5"],
+    ] {
+        let input = made(&folder, "in.mp4", &[&clip, flags].concat());
+        let output = folder.path().join("out.mp4");
+        let (done, _) = converted(&input, &output, QUICK);
+        assert_eq!(done.frames, 25, "{flags:?}");
+        let (a, b) = (frame_times(&input), frame_times(&output));
+        let from_start = |t: &[f64]| t.iter().map(|x| x - t[0]).collect::<Vec<_>>();
+        assert_same_times(&from_start(&a), &from_start(&b), 0.0001, &flags.join(" "));
+        assert_eq!(stream_field(&output, "v:0", "r_frame_rate"), "25/1", "{flags:?}");
+        let described = folder.path().join("out.y4m");
+        converted(&input, &described, QUICK);
+        let head = std::fs::read(&described).unwrap();
+        let head = String::from_utf8_lossy(&head[..60]).into_owned();
+        assert!(head.contains(" F25:1 "), "{flags:?}: {head}");
+        std::fs::remove_file(&described).unwrap();
+        std::fs::remove_file(&output).unwrap();
+    }
+}
+
+#[test]
 fn interlaced_video_becomes_progressive_at_its_frame_rate() {
     let folder = tempfile::tempdir().unwrap();
     let clip = carphone();

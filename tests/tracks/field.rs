@@ -76,6 +76,18 @@ fn pcm_of_quicktime_and_mxf_is_read_as_it_is_written() {
 }
 
 #[test]
+fn pcm_is_encoded_for_quicktime_since_gstreamer_writes_none_and_its_channels_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    for (channels, coded) in [(2, "AAC:"), (8, "AAC, in 5.1 channels:")] {
+        let input = with_channels(folder.path(), "in.mov", channels, &["pcm_s16le"]);
+        let notes = convert(&input, &folder.path().join("out.mov"));
+        let coded = format!("is encoded as {coded} GStreamer writes no PCM");
+        assert_noted(&notes, &["audio track 1 (PCM)", &coded]);
+        assert!(!notes.iter().any(|note| note.contains("fit into")), "{notes:?}");
+    }
+}
+
+#[test]
 fn adpcm_of_avi_keeps_its_length() {
     let folder = tempfile::tempdir().unwrap();
     for (name, codec, channels) in

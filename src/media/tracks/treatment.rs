@@ -81,6 +81,22 @@ pub(in super::super) fn transcode_audio(caps: &gst::Caps, container: Container) 
     Treatment::Transcode(format!("{decode}{convert} ! {encode}"), codec)
 }
 
+/// The note for the user about sound that is encoded: `what` names the track, `mixed` says what becomes of its channels.
+pub(in super::super) fn transcode_note(
+    what: &str,
+    caps: &gst::CapsRef,
+    container: Container,
+    codec: &str,
+    mixed: &str,
+) -> String {
+    if container == Container::Mov && name(caps) == "PCM" {
+        return format!(
+            "{what} is encoded as {codec}{mixed}: GStreamer writes no PCM into such files"
+        );
+    }
+    format!("{what} does not fit into {}: it is encoded as {codec}{mixed}", container.name())
+}
+
 /// What encodes sound for a container: the elements, the encoder among them, and its codec.
 pub(in super::super) fn encoder(
     container: Container,

@@ -159,6 +159,10 @@ fn is_latm(format: &gst::StructureRef, facts: &ContainerFacts, pad: &gst::Pad) -
 fn corrected(format: &mut gst::StructureRef, facts: &ContainerFacts, pad: &gst::Pad) -> bool {
     let id = pad.stream_id();
     let id = id.as_deref();
+    if let Some(rate) = facts.frame_rate(id).filter(|_| format.has_field("framerate")) {
+        format.set("framerate", rate);
+        return true;
+    }
     match format.name().as_str() {
         _ if fourcc::is_unnamed(format) => match facts.of_matroska(id) {
             Some(track) => fourcc::name(format, Some(&track.private), None),

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gstreamer as gst;
+use gstreamer_video as gst_video;
 
-use super::super::edit_list::{number, parts};
+use super::super::edit_list::{number, parts, timescale};
 use super::super::matroska::{self, Flags, TrackEntry, track_entries};
 use super::transport::{SoundCodec, sounds_of};
 use super::{avi, flv};
@@ -28,8 +29,8 @@ pub struct ContainerFacts {
     sounds: Arc<BTreeMap<u64, SoundCodec>>,
     /// Matroska: by track number.
     matroska: Arc<BTreeMap<u64, TrackEntry>>,
-    /// Matroska: the numbers of video tracks of one packet, if there are several video tracks.
-    stills: Arc<BTreeSet<u64>>,
+    /// Stream ids of video tracks of one picture beside a film, once they are known.
+    stills: Arc<BTreeSet<String>>,
     /// The streams of pictures of an AVI.
     avi: Arc<Vec<avi::Picture>>,
     /// FLV: presentation time of the earliest packet.
@@ -42,8 +43,9 @@ struct Track {
     video: bool,
     /// Players show it unless told otherwise.
     enabled: bool,
-    samples: u64,
     pixel_aspect: Option<(i32, i32)>,
+    /// Time between two frames, of a track whose duration is read as longer than it is: see `mp4_duration`.
+    interval: Option<gst::ClockTime>,
     little_endian: bool,
     /// Where the channels of sound are, as GStreamer's bits.
     positions: Option<u64>,
@@ -57,7 +59,6 @@ impl ContainerFacts {
             Some(tracks) => facts.tracks = Arc::new(tracks),
             None => {
                 facts.matroska = Arc::new(track_entries(path));
-                facts.stills = Arc::new(matroska::stills(path, &facts.matroska));
                 if facts.matroska.is_empty() {
                     facts.sounds = Arc::new(sounds_of(path));
                     facts.begins = flv::begins(path);
@@ -68,9 +69,14 @@ impl ContainerFacts {
         facts
     }
 
+    /// The same facts, where these tracks are stills: see [`stills`](super::super::stills).
+    pub fn with_stills(self, stills: BTreeSet<String>) -> Self {
+        ContainerFacts { stills: Arc::new(stills), ..self }
+    }
+
     /// What Matroska says of a track.
     pub fn of_matroska(&self, id: Option<&str>) -> Option<&TrackEntry> {
-        self.matroska.get(&matroska_number(id)?)
+        self.matroska.get(&track_number(id)?)
     }
 
     /// The time from which matroskademux counts in the file at `path` (whose facts these are).
@@ -104,9 +110,7 @@ impl ContainerFacts {
     }
 
     fn track(&self, id: Option<&str>) -> Option<&Track> {
-        // qtdemux names streams by the ids of their tracks: "…/001".
-        let id = id?.rsplit('/').next()?.parse().ok()?;
-        self.tracks.get(&id)
+        self.tracks.get(&track_number(id)?)
     }
 
     /// Width over height of the pixels of a track.
@@ -114,33 +118,42 @@ impl ContainerFacts {
         self.track(id)?.pixel_aspect
     }
 
+    /// Frame rate of a track for which qtdemux computes a wrong one.
+    pub(super) fn frame_rate(&self, id: Option<&str>) -> Option<gst::Fraction> {
+        let interval = self.track(id)?.interval?;
+        let seconds = interval.nseconds() as f64 / 1e9;
+        gst_video::guess_framerate(interval)
+            .or_else(|| gst::Fraction::approximate_f64(1.0 / seconds))
+    }
+
     /// Whether the samples of a track of PCM are little-endian, where qtdemux does not ask.
     pub fn is_little_endian(&self, id: Option<&str>) -> bool {
         self.track(id).is_some_and(|track| track.little_endian)
     }
 
-    /// Whether a track is not the main picture: a cover or thumbnail (one sample) beside a film, a disabled track
-    /// beside an enabled one, or one that is not the default beside one that is.
+    /// Whether a video track is not the main picture: a still (cover, thumbnail, title card) beside a film, or a track
+    /// that is disabled or not the default beside one that is.
     pub fn is_beside_the_film(&self, id: Option<&str>) -> bool {
-        if let Some(entry) = self.of_matroska(id).filter(|entry| entry.is_video()) {
-            let rank = |n: u64, t: &TrackEntry| (!self.stills.contains(&n), t.flags.default);
-            let own = rank(matroska_number(id).unwrap_or_default(), entry);
-            return self
-                .matroska
-                .iter()
-                .any(|(n, other)| other.is_video() && rank(*n, other) > own);
+        let Some(own) = id else { return false };
+        let movie = self.tracks.iter().filter(|(_, track)| track.video);
+        let movie = movie.map(|(number, track)| (*number, track.enabled));
+        let matroska = self.matroska.iter().filter(|(_, entry)| entry.is_video());
+        let videos = movie.chain(matroska.map(|(number, entry)| (*number, entry.flags.default)));
+        let stills: BTreeSet<_> =
+            self.stills.iter().filter_map(|id| track_number(Some(id))).collect();
+        let ranks: BTreeMap<_, _> = videos
+            .map(|(number, default)| (number, (!stills.contains(&number), default)))
+            .collect();
+        match track_number(id).and_then(|number| ranks.get(&number)) {
+            Some(own) => ranks.values().any(|other| other > own),
+            None => self.stills.contains(own),
         }
-        let Some(track) = self.track(id).filter(|track| track.video) else { return false };
-        let better = |other: &Track| {
-            let rank = |t: &Track| (t.samples > 1, t.enabled);
-            other.video && rank(other) > rank(track)
-        };
-        self.tracks.values().any(better)
     }
 }
 
-/// The track number in a stream id of matroskademux, which consists of number and UID: "…/001:123".
-fn matroska_number(id: Option<&str>) -> Option<u64> {
+/// The track number in a stream id: qtdemux names streams by it ("…/001"), matroskademux by number and UID
+/// ("…/001:123").
+fn track_number(id: Option<&str>) -> Option<u64> {
     id?.rsplit('/').next()?.split(':').next()?.parse().ok()
 }
 
@@ -174,17 +187,18 @@ fn track(moov: &[u8], trak: Range<usize>) -> Option<(u64, Track)> {
     let tkhd = find(moov, trak.clone(), b"tkhd")?;
     let id = number(moov, tkhd.start + if moov.get(tkhd.start) == Some(&1) { 20 } else { 12 }, 4)?;
     let enabled = number(moov, tkhd.start + 1, 3)? & 1 == 1;
+    let edited = find(moov, trak.clone(), b"edts").is_some();
     let mdia = find(moov, trak, b"mdia")?;
     let handler =
         find(moov, mdia.clone(), b"hdlr").and_then(|at| moov.get(at.start + 8..at.start + 12));
     let video = handler == Some(b"vide");
+    let mdhd = find(moov, mdia.clone(), b"mdhd");
     let stbl = find(moov, mdia, b"minf").and_then(|minf| find(moov, minf, b"stbl"))?;
-    let samples = match find(moov, stbl.clone(), b"stsz") {
-        Some(at) => number(moov, at.start + 8, 4).unwrap_or(0),
-        None => 0,
-    };
-    let stsd = find(moov, stbl, b"stsd")?;
-    let mut found = Track { video, enabled, samples, ..Track::default() };
+    let stsd = find(moov, stbl.clone(), b"stsd")?;
+    let mut found = Track { video, enabled, ..Track::default() };
+    if video && !edited && find(moov, stbl.clone(), b"ctts").is_some() {
+        found.interval = interval(moov, stbl, timescale(moov, mdhd)?);
+    }
     // Version, flags and a count, then the descriptions.
     if let Some((name, entry)) = parts(moov, stsd.start + 8..stsd.end).into_iter().next() {
         if video {
@@ -202,6 +216,20 @@ fn track(moov: &[u8], trak: Range<usize>) -> Option<(u64, Track)> {
         }
     }
     Some((id, found))
+}
+
+/// The mean time from a frame to the next one, without the first frame, as qtdemux computes it.
+fn interval(moov: &[u8], stbl: Range<usize>, scale: u64) -> Option<gst::ClockTime> {
+    let stts = find(moov, stbl, b"stts")?;
+    let runs = moov.get(stts.start + 8..stts.end)?.chunks_exact(8);
+    let runs = runs.map(|run| (number(run, 0, 4).unwrap_or(0), number(run, 4, 4).unwrap_or(0)));
+    let first = runs.clone().next()?.1;
+    let (frames, units) = runs.fold((0, 0_u64), |(frames, units), (count, each)| {
+        (frames + count, units.saturating_add(count.saturating_mul(each)))
+    });
+    let (frames, units) = (frames.checked_sub(1)?, units.checked_sub(first).filter(|n| *n > 0)?);
+    let nanos = u128::from(units) * 1_000_000_000 / u128::from(frames * scale).max(1);
+    u64::try_from(nanos).ok().map(gst::ClockTime::from_nseconds)
 }
 
 /// What an `enda` within a description of sound says; it may lie in a `wave`.
@@ -239,11 +267,11 @@ mod tests {
     use super::super::super::edit_list::tests::{of, words};
     use super::*;
 
-    fn trak(id: u32, flags: u32, handler: &[u8; 4], samples: u32, entry: &[u8]) -> Vec<u8> {
+    fn trak(id: u32, flags: u32, handler: &[u8; 4], entry: &[u8]) -> Vec<u8> {
         let tkhd = of(b"tkhd", &words(&[flags, 0, 0, id]));
         let hdlr = of(b"hdlr", &[&words(&[0, 0])[..], handler].concat());
         let stsd = of(b"stsd", &[&words(&[0, 1])[..], entry].concat());
-        let stbl = of(b"stbl", &[stsd, of(b"stsz", &words(&[0, 100, samples]))].concat());
+        let stbl = of(b"stbl", &stsd);
         let mdia = of(b"mdia", &[hdlr, of(b"minf", &stbl)].concat());
         of(b"trak", &[tkhd, mdia].concat())
     }
@@ -257,16 +285,20 @@ mod tests {
         sound[9] = 1;
         let sound = of(b"fl32", &[sound, enda].concat());
         let moov = [
-            trak(1, 1, b"vide", 1, &picture(&[1, 1])),
-            trak(2, 1, b"vide", 50, &picture(&[12, 11])),
-            trak(3, 1, b"soun", 50, &sound),
+            trak(1, 1, b"vide", &picture(&[1, 1])),
+            trak(2, 1, b"vide", &picture(&[12, 11])),
+            trak(3, 1, b"soun", &sound),
+            trak(4, 0, b"vide", &picture(&[1, 1])),
         ]
         .concat();
         let facts = ContainerFacts { tracks: Arc::new(tracks(&moov)), ..ContainerFacts::default() };
         let id = |n: u32| Some(format!("abc/{n:03}"));
-        assert!(facts.is_beside_the_film(id(1).as_deref()));
-        assert!(!facts.is_beside_the_film(id(2).as_deref()));
-        assert!(!facts.is_beside_the_film(id(3).as_deref()));
+        let beside = |facts: &ContainerFacts| {
+            [1, 2, 3, 4].map(|n| facts.is_beside_the_film(id(n).as_deref()))
+        };
+        assert_eq!(beside(&facts), [false, false, false, true]);
+        let facts = facts.with_stills(id(1).into_iter().collect());
+        assert_eq!(beside(&facts), [true, false, false, true]);
         assert_eq!(facts.pixel_aspect(id(2).as_deref()), Some((12, 11)));
         assert!(facts.is_little_endian(id(3).as_deref()));
         for cut in 0..moov.len() {
