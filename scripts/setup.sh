@@ -15,7 +15,7 @@ packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-
     gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav gstreamer1.0-{rtsp,x,tools}
     libturbojpeg0-dev g++ pkg-config python3 python3-pip ca-certificates)
 if [ "${1-}" = test ]; then
-    packages+=(ffmpeg xvfb imagemagick)
+    packages+=(ffmpeg xvfb imagemagick srt-tools nginx libnginx-mod-rtmp)
     wish=python3-torch # for one test, and not in every distribution
 fi
 

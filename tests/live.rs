@@ -27,6 +27,8 @@ mod program;
 mod push;
 #[path = "live/secrets.rs"]
 mod secrets;
+#[path = "live/sent.rs"]
+mod sent;
 #[path = "live/shapes.rs"]
 mod shapes;
 #[path = "common/shim.rs"]

@@ -35,10 +35,11 @@ fn every_description_parses_and_has_its_ends() {
             };
             let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{text}\n{rest}"))
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
-            let end = if ["source-track", "source-contents"].contains(&name.as_str()) {
-                "packets"
-            } else {
-                "frames"
+            let end = match name.as_str() {
+                "source-track" | "source-contents" => "packets",
+                "source-packets" => "parse",
+                "sink-mpegts" | "sink-rtmp" | "sink-hls" => "units",
+                _ => "frames",
             };
             pipeline.element(end).unwrap_or_else(|error| panic!("{name}: {error}"));
         }

@@ -48,6 +48,12 @@ impl EncodingArgs {
         }
     }
 
+    /// The bit rate that was asked for, in bits per second.
+    #[cfg(feature = "media")]
+    pub fn bitrate(&self) -> Option<u32> {
+        self.bitrate
+    }
+
     /// The first given option that has no effect unless the output is a video file.
     pub fn given(&self) -> Option<&'static str> {
         let given = [

@@ -11,7 +11,7 @@ use super::progress::Reporter;
 use super::regions::{self, ModelSelection};
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
-use crate::core::encoding::Container;
+use crate::core::encoding::{Container, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::stream::{
     InputKind, LiveConfig, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind, RunContext,
@@ -59,6 +59,10 @@ pub(super) fn run(
             unpainted,
             overwrite: args.overwrite,
             encoding: args.encoding.encoding(),
+            streams: StreamEncoding {
+                key_interval: args.live.gop,
+                bitrate: args.encoding.bitrate(),
+            },
             dump_dot: args.dump_dot.clone(),
         },
     };
@@ -126,7 +130,10 @@ fn check_encoding(args: &StreamArgs, outputs: &[OutputSpec]) -> Result<(), Usage
         _ => None,
     });
     let containers: Vec<_> = paths.filter_map(|path| Container::from_path(path)).collect();
-    if let (Some(option), true) = (args.encoding.given(), containers.is_empty()) {
+    let sent = |output: &OutputSpec| matches!(output, OutputSpec::Stream(_) | OutputSpec::Hls(_));
+    let streams = outputs.iter().any(sent);
+    let option = args.encoding.given().filter(|option| !(streams && *option == "--bitrate"));
+    if let (Some(option), true) = (option, containers.is_empty()) {
         return Err(UsageError(format!("{option} is for video files")));
     }
     for container in containers {

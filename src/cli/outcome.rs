@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::progress::Reporter;
 use super::stream_args::StreamArgs;
@@ -15,7 +15,7 @@ use crate::stream::Observer;
 /// Prints how a run ended: `summary` as JSON if asked for, and as one line to stderr.
 ///
 /// # Errors
-/// Those of the run; [`UsageError`] where the arguments are to blame.
+/// Those of the run; [`UsageError`] where the arguments are to blame. Outputs that failed while others went on.
 pub(super) fn report(
     args: &StreamArgs,
     result: Result<Summary>,
@@ -28,6 +28,9 @@ pub(super) fn report(
         super::print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     }
     reporter.note(&text_of(&summary));
+    if !summary.failed_outputs.is_empty() {
+        bail!("{}", summary.failed_outputs.join("; "));
+    }
     Ok(if summary.interrupted { Outcome::Interrupted } else { Outcome::Done })
 }
 

@@ -69,8 +69,8 @@ pub struct StreamArgs {
     pub(super) input: Option<OsString>,
     /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or
     /// out/%05d.png), - for YUV4MPEG2 on stdout; live, one or more of a video, window:, /dev/videoN
-    /// (v4l2loopback) or rtsp://ADDRESS:PORT/PATH to serve [default: window:; without a display,
-    /// rtsp://127.0.0.1:8554/art]
+    /// (v4l2loopback), HLS (live.m3u8), srt://, rtmp(s):// or udp:// to send to, or rtsp://ADDRESS:PORT/PATH
+    /// to serve [default: window:; without a display, rtsp://127.0.0.1:8554/art]
     #[arg(short, long = "output", value_name = "OUTPUT", help_heading = IO)]
     pub(super) outputs: Vec<OsString>,
     /// Replace the output if it exists
@@ -219,6 +219,9 @@ pub struct LiveArgs {
     /// Send the result to a media server (RTSP RECORD), with the sound; repeatable
     #[arg(long = "rtsp-push", value_name = "URL")]
     pub push: Vec<String>,
+    /// Seconds between key frames of streams that are sent (srt://, rtmp://, udp://)
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = gop)]
+    pub(super) gop: Duration,
     /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub pipeline_source: Option<PathBuf>,
@@ -235,6 +238,13 @@ enum Transport {
     Auto,
     Tcp,
     Udp,
+}
+
+#[cfg(feature = "media")]
+fn gop(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
+    let seconds = seconds.ok_or_else(|| "expected seconds from 0.1 to 60".to_owned())?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 #[cfg(feature = "media")]

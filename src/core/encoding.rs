@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 choice! {
     /// A video codec.
@@ -177,6 +178,15 @@ pub struct Encoding {
     pub even: bool,
     /// Live: the encoder must not look ahead.
     pub live: bool,
+}
+
+/// How streams that are sent are encoded: H.264 without delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamEncoding {
+    /// Between two key frames, at most.
+    pub key_interval: Duration,
+    /// Highest bit rate, in bits per second; none for one by the size of the picture.
+    pub bitrate: Option<u32>,
 }
 
 impl Default for Encoding {

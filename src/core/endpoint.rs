@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::secrets;
+use super::stream_url::{StreamScheme, StreamUrl};
+
 /// An input, as named on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InputSpec {
@@ -82,6 +85,10 @@ pub enum OutputSpec {
     Serve(RtspUrl),
     /// A media server that the stream is sent to (RTSP RECORD).
     Push(RtspUrl),
+    /// A stream over SRT, RTMP or UDP.
+    Stream(StreamUrl),
+    /// A playlist of HLS (`live.m3u8`), with its segments beside it.
+    Hls(PathBuf),
     /// A window on the screen.
     Window,
     /// File with the user's own GStreamer description, which begins with an appsrc named `frames`.
@@ -104,24 +111,47 @@ impl OutputSpec {
             url.bind_address()?;
             return Ok(OutputSpec::Serve(url));
         }
+        if let Some(url) = StreamUrl::parse(&secrets::expand(text)?)? {
+            return match url.scheme() {
+                StreamScheme::Http => Err("nothing is sent over HTTP".to_owned()),
+                _ => Ok(OutputSpec::Stream(url)),
+            };
+        }
         if is_device(text) {
             return Ok(OutputSpec::Device(text.into()));
         }
         if let Some(path) = file_of(text) {
             return Ok(OutputSpec::File(path));
         }
+        if Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("m3u8")) {
+            return Ok(OutputSpec::Hls(text.into()));
+        }
         no_other_scheme(text)?;
         Ok(OutputSpec::File(text.into()))
+    }
+
+    /// Whether it is opened again when it fails during a run: a connection to another machine.
+    pub fn is_opened_again(&self) -> bool {
+        matches!(self, OutputSpec::Push(_) | OutputSpec::Stream(_))
     }
 }
 
 impl fmt::Display for OutputSpec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            OutputSpec::File(path) | OutputSpec::Device(path) | OutputSpec::Pipeline(path) => {
+            OutputSpec::File(path)
+            | OutputSpec::Device(path)
+            | OutputSpec::Hls(path)
+            | OutputSpec::Pipeline(path) => {
                 write!(f, "{}", path.display())
             }
             OutputSpec::Serve(url) | OutputSpec::Push(url) => write!(f, "{url}"),
+            // The end of such an address is the stream's key.
+            OutputSpec::Stream(url) if url.scheme() == StreamScheme::Rtmp => {
+                let shown = url.to_string();
+                write!(f, "{}/…", shown.rsplit_once('/').map_or(&*shown, |(before, _)| before))
+            }
+            OutputSpec::Stream(url) => write!(f, "{url}"),
             OutputSpec::Window => f.write_str("window:"),
         }
     }
@@ -142,7 +172,7 @@ impl RtspUrl {
     /// A line that says what is wrong; it never repeats the password.
     pub fn parse(text: &str) -> Result<Self, String> {
         // An empty host (`rtsp://:8554/art`) means this machine.
-        let text = text.replacen("://:", "://127.0.0.1:", 1);
+        let text = secrets::expand(text)?.replacen("://:", "://127.0.0.1:", 1);
         let mut url = Url::parse(&text).map_err(|e| format!("not an RTSP address: {e}"))?;
         if !matches!(url.scheme(), "rtsp" | "rtsps") || url.host_str().is_none_or(str::is_empty) {
             return Err("expected rtsp://host[:port]/path".to_owned());
@@ -218,7 +248,7 @@ fn file_of(text: &str) -> Option<PathBuf> {
     Url::parse(text).ok()?.to_file_path().ok()
 }
 
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
     while i < bytes.len() {
@@ -323,6 +353,19 @@ mod tests {
         assert_eq!(url.location(), "rtsp://cam:554/live?x=1");
         assert_eq!(url.peer(), ("cam", 554));
         assert_eq!(RtspUrl::parse("rtsps://[::1]/a").unwrap().peer(), ("::1", 322));
+    }
+
+    #[test]
+    fn streams_are_outputs_whose_keys_never_show() {
+        let shown = |text| OutputSpec::parse(text).map(|output| format!("{output} {output:?}"));
+        let twitch = shown("rtmps://live.twitch.tv/app/live_k3y").unwrap();
+        assert!(twitch.starts_with("rtmps://live.twitch.tv/app/… "), "{twitch}");
+        let srt = shown("srt://host:7001?passphrase=k3y").unwrap();
+        assert!(srt.starts_with("srt://host:7001 "), "{srt}");
+        assert!(!twitch.contains("k3y") && !srt.contains("k3y"), "{twitch} {srt}");
+        assert!(shown("udp://239.0.0.1:5000").is_ok());
+        assert!(shown("http://host/a").unwrap_err().contains("HTTP"));
+        assert!(shown("srt://host:1?passphrase=${NO_SUCH_NAME}").unwrap_err().contains("NO_SUCH"));
     }
 
     #[test]

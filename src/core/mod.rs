@@ -2,8 +2,9 @@
 //!
 //! - [`frame`]: planes, colorimetry, memory pool; [`queue`]: the ring between threads; [`batch`]
 //! - [`worker`]: the loop around the network; [`stylizer`]: the trait of what repaints frames
-//! - [`stats`], [`stop`] (the stop signal), [`timeouts`]
-//! - [`span`] and [`rate`]: times; [`endpoint`]: what `--input` and `--output` name; [`encoding`]: codecs and
+//! - [`stats`], [`stop`] (the stop signal), [`timeouts`], [`backoff`]
+//! - [`span`] and [`rate`]: times; [`endpoint`]: what `--input` and `--output` name ([`stream_url`]: a stream's
+//!   address, [`secrets`] in it); [`encoding`]: codecs and
 //!   containers; `named_values`: enumerations of the command line
 //! - [`picture`] and [`animation`]: picture files; [`sequence`]: numbered pictures, folders; [`regions`]: masks;
 //!   [`truncation`]: files that are cut off; [`unreadable`]: kinds of files that are recognized but not read;
@@ -13,6 +14,7 @@
 pub(crate) mod named_values;
 
 pub mod animation;
+pub mod backoff;
 pub mod batch;
 pub mod encoding;
 pub mod endpoint;
@@ -21,10 +23,12 @@ pub mod picture;
 pub mod queue;
 pub mod rate;
 pub mod regions;
+pub mod secrets;
 pub mod sequence;
 pub mod span;
 pub mod stats;
 pub mod stop;
+pub mod stream_url;
 pub mod stylizer;
 pub mod timeouts;
 pub mod truncation;

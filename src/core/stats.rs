@@ -160,6 +160,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Live: frames dropped by each output, in the order of the outputs.
     pub dropped_by_outputs: Vec<u64>,
+    /// Live: outputs that failed for good while others went on, each with the reason.
+    pub failed_outputs: Vec<String>,
     /// How often the decoder found the frame queue full.
     pub queue_full: u64,
     /// Interrupted by Ctrl-C before its end.

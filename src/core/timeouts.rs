@@ -77,6 +77,9 @@ pub const FINISH_LIVE_FILE: Duration = Duration::from_secs(60);
 /// A connection to an RTSP server: it is accepted within a second, or there is nobody.
 pub const CONNECT_TO_RTSP_SERVER: Duration = Duration::from_secs(5);
 
+/// A connection that has lasted this long was a good one: the pauses between attempts begin again.
+pub const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
 /// Saying goodbye to a media server.
 pub const LEAVE_MEDIA_SERVER: Duration = Duration::from_secs(3);
 

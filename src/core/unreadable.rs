@@ -33,6 +33,11 @@ pub fn what_it_is(path: &Path) -> Option<&'static str> {
             "it is a playlist (HLS), not a video: make one file of it (`ffmpeg -i IN.m3u8 -c copy \
              OUT.mkv`)",
         ),
+        // The demuxer of gst-libav (1.22) never ends on any of them.
+        _ if head.starts_with(b"nut/multimedia container") => Some(
+            "it is a NUT file, which GStreamer cannot read: make another one of it \
+             (`ffmpeg -i IN.nut -c copy OUT.mkv`)",
+        ),
         // No picture but by its name: kind of colour map, kind of picture.
         [_, 0 | 1, 1 | 2 | 3 | 9 | 10 | 11, ..]
             if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tga")) =>
@@ -80,6 +85,7 @@ mod tests {
             (&b"\0\0\0\x1cftypavif\0\0\0\0"[..], "AVIF"),
             (b"\0\0\0\x1cftypheic\0\0\0\0", "HEIC"),
             (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+            (b"nut/multimedia container\0", "NUT"),
             (b"#EXTM3U\n#EXT-X-VERSION:3\n", "playlist"),
         ] {
             assert!(of("x", bytes).is_some_and(|text| text.contains(word)), "{word}");

@@ -46,6 +46,10 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("", "Could not receive message", "the server does not answer as an RTSP server does"),
     ("", "Could not connect", "the connection to the server was lost"),
     ("Unhandled error", "(503)", "the server has no room for it now, or its camera is off (503)"),
+    // srtsink and rtmp2sink
+    ("", "gstsrtsink", "nothing answers there by SRT, or the passphrase is another one"),
+    ("Connection refused", "gstrtmp2", "nothing listens at this port"),
+    ("", "gstrtmp2sink", "the RTMP server does not take the stream, or the connection was lost"),
     // any
     (
         "contains no playable streams",

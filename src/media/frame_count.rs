@@ -34,12 +34,7 @@ pub fn readable_frames(path: &Path) -> Option<u64> {
                 gst::PadProbeReturn::Ok
             });
         }
-        let sink = gst::ElementFactory::make("fakesink").property("sync", false).build();
-        if let (Some(pipeline), Ok(sink)) = (weak.upgrade(), sink)
-            && pipeline.add(&sink).is_ok()
-            && sink.sync_state_with_parent().is_ok()
-            && let Some(input) = sink.static_pad("sink")
-        {
+        if let Some(input) = weak.upgrade().and_then(|pipeline| discard(&pipeline)) {
             let _ = pad.link(&input);
         }
     });
@@ -51,4 +46,12 @@ pub fn readable_frames(path: &Path) -> Option<u64> {
         pipeline.gst().bus()?.timed_pop_filtered(limit, &wanted)?;
     }
     Some(count.load(Ordering::Acquire))
+}
+
+/// The input of a new sink in `pipeline` that discards what it gets.
+pub(super) fn discard(pipeline: &gst::Pipeline) -> Option<gst::Pad> {
+    let sink = gst::ElementFactory::make("fakesink").property("sync", false).build().ok()?;
+    pipeline.add(&sink).ok()?;
+    sink.sync_state_with_parent().ok()?;
+    sink.static_pad("sink")
 }

@@ -4,7 +4,19 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 /// Properties whose values are secret.
-const SECRET: [&str; 4] = ["user-id=", "user-pw=", "proxy-id=", "proxy-pw="];
+const SECRET: [&str; 10] = [
+    "user-id=",
+    "user-pw=",
+    "proxy-id=",
+    "proxy-pw=",
+    "username=",
+    "password=",
+    "passphrase=",
+    "streamid=",
+    // The key of an RTMP stream.
+    "nstream=",
+    "secure-token=",
+];
 
 /// The pipeline as a graph, without users and passwords.
 pub(super) fn dot(pipeline: &gst::Pipeline) -> String {
@@ -48,6 +60,11 @@ fn without_users(text: &str) -> String {
         }
         let ends = |c: char| c.is_whitespace() || "/\"\\?#".contains(c);
         let host = part.find(ends).unwrap_or(part.len());
+        if text.ends_with("rtmp") || text.ends_with("rtmps") {
+            // The path ends with the stream's key.
+            let path = part.find(|c: char| c.is_whitespace() || "\"\\".contains(c));
+            return text + "://…" + &part[path.unwrap_or(part.len())..];
+        }
         let rest = part[..host].rfind('@').map_or(part, |at| &part[at..]);
         let hidden = if rest.len() < part.len() { "…" } else { "" };
         text + "://" + hidden + rest

@@ -324,12 +324,8 @@ impl Sound {
             SoundAction::Gap => {
                 // The gap begins now, not when the sound stopped: the muxer handles older data first, so it
                 // writes the picture up to now and only then needs sound again.
-                let mut gap = gst::Buffer::new();
-                let writable = gap.make_mut();
-                writable.set_pts(gst::ClockTime::try_from(now).ok());
-                writable.set_duration(gst::ClockTime::ZERO);
-                writable.set_flags(gst::BufferFlags::GAP);
-                let _ = self.target.push_buffer(gap);
+                let now = gst::ClockTime::try_from(now).unwrap_or_default();
+                let _ = self.target.push_buffer(gap(now));
             }
             SoundAction::End => {
                 tracing::warn!(
@@ -341,9 +337,19 @@ impl Sound {
     }
 }
 
+/// What becomes an event at [`turn_into_gap`].
+pub(super) fn gap(at: gst::ClockTime) -> gst::Buffer {
+    let mut gap = gst::Buffer::new();
+    let writable = gap.make_mut();
+    writable.set_pts(at);
+    writable.set_duration(gst::ClockTime::ZERO);
+    writable.set_flags(gst::BufferFlags::GAP);
+    gap
+}
+
 /// An appsrc cannot queue events between its buffers. So a gap is queued as an empty buffer with the GAP
 /// flag, and becomes an event here, on the appsrc's thread.
-fn turn_into_gap(pad: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
+pub(super) fn turn_into_gap(pad: &gst::Pad, info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
     let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
     if buffer.size() > 0 || !buffer.flags().contains(gst::BufferFlags::GAP) {
         return gst::PadProbeReturn::Ok;

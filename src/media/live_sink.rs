@@ -4,6 +4,8 @@
 //! that lags loses frames, without effect on the others.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -27,6 +29,9 @@ use crate::core::timeouts::{FINISH_OWN_OUTPUT, LEAVE_MEDIA_SERVER};
 /// Number of frames that may wait for an output, unless the user's description sets it.
 const FRAMES: u64 = 2;
 
+/// A connection that has taken this many frames is one: before that, what waits for its first answer holds them up.
+const DELIVERED: u64 = 10;
+
 /// An output that shows or sends frames as they come.
 pub struct LiveSink {
     pipeline: Pipeline,
@@ -34,6 +39,8 @@ pub struct LiveSink {
     packets: Option<gst_app::AppSrc>,
     /// How long the end of the output may take, if it has something to finish.
     patience: Option<Duration>,
+    /// Encoded frames that have left the encoder.
+    passed: Arc<AtomicU64>,
     notes: Vec<String>,
 }
 
@@ -77,7 +84,11 @@ impl LiveSink {
             }
             OutputSpec::Pipeline(path) => std::fs::read_to_string(path)
                 .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
-            OutputSpec::Window | OutputSpec::File(_) | OutputSpec::Serve(_) => {
+            OutputSpec::Window
+            | OutputSpec::File(_)
+            | OutputSpec::Serve(_)
+            | OutputSpec::Hls(_)
+            | OutputSpec::Stream(_) => {
                 let window = include_str!("../../pipelines/sink-window.pipeline");
                 window.replace("autovideosink", window::find()?)
             }
@@ -97,10 +108,16 @@ impl LiveSink {
         // limited here.
         let most = Some(frames.max_buffers()).filter(|most| *most > 0).unwrap_or(FRAMES);
         let frames = LeakyInput::over(frames, most);
+        let passed = Arc::new(AtomicU64::new(0));
         // Delay is measured behind the encoder if there is one, otherwise at the window's input.
         let at = pipeline.gst().by_name("encode").and_then(|e| e.static_pad("src"));
         if let Some(pad) = at.or_else(|| frames.source().static_pad("src")) {
             report_delay(&pad, clock.clone(), Duration::ZERO, on_delay);
+            let count = Arc::clone(&passed);
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+                gst::PadProbeReturn::Ok
+            });
         }
         let is_push = matches!(output, OutputSpec::Push(_));
         let packets = match (is_push, pipeline.gst().by_name("packets")) {
@@ -123,13 +140,18 @@ impl LiveSink {
             OutputSpec::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
             _ => None,
         };
-        Ok(LiveSink { pipeline, frames, packets, patience, notes })
+        Ok(LiveSink { pipeline, frames, packets, patience, passed, notes })
     }
 
     /// Passes on a frame; if the output lags, the oldest waiting frame is dropped. False if the output no
     /// longer takes frames.
     pub fn push(&self, frame: &gst::Buffer) -> bool {
         self.frames.push(frame)
+    }
+
+    /// Whether frames have been sent to the other end of its connection.
+    pub fn has_delivered(&self) -> bool {
+        self.passed.load(Ordering::Relaxed) > DELIVERED
     }
 
     /// How many frames the output did not take.

@@ -6,6 +6,8 @@
 //! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
 //!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
+//! - [`stream_sink`]: the stream that is sent by SRT, RTMP or UDP ([`hls_sink`]: as HLS, `hls_playlist`; `stream_feed`: pictures and sound in order;
+//!   [`shared_encoder`]: one for all of them); `stills`: stills among the video tracks of a file
 //! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
 //!   (`encoder_settings`: one of any maker, by the properties that it has), `muxer`: each container's element
 //! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
@@ -33,6 +35,8 @@ mod fit;
 pub mod frame_count;
 mod frame_format;
 mod graph;
+mod hls_playlist;
+pub mod hls_sink;
 mod leaky;
 pub mod live;
 pub mod live_audio;
@@ -50,10 +54,13 @@ pub mod read_report;
 pub mod remux;
 mod rtsp_peer;
 pub mod rtsp_server;
+pub mod shared_encoder;
 pub mod sink;
 pub mod source;
 mod span_start;
 mod stills;
+mod stream_feed;
+pub mod stream_sink;
 pub mod tracks;
 pub mod video;
 mod window;

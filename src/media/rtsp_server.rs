@@ -22,6 +22,7 @@ mod factory;
 mod listener;
 mod sound;
 
+pub(super) use encoder::Encoder;
 pub use encoder::OnEncoded;
 pub(super) use sound::can_carry as rtp_sound;
 
@@ -29,11 +30,16 @@ use super::clock::LiveClock;
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::video::VideoStream;
-use encoder::Encoder;
+use crate::core::encoding::StreamEncoding;
 use factory::{ClientOutput, InitialData, MediaDescription, SharedFactory};
 use listener::{Listener, Media};
 
 const DESCRIPTION: &str = include_str!("../../pipelines/serve-rtsp.pipeline");
+
+/// A key frame each second while no client asks for one: a client that lost a packet has a correct picture
+/// again after at most this time.
+const ENCODING: StreamEncoding =
+    StreamEncoding { key_interval: Duration::from_secs(1), bitrate: None };
 
 /// How long clients have to receive the end of stream.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -143,7 +149,7 @@ impl RtspServer {
         let client_output = Arc::new(ClientOutput::default());
         let feed = Arc::clone(&client_output);
         let (encoder, first) =
-            Encoder::start(role, video, clock, &events, move |unit| feed.unit(unit))?;
+            Encoder::start(role, video, clock, &events, ENCODING, move |unit| feed.unit(unit))?;
 
         let mut description = DESCRIPTION.to_owned();
         let mut notes = Vec::new();

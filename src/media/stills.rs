@@ -8,6 +8,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::error::PipelineError;
+use super::frame_count::discard;
 use super::pipeline::{Pipeline, PipelineRole};
 use super::workarounds::{ContainerFacts, open_file, repair_demuxers};
 use crate::core::stop::StopSignal;
@@ -77,12 +78,4 @@ fn count(pad: &gst::Pad, id: String, counts: &Counts) {
         }
         gst::PadProbeReturn::Ok
     });
-}
-
-/// The input of a new sink in `pipeline` that discards what it gets.
-fn discard(pipeline: &gst::Pipeline) -> Option<gst::Pad> {
-    let sink = gst::ElementFactory::make("fakesink").property("async", false).build().ok()?;
-    pipeline.add(&sink).ok()?;
-    sink.sync_state_with_parent().ok()?;
-    sink.static_pad("sink")
 }

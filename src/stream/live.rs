@@ -38,12 +38,13 @@ use crate::steady::Steady;
 /// Interval of status lines.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 
-/// Stylizes a live source until it ends, the stop signal is set, or an output fails.
+/// Stylizes a live source until it ends, the stop signal is set, or no output is left.
 ///
 /// `models` opens the models; it is called once, with the size and rate of the source.
 ///
 /// # Errors
-/// When the source or an output cannot be opened or fails; files are finished first.
+/// When the source or an output cannot be opened, or the source or all outputs fail; files are finished first. Where
+/// some outputs fail, the summary names them.
 pub fn stylize_live<S: Adjustable>(
     job: &LiveJob,
     models: impl FnOnce(SourceRate, &mut RunContext) -> Result<Vec<S>>,
@@ -107,8 +108,10 @@ pub fn stylize_live<S: Adjustable>(
         source.start(captured_in, FramePool::new(12), supervisor.events());
         let ended = supervisor.supervise(LiveStage {
             shown: Instant::now(),
-            show: &mut || {
-                context.observer.live(&LiveStatus {
+            outputs: &outputs,
+            show: &mut |shown| match shown {
+                Shown::Note(text) => context.observer.note(&text),
+                Shown::Status => context.observer.live(&LiveStatus {
                     captured: source.captured(),
                     sent: sent.load(Ordering::Relaxed),
                     dropped: queue.dropped.load(Ordering::Relaxed),
@@ -116,7 +119,7 @@ pub fn stylize_live<S: Adjustable>(
                     delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
                     clients: outputs.clients(),
                     settings: wanted.get(),
-                });
+                }),
             },
         });
         close_captured.close();
@@ -128,12 +131,8 @@ pub fn stylize_live<S: Adjustable>(
 
     let dumped = job.dump_dot.as_deref().map(|folder| dump_dot(folder, &source, &outputs));
     drop(source);
-    let failed = match &ended {
-        LiveEnd::Failed(PipelineRole::Sink(number), _) => Some(*number),
-        _ => None,
-    };
-    let dropped_by_outputs = outputs.dropped();
-    let finished = outputs.finish(failed, &supervisor, context.observer);
+    let (dropped_by_outputs, failed_outputs) = (outputs.dropped(), outputs.failures());
+    let finished = outputs.finish(&supervisor, context.observer);
     // Waits until the last snapshot is saved.
     drop(snapshots);
     worked?.context("cannot stylize")?;
@@ -156,6 +155,7 @@ pub fn stylize_live<S: Adjustable>(
         first_frame_s: stats.first_out().map(|t| t.as_secs_f64()),
         dropped: queue.dropped.load(Ordering::Relaxed),
         dropped_by_outputs,
+        failed_outputs,
         queue_full: queue.full.load(Ordering::Relaxed),
         scale: Some(wanted.get().scale),
         steady: Some(wanted.get().steady),
@@ -259,11 +259,18 @@ fn feed(
     }
 }
 
+/// What the main stage shows.
+enum Shown {
+    Status,
+    Note(String),
+}
+
 /// The main stage of a live run: frames are processed until something ends it.
 struct LiveStage<'a> {
     /// When the status was last shown.
     shown: Instant,
-    show: &'a mut dyn FnMut(),
+    outputs: &'a Outputs,
+    show: &'a mut dyn FnMut(Shown),
 }
 
 /// Why the main stage of a live run ended.
@@ -272,8 +279,21 @@ enum LiveEnd {
     Ended,
     /// The user stopped the run at once (level two).
     AtOnce,
-    /// The source or an output failed.
+    /// The source or the last output failed.
     Failed(PipelineRole, PipelineError),
+}
+
+impl LiveStage<'_> {
+    /// Lets the others go on, or ends the run if there are none.
+    fn output_failed(&mut self, number: usize, error: PipelineError) -> ControlFlow<LiveEnd> {
+        match self.outputs.fail(number, error) {
+            Ok(note) => {
+                note.into_iter().for_each(|note| (self.show)(Shown::Note(note)));
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(LiveEnd::Failed(PipelineRole::Sink(number), error)),
+        }
+    }
 }
 
 impl Stage for LiveStage<'_> {
@@ -290,7 +310,13 @@ impl Stage for LiveStage<'_> {
             {
                 ControlFlow::Break(LiveEnd::Ended)
             }
-            // One failing output ends the run. To let it fail alone, change this.
+            Event::Failed(PipelineRole::Sink(number), error) => self.output_failed(number, error),
+            // rtspclientsink (1.22) then connects again by itself, and sends nothing.
+            Event::Warning(PipelineRole::Sink(number), warning)
+                if warning.error.contains("server closed the connection") =>
+            {
+                self.output_failed(number, warning)
+            }
             Event::Failed(role, error) => ControlFlow::Break(LiveEnd::Failed(role, error)),
             Event::Warning(_, warning) => {
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
@@ -311,8 +337,9 @@ impl Stage for LiveStage<'_> {
     fn tick(&mut self) -> ControlFlow<LiveEnd> {
         if self.shown.elapsed() >= STATUS_EVERY {
             self.shown = Instant::now();
-            (self.show)();
+            (self.show)(Shown::Status);
         }
+        self.outputs.reopen().into_iter().for_each(|note| (self.show)(Shown::Note(note)));
         ControlFlow::Continue(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::core::encoding::Encoding;
+use crate::core::encoding::{Encoding, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec};
 use crate::core::regions::Mask;
 use crate::media::PipelineRole;
@@ -25,6 +25,8 @@ pub struct LiveJob {
     pub overwrite: bool,
     /// How files are encoded.
     pub encoding: Encoding,
+    /// How streams that are sent are encoded.
+    pub streams: StreamEncoding,
     /// Folder for pipeline graphs.
     pub dump_dot: Option<PathBuf>,
 }

@@ -3,7 +3,9 @@
 //! - [`run()`]: runs a configuration
 //! - `models`: opens models; `model_fallback`: chooses, live, between a model and its lite version
 //! - `video`, `live`: a run of either kind, from opening to end; [`RunContext`]: what all parts of it
-//!   share; `supervisor`: the event loop; `finish`: last steps of a file; `recording`: a live file
+//!   share; `supervisor`: the event loop; `finish`: last steps of a file
+//! - `outputs`: the outputs of a live run (`output_opener` opens them, `recording` is a live file, `closing_outputs` their
+//!   end)
 //! - `video_job`, `live_job`: parameters of such a run; `output_end`: how a live output ended
 //! - `path_kinds`: kinds of inputs and outputs; `sources` and `sinks` open those of a video
 //! - [`Regions`]: a model for each region of a mask; `live_settings`, `adapt`: what changes during a live
@@ -13,6 +15,8 @@
 
 #[cfg(feature = "media")]
 mod adapt;
+#[cfg(feature = "media")]
+mod closing_outputs;
 mod context;
 #[cfg(feature = "media")]
 mod feeder;
@@ -29,6 +33,8 @@ mod model_fallback;
 mod models;
 #[cfg(feature = "media")]
 mod output_end;
+#[cfg(feature = "media")]
+mod output_opener;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;

@@ -1,39 +1,111 @@
-//! The outputs of a live run.
+//! The outputs of a live run. Each lives alone: where one fails, the others go on.
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Observer;
+use super::closing_outputs::ClosingOutputs;
 use super::live_job::LiveJob;
 use super::output_end::OutputEnd;
+use super::output_opener::OutputOpener;
 use super::recording::Recording;
-use super::supervisor::{Stage, Supervisor};
-use crate::core::endpoint::{OutputSpec, RtspUrl};
+use super::supervisor::Supervisor;
+use crate::core::backoff::Backoff;
+use crate::core::endpoint::OutputSpec;
 use crate::core::stats::Delays;
-use crate::core::timeouts::{FINISH_LIVE_FILE, WaitTimer};
+use crate::core::timeouts::{FINISH_LIVE_FILE, GOOD_CONNECTION};
 use crate::media::clock::LiveClock;
+use crate::media::hls_sink::HlsSink;
 use crate::media::live::LiveSource;
-use crate::media::live_audio::LiveAudio;
-use crate::media::live_sink::{LiveSink, OnDelay};
-use crate::media::rtsp_server::{RtspServer, ServeAddress};
-use crate::media::{Buffer, Event, PipelineRole};
+use crate::media::live_sink::LiveSink;
+use crate::media::rtsp_server::RtspServer;
+use crate::media::stream_sink::StreamSink;
+use crate::media::{Buffer, PipelineError};
 
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
-    sinks: Vec<Sink>,
+    slots: Vec<OutputSlot>,
+    opener: OutputOpener,
     notes: Vec<String>,
 }
 
-enum Sink {
+/// An opened output.
+pub(super) enum Sink {
     Shown(LiveSink),
     Served(Arc<RtspServer>),
-    File(Box<Mutex<Recording>>),
+    File(Box<Recording>),
+    Stream(StreamSink),
+    Hls(HlsSink),
+}
+
+impl Sink {
+    /// Whether the connection to another machine has been one: it has taken frames.
+    fn has_delivered(&self) -> bool {
+        match self {
+            Sink::Shown(sink) => sink.has_delivered(),
+            Sink::Stream(stream) => stream.has_delivered(),
+            Sink::Served(_) | Sink::File(_) | Sink::Hls(_) => false,
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        match self {
+            Sink::Shown(sink) => sink.dropped(),
+            Sink::Served(server) => server.dropped(),
+            Sink::File(file) => file.dropped(),
+            Sink::Stream(stream) => stream.dropped(),
+            Sink::Hls(stream) => stream.dropped(),
+        }
+    }
+}
+
+/// One output, with what has become of it.
+struct OutputSlot {
+    spec: OutputSpec,
+    state: Mutex<State>,
+    /// Frames that it did not take: those that came while it was lost, and those that earlier connections dropped.
+    missed: AtomicU64,
+}
+
+enum State {
+    /// It takes frames.
+    Open(Sink, Connection),
+    /// It has failed and is opened again.
+    Lost(Box<Lost>),
+    /// It has failed for good: why, and what may have to be finished.
+    Failed(String, Sink),
+    /// It is being changed.
+    Between,
+}
+
+/// The present connection of an output.
+struct Connection {
+    opened: Instant,
+    /// The loss before it, until it has delivered something.
+    after: Option<Box<Lost>>,
+}
+
+impl Connection {
+    fn first() -> Self {
+        Connection { opened: Instant::now(), after: None }
+    }
+}
+
+/// An output that is opened again.
+struct Lost {
+    since: Instant,
+    /// When the next attempt begins.
+    next: Instant,
+    /// The sink that has failed, until the first attempt.
+    failed: Option<Sink>,
+    attempt: Option<JoinHandle<Result<Sink>>>,
+    /// Whether the user knows that an attempt has failed.
+    told: bool,
+    backoff: Backoff,
 }
 
 impl Outputs {
@@ -48,37 +120,15 @@ impl Outputs {
         supervisor: &Supervisor,
         delays: &Arc<Delays>,
     ) -> Result<Self> {
-        let mut outputs = Outputs { sinks: Vec::new(), notes: Vec::new() };
-        let (events, stop) = (&supervisor.events(), supervisor.signal());
-        let ends = OutputOpener { source, clock, events };
-        for (number, output) in job.outputs.iter().enumerate() {
-            let delays = Arc::clone(delays);
-            let on_delay: OnDelay = Box::new(move |delay| delays.add(delay));
-            let sink = match output {
-                OutputSpec::Serve(url) => {
-                    let server = ends.serve(url, number, on_delay)?;
-                    outputs.notes.push(format!("serving {}", server.url()));
-                    outputs.notes.extend_from_slice(server.notes());
-                    Sink::Served(server)
-                }
-                OutputSpec::File(path) => {
-                    let file = ends.record(path, number, job, on_delay)?;
-                    Sink::File(Box::new(Mutex::new(file)))
-                }
-                OutputSpec::Window
-                | OutputSpec::Device(_)
-                | OutputSpec::Push(_)
-                | OutputSpec::Pipeline(_) => {
-                    let (stream, audio) = (source.stream(), source.audio());
-                    let opened = LiveSink::open(
-                        output, number, stream, audio, clock, events, on_delay, stop,
-                    )
-                    .with_context(|| format!("cannot open '{output}'"))?;
-                    outputs.notes.extend_from_slice(opened.notes());
-                    Sink::Shown(opened)
-                }
-            };
-            outputs.sinks.push(sink);
+        let opener = OutputOpener::of(job, source, clock, supervisor, delays);
+        let mut outputs = Outputs { slots: Vec::new(), opener, notes: Vec::new() };
+        for (number, spec) in job.outputs.iter().enumerate() {
+            let sink = outputs.opener.open(spec, number, job, &mut outputs.notes)?;
+            outputs.slots.push(OutputSlot {
+                spec: spec.clone(),
+                state: Mutex::new(State::Open(sink, Connection::first())),
+                missed: AtomicU64::new(0),
+            });
         }
         Ok(outputs)
     }
@@ -90,8 +140,8 @@ impl Outputs {
 
     /// Clients of all servers.
     pub fn clients(&self) -> Option<usize> {
-        let counts = self.sinks.iter().filter_map(|sink| match sink {
-            Sink::Served(server) => Some(server.clients()),
+        let counts = self.slots.iter().filter_map(|slot| match &*slot.lock() {
+            State::Open(Sink::Served(server), _) => Some(server.clients()),
             _ => None,
         });
         counts.reduce(|a, b| a + b)
@@ -99,55 +149,156 @@ impl Outputs {
 
     /// How many frames each output did not take in time.
     pub fn dropped(&self) -> Vec<u64> {
-        let dropped = |sink: &Sink| match sink {
-            Sink::Shown(sink) => sink.dropped(),
-            Sink::Served(server) => server.dropped(),
-            Sink::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).dropped(),
+        let dropped = |slot: &OutputSlot| {
+            let now = match &*slot.lock() {
+                State::Open(sink, _) | State::Failed(_, sink) => sink.dropped(),
+                State::Lost(_) | State::Between => 0,
+            };
+            now + slot.missed.load(Ordering::Relaxed)
         };
-        self.sinks.iter().map(dropped).collect()
+        self.slots.iter().map(dropped).collect()
     }
 
     /// Passes a frame, whose time is `pts`, to every output without waiting.
     pub fn push(&self, frame: &Buffer, pts: Duration) {
-        for sink in &self.sinks {
-            match sink {
-                Sink::Shown(sink) => drop(sink.push(frame)),
-                Sink::Served(server) => server.push_frame(frame),
-                Sink::File(file) => {
-                    file.lock().unwrap_or_else(PoisonError::into_inner).push(frame, pts);
-                }
+        for slot in &self.slots {
+            match &mut *slot.lock() {
+                State::Open(Sink::Shown(sink), _) => drop(sink.push(frame)),
+                State::Open(Sink::Served(server), _) => server.push_frame(frame),
+                State::Open(Sink::File(file), _) => file.push(frame, pts),
+                State::Open(Sink::Stream(stream), _) => stream.push(frame),
+                State::Open(Sink::Hls(stream), _) => stream.push(frame),
+                State::Lost(_) => drop(slot.missed.fetch_add(1, Ordering::Relaxed)),
+                State::Failed(..) | State::Between => {}
             }
         }
     }
 
+    /// Takes note that an output has failed: it will be opened again where that makes sense. What to tell the user, if
+    /// that is new.
+    ///
+    /// # Errors
+    /// The error, if no output is left.
+    pub fn fail(
+        &self,
+        number: usize,
+        error: PipelineError,
+    ) -> Result<Option<String>, PipelineError> {
+        let Some(slot) = self.slots.get(number) else { return Err(error) };
+        let mut state = slot.lock();
+        let (sink, connection) = match std::mem::replace(&mut *state, State::Between) {
+            State::Open(sink, connection) => (sink, connection),
+            // A consequence of its first error.
+            other => {
+                *state = other;
+                return Ok(None);
+            }
+        };
+        if slot.spec.is_opened_again() && (sink.has_delivered() || connection.after.is_some()) {
+            slot.missed.fetch_add(sink.dropped(), Ordering::Relaxed);
+            let (lost, note) = match connection.after {
+                Some(mut lost) => {
+                    let note = lost.tell(&slot.spec, &error);
+                    lost.failed = Some(sink);
+                    lost.next = Instant::now() + lost.backoff.pause();
+                    (lost, note)
+                }
+                None => {
+                    let note = format!("'{}' is lost: {error}; opening it again", slot.spec);
+                    (Box::new(Lost::since(connection.opened, sink)), Some(note))
+                }
+            };
+            *state = State::Lost(lost);
+            return Ok(note);
+        }
+        let why = format!("'{}' failed: {error}", slot.spec);
+        *state = State::Failed(why.clone(), sink);
+        drop(state);
+        let failed = |slot: &OutputSlot| matches!(&*slot.lock(), State::Failed(..));
+        if self.slots.iter().all(failed) {
+            return Err(error);
+        }
+        Ok(Some(format!("{why}; the other outputs go on")))
+    }
+
+    /// Opens lost outputs again, each when its time has come. Returns what to tell the user.
+    pub fn reopen(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (number, slot) in self.slots.iter().enumerate() {
+            let mut state = slot.lock();
+            match &mut *state {
+                State::Open(sink, connection) if sink.has_delivered() => {
+                    if let Some(lost) = connection.after.take() {
+                        let after = lost.since.elapsed().as_secs_f64();
+                        notes.push(format!("'{}' is back after {after:.1} s", slot.spec));
+                    }
+                }
+                State::Lost(lost) => match lost.step(number, &slot.spec, &self.opener) {
+                    Some(Ok(sink)) => {
+                        if let State::Lost(lost) = std::mem::replace(&mut *state, State::Between) {
+                            let (opened, after) = (Instant::now(), Some(lost));
+                            *state = State::Open(sink, Connection { opened, after });
+                        }
+                    }
+                    Some(Err(why)) => notes.extend(lost.tell(&slot.spec, &why)),
+                    None => {}
+                },
+                _ => {}
+            }
+        }
+        notes
+    }
+
+    /// Which outputs have failed for good, and why.
+    pub fn failures(&self) -> Vec<String> {
+        let failures = self.slots.iter().filter_map(|slot| match &*slot.lock() {
+            State::Failed(why, _) => Some(why.clone()),
+            _ => None,
+        });
+        failures.collect()
+    }
+
     /// Ends all outputs: files are finished and renamed, clients and media servers get an end of stream.
-    /// `failed` is the number of an output that has failed and is not waited for.
     ///
     /// # Errors
     /// The error of the first file that cannot be finished; those of others are noted.
-    pub fn finish(
-        self,
-        failed: Option<usize>,
-        supervisor: &Supervisor,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
-        let (mut ending, mut files, mut shown) =
+    pub fn finish(self, supervisor: &Supervisor, observer: &mut dyn Observer) -> Result<()> {
+        let (mut ending, mut files, mut others) =
             (ClosingOutputs::default(), Vec::new(), Vec::new());
-        let mut servers = Vec::new();
-        for (number, sink) in self.sinks.into_iter().enumerate() {
+        let (mut servers, mut streams, mut playlists) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, slot) in self.slots.into_iter().enumerate() {
+            let (sink, failed) =
+                match slot.state.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                    State::Open(sink, _) => (sink, false),
+                    State::Failed(_, sink) => (sink, true),
+                    State::Lost(_) | State::Between => continue,
+                };
             match sink {
                 Sink::File(file) => {
-                    let file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
-                    if file.end() && failed != Some(number) {
+                    if file.end() && !failed {
                         ending.wait_for(number, FINISH_LIVE_FILE);
                     }
-                    files.push((number, file));
+                    files.push((number, file, failed));
                 }
                 Sink::Shown(sink) => {
-                    if let Some(limit) = sink.end().filter(|_| failed != Some(number)) {
+                    if let Some(limit) = sink.end().filter(|_| !failed) {
                         ending.wait_for(number, limit);
                     }
-                    shown.push(sink);
+                    others.push(sink);
+                }
+                Sink::Stream(stream) => {
+                    let limit = stream.end();
+                    if !failed {
+                        ending.wait_for(number, limit);
+                    }
+                    streams.push(stream);
+                }
+                Sink::Hls(stream) => {
+                    let limit = stream.end();
+                    if !failed {
+                        ending.wait_for(number, limit);
+                    }
+                    playlists.push(stream);
                 }
                 Sink::Served(server) => servers.push(server),
             }
@@ -155,12 +306,12 @@ impl Outputs {
         // Ends clients' streams before files are finished, which may take long.
         drop(servers);
         let mut ended = supervisor.supervise(ending);
-        drop(shown);
+        drop((others, streams, playlists));
         let mut result = Ok(());
-        for (number, file) in files {
+        for (number, file, failed) in files {
             let end = match failed {
-                Some(failed) if failed == number => OutputEnd::FailedBefore,
-                _ => ended.remove(&number).unwrap_or(OutputEnd::OutOfTime),
+                true => OutputEnd::FailedBefore,
+                false => ended.remove(&number).unwrap_or(OutputEnd::OutOfTime),
             };
             let finished = file.finish(end, supervisor, observer);
             match (&result, finished) {
@@ -174,148 +325,73 @@ impl Outputs {
 
     /// The pipelines as Graphviz graphs, by number of the output.
     pub fn graphs(&self) -> Vec<(usize, String)> {
-        let dot = |sink: &Sink| match sink {
-            Sink::Shown(sink) => Some(sink.dot()),
-            Sink::Served(server) => Some(server.dot()),
-            Sink::File(file) => file.lock().unwrap_or_else(PoisonError::into_inner).dot(),
+        let dot = |slot: &OutputSlot| match &*slot.lock() {
+            State::Open(sink, _) | State::Failed(_, sink) => match sink {
+                Sink::Shown(sink) => Some(sink.dot()),
+                Sink::Served(server) => Some(server.dot()),
+                Sink::File(file) => file.dot(),
+                Sink::Stream(stream) => Some(stream.dot()),
+                Sink::Hls(stream) => Some(stream.dot()),
+            },
+            State::Lost(_) | State::Between => None,
         };
-        self.sinks.iter().enumerate().filter_map(|(n, sink)| Some((n, dot(sink)?))).collect()
+        self.slots.iter().enumerate().filter_map(|(n, slot)| Some((n, dot(slot)?))).collect()
     }
 }
 
-/// The stage in which the outputs end, each with its own time limit.
-#[derive(Default)]
-struct ClosingOutputs {
-    waiting: BTreeMap<usize, (Duration, WaitTimer)>,
-    ended: BTreeMap<usize, OutputEnd>,
+impl OutputSlot {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl ClosingOutputs {
-    fn wait_for(&mut self, number: usize, limit: Duration) {
-        self.waiting.insert(number, (limit, WaitTimer::new()));
-    }
-
-    fn end(&mut self, number: usize, end: OutputEnd) {
-        if self.waiting.remove(&number).is_some() {
-            self.ended.insert(number, end);
+impl Lost {
+    /// Just now, by the failure of a sink that had been open since then.
+    fn since(opened: Instant, failed: Sink) -> Self {
+        let mut backoff = Backoff::default();
+        let now = Instant::now();
+        if now - opened < GOOD_CONNECTION {
+            // It may fail again at once.
+            backoff.pause();
         }
-    }
-}
-
-impl Stage for ClosingOutputs {
-    type End = BTreeMap<usize, OutputEnd>;
-
-    fn handle(&mut self, event: Event) -> ControlFlow<Self::End> {
-        match event {
-            Event::End(PipelineRole::Sink(number)) => self.end(number, OutputEnd::Finished),
-            Event::Failed(PipelineRole::Sink(number), error) => {
-                self.end(number, OutputEnd::Failed(error));
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
+        let next = now + backoff.pause();
+        Lost { since: now, next, failed: Some(failed), attempt: None, told: false, backoff }
     }
 
-    fn stop_at_once(&mut self) -> Self::End {
-        std::mem::take(&mut self.ended)
+    /// What to tell the user of the first attempt that has failed.
+    fn tell(&mut self, spec: &OutputSpec, why: &dyn std::fmt::Display) -> Option<String> {
+        let new = !std::mem::replace(&mut self.told, true);
+        new.then(|| format!("'{spec}' cannot be opened yet: {why:#}"))
     }
 
-    fn tick(&mut self) -> ControlFlow<Self::End> {
-        let ended = &mut self.ended;
-        self.waiting.retain(|number, (limit, patience)| {
-            let over = patience.is_over(*limit);
-            if over {
-                ended.insert(*number, OutputEnd::OutOfTime);
-            }
-            !over
-        });
-        match self.waiting.is_empty() {
-            true => ControlFlow::Break(std::mem::take(&mut self.ended)),
-            false => ControlFlow::Continue(()),
-        }
-    }
-}
-
-/// What is needed to open the outputs of a run.
-struct OutputOpener<'a> {
-    source: &'a LiveSource,
-    clock: &'a LiveClock,
-    events: &'a Sender<Event>,
-}
-
-impl OutputOpener<'_> {
-    fn record(
-        &self,
-        path: &Path,
+    /// Begins an attempt when its time has come, or takes its result.
+    fn step(
+        &mut self,
         number: usize,
-        job: &LiveJob,
-        on_delay: OnDelay,
-    ) -> Result<Recording> {
-        let (clock, events) = (self.clock.clone(), self.events.clone());
-        Recording::reserve(path, number, job, self.source, clock, events, on_delay)
-    }
-
-    fn serve(&self, url: &RtspUrl, number: usize, on_delay: OnDelay) -> Result<Arc<RtspServer>> {
-        let host = url.bind_address().map_err(anyhow::Error::msg)?.to_string();
-        let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
-        let address = ServeAddress {
-            host,
-            port: url.listen_port(),
-            path: url.path().to_owned(),
-            user: url.credentials().map(owned),
-        };
-        let audio = self.source.audio();
-        let caps = audio.map(LiveAudio::caps);
-        let server = RtspServer::start(
-            &address,
-            number,
-            self.source.stream(),
-            caps,
-            self.clock,
-            self.events.clone(),
-        )
-        .with_context(|| format!("cannot serve '{url}'"))?;
-        server.on_encoded(on_delay);
-        let server = Arc::new(server);
-        if let Some(audio) = audio {
-            // A weak reference: the source outlives the outputs.
-            let to = Arc::downgrade(&server);
-            audio.send_to(move |packet| {
-                if let Some(server) = to.upgrade() {
-                    server.push_audio(packet);
-                }
-            });
+        spec: &OutputSpec,
+        opener: &OutputOpener,
+    ) -> Option<Result<Sink>> {
+        if let Some(attempt) = self.attempt.take_if(|attempt| attempt.is_finished()) {
+            let result = attempt
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("the thread that opens it panicked")));
+            if result.is_err() {
+                self.next = Instant::now() + self.backoff.pause();
+            }
+            return Some(result);
         }
-        Ok(server)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::stop::StopSignal;
-    use crate::media::PipelineError;
-
-    #[test]
-    fn each_output_ends_by_itself() {
-        let supervisor = Supervisor::new(&StopSignal::default());
-        let mut ending = ClosingOutputs::default();
-        ending.wait_for(0, Duration::from_secs(60));
-        ending.wait_for(1, Duration::from_millis(50));
-        ending.wait_for(3, Duration::from_secs(60));
-        for event in [
-            Event::End(PipelineRole::Source),
-            Event::End(PipelineRole::Sink(2)),
-            Event::End(PipelineRole::Sink(3)),
-            Event::End(PipelineRole::Sink(3)),
-            Event::Failed(PipelineRole::Sink(0), PipelineError::new("file", "the disk is full")),
-        ] {
-            supervisor.events().send(event).unwrap();
+        if self.attempt.is_none() && Instant::now() >= self.next {
+            let (spec, opener, failed) = (spec.clone(), opener.clone(), self.failed.take());
+            let open = move || {
+                // A connection that is broken may close slowly.
+                drop(failed);
+                opener.connection(&spec, number)
+            };
+            match std::thread::Builder::new().name("reopen".into()).spawn(open) {
+                Ok(attempt) => self.attempt = Some(attempt),
+                Err(_) => self.next = Instant::now() + self.backoff.pause(),
+            }
         }
-        let ended = supervisor.supervise(ending);
-        assert_eq!(ended.keys().copied().collect::<Vec<_>>(), [0, 1, 3]);
-        assert!(matches!(ended[&0], OutputEnd::Failed(_)));
-        assert!(matches!(ended[&1], OutputEnd::OutOfTime), "it said nothing in time");
-        assert!(matches!(ended[&3], OutputEnd::Finished));
+        None
     }
 }

@@ -13,7 +13,7 @@ use super::supervisor::Supervisor;
 use super::{Observer, PartialFile};
 use crate::core::encoding::{Container, Encoding};
 use crate::media::clock::LiveClock;
-use crate::media::live::LiveSource;
+use crate::media::frame_count::readable_frames;
 use crate::media::live_audio::LiveAudio;
 use crate::media::live_file::LiveFileSink;
 use crate::media::live_sink::{OnDelay, report_delay};
@@ -39,12 +39,12 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Reserves the file name. The frames are like those of `source`; `number` is the number of the output.
+    /// Reserves the file name. Frames and sound are like those of `source`; `number` is the number of the output.
     pub fn reserve(
         path: &Path,
         number: usize,
         job: &LiveJob,
-        source: &LiveSource,
+        source: (VideoStream, Option<LiveAudio>),
         clock: LiveClock,
         events: Sender<Event>,
         on_delay: OnDelay,
@@ -63,8 +63,8 @@ impl Recording {
             partial: PartialFile::beside(path).with_context(|| format!("cannot write '{name}'"))?,
             container,
             encoding: job.encoding,
-            stream: source.stream().clone(),
-            audio: source.audio().cloned(),
+            stream: source.0,
+            audio: source.1,
             clock,
             events,
             on_delay: Some(on_delay),
@@ -164,8 +164,8 @@ impl Recording {
 
 /// Message about what remains of an unfinished recording.
 fn kept(partial: PartialFile) -> String {
-    partial.keep().map_or_else(
-        || "nothing was recorded".to_owned(),
-        |path| format!("what was recorded is in '{}'", path.display()),
-    )
+    let Some(path) = partial.keep() else { return "nothing was recorded".to_owned() };
+    let count =
+        readable_frames(&path).map_or_else(String::new, |count| format!(" ({count} frames)"));
+    format!("what was recorded{count} is in '{}'", path.display())
 }

@@ -15,6 +15,7 @@ use server::prelude::*;
 pub struct MediaServer {
     main: glib::MainLoop,
     thread: Option<std::thread::JoinHandle<()>>,
+    server: server::RTSPServer,
     port: u16,
     /// Decoded pictures, and packets of sound.
     came: Arc<[AtomicUsize; 2]>,
@@ -31,11 +32,16 @@ const STREAMS: [&str; 2] = [
 impl MediaServer {
     /// For pictures alone, or with sound; open to all, or to who knows the password.
     pub fn start(sound: bool, user: Option<(&str, &str)>) -> Self {
+        Self::start_at(0, sound, user)
+    }
+
+    /// The same at this port.
+    pub fn start_at(port: u16, sound: bool, user: Option<(&str, &str)>) -> Self {
         gst::init().unwrap();
         let context = glib::MainContext::new();
         let server = server::RTSPServer::new();
         server.set_address("127.0.0.1");
-        server.set_service("0");
+        server.set_service(&port.to_string());
         let factory = server::RTSPMediaFactory::new();
         factory.set_launch(&format!("( {} )", STREAMS[..1 + usize::from(sound)].join(" ")));
         factory.set_transport_mode(server::RTSPTransportMode::RECORD);
@@ -75,7 +81,11 @@ impl MediaServer {
         let thread = std::thread::spawn(move || {
             let _ = runs.context().with_thread_default(|| runs.run());
         });
-        MediaServer { main, thread: Some(thread), port, came, clients }
+        MediaServer { main, thread: Some(thread), server, port, came, clients }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where to send to, perhaps with `user:password@`.
@@ -101,6 +111,16 @@ impl MediaServer {
 
 impl Drop for MediaServer {
     fn drop(&mut self) {
+        let server = self.server.clone();
+        let (done, waits) = std::sync::mpsc::channel();
+        self.main.context().invoke(move || {
+            // Clients are told, as when a server is switched off.
+            server.client_filter(Some(&mut |_: &server::RTSPServer, _: &server::RTSPClient| {
+                server::RTSPFilterResult::Remove
+            }));
+            let _ = done.send(());
+        });
+        let _ = waits.recv_timeout(Duration::from_secs(5));
         self.main.quit();
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }

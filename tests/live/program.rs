@@ -47,6 +47,11 @@ impl Live {
         Self::spawn(nst().args(["-m", model]).args(args))
     }
 
+    /// With these variables in its environment.
+    pub fn with_environment(variables: &[(&str, &str)], args: &[&str]) -> Self {
+        Self::spawn(nst().envs(variables.iter().copied()).args(["-m", "mosaic"]).args(args))
+    }
+
     /// With an RTSP server on a free port as output.
     pub fn serve(args: &[&str]) -> Self {
         Self::start(&[args, &["-o", "rtsp://127.0.0.1:0/art"]].concat())

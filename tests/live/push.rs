@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::camera::Camera;
+use crate::common::frame_times;
 use crate::media_server::MediaServer;
 use crate::program::Live;
 
@@ -78,4 +79,28 @@ fn a_media_server_that_is_not_there_or_takes_nothing_is_named() {
     let ended =
         Live::start(&["-i", "test:", "--rtsp-push", &camera.url(), "--strength", "0"]).wait();
     ended.is_refused(&camera.url());
+}
+
+#[test]
+fn a_media_server_that_goes_and_comes_back_gets_the_picture_again_and_the_file_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("whole.mkv");
+    let server = MediaServer::start(false, Some(("me", PASSWORD)));
+    let (port, url) = (server.port(), server.url(&format!("me:{PASSWORD}@")));
+    let args = ["-i", "test:320x240@25", "--strength", "0", "-o", file.to_str().unwrap()];
+    let live = Live::start(&[&args[..], &["--rtsp-push", &url]].concat());
+    server.wait_for(50, 0);
+    let lost = server.url("");
+    drop(server);
+    live.until_said(&format!("'{lost}' is lost"), 30);
+    live.until_said(&format!("'{lost}' cannot be opened yet"), 30);
+    let server = MediaServer::start_at(port, false, Some(("me", PASSWORD)));
+    live.until_said(&format!("'{lost}' is back after"), 60);
+    server.wait_for(50, 0);
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert!(!ended.stderr.contains(PASSWORD), "{}", ended.stderr);
+    let times = frame_times(&file);
+    let gap = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    assert!(times.len() > 100 && gap < 1.0, "{} frames, {gap} s without one", times.len());
 }

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use crate::common::*;
 use crate::program::{self, Live};
 
+/// Noise, of which few frames fill a file.
+const NOISE: &str = "videotestsrc is-live=true pattern=snow \
+                     ! video/x-raw,width=320,height=240,framerate=25/1 ! appsink name=frames";
+
 #[test]
 fn files_and_a_server_end_together_when_it_is_asked_to_terminate() {
     let folder = tempfile::tempdir().unwrap();
@@ -32,16 +36,46 @@ fn files_and_a_server_end_together_when_it_is_asked_to_terminate() {
 }
 
 #[test]
-fn an_output_that_fails_is_named_and_the_others_are_finished() {
+fn an_output_that_fails_is_named_and_the_others_go_on_until_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let (file, own) = (folder.path().join("a.mp4"), folder.path().join("own.pipeline"));
     // Fails after 60 frames.
     std::fs::write(&own, "appsrc name=frames ! identity error-after=60 ! fakesink").unwrap();
-    let args = ["-i", "test:320x240@25", "-o", file.to_str().unwrap(), "--strength", "0"];
+    let args = ["-i", "test:320x240@25", "-o", file.to_str().unwrap(), "--strength", "0", "--json"];
     let live = Live::serve(&[&args[..], &["--pipeline-sink", own.to_str().unwrap()]].concat());
-    let ended = live.wait();
-    ended.is_refused(&format!("'{}' failed", own.display()));
-    assert!(frame_times(&file).len() > 25, "{}", ended.stderr);
+    let failed = format!("'{}' failed", own.display());
+    live.until_said(&failed, 60);
+    let mut client = program::ffmpeg_client(&live.served(), 50);
+    assert!(client.wait().unwrap().success(), "the server goes on");
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.trim().lines().last().unwrap().contains(&failed), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the other outputs go on"), "{}", ended.stderr);
+    assert!(frame_times(&file).len() > 60 + 40, "{}", ended.stderr);
+    let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(summary["failed_outputs"].as_array().unwrap().len(), 1, "{summary}");
+}
+
+#[test]
+fn a_disk_that_fills_ends_its_file_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bad, own) = (folder.path().join("bad.mkv"), folder.path().join("noise.pipeline"));
+    std::fs::write(&own, NOISE).unwrap();
+    let args = ["--pipeline-source", own.to_str().unwrap(), "-o", bad.to_str().unwrap()];
+    let served = ["-o", "rtsp://127.0.0.1:0/art", "--strength", "0"];
+    let live = Live::with_file_limit(1000, &[&args[..], &served].concat());
+    let failed = format!("'{}' failed", bad.display());
+    live.until_said(&failed, 60);
+    let mut client = program::ffmpeg_client(&live.served(), 50);
+    assert!(client.wait().unwrap().success(), "the server goes on");
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.trim().lines().last().unwrap().contains(&failed), "{}", ended.stderr);
+    assert!(!bad.exists());
+    let count = frame_times(&folder.path().join("bad.partial.mkv")).len();
+    assert!(count > 5, "{count}: {}", ended.stderr);
+    let kept = format!("what was recorded ({count} frames) is in '");
+    assert!(ended.stderr.contains(&kept), "{count}: {}", ended.stderr);
 }
 
 #[test]
@@ -51,12 +85,7 @@ fn a_file_that_fails_on_the_way_is_named_and_what_there_is_of_it() {
     let bad = folder.path().join("bad.mkv");
     // Noise soon fills half a megabyte.
     let own = folder.path().join("noise.pipeline");
-    std::fs::write(
-        &own,
-        "videotestsrc is-live=true pattern=snow ! video/x-raw,width=320,height=240,framerate=25/1 \
-         ! appsink name=frames",
-    )
-    .unwrap();
+    std::fs::write(&own, NOISE).unwrap();
     let live = Live::with_file_limit(
         1000,
         &[

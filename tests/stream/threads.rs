@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use nst_stream::core::encoding::Encoding;
+use nst_stream::core::encoding::{Encoding, StreamEncoding};
 use nst_stream::core::endpoint::{InputSpec, OutputSpec};
 use nst_stream::core::frame::Frame;
 use nst_stream::core::stats::Summary;
@@ -67,6 +67,7 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
         overwrite: false,
         encoding: Encoding::default(),
         dump_dot: None,
+        streams: StreamEncoding { key_interval: Duration::from_secs(2), bitrate: None },
     };
     let (send, ended) = channel();
     std::thread::spawn(move || {

@@ -10,6 +10,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
+use crate::core::encoding::StreamEncoding;
 use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
 use crate::core::timeouts::{FIRST_UNIT, WaitTimer};
 use crate::media::clock::LiveClock;
@@ -19,13 +20,12 @@ use crate::media::video::{VideoStream, buffer_from_frame};
 
 const DESCRIPTION: &str = include_str!("../../../pipelines/encode-live.pipeline");
 
-/// Interval of key frames while no client asks for one: a client that lost a packet has a correct picture
-/// again after at most this time.
-const KEY_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Shortest interval between key frames that clients ask for. Without it, many clients that come and go would
 /// turn every frame into a key frame and lower the quality for all.
 const KEY_GAP: Duration = Duration::from_millis(100);
+
+/// Frames do not come at exact times; a key frame rather comes a little early than one frame late.
+const SLACK: Duration = Duration::from_millis(10);
 
 /// Frame rate assumed if the source states none, in frames per second.
 const USUAL_RATE: f64 = 30.0;
@@ -34,7 +34,7 @@ const USUAL_RATE: f64 = 30.0;
 pub type OnEncoded = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// Turns frames into H.264 access units.
-pub(super) struct Encoder {
+pub(in crate::media) struct Encoder {
     pipeline: Pipeline,
     frames: gst_app::AppSrc,
     encode: gst::Element,
@@ -46,8 +46,9 @@ pub(super) struct Encoder {
 }
 
 /// Decides when key frames are made. Times are nanoseconds of running time.
-#[derive(Default)]
 struct Keys {
+    /// Between two key frames, while no client asks for one.
+    interval: Duration,
     newest: AtomicU64,
     /// A client needs a key frame.
     wanted: AtomicBool,
@@ -56,11 +57,20 @@ struct Keys {
 }
 
 impl Keys {
+    fn every(interval: Duration) -> Self {
+        Keys {
+            interval,
+            newest: AtomicU64::default(),
+            wanted: AtomicBool::default(),
+            asked: AtomicBool::default(),
+        }
+    }
+
     /// Whether the frame at `now` must be requested as a key frame.
     fn due(&self, now: Duration) -> bool {
         let since = now.saturating_sub(Duration::from_nanos(self.newest.load(Ordering::Acquire)));
         let wanted = self.wanted.load(Ordering::Acquire) && since >= KEY_GAP;
-        (wanted || since >= KEY_INTERVAL) && !self.asked.swap(true, Ordering::AcqRel)
+        (wanted || since + SLACK >= self.interval) && !self.asked.swap(true, Ordering::AcqRel)
     }
 
     fn came(&self, at: Duration) {
@@ -73,7 +83,7 @@ impl Keys {
 impl Encoder {
     /// Starts the encoder and encodes a first, black picture at running time zero: its access unit holds the
     /// parameters that clients need before the first frame. `deliver` is called with every further unit, with
-    /// its running time and no DTS, on the encoder's thread.
+    /// its running time and no DTS, on the encoder's thread. Key frames come as `encoding` says, or when asked for.
     ///
     /// # Errors
     /// When an element is missing, or the encoder cannot handle such frames.
@@ -82,6 +92,7 @@ impl Encoder {
         stream: &VideoStream,
         clock: &LiveClock,
         events: &Sender<Event>,
+        encoding: StreamEncoding,
         deliver: impl Fn(gst::Buffer) + Send + Sync + 'static,
     ) -> Result<(Self, gst::Sample), PipelineError> {
         let pipeline = Pipeline::parse(role, DESCRIPTION)?;
@@ -92,11 +103,14 @@ impl Encoder {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // Each thread encodes a slice of the picture, and more slices lower the quality.
         encode.set_property("threads", cores.min(4) as u32);
-        encode.set_property("bitrate", bitrate(stream));
+        encode.set_property(
+            "bitrate",
+            encoding.bitrate.map_or(bitrate(stream), |bits| (bits / 1000).max(1)),
+        );
         // The encoder's own interval is much longer than that of the key frames that `Keys` requests.
         encode.set_property("key-int-max", (10.0 * rate(stream)).clamp(100.0, 10_000.0) as u32);
 
-        let keys = Arc::new(Keys::default());
+        let keys = Arc::new(Keys::every(encoding.key_interval));
         let on_encoded = Arc::new(OnceLock::<OnEncoded>::new());
         let (first, comes) = channel();
         let units: gst_app::AppSink = pipeline.element_as("units")?;
@@ -231,7 +245,7 @@ mod tests {
     #[test]
     fn key_frames_come_each_second_and_when_asked_but_not_in_bursts() {
         let ms = Duration::from_millis;
-        let keys = Keys::default();
+        let keys = Keys::every(ms(1000));
         assert!(!keys.due(ms(900)));
         assert!(keys.due(ms(1000)));
         assert!(!keys.due(ms(1033)), "already asked for");

@@ -1,0 +1,196 @@
+//! Opens the outputs of a live run, at its beginning and after a loss.
+
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyhow::{Context, Result, bail};
+
+use super::live_job::LiveJob;
+use super::outputs::Sink;
+use super::recording::Recording;
+use super::supervisor::Supervisor;
+use crate::core::encoding::StreamEncoding;
+use crate::core::endpoint::{OutputSpec, RtspUrl};
+use crate::core::stats::Delays;
+use crate::core::stop::StopSignal;
+use crate::media::clock::LiveClock;
+use crate::media::hls_sink::HlsSink;
+use crate::media::live::LiveSource;
+use crate::media::live_audio::LiveAudio;
+use crate::media::live_sink::{LiveSink, OnDelay};
+use crate::media::rtsp_server::{RtspServer, ServeAddress};
+use crate::media::shared_encoder::SharedEncoder;
+use crate::media::stream_sink::StreamSink;
+use crate::media::video::VideoStream;
+use crate::media::{Event, PipelineRole};
+
+/// What is needed to open the outputs of a run.
+#[derive(Clone)]
+pub(super) struct OutputOpener {
+    stream: VideoStream,
+    audio: Option<LiveAudio>,
+    clock: LiveClock,
+    events: Sender<Event>,
+    stop: StopSignal,
+    delays: Arc<Delays>,
+    streams: StreamEncoding,
+    encoder: Arc<Mutex<Weak<SharedEncoder>>>,
+}
+
+impl OutputOpener {
+    /// For the outputs of `job`, and frames and sound of this source.
+    pub fn of(
+        job: &LiveJob,
+        source: &LiveSource,
+        clock: &LiveClock,
+        supervisor: &Supervisor,
+        delays: &Arc<Delays>,
+    ) -> Self {
+        OutputOpener {
+            stream: source.stream().clone(),
+            audio: source.audio().cloned(),
+            clock: clock.clone(),
+            events: supervisor.events(),
+            stop: supervisor.signal().clone(),
+            delays: Arc::clone(delays),
+            streams: job.streams,
+            encoder: Arc::default(),
+        }
+    }
+
+    /// Opens an output of any kind. `notes` get what the user should know.
+    ///
+    /// # Errors
+    /// Names the output and what is wrong.
+    pub fn open(
+        &self,
+        spec: &OutputSpec,
+        number: usize,
+        job: &LiveJob,
+        notes: &mut Vec<String>,
+    ) -> Result<Sink> {
+        Ok(match spec {
+            OutputSpec::Serve(url) => {
+                let server = self.serve(url, number)?;
+                notes.push(format!("serving {}", server.url()));
+                notes.extend_from_slice(server.notes());
+                Sink::Served(server)
+            }
+            OutputSpec::File(path) => Sink::File(Box::new(self.record(path, number, job)?)),
+            OutputSpec::Hls(path) => {
+                let opened = self.hls(path, number, job);
+                let opened = opened.with_context(|| format!("cannot write '{spec}'"))?;
+                notes.extend_from_slice(opened.notes());
+                Sink::Hls(opened)
+            }
+            OutputSpec::Stream(_) => {
+                let opened = self.connection(spec, number);
+                let opened = opened.with_context(|| format!("cannot open '{spec}'"))?;
+                if let Sink::Stream(stream) = &opened {
+                    notes.extend_from_slice(stream.notes());
+                }
+                opened
+            }
+            OutputSpec::Window
+            | OutputSpec::Device(_)
+            | OutputSpec::Push(_)
+            | OutputSpec::Pipeline(_) => {
+                let opened = self.live_sink(spec, number);
+                let opened = opened.with_context(|| format!("cannot open '{spec}'"))?;
+                notes.extend_from_slice(opened.notes());
+                Sink::Shown(opened)
+            }
+        })
+    }
+
+    fn hls(&self, path: &Path, number: usize, job: &LiveJob) -> Result<HlsSink> {
+        if path.exists() && !job.overwrite {
+            bail!("it already exists; use --overwrite to replace it");
+        }
+        let encoder = self.encoder(number)?;
+        let (audio, clock, events) = (self.audio.as_ref(), &self.clock, &self.events);
+        Ok(HlsSink::open(path, number, &encoder, audio, clock, events)?)
+    }
+
+    /// Opens a connection to another machine, at the beginning or again.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn connection(&self, spec: &OutputSpec, number: usize) -> Result<Sink> {
+        let OutputSpec::Stream(url) = spec else {
+            return self.live_sink(spec, number).map(Sink::Shown);
+        };
+        let encoder = self.encoder(number)?;
+        let (audio, clock, events) = (self.audio.as_ref(), &self.clock, &self.events);
+        let opened = StreamSink::open(url, number, &encoder, audio, clock, events)?;
+        Ok(Sink::Stream(opened))
+    }
+
+    /// The encoder of all streams, which ends with the last of them.
+    fn encoder(&self, number: usize) -> Result<Arc<SharedEncoder>> {
+        let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encoder) = encoder.upgrade() {
+            return Ok(encoder);
+        }
+        let started = Arc::new(SharedEncoder::start(
+            PipelineRole::Sink(number),
+            &self.stream,
+            &self.clock,
+            &self.events,
+            self.streams,
+            self.on_delay(),
+        )?);
+        *encoder = Arc::downgrade(&started);
+        Ok(started)
+    }
+
+    /// Opens an output that shows or sends frames.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn live_sink(&self, spec: &OutputSpec, number: usize) -> Result<LiveSink> {
+        let (stream, audio) = (&self.stream, self.audio.as_ref());
+        let (clock, events, on_delay) = (&self.clock, &self.events, self.on_delay());
+        Ok(LiveSink::open(spec, number, stream, audio, clock, events, on_delay, &self.stop)?)
+    }
+
+    fn on_delay(&self) -> OnDelay {
+        let delays = Arc::clone(&self.delays);
+        Box::new(move |delay| delays.add(delay))
+    }
+
+    fn record(&self, path: &Path, number: usize, job: &LiveJob) -> Result<Recording> {
+        let (clock, events) = (self.clock.clone(), self.events.clone());
+        let source = (self.stream.clone(), self.audio.clone());
+        Recording::reserve(path, number, job, source, clock, events, self.on_delay())
+    }
+
+    fn serve(&self, url: &RtspUrl, number: usize) -> Result<Arc<RtspServer>> {
+        let host = url.bind_address().map_err(anyhow::Error::msg)?.to_string();
+        let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
+        let address = ServeAddress {
+            host,
+            port: url.listen_port(),
+            path: url.path().to_owned(),
+            user: url.credentials().map(owned),
+        };
+        let audio = self.audio.as_ref();
+        let caps = audio.map(LiveAudio::caps);
+        let events = self.events.clone();
+        let server = RtspServer::start(&address, number, &self.stream, caps, &self.clock, events)
+            .with_context(|| format!("cannot serve '{url}'"))?;
+        server.on_encoded(self.on_delay());
+        let server = Arc::new(server);
+        if let Some(audio) = audio {
+            // A weak reference: the source outlives the outputs.
+            let to = Arc::downgrade(&server);
+            audio.send_to(move |packet| {
+                if let Some(server) = to.upgrade() {
+                    server.push_audio(packet);
+                }
+            });
+        }
+        Ok(server)
+    }
+}
