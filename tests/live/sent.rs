@@ -324,7 +324,9 @@ fn hls_is_played_while_it_is_written_and_its_segments_have_dates() {
         .find(|entry| entry.file_name().to_string_lossy().contains("partial"));
     assert!(leftover.is_none(), "{leftover:?}");
     let mut whole = Command::new("ffmpeg");
-    whole.args(["-v", "error", "-nostdin", "-i"]).arg(&playlist).args(["-f", "null", "-"]);
+    whole.args(["-v", "error", "-nostdin", "-i"]).arg(&playlist);
+    // Times finer than the frame rate, about which ffmpeg would complain.
+    whole.args(["-fps_mode", "passthrough", "-enc_time_base", "1/90000", "-f", "null", "-"]);
     let out = output(&mut whole);
     assert_eq!(String::from_utf8_lossy(&out.stderr), "", "{text}");
     let again = Live::start(&args).wait();
