@@ -77,8 +77,9 @@ pub fn run(
 
 /// The frames of a video, one by one.
 struct Frames {
-    source: VideoSource,
+    // Closed before the source, which may wait for room in it.
     queue: Consumer<Frame>,
+    source: VideoSource,
     heard: Receiver<Event>,
 }
 
@@ -90,7 +91,7 @@ impl Frames {
         let (producer, queue) = bounded(AHEAD);
         let (events, heard) = channel();
         source.start(producer, FramePool::new(AHEAD + 2), events)?;
-        Ok(Frames { source, queue, heard })
+        Ok(Frames { queue, source, heard })
     }
 
     fn size(&self) -> (usize, usize) {
