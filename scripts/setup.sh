@@ -15,7 +15,7 @@ packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-
     gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav gstreamer1.0-{rtsp,x,tools}
     libturbojpeg0-dev g++ pkg-config python3 python3-pip ca-certificates)
 if [ "${1-}" = test ]; then
-    packages+=(ffmpeg xvfb imagemagick srt-tools nginx libnginx-mod-rtmp)
+    packages+=(ffmpeg xvfb imagemagick srt-tools)
     wish=python3-torch # for one test, and not in every distribution
 fi
 
@@ -68,6 +68,23 @@ system_packages() {
     if [ -n "${wish-}" ] && ! installed "$wish"; then
         say "no package $wish on this system: the test that needs it is skipped"
     fi
+}
+
+# Servers that tests talk to. Their packages would start a service: they are unpacked, not installed.
+unpacked_servers() {
+    local folder=target/servers sudo=()
+    command -v apt-get >/dev/null || return 0
+    [ -x "$folder/usr/sbin/nginx" ] && [ -e "$folder/usr/lib/nginx/modules/ngx_rtmp_module.so" ] && return
+    say "unpacking nginx into $folder"
+    mkdir -p "$folder"
+    download() { (cd "$folder" && apt-get -qq download nginx libnginx-mod-rtmp 2>/dev/null); }
+    if ! download; then
+        [ "$(id -u)" = 0 ] || sudo=(sudo)
+        "${sudo[@]}" apt-get -qq update
+        download || die "apt-get cannot download nginx and libnginx-mod-rtmp, which tests need"
+    fi
+    for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
+    rm -f "$folder"/*.deb
 }
 
 cuda_wanted() {
@@ -181,4 +198,5 @@ libtorch() {
 
 rust
 system_packages
+if [ "${1-}" = test ]; then unpacked_servers; fi
 libtorch

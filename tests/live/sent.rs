@@ -202,8 +202,10 @@ impl Ingest {
     fn start(port: u16, folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let here = folder.display();
+        // Unpacked there by scripts/setup.sh.
+        let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
         let config = format!(
-            "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\n\
+            "load_module {servers}/usr/lib/nginx/modules/ngx_rtmp_module.so;\n\
              daemon off; master_process off; pid {here}/pid; error_log {here}/log;\n\
              events {{}}\n\
              rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{\n\
@@ -211,7 +213,11 @@ impl Ingest {
         );
         let path = folder.join("nginx.conf");
         std::fs::write(&path, config).unwrap();
-        let nginx = Peer::start("/usr/sbin/nginx", &["-c", path.to_str().unwrap()], Stdio::null());
+        let nginx = Peer::start(
+            &format!("{servers}/usr/sbin/nginx"),
+            &["-e", "stderr", "-c", path.to_str().unwrap()],
+            Stdio::null(),
+        );
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(30), "nginx does not listen");
