@@ -11,6 +11,8 @@ mod common;
 mod garbage;
 #[path = "live/keys.rs"]
 mod keys;
+#[path = "live/lost.rs"]
+mod lost;
 #[path = "live/masks.rs"]
 mod masks;
 #[path = "live/media_server.rs"]
@@ -37,8 +39,12 @@ mod shim;
 mod sound;
 #[path = "live/stop.rs"]
 mod stop;
+#[path = "live/streams.rs"]
+mod streams;
 #[path = "live/timecode.rs"]
 mod timecode;
+#[path = "live/wild.rs"]
+mod wild;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -242,7 +248,7 @@ fn what_cannot_be_opened_gives_one_line_and_exit_code_1() {
         ended.is_refused(named);
         assert!(ended.stderr.contains(why), "{args:?}: {}", ended.stderr);
     }
-    let usage = Live::start(&["-i", "http://cam/1"]).wait();
+    let usage = Live::start(&["-i", "ftp://cam/1"]).wait();
     assert_eq!(usage.code, Some(2), "{}", usage.stderr);
 }
 
@@ -256,12 +262,12 @@ fn without_a_display_it_serves_on_this_machine_and_says_where() {
 }
 
 #[test]
-fn when_the_camera_ends_the_run_ends_and_the_file_is_whole() {
+fn when_the_camera_ends_the_run_can_end_too_and_the_file_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.mp4");
     let camera = Camera::with_sound();
-    let args = ["-i", &camera.url(), "-o", path.to_str().unwrap(), "--strength", "0"];
-    let live = Live::start(&args);
+    let base = ["-i", &camera.url(), "-o", path.to_str().unwrap(), "--strength", "0"];
+    let live = Live::start(&[&base[..], &["--on-loss", "end"]].concat());
     std::thread::sleep(Duration::from_secs(5));
     let ended_at = Instant::now();
     drop(camera);

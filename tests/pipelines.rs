@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
-use std::time::Duration;
 
 use nst_stream::core::endpoint::{InputSpec, OutputSpec};
 use nst_stream::core::stop::StopSignal;
@@ -27,12 +26,14 @@ fn every_description_parses_and_has_its_ends() {
         assert!(text.starts_with("# "), "{name} says what it is");
         assert!(text.lines().all(|l| !l.contains("://")), "{name}: topology only");
         if name.starts_with("source-") || name.starts_with("sink-") {
-            let rest = match ["source-file", "source-v4l2", "source-rtsp", "source-test"] {
-                names if names.contains(&name.as_str()) => {
-                    std::fs::read_to_string(path.with_file_name("decoded.pipeline")).unwrap()
-                }
-                _ => String::new(),
-            };
+            let rest =
+                match ["source-file", "source-v4l2", "source-rtsp", "source-test", "source-stream"]
+                {
+                    names if names.contains(&name.as_str()) => {
+                        std::fs::read_to_string(path.with_file_name("decoded.pipeline")).unwrap()
+                    }
+                    _ => String::new(),
+                };
             let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{text}\n{rest}"))
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             let end = match name.as_str() {
@@ -69,7 +70,7 @@ fn a_missing_element_is_named() {
 fn what_is_no_camera_is_told_what_it_is() {
     let clock = LiveClock::start().unwrap();
     let wish = RequestedMode { size: Some((640, 480)), fps: Some(30) };
-    let options = LiveOptions { requested: wish, latency: Duration::ZERO, tcp: None };
+    let options = LiveOptions { requested: wish, ..LiveOptions::default() };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     for (path, why) in [
         (Path::new("/dev/null"), "it is not a video device"),

@@ -99,6 +99,12 @@ fn check(args: &StreamArgs, input: &InputSpec, outputs: &[OutputSpec]) -> Result
     if args.preview.is_some() || args.start.is_some() || args.duration.is_some() {
         bail!(UsageError("--start, --duration and --preview are for files".to_owned()));
     }
+    if args.live.is_looped()
+        && input.is_live()
+        && !matches!(input, InputSpec::Pipeline(_) | InputSpec::Stream(_))
+    {
+        bail!(UsageError("--loop is for what has an end: a file, a stream over HTTP".to_owned()));
+    }
     only_between_files(input, outputs)?;
     check_encoding(args, outputs)?;
     if let InputSpec::File(path) | InputSpec::Device(path) | InputSpec::Pipeline(path) = input

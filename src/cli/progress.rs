@@ -200,7 +200,7 @@ fn write_out(text: &str) {
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
-/// "in 30.0 fps, out 12.1 fps, 532 dropped, delay 110/160 ms, mosaic"
+/// "in 30.0 fps, out 12.1 fps, 532 dropped, delay 110/160 ms, lost once, 4 s, mosaic"
 #[cfg(feature = "media")]
 fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> String {
     let mut text =
@@ -211,6 +211,17 @@ fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> Str
     }
     if let Some((half, most)) = status.delay {
         text += &format!(", delay {}/{} ms", half.as_millis(), most.as_millis());
+    }
+    match (status.losses.now, status.losses.count) {
+        (Some(now), 1) => text += &format!(", no signal for {:.0} s", now.as_secs_f64()),
+        (Some(now), count) => {
+            text += &format!(", no signal for {:.0} s (loss {count})", now.as_secs_f64());
+        }
+        (None, 0) => {}
+        (None, count) => {
+            let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+            text += &format!(", lost {times}, {:.0} s", status.losses.total.as_secs_f64());
+        }
     }
     let settings = &status.settings;
     if let Some(model) = models.get(settings.model) {

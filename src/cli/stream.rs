@@ -69,6 +69,10 @@ impl StreamArgs {
 /// One line for the user.
 pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
     match args.route()? {
+        #[cfg(feature = "media")]
+        Route::Files(..) if args.live.is_looped() => {
+            Err(UsageError("--loop is for files that are played live".to_owned()).into())
+        }
         Route::Files(input, output) => {
             let config = args.file_config(input, output)?;
             let interrupts = Interrupts::watch(PARTIAL)?;

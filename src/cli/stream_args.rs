@@ -16,6 +16,8 @@ use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
 use crate::core::endpoint::parse_size;
 use crate::core::rate::FrameRate;
+#[cfg(feature = "media")]
+use crate::core::signal::{LossOptions, OnLoss};
 use crate::core::span::{parse_length, parse_time};
 use crate::engine::device::DeviceChoice;
 use crate::engine::precision::PrecisionChoice;
@@ -62,7 +64,8 @@ pub struct StreamArgs {
     #[arg(long, help_heading = STYLE)]
     trust: bool,
     /// What to paint: a video, an animation, a picture, a folder of pictures or numbered pictures
-    /// (frames/%04d.png), - for YUV4MPEG2 on stdin, /dev/videoN, rtsp://…, rtsps://… or test:
+    /// (frames/%04d.png), - for YUV4MPEG2 on stdin, /dev/videoN, rtsp://…, rtsps://…,
+    /// http(s)://… (HLS, MJPEG), udp://…, srt://…, rtmp(s)://… or test:
     #[arg(short, long, value_name = "INPUT", help_heading = IO)]
     #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
     #[cfg_attr(not(feature = "media"), arg(required = true))]
@@ -216,6 +219,20 @@ pub struct LiveArgs {
     /// Transport of an RTSP source: auto (UDP, then TCP), tcp or udp
     #[arg(long, value_name = "TRANSPORT", value_enum, hide_possible_values = true, default_value_t = Transport::Auto)]
     rtsp_transport: Transport,
+    /// What outputs show while a live source is lost and opened again: card (the last picture for a second, then "no
+    /// signal"), hold (the last picture), or end (the run ends)
+    #[arg(long, value_name = "WHAT", value_enum, hide_possible_values = true, default_value_t = Loss::Card)]
+    on_loss: Loss,
+    /// Seconds without a frame after which a live source counts as lost; 0: silence is not a loss
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = stall)]
+    stall: Duration,
+    /// How often in a row a live source is opened again before the run ends, at its start as well [default: for ever,
+    /// but at its start not]
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// Play a file that is played live again from its beginning when it ends
+    #[arg(long = "loop")]
+    looped: bool,
     /// Send the result to a media server (RTSP RECORD), with the sound; repeatable
     #[arg(long = "rtsp-push", value_name = "URL")]
     pub push: Vec<String>,
@@ -240,6 +257,23 @@ enum Transport {
     Udp,
 }
 
+/// The choices of `--on-loss`.
+#[cfg(feature = "media")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Loss {
+    Card,
+    Hold,
+    End,
+}
+
+#[cfg(feature = "media")]
+fn stall(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> =
+        text.parse().ok().filter(|s| *s == 0.0 || (0.5..=3600.0).contains(s));
+    let seconds = seconds.ok_or_else(|| "expected seconds from 0.5 to 3600, or 0".to_owned())?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 #[cfg(feature = "media")]
 fn gop(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
@@ -249,6 +283,11 @@ fn gop(text: &str) -> Result<Duration, String> {
 
 #[cfg(feature = "media")]
 impl LiveArgs {
+    /// Whether a file is played again and again.
+    pub fn is_looped(&self) -> bool {
+        self.looped
+    }
+
     /// True when outputs are given besides `--output`.
     pub fn has_outputs(&self) -> bool {
         !self.push.is_empty() || !self.pipeline_sink.is_empty()
@@ -270,6 +309,16 @@ impl LiveArgs {
                 Transport::Auto => None,
                 Transport::Tcp => Some(true),
                 Transport::Udp => Some(false),
+            },
+            loss: LossOptions {
+                on_loss: match self.on_loss {
+                    Loss::Card => OnLoss::Card,
+                    Loss::Hold => OnLoss::Hold,
+                    Loss::End => OnLoss::End,
+                },
+                stall: (!self.stall.is_zero()).then_some(self.stall),
+                retries: self.retries,
+                looped: self.looped,
             },
         })
     }

@@ -19,6 +19,8 @@ pub enum InputSpec {
     Device(PathBuf),
     /// A network camera or server.
     Rtsp(RtspUrl),
+    /// A stream over HTTP (HLS, MJPEG and others), UDP, SRT or RTMP.
+    Stream(StreamUrl),
     /// File with the user's own GStreamer description, which ends in an appsink named `frames`.
     Pipeline(PathBuf),
     /// A moving test picture with a live clock: `test:`, `test:640x360`, `test:640x360@30`.
@@ -48,10 +50,13 @@ impl InputSpec {
         if is_rtsp(text) {
             return RtspUrl::parse(text).map(InputSpec::Rtsp);
         }
+        if let Some(url) = StreamUrl::parse(text)? {
+            return Ok(InputSpec::Stream(url));
+        }
         if is_device(text) {
             return Ok(InputSpec::Device(text.into()));
         }
-        no_other_scheme(text)?;
+        no_other_scheme(text, "rtsp://, http://, udp://, srt://, rtmp:// or test:")?;
         Ok(InputSpec::File(text.into()))
     }
 
@@ -69,6 +74,7 @@ impl fmt::Display for InputSpec {
                 write!(f, "{}", path.display())
             }
             InputSpec::Rtsp(url) => write!(f, "{url}"),
+            InputSpec::Stream(url) => write!(f, "{url}"),
             InputSpec::Test { .. } => f.write_str("test:"),
         }
     }
@@ -126,7 +132,7 @@ impl OutputSpec {
         if Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("m3u8")) {
             return Ok(OutputSpec::Hls(text.into()));
         }
-        no_other_scheme(text)?;
+        no_other_scheme(text, "rtsp://, srt://, rtmp://, udp:// or window:")?;
         Ok(OutputSpec::File(text.into()))
     }
 
@@ -276,11 +282,11 @@ fn is_device(text: &str) -> bool {
     Path::new(text).parent() == Some(Path::new("/dev")) && text.starts_with("/dev/video")
 }
 
-fn no_other_scheme(text: &str) -> Result<(), String> {
+fn no_other_scheme(text: &str, others: &str) -> Result<(), String> {
     match text.split_once("://") {
-        Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => Err(format!(
-            "'{scheme}://' is not supported; use a file, /dev/videoN, rtsp:// or test:"
-        )),
+        Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
+            Err(format!("'{scheme}://' is not supported; use a file, /dev/videoN, {others}"))
+        }
         _ => Ok(()),
     }
 }
@@ -326,7 +332,9 @@ mod tests {
         let test = InputSpec::Test { size: Some((640, 360)), fps: Some(30) };
         assert_eq!(InputSpec::parse("test:640x360@30"), Ok(test));
         assert!(matches!(InputSpec::parse("RTSP://cam/1"), Ok(InputSpec::Rtsp(_))));
-        assert!(InputSpec::parse("http://cam/1").unwrap_err().contains("http://"));
+        assert!(matches!(InputSpec::parse("http://cam/1"), Ok(InputSpec::Stream(_))));
+        assert!(InputSpec::parse("ftp://cam/1").unwrap_err().contains("ftp://"));
+        assert!(OutputSpec::parse("http://cam/1").unwrap_err().contains("http://"));
         assert!(InputSpec::parse("test:abc").is_err());
         assert!(InputSpec::parse("rtsp://").is_err());
     }

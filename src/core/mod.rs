@@ -2,7 +2,7 @@
 //!
 //! - [`frame`]: planes, colorimetry, memory pool; [`queue`]: the ring between threads; [`batch`]
 //! - [`worker`]: the loop around the network; [`stylizer`]: the trait of what repaints frames
-//! - [`stats`], [`stop`] (the stop signal), [`timeouts`], [`backoff`]
+//! - [`stats`], [`stop`] (the stop signal), [`timeouts`], [`backoff`]; [`signal`]: whether a live source delivers
 //! - [`span`] and [`rate`]: times; [`endpoint`]: what `--input` and `--output` name ([`stream_url`]: a stream's
 //!   address, [`secrets`] in it); [`encoding`]: codecs and
 //!   containers; `named_values`: enumerations of the command line
@@ -25,6 +25,7 @@ pub mod rate;
 pub mod regions;
 pub mod secrets;
 pub mod sequence;
+pub mod signal;
 pub mod span;
 pub mod stats;
 pub mod stop;

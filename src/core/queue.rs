@@ -22,6 +22,17 @@ pub enum PushError<T> {
     Full(T),
 }
 
+/// What a wait with a limit has found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Popped<T> {
+    /// The next item.
+    Item(T),
+    /// No item within the limit.
+    Nothing,
+    /// The queue is closed and empty.
+    Closed,
+}
+
 /// Counters of a queue, readable from any thread.
 #[derive(Debug, Default)]
 pub struct QueueStats {
@@ -178,6 +189,19 @@ impl<T> Consumer<T> {
         self.try_pop()
     }
 
+    /// The next item, waiting for one for `limit` at most.
+    pub fn pop_within(&mut self, limit: Duration) -> Popped<T> {
+        let guard = self.shared.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |(): &mut ()| self.ring.is_empty() && !self.shared.is_closed();
+        let slept = self.shared.changed.wait_timeout_while(guard, limit, waits);
+        drop(slept.unwrap_or_else(PoisonError::into_inner));
+        match self.try_pop() {
+            Some(item) => Popped::Item(item),
+            None if self.shared.is_closed() => Popped::Closed,
+            None => Popped::Nothing,
+        }
+    }
+
     /// The next item if one is there.
     pub fn try_pop(&mut self) -> Option<T> {
         let item = self.ring.try_pop();
@@ -303,6 +327,18 @@ impl<T> Drop for LatestConsumer<T> {
 mod tests {
     use super::*;
     use std::thread;
+
+    #[test]
+    fn a_wait_with_a_limit_tells_an_empty_queue_from_a_closed_one() {
+        let (mut producer, mut consumer) = bounded(2);
+        assert_eq!(consumer.pop_within(Duration::from_millis(1)), Popped::Nothing);
+        producer.push(1).unwrap();
+        assert_eq!(consumer.pop_within(Duration::ZERO), Popped::Item(1));
+        producer.push(2).unwrap();
+        drop(producer);
+        assert_eq!(consumer.pop_within(Duration::from_secs(60)), Popped::Item(2));
+        assert_eq!(consumer.pop_within(Duration::from_secs(60)), Popped::Closed);
+    }
 
     #[test]
     fn every_item_arrives_in_order_through_a_ring_of_one() {

@@ -162,6 +162,10 @@ pub struct Summary {
     pub dropped_by_outputs: Vec<u64>,
     /// Live: outputs that failed for good while others went on, each with the reason.
     pub failed_outputs: Vec<String>,
+    /// Live: how often the source was lost.
+    pub losses: u64,
+    /// Live: how long it was lost, in all.
+    pub lost_s: f64,
     /// How often the decoder found the frame queue full.
     pub queue_full: u64,
     /// Interrupted by Ctrl-C before its end.

@@ -100,7 +100,12 @@ impl StreamUrl {
 
 impl fmt::Display for StreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.location().split('?').next().unwrap_or_default())
+        let shown = self.location().split('?').next().unwrap_or_default();
+        match self.listens {
+            // As the user wrote it.
+            true => f.write_str(&shown.replacen("://0.0.0.0", "://", 1)),
+            false => f.write_str(shown),
+        }
     }
 }
 

@@ -77,8 +77,21 @@ pub const FINISH_LIVE_FILE: Duration = Duration::from_secs(60);
 /// A connection to an RTSP server: it is accepted within a second, or there is nobody.
 pub const CONNECT_TO_RTSP_SERVER: Duration = Duration::from_secs(5);
 
+/// An answer of an HTTP server, or the next bytes of its stream.
+pub const HTTP_ANSWER: Duration = Duration::from_secs(10);
+
+/// Silence after which the last picture of a source is repeated, unless frames come more slowly: outputs go on before
+/// anything is known.
+pub const REPEAT_PICTURE: Duration = Duration::from_millis(500);
+
+/// How long the last picture of a lost source is shown before a card takes its place.
+pub const HOLD_PICTURE: Duration = Duration::from_secs(1);
+
 /// A connection that has lasted this long was a good one: the pauses between attempts begin again.
 pub const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// Closing a lost connection, before it is left to itself.
+pub const CLOSE_LOST: Duration = Duration::from_secs(5);
 
 /// Saying goodbye to a media server.
 pub const LEAVE_MEDIA_SERVER: Duration = Duration::from_secs(3);

@@ -37,6 +37,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("Unauthorized", "", REFUSED),
     ("Not authorized", "", REFUSED),
     ("Not found", "", "the server has no stream at this path"),
+    ("Not Found", "", "the server has no stream at this path"),
     (
         "",
         "Method Not Allowed",

@@ -34,6 +34,8 @@ pub enum ErrorKind {
     NoVideo,
     /// The data is damaged or of no known format.
     Damaged,
+    /// A server knows no such stream, or wants another user or password.
+    Refused,
     /// The run was stopped.
     Stopped,
 }
@@ -76,6 +78,10 @@ impl PipelineError {
             || error.matches(gst::StreamError::CodecNotFound)
         {
             ErrorKind::MissingPlugin
+        } else if error.matches(gst::ResourceError::NotAuthorized)
+            || error.matches(gst::ResourceError::NotFound)
+        {
+            ErrorKind::Refused
         } else if error.domain() == gst::StreamError::domain() {
             ErrorKind::Damaged
         } else {

@@ -1,34 +1,33 @@
-//! A live source (a camera, an RTSP stream, a test picture or a file played in real time) → decoded frames.
+//! A live source (a camera, a stream, a test picture or a file played in real time) → decoded frames.
+//!
+//! A source that is lost (it ends, fails, or delivers nothing for some time) is closed and opened again as a whole, by
+//! one thread, whatever its protocol. Its frames keep the format of the first connection.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
-use std::time::Duration;
-
-use gst::prelude::*;
-use gstreamer as gst;
-use gstreamer_app as gst_app;
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::clock::LiveClock;
+use super::connection::Connection;
 use super::error::{ErrorKind, PipelineError};
 use super::fit::Fit;
-use super::frame_format::{FrameFormat, FramePlan};
+use super::frame_format::FramePlan;
 use super::live_audio::LiveAudio;
-use super::mode::{RequestedMode, best_mode};
-use super::pipeline::{Event, Pipeline, PipelineRole};
-use super::rtsp_peer;
-use super::source::{DECODED, DecodeAttempt, FileDecoder, SourceFindings, link_video};
+use super::mode::RequestedMode;
+use super::pipeline::{Event, PipelineRole};
 use super::video::VideoStream;
-use super::workarounds::ContainerFacts;
+use crate::core::backoff::Backoff;
 use crate::core::endpoint::InputSpec;
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Producer, PushError};
+use crate::core::signal::{LossOptions, OnLoss, SourceSignal};
 use crate::core::stop::StopSignal;
-use crate::core::timeouts::{FIRST_LIVE_FRAME, WaitTimer};
+use crate::core::timeouts::{CLOSE_STOPPED, GOOD_CONNECTION, POLL, TICK, WaitTimer};
 
 /// How a live source is opened.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LiveOptions {
     /// What a camera or the test picture should deliver.
     pub requested: RequestedMode,
@@ -36,19 +35,24 @@ pub struct LiveOptions {
     pub latency: Duration,
     /// RTSP over TCP only (`Some(true)`), over UDP only, or UDP first and then TCP.
     pub tcp: Option<bool>,
+    /// What happens when it is lost.
+    pub loss: LossOptions,
 }
 
 /// A live source that delivers.
 pub struct LiveSource {
-    pipeline: Pipeline,
-    frames: gst_app::AppSink,
+    input: InputSpec,
+    options: LiveOptions,
+    clock: LiveClock,
     stream: VideoStream,
-    plan: FramePlan,
-    fit: Fit,
+    notes: Vec<String>,
     audio: Option<LiveAudio>,
-    captured: Arc<AtomicU64>,
-    /// Of a file, which waits until it is started.
-    waits: Option<LiveClock>,
+    signal: SourceSignal,
+    connection: Arc<Mutex<Option<Connection>>>,
+    first: (FramePlan, Fit),
+    /// Ends the thread that watches the connection.
+    stop: StopSignal,
+    watches: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl LiveSource {
@@ -63,23 +67,26 @@ impl LiveSource {
         clock: &LiveClock,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        if let InputSpec::Rtsp(url) = input {
-            rtsp_peer::reach(url, stop)?;
-        }
-        let (pipeline, frames, plan, fit) = match input {
-            InputSpec::File(path) => open_file(path, clock, stop)?,
-            _ => open_device(input, options, clock, stop)?,
-        };
-        let stream = plan.stream(fit.caps())?;
-        let audio = LiveAudio::of(&pipeline);
-        let waits = matches!(input, InputSpec::File(_)).then(|| clock.clone());
-        let captured = Arc::default();
-        Ok(LiveSource { pipeline, frames, stream, plan, fit, audio, captured, waits })
+        let connection = open_first(input, options, clock, stop)?;
+        let (plan, fit) = (connection.plan().clone(), connection.fit().clone());
+        Ok(LiveSource {
+            input: input.clone(),
+            options,
+            clock: clock.clone(),
+            stream: plan.stream(fit.caps())?,
+            notes: plan.notes.clone(),
+            audio: connection.sound().map(LiveAudio::of),
+            signal: SourceSignal::default(),
+            connection: Arc::new(Mutex::new(Some(connection))),
+            first: (plan, fit),
+            stop: StopSignal::default(),
+            watches: Mutex::default(),
+        })
     }
 
     /// Notes for the user on what of the picture is lost or changed.
     pub fn notes(&self) -> &[String] {
-        &self.plan.notes
+        &self.notes
     }
 
     /// Format of the frames.
@@ -92,56 +99,159 @@ impl LiveSource {
         self.audio.as_ref()
     }
 
-    /// Number of frames delivered since [`start`](Self::start).
-    pub fn captured(&self) -> u64 {
-        self.captured.load(Ordering::Relaxed)
+    /// Whether it delivers.
+    pub fn signal(&self) -> &SourceSignal {
+        &self.signal
+    }
+
+    /// Whether it is opened again when it is lost.
+    pub fn is_reopened(&self) -> bool {
+        let loss = self.options.loss;
+        match &self.input {
+            InputSpec::File(_) => loss.looped,
+            InputSpec::Test { .. } => false,
+            _ => loss.on_loss != OnLoss::End && loss.retries != Some(0),
+        }
     }
 
     /// Passes every frame to `queue` without waiting; frames that find the queue full are dropped and counted
-    /// by the queue.
-    pub fn start(&self, mut queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
-        let closer = queue.closer();
-        let captured = Arc::clone(&self.captured);
-        // A file begins now.
-        let late = self.waits.as_ref().map(LiveClock::now).unwrap_or_default();
-        let (mut fit, plan, mut rising) =
-            (self.fit.clone(), self.plan.clone(), IncreasingTimes::default());
-        let callbacks = gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                // The appsink keeps only the newest sample, which an earlier call may already have taken.
-                let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {
-                    return Ok(gst::FlowSuccess::Ok);
-                };
-                let frame = fit.apply(sample).and_then(|fits| plan.frame(&fits, &pool));
-                fit.take_note().iter().for_each(|note| tracing::warn!("{note}"));
-                let mut frame = frame.map_err(|error| {
-                    gst::element_error!(sink, gst::StreamError::Failed, ["{error}"]);
-                    gst::FlowError::Error
-                })?;
-                frame.pts = frame.pts.map(|pts| rising.time(pts + late));
-                captured.fetch_add(1, Ordering::Relaxed);
-                match queue.offer(frame) {
-                    Ok(()) | Err(PushError::Full(_)) => Ok(gst::FlowSuccess::Ok),
-                    Err(PushError::Closed(_)) => Err(gst::FlowError::Eos),
-                }
-            })
-            .eos(move |_| closer.close())
-            .build();
-        self.frames.set_callbacks(callbacks);
-        self.pipeline.forward(events.clone());
-        if self.waits.is_some() {
-            let late = i64::try_from(late.as_nanos()).unwrap_or(0);
-            self.frames.set_property("ts-offset", late);
-            if let Err(error) = self.pipeline.set_state(gst::State::Playing) {
+    /// by the queue. What happens to the source is sent to `events`: its end, when it is not opened again.
+    pub fn start(&self, queue: Producer<Frame>, pool: FramePool, events: Sender<Event>) {
+        let (plan, fit) = self.first.clone();
+        let target = LiveTarget(Arc::new(Target {
+            plan,
+            fit,
+            pool,
+            signal: self.signal.clone(),
+            queue: Mutex::new((queue, IncreasingTimes::default())),
+        }));
+        let watcher = Watcher {
+            input: self.input.clone(),
+            options: self.options,
+            reopens: self.is_reopened(),
+            clock: self.clock.clone(),
+            target,
+            audio: self.audio.clone(),
+            signal: self.signal.clone(),
+            connection: Arc::clone(&self.connection),
+            stop: self.stop.clone(),
+            events: events.clone(),
+        };
+        match std::thread::Builder::new().name("source".into()).spawn(move || watcher.run()) {
+            Ok(thread) => {
+                *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread)
+            }
+            Err(error) => {
+                let error = PipelineError::new("source", format!("cannot start a thread: {error}"));
                 // Nobody listens any more once the run is over.
                 let _ = events.send(Event::Failed(PipelineRole::Source, error));
             }
         }
     }
 
-    /// The pipeline, as a Graphviz graph.
-    pub fn dot(&self) -> String {
-        self.pipeline.dot()
+    /// The pipeline of its present connection, as a Graphviz graph; none while it is lost.
+    pub fn dot(&self) -> Option<String> {
+        lock(&self.connection).as_ref().map(Connection::dot)
+    }
+}
+
+impl Drop for LiveSource {
+    fn drop(&mut self) {
+        self.stop.end();
+        let thread = self.watches.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut timer = WaitTimer::new();
+        // It polls the signal; only an element that hangs keeps it longer.
+        while thread.as_ref().is_some_and(|thread| !thread.is_finished())
+            && !timer.is_over(CLOSE_STOPPED)
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let connection = lock(&self.connection).take();
+        if let Some(connection) = connection {
+            connection.close();
+        }
+    }
+}
+
+fn lock(connection: &Mutex<Option<Connection>>) -> MutexGuard<'_, Option<Connection>> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens the first connection. A failure is final, unless the user has asked for further attempts; then one that can
+/// pass by itself is tried again.
+fn open_first(
+    input: &InputSpec,
+    options: LiveOptions,
+    clock: &LiveClock,
+    stop: &StopSignal,
+) -> Result<Connection, PipelineError> {
+    let mut backoff = Backoff::default();
+    let mut left = options.loss.retries.unwrap_or(0);
+    let listens = matches!(input, InputSpec::Stream(url) if url.listens());
+    loop {
+        let error = match Connection::open(input, options, clock, stop) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let passes = !matches!(
+            error.kind,
+            ErrorKind::Refused | ErrorKind::MissingPlugin | ErrorKind::Stopped
+        );
+        // A sender that has left again leaves the place to another one.
+        let left_again = listens && error.kind == ErrorKind::NoVideo;
+        if !left_again && left == 0 || !passes || matches!(input, InputSpec::File(_)) {
+            return Err(error);
+        }
+        left = left.saturating_sub(1);
+        tracing::warn!("'{input}' cannot be opened: {error}; trying again");
+        if pause(backoff.pause(), stop).is_break() {
+            return Err(PipelineError::stopped());
+        }
+    }
+}
+
+/// Waits; breaks when `stop` is set before.
+fn pause(length: Duration, stop: &StopSignal) -> ControlFlow<()> {
+    let mut timer = WaitTimer::new();
+    while !timer.is_over(length) {
+        if stop.is_set() {
+            return ControlFlow::Break(());
+        }
+        std::thread::sleep(POLL);
+    }
+    ControlFlow::Continue(())
+}
+
+/// Where the frames of all connections go. Clones share it.
+#[derive(Clone)]
+pub(super) struct LiveTarget(Arc<Target>);
+
+struct Target {
+    plan: FramePlan,
+    fit: Fit,
+    pool: FramePool,
+    signal: SourceSignal,
+    queue: Mutex<(Producer<Frame>, IncreasingTimes)>,
+}
+
+impl LiveTarget {
+    /// The converter to the format of the first connection.
+    pub fn fit(&self) -> Fit {
+        self.0.fit.clone()
+    }
+
+    /// The frame in a converted sample.
+    pub fn frame(&self, sample: &gstreamer::SampleRef) -> Result<Frame, PipelineError> {
+        self.0.plan.frame(sample, &self.0.pool)
+    }
+
+    /// Passes on a frame, if there is room.
+    pub fn offer(&self, mut frame: Frame) -> Result<(), PushError<Frame>> {
+        let mut guard = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let (queue, times) = &mut *guard;
+        frame.pts = frame.pts.map(|pts| times.time(pts));
+        self.0.signal.frame();
+        queue.offer(frame)
     }
 }
 
@@ -161,203 +271,181 @@ impl IncreasingTimes {
     }
 }
 
-/// Parts of an opened source: pipeline, appsink, layout of its frames, converter.
-type Opened = (Pipeline, gst_app::AppSink, FramePlan, Fit);
-
-/// Opens a file that is played in real time; it is decoded like a file that is not live.
-fn open_file(path: &Path, clock: &LiveClock, stop: &StopSignal) -> Result<Opened, PipelineError> {
-    let (decoder, caps) = FileDecoder::open(path, FrameFormat::Even, stop, |decoder| {
-        let FileDecoder { pipeline, frames, .. } = decoder;
-        clock.apply_to(pipeline.gst());
-        frames.set_property("sync", true);
-        newest_only(frames);
-        pipeline.set_state(gst::State::Paused)?;
-        first_caps(pipeline, frames, stop)
-    })?;
-    let FileDecoder { pipeline, frames, seen, .. } = decoder;
-    let plan = seen.plan(&caps, FrameFormat::Even);
-    let fit = plan.fit(&caps)?;
-    Ok((pipeline, frames, plan, fit))
+/// Why a connection is over.
+enum Loss {
+    /// The source ended its stream.
+    Ended,
+    Failed(PipelineError),
+    /// No frame came for so long.
+    Silent(Duration),
 }
 
-/// Opens a source that delivers frames in real time by itself: a camera, an RTSP stream or the test picture.
-fn open_device(
-    input: &InputSpec,
-    options: LiveOptions,
-    clock: &LiveClock,
-    stop: &StopSignal,
-) -> Result<Opened, PipelineError> {
-    let head = match input {
-        InputSpec::Device(_) => include_str!("../../pipelines/source-v4l2.pipeline"),
-        InputSpec::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
-        InputSpec::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
-        InputSpec::Pipeline(path) | InputSpec::File(path) => {
-            return open_description(path, clock, stop);
-        }
-    };
-    let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{head}\n{DECODED}"))?;
-    clock.apply_to(pipeline.gst());
-    set_up(&pipeline, input, options)?;
-    let seen = SourceFindings::default();
-    link_video(
-        &pipeline,
-        FrameFormat::Even,
-        &seen,
-        &ContainerFacts::default(),
-        &DecodeAttempt::default(),
-    )?;
-    link_streams(&pipeline)?;
-    let frames: gst_app::AppSink = pipeline.element_as("frames")?;
-    newest_only(&frames);
-    pipeline.set_state(gst::State::Playing)?;
-    let caps = first_caps(&pipeline, &frames, stop)?;
-    let plan = seen.plan(&caps, FrameFormat::Even);
-    let fit = plan.fit(&caps)?;
-    Ok((pipeline, frames, plan, fit))
-}
-
-/// Opens the user's own description. Only frames that are not I420 are converted; everything else is up to
-/// its author.
-fn open_description(
-    path: &Path,
-    clock: &LiveClock,
-    stop: &StopSignal,
-) -> Result<Opened, PipelineError> {
-    let description =
-        std::fs::read_to_string(path).map_err(|e| PipelineError::new("pipeline", e.to_string()))?;
-    let pipeline = Pipeline::parse(PipelineRole::Source, &description)?;
-    clock.apply_to(pipeline.gst());
-    let caps = gst::Caps::builder_full()
-        .structure(gst::Structure::builder("video/x-raw").field("format", "I420").build())
-        .structure(gst::Structure::new_empty("video/x-raw"))
-        .build();
-    let frames: gst_app::AppSink = pipeline.element_as("frames")?;
-    frames.set_caps(Some(&caps));
-    newest_only(&frames);
-    pipeline.set_state(gst::State::Playing)?;
-    let caps = first_caps(&pipeline, &frames, stop)?;
-    let fit = Fit::to(&caps)?;
-    let mut plan = FramePlan::new(fit.caps(), FrameFormat::Even);
-    plan.notes.clear();
-    Ok((pipeline, frames, plan, fit))
-}
-
-/// Keeps only the newest frame: frames queued before the run begins would add a lasting delay.
-fn newest_only(frames: &gst_app::AppSink) {
-    frames.set_max_buffers(1);
-    frames.set_drop(true);
-}
-
-fn set_up(
-    pipeline: &Pipeline,
-    input: &InputSpec,
-    options: LiveOptions,
-) -> Result<(), PipelineError> {
-    let src = pipeline.element("src")?;
-    match input {
-        InputSpec::Pipeline(_) | InputSpec::File(_) => {}
-        InputSpec::Device(path) => {
-            src.set_property("device", path.display().to_string());
-            // In state Ready the device is open and its capabilities can be queried.
-            src.set_state(gst::State::Ready).map_err(|_| pipeline.failure())?;
-            let can = src.static_pad("src").map(|pad| pad.query_caps(None));
-            let mode = best_mode(&can.unwrap_or_else(gst::Caps::new_any), options.requested);
-            let mode = mode.ok_or_else(|| {
-                let text = format!("the camera has no mode for {}", options.requested);
-                PipelineError::new("src", text)
-            })?;
-            pipeline.element("mode")?.set_property("caps", &mode);
-        }
-        InputSpec::Rtsp(url) => {
-            src.set_property("location", url.location());
-            if let Some((user, password)) = url.credentials() {
-                src.set_property("user-id", user);
-                src.set_property("user-pw", password);
+impl Loss {
+    fn error(self) -> PipelineError {
+        match self {
+            Loss::Ended => PipelineError::new("source", "it ended the stream"),
+            Loss::Failed(error) => error,
+            Loss::Silent(limit) => {
+                let text = format!("no picture for {} s", limit.as_secs_f64());
+                PipelineError::new("source", text).of_kind(ErrorKind::NoVideo)
             }
-            let latency = u32::try_from(options.latency.as_millis()).unwrap_or(u32::MAX);
-            src.set_property("latency", latency);
-            match options.tcp {
-                Some(true) => src.set_property_from_str("protocols", "tcp"),
-                Some(false) => src.set_property_from_str("protocols", "udp+udp-mcast"),
-                None => {}
-            }
-        }
-        InputSpec::Test { size, fps } => {
-            let (width, height) = size.or(options.requested.size).unwrap_or((640, 360));
-            let fps = fps.or(options.requested.fps).unwrap_or(30);
-            let mode = gst::Caps::builder("video/x-raw")
-                .field("width", width as i32)
-                .field("height", height as i32)
-                .field("framerate", gst::Fraction::new(fps as i32, 1))
-                .build();
-            pipeline.element("mode")?.set_property("caps", &mode);
         }
     }
-    Ok(())
 }
 
-/// Links the streams of an RTSP source when they appear: the picture to `decode`, the sound to `parse`,
-/// and the parsed sound to `track`.
-fn link_streams(pipeline: &Pipeline) -> Result<(), PipelineError> {
-    let find = |name: &str| pipeline.gst().by_name(name).map(|e| e.downgrade());
-    let Some(parse) = pipeline.gst().by_name("parse") else { return Ok(()) };
-    let (decode, parser) = (find("decode"), parse.downgrade());
-    pipeline.element("src")?.connect_pad_added(move |_, pad| {
-        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let media = caps.structure(0).and_then(|s| s.get::<String>("media").ok());
-        let target = match media.as_deref() {
-            Some("video") => decode.as_ref().and_then(|e| e.upgrade()),
-            Some("audio") => parser.upgrade(),
-            _ => None,
+/// The thread that watches the connection, and opens another one when it is lost.
+struct Watcher {
+    input: InputSpec,
+    options: LiveOptions,
+    reopens: bool,
+    clock: LiveClock,
+    target: LiveTarget,
+    audio: Option<LiveAudio>,
+    signal: SourceSignal,
+    connection: Arc<Mutex<Option<Connection>>>,
+    stop: StopSignal,
+    events: Sender<Event>,
+}
+
+impl Watcher {
+    fn run(self) {
+        let (mut backoff, mut began) = (Backoff::default(), Instant::now());
+        let mut heard = match self.deliver() {
+            Ok(heard) => heard,
+            Err(error) => return self.say(Event::Failed(PipelineRole::Source, error)),
         };
-        // The first of each kind; further ones are left alone.
-        if let Some(input) = target.and_then(|e| e.static_pad("sink")).filter(|p| !p.is_linked()) {
-            let _ = pad.link(&input);
-        }
-    });
-    let track = find("track");
-    parse.connect_pad_added(move |_, pad| {
-        let track = track.as_ref().and_then(|t| t.upgrade());
-        if let Some(input) = track.and_then(|t| t.static_pad("sink")) {
-            let _ = pad.link(&input);
-        }
-    });
-    Ok(())
-}
-
-fn first_caps(
-    pipeline: &Pipeline,
-    frames: &gst_app::AppSink,
-    stop: &StopSignal,
-) -> Result<gst::Caps, PipelineError> {
-    let mut timer = WaitTimer::new();
-    while !timer.is_over(FIRST_LIVE_FRAME) {
-        let wait = gst::ClockTime::from_mseconds(50);
-        // What is paused keeps its first picture.
-        let first = match pipeline.gst().state(gst::ClockTime::ZERO) {
-            (_, gst::State::Playing, _) | (_, _, gst::State::Playing) => {
-                frames.try_pull_sample(wait)
+        while let Some(loss) = self.watch(&heard) {
+            let has_an_end = lock(&self.connection).as_ref().is_some_and(Connection::has_an_end);
+            let plays_again = has_an_end && matches!(loss, Loss::Ended);
+            if !self.is_followed(&loss, has_an_end) {
+                return self.say(match loss {
+                    Loss::Ended => Event::End(PipelineRole::Source),
+                    loss => Event::Failed(PipelineRole::Source, loss.error()),
+                });
             }
-            _ => frames.try_pull_preroll(wait),
-        };
-        if let Some(sample) = first
-            && let Some(caps) = sample.caps_owned()
-        {
-            return Ok(caps);
-        }
-        if let Some(error) = pipeline.pending_error() {
-            return Err(error);
-        }
-        if stop.is_set() {
-            return Err(PipelineError::stopped());
-        }
-        if frames.is_eos() {
-            let text = "it ended before its first picture";
-            return Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo));
+            if began.elapsed() > GOOD_CONNECTION {
+                backoff.reset();
+            }
+            if !plays_again {
+                self.signal.lose();
+                self.say(Event::SourceLost(loss.error()));
+            }
+            if let Some(audio) = &self.audio {
+                audio.prepare_silence();
+            }
+            let lost = lock(&self.connection).take();
+            if let Some(lost) = lost {
+                lost.close();
+            }
+            match self.reopen(&mut backoff, plays_again) {
+                Ok(again) => (heard, began) = (again, Instant::now()),
+                Err(error) if error.kind == ErrorKind::Stopped => return,
+                Err(error) => return self.say(Event::Failed(PipelineRole::Source, error)),
+            }
         }
     }
-    let text = format!("no picture arrived within {} s", FIRST_LIVE_FRAME.as_secs());
-    Err(PipelineError::new("src", text).of_kind(ErrorKind::NoVideo))
+
+    /// Whether the source is opened again after this loss.
+    fn is_followed(&self, loss: &Loss, has_an_end: bool) -> bool {
+        let looped = self.options.loss.looped;
+        match (&self.input, loss) {
+            _ if !self.reopens => false,
+            (InputSpec::File(_), Loss::Ended) => looped,
+            (InputSpec::File(_), _) => false,
+            // What a description of the user's own reads may have an end.
+            (InputSpec::Pipeline(_), Loss::Ended) => looped,
+            (_, Loss::Ended) if has_an_end => looped,
+            _ => true,
+        }
+    }
+
+    /// Waits for the loss of the connection; none when the run has ended.
+    fn watch(&self, heard: &Receiver<Event>) -> Option<Loss> {
+        let (mut timer, mut frames) = (WaitTimer::new(), self.signal.frames());
+        loop {
+            if self.stop.is_set() {
+                return None;
+            }
+            match heard.recv_timeout(TICK) {
+                Ok(Event::End(_)) => return Some(Loss::Ended),
+                Ok(Event::Failed(_, error)) => return Some(Loss::Failed(error)),
+                Ok(event) => self.say(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Some(Loss::Ended),
+            }
+            let now = self.signal.frames();
+            if std::mem::replace(&mut frames, now) != now {
+                timer.renew();
+            } else if let Some(limit) = self.options.loss.stall.filter(|_| self.is_watched())
+                && timer.is_over(limit)
+            {
+                return Some(Loss::Silent(limit));
+            }
+        }
+    }
+
+    /// Whether silence of this source is a loss: not of a file, which only waits for the disk.
+    fn is_watched(&self) -> bool {
+        !matches!(self.input, InputSpec::File(_) | InputSpec::Test { .. })
+    }
+
+    /// Opens another connection and lets it deliver, trying until it succeeds.
+    fn reopen(
+        &self,
+        backoff: &mut Backoff,
+        plays_again: bool,
+    ) -> Result<Receiver<Event>, PipelineError> {
+        let (mut attempts, mut said) = (0, String::new());
+        loop {
+            if !(plays_again && attempts == 0) && pause(backoff.pause(), &self.stop).is_break() {
+                return Err(PipelineError::stopped());
+            }
+            attempts += 1;
+            let opened = Connection::open(&self.input, self.options, &self.clock, &self.stop);
+            let delivers = opened.and_then(|connection| {
+                *lock(&self.connection) = Some(connection);
+                self.deliver()
+            });
+            let error = match delivers {
+                Ok(heard) => {
+                    if self.signal.is_lost() {
+                        self.say(Event::SourceReturned(self.signal.restore()));
+                    }
+                    return Ok(heard);
+                }
+                Err(error) => error,
+            };
+            if error.kind == ErrorKind::Stopped {
+                return Err(error);
+            }
+            if matches!(self.input, InputSpec::File(_)) {
+                return Err(error);
+            }
+            if self.options.loss.retries.is_some_and(|most| attempts >= most) {
+                let text = format!("it did not come back in {attempts} attempts: {error}");
+                return Err(PipelineError { error: text, ..error });
+            }
+            // The same reason is said once.
+            if std::mem::replace(&mut said, error.error.clone()) != error.error {
+                self.say(Event::SourceAbsent(error));
+            }
+        }
+    }
+
+    /// Lets the present connection deliver; what is heard of it.
+    fn deliver(&self) -> Result<Receiver<Event>, PipelineError> {
+        let (send, heard) = channel();
+        match &*lock(&self.connection) {
+            Some(connection) => connection.deliver(&self.target, self.audio.as_ref(), send)?,
+            None => return Err(PipelineError::new("source", "it is not open")),
+        }
+        Ok(heard)
+    }
+
+    fn say(&self, event: Event) {
+        // Nobody listens any more once the run is over.
+        let _ = self.events.send(event);
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Re-encodes live sound for containers that cannot hold its codec.
+//! Re-encodes live sound for containers that cannot hold its codec, and sound that has changed its codec.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use gstreamer_app as gst_app;
 use super::error::PipelineError;
 use super::live_audio::packet_in_running_time;
 use super::pipeline::{Pipeline, PipelineRole};
+use super::sound_format::{encoder_of, is_alike};
 use super::tracks::{AAC_DELAY, sound_encoder};
 use crate::core::encoding::Container;
 use crate::core::timeouts::{TRY_SOUND_ENCODER, WaitTimer};
@@ -43,8 +44,33 @@ impl SoundEncoder {
         let channels = channels.unwrap_or(2).clamp(1, 2);
         let (encode, ..) = sound_encoder(container, channels);
         let encode = format!("audio/x-raw,rate={RATE},channels={channels} ! {encode}");
+        let delay = match codec {
+            "AAC" => Duration::from_secs(1) * AAC_DELAY / RATE,
+            _ => Duration::ZERO,
+        };
+        SoundEncoder::build(sound, &encode, delay)
+    }
+
+    /// An encoder from one format into another.
+    ///
+    /// # Errors
+    /// When nothing encodes to it, an element is missing or does not work.
+    pub fn into_format(sound: &gst::Caps, wanted: &gst::Caps) -> Result<Self, PipelineError> {
+        let none = || PipelineError::new("encode", "nothing encodes it into the first format");
+        let encode = encoder_of(wanted).ok_or_else(none)?;
+        let rate = wanted.structure(0).and_then(|s| s.get::<i32>("rate").ok());
+        let delay = match (encode.contains("avenc_aac"), rate.and_then(|rate| rate.try_into().ok()))
+        {
+            (true, Some(rate)) => Duration::from_secs(1) * AAC_DELAY / u32::max(rate, 1),
+            _ => Duration::ZERO,
+        };
+        let encoder = SoundEncoder::build(sound, &encode, delay)?;
+        if is_alike(&encoder.caps, wanted) { Ok(encoder) } else { Err(none()) }
+    }
+
+    fn build(sound: &gst::Caps, encode: &str, delay: Duration) -> Result<Self, PipelineError> {
         // A muxer must know the format before the first packet comes.
-        let caps = format_of(&encode)?;
+        let caps = format_of(encode)?;
         let description = format!(
             "appsrc name=packets format=time is-live=true leaky-type=downstream \
              max-bytes=0 max-time=20000000000 \
@@ -55,10 +81,6 @@ impl SoundEncoder {
         let packets: gst_app::AppSrc = pipeline.element_as("packets")?;
         packets.set_caps(Some(sound));
         let encoded = pipeline.element_as("encoded")?;
-        let delay = match codec {
-            "AAC" => Duration::from_secs(1) * AAC_DELAY / RATE,
-            _ => Duration::ZERO,
-        };
         Ok(SoundEncoder { pipeline, packets, encoded, caps, delay })
     }
 

@@ -3,8 +3,9 @@
 //! - [`source`]: a file → decoded frames (`frame_format`: their layout for the network, `span_start`: where `--start`
 //!   begins); [`raw_source`]: frames from a pipe or pictures → the same ([`read_report`]: what its thread reports)
 //! - [`tracks`]: sound, subtitles, tags and chapters of a file, copied
-//! - [`live`]: a camera, a network camera or a test picture → frames as they happen; [`live_audio`]
-//!   their sound, [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
+//! - [`live`]: a camera, a stream or a test picture → frames as they happen, opened again when it is lost (`connection`:
+//!   one connection, `stream_source`: one over HTTP, UDP, SRT or RTMP, `live_times`: its timestamps); [`live_audio`]
+//!   their sound (`sound_format`: its silence), [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
 //! - [`stream_sink`]: the stream that is sent by SRT, RTMP or UDP ([`hls_sink`]: as HLS, `hls_playlist`; `stream_feed`: pictures and sound in order;
 //!   [`shared_encoder`]: one for all of them); `stills`: stills among the video tracks of a file
@@ -27,6 +28,7 @@
 mod advice;
 mod capture_metadata;
 pub mod clock;
+mod connection;
 mod edit_list;
 pub mod encoder;
 mod encoder_settings;
@@ -43,6 +45,7 @@ pub mod live_audio;
 mod live_encode;
 pub mod live_file;
 pub mod live_sink;
+mod live_times;
 pub mod matroska;
 pub mod mode;
 mod muxer;
@@ -56,11 +59,13 @@ mod rtsp_peer;
 pub mod rtsp_server;
 pub mod shared_encoder;
 pub mod sink;
+mod sound_format;
 pub mod source;
 mod span_start;
 mod stills;
 mod stream_feed;
 pub mod stream_sink;
+mod stream_source;
 pub mod tracks;
 pub mod video;
 mod window;

@@ -44,6 +44,12 @@ pub enum Event {
     Failed(PipelineRole, PipelineError),
     /// A recoverable error; the pipeline continues.
     Warning(PipelineRole, PipelineError),
+    /// The source is lost, for this reason; it is being opened again.
+    SourceLost(PipelineError),
+    /// An attempt to open the lost source has failed.
+    SourceAbsent(PipelineError),
+    /// The source is back after this time.
+    SourceReturned(Duration),
     /// A thread has ended; joining it returns its result.
     ThreadEnded(RunThread, ThreadEnd),
     /// The level of the stop signal has risen.

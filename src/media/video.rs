@@ -267,6 +267,16 @@ pub fn buffer_from_frame(frame: Frame) -> Result<gst::Buffer, PipelineError> {
     tight_buffer(bytes, format_of(layout), (width, height), &planes, times)
 }
 
+/// The same picture at another time; its samples are shared.
+pub fn at_time(picture: &gst::Buffer, pts: Duration) -> gst::Buffer {
+    let mut picture = picture.clone();
+    let at = gst::ClockTime::try_from(pts).ok();
+    let writable = picture.make_mut();
+    writable.set_pts(at);
+    writable.set_dts(gst::ClockTime::NONE);
+    picture
+}
+
 /// A buffer of these bytes: `planes` (bytes of a row, rows) one after another, without padding.
 ///
 /// # Errors

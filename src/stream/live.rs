@@ -17,14 +17,15 @@ use super::adapt::Adapter;
 use super::live_job::LiveJob;
 use super::live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
 use super::model_fallback::SourceRate;
+use super::no_signal::NoSignal;
 use super::outputs::Outputs;
 use super::snapshot::{SnapshotRequest, Snapshots};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
 use super::{LiveStatus, RunContext};
 use crate::core::batch::Batcher;
-use crate::core::endpoint::OutputSpec;
+use crate::core::endpoint::{InputSpec, OutputSpec};
 use crate::core::frame::{Frame, FramePool};
-use crate::core::queue::{Consumer, LatestConsumer, bounded};
+use crate::core::queue::{Consumer, LatestConsumer, Popped, bounded};
 use crate::core::stats::{Delays, Stats, Summary};
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::core::worker;
@@ -94,12 +95,19 @@ pub fn stylize_live<S: Adjustable>(
         interval: interval_of(&stream),
     };
     let snapshots = Snapshots::start(snapshot, &stream, &stop).context("cannot start a thread")?;
+    let no_signal = NoSignal::of(
+        &source,
+        job.input.to_string(),
+        job.options.loss.on_loss,
+        interval_of(&stream),
+        &clock,
+    );
     let sent = AtomicU64::new(0);
     let stats = Arc::clone(&context.stats);
 
     let (ended, worked, fed) = thread::scope(|scope| {
         let feeder = supervisor.spawn(scope, RunThread::Feeder, || {
-            feed(styled_out, &outputs, &snapshots, &stats, &sent);
+            feed(styled_out, &outputs, &snapshots, no_signal, &stats, &sent);
         });
         let worker = supervisor.spawn(scope, RunThread::Worker, || {
             let mut output = styled_in;
@@ -109,15 +117,17 @@ pub fn stylize_live<S: Adjustable>(
         let ended = supervisor.supervise(LiveStage {
             shown: Instant::now(),
             outputs: &outputs,
+            input: &job.input,
             show: &mut |shown| match shown {
                 Shown::Note(text) => context.observer.note(&text),
                 Shown::Status => context.observer.live(&LiveStatus {
-                    captured: source.captured(),
+                    captured: source.signal().frames(),
                     sent: sent.load(Ordering::Relaxed),
                     dropped: queue.dropped.load(Ordering::Relaxed),
                     dropped_by_outputs: outputs.dropped(),
                     delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
                     clients: outputs.clients(),
+                    losses: source.signal().losses(),
                     settings: wanted.get(),
                 }),
             },
@@ -130,6 +140,7 @@ pub fn stylize_live<S: Adjustable>(
     });
 
     let dumped = job.dump_dot.as_deref().map(|folder| dump_dot(folder, &source, &outputs));
+    let losses = source.signal().losses();
     drop(source);
     let (dropped_by_outputs, failed_outputs) = (outputs.dropped(), outputs.failures());
     let finished = outputs.finish(&supervisor, context.observer);
@@ -156,6 +167,8 @@ pub fn stylize_live<S: Adjustable>(
         dropped: queue.dropped.load(Ordering::Relaxed),
         dropped_by_outputs,
         failed_outputs,
+        losses: losses.count,
+        lost_s: losses.total.as_secs_f64(),
         queue_full: queue.full.load(Ordering::Relaxed),
         scale: Some(wanted.get().scale),
         steady: Some(wanted.get().steady),
@@ -241,17 +254,31 @@ impl<S: Adjustable> Stylizer for LiveSteady<S> {
     }
 }
 
-/// Hands every stylized frame to all outputs.
+/// Hands every stylized frame to all outputs, and pictures of `no_signal` while the source delivers none.
 fn feed(
     mut frames: Consumer<Frame>,
     outputs: &Outputs,
     snapshots: &Snapshots,
+    mut no_signal: NoSignal,
     stats: &Stats,
     sent: &AtomicU64,
 ) {
-    while let Some(frame) = frames.pop() {
-        let pts = frame.pts.unwrap_or_default();
-        let Ok(buffer) = crate::media::video::buffer_from_frame(frame) else { continue };
+    loop {
+        let (buffer, pts) = match frames.pop_within(no_signal.wait()) {
+            Popped::Closed => break,
+            Popped::Nothing => match no_signal.next() {
+                Some(picture) => picture,
+                None => continue,
+            },
+            Popped::Item(frame) => {
+                let pts = frame.pts.unwrap_or_default();
+                let Ok(buffer) = crate::media::video::buffer_from_frame(frame) else { continue };
+                if !no_signal.passes(&buffer, pts) {
+                    continue;
+                }
+                (buffer, pts)
+            }
+        };
         snapshots.offer(&buffer);
         outputs.push(&buffer, pts);
         stats.first_frame_out();
@@ -270,7 +297,16 @@ struct LiveStage<'a> {
     /// When the status was last shown.
     shown: Instant,
     outputs: &'a Outputs,
+    input: &'a InputSpec,
     show: &'a mut dyn FnMut(Shown),
+}
+
+impl LiveStage<'_> {
+    /// Tells the user something about the source.
+    fn note(&mut self, text: String) -> ControlFlow<LiveEnd> {
+        (self.show)(Shown::Note(format!("'{}' {text}", self.input)));
+        ControlFlow::Continue(())
+    }
 }
 
 /// Why the main stage of a live run ended.
@@ -322,6 +358,11 @@ impl Stage for LiveStage<'_> {
                 tracing::debug!("{}: {warning} ({:?})", warning.element, warning.debug);
                 ControlFlow::Continue(())
             }
+            Event::SourceLost(why) => self.note(format!("is lost: {why}; opening it again")),
+            Event::SourceAbsent(why) => self.note(format!("cannot be opened yet: {why}")),
+            Event::SourceReturned(after) => {
+                self.note(format!("is back after {:.1} s", after.as_secs_f64()))
+            }
             Event::End(_) | Event::StopRaised => ControlFlow::Continue(()),
         }
     }
@@ -350,7 +391,9 @@ fn dump_dot(folder: &Path, source: &LiveSource, outputs: &Outputs) -> Result<()>
         let path = folder.join(name);
         std::fs::write(&path, dot).with_context(|| format!("cannot write '{}'", path.display()))
     };
-    write("source.dot".to_owned(), source.dot())?;
+    if let Some(dot) = source.dot() {
+        write("source.dot".to_owned(), dot)?;
+    }
     let mut dots = outputs.graphs().into_iter();
     dots.try_for_each(|(number, dot)| write(format!("output-{}.dot", number + 1), dot))
 }

@@ -6,7 +6,8 @@
 //!   share; `supervisor`: the event loop; `finish`: last steps of a file
 //! - `outputs`: the outputs of a live run (`output_opener` opens them, `recording` is a live file, `closing_outputs` their
 //!   end)
-//! - `video_job`, `live_job`: parameters of such a run; `output_end`: how a live output ended
+//! - `video_job`, `live_job`: parameters of such a run; `output_end`: how a live output ended;
+//!   `no_signal`: pictures while a live source delivers nothing
 //! - `path_kinds`: kinds of inputs and outputs; `sources` and `sinks` open those of a video
 //! - [`Regions`]: a model for each region of a mask; `live_settings`, `adapt`: what changes during a live
 //!   run
@@ -31,6 +32,8 @@ mod live_settings;
 #[cfg(feature = "media")]
 mod model_fallback;
 mod models;
+#[cfg(feature = "media")]
+mod no_signal;
 #[cfg(feature = "media")]
 mod output_end;
 #[cfg(feature = "media")]
@@ -112,6 +115,8 @@ pub struct LiveStatus {
     pub delay: Option<(std::time::Duration, std::time::Duration)>,
     /// Clients of the RTSP servers, where there are any.
     pub clients: Option<usize>,
+    /// How often and how long the source was lost.
+    pub losses: crate::core::signal::Losses,
     /// The current settings: model, scale, strength, colours.
     pub settings: LiveSettings,
 }

@@ -463,7 +463,10 @@ impl Stage for FileStage<'_> {
             }
             // The worker's end reaches the sink through the feeder.
             Event::ThreadEnded(..) | Event::End(_) | Event::StopRaised => {}
-            Event::Failed(PipelineRole::Remux, _) => {}
+            Event::Failed(PipelineRole::Remux, _)
+            | Event::SourceLost(_)
+            | Event::SourceAbsent(_)
+            | Event::SourceReturned(_) => {}
         }
         ControlFlow::Continue(())
     }

@@ -24,6 +24,8 @@ pub struct Camera {
     epoch: timecode::Epoch,
     sound_returns: Arc<AtomicBool>,
     frames: Arc<AtomicU64>,
+    /// It sends nothing, though its connections stand.
+    frozen: Arc<AtomicBool>,
 }
 
 const VIDEO: &str = "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 \
@@ -53,9 +55,55 @@ fn stop_after_some_seconds(sound: &gst::Element, returns: Arc<AtomicBool>) {
     });
 }
 
+/// From the hundredth RTP packet on, timestamps are 100 s of a clock of 90 kHz lower.
+fn jump_back(pad: &gst::Pad) {
+    let count = AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if count.fetch_add(1, Ordering::Relaxed) >= 100
+            && let Some(packet) = info.buffer_mut()
+            && let Ok(mut bytes) = packet.make_mut().map_writable()
+        {
+            let time = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+            bytes[4..8].copy_from_slice(&time.wrapping_sub(100 * 90_000).to_be_bytes());
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
 impl Camera {
     pub fn with_sound() -> Self {
         Self::start(&format!("( {VIDEO}  {SOUND} )"), None)
+    }
+
+    /// At a port of its own, where it can be started again.
+    pub fn at(port: u16, user: Option<(&str, &str)>) -> Self {
+        Self::built(port, &format!("( {VIDEO}  {SOUND} )"), user, |_| ())
+    }
+
+    /// What it sends is made by these elements, which end in payloaders `pay0` and `pay1`.
+    pub fn of(elements: &str) -> Self {
+        Self::start(&format!("( {elements} )"), None)
+    }
+
+    /// Asks for a user by Digest instead of Basic.
+    pub fn with_digest(user: &str, password: &str) -> Self {
+        let camera = Self::start(&format!("( {VIDEO} )"), Some((user, password)));
+        if let Some(auth) = camera.server.auth() {
+            auth.set_supported_methods(gstreamer_rtsp::RTSPAuthMethod::Digest);
+            let token = server::RTSPToken::builder().field("media.factory.role", "user").build();
+            auth.add_digest(user, password, &token);
+        }
+        camera
+    }
+
+    /// Sends nothing until it is told otherwise.
+    pub fn freeze(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::Relaxed);
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Small, with sound that goes through these elements, the last a payloader.
@@ -77,6 +125,11 @@ impl Camera {
         }
     }
 
+    /// The same, counted from now.
+    pub fn wait_for_more_frames(&self, count: u64, said: impl Fn() -> String) {
+        self.wait_for_frames(self.frames.load(Ordering::Relaxed) + count, said);
+    }
+
     /// Its picture is the time, in blocks.
     pub fn with_timecode() -> Self {
         Self::start(&format!("( {TIMECODE} )"), None)
@@ -95,19 +148,24 @@ impl Camera {
 
     /// Its picture is what `draw` pushes.
     pub fn drawn_by(draw: fn(&gst_app::AppSrc)) -> Self {
-        Self::built(&format!("( {DRAWN} )"), None, draw)
+        Self::built(0, &format!("( {DRAWN} )"), None, draw)
     }
 
     fn start(launch: &str, user: Option<(&str, &str)>) -> Self {
-        Self::built(launch, user, |_| ())
+        Self::built(0, launch, user, |_| ())
     }
 
-    fn built(launch: &str, user: Option<(&str, &str)>, draw: fn(&gst_app::AppSrc)) -> Self {
+    fn built(
+        port: u16,
+        launch: &str,
+        user: Option<(&str, &str)>,
+        draw: fn(&gst_app::AppSrc),
+    ) -> Self {
         gst::init().unwrap();
         let context = glib::MainContext::new();
         let server = server::RTSPServer::new();
         server.set_address("127.0.0.1");
-        server.set_service("0");
+        server.set_service(&port.to_string());
         let factory = server::RTSPMediaFactory::new();
         factory.set_launch(launch);
         factory.set_shared(true);
@@ -117,14 +175,23 @@ impl Camera {
         let returns = Arc::clone(&sound_returns);
         let frames = Arc::new(AtomicU64::new(0));
         let sent = Arc::clone(&frames);
+        let frozen = Arc::new(AtomicBool::new(false));
+        let freezes = Arc::clone(&frozen);
         factory.connect_media_configure(move |_, media| {
             let bin = media.element().downcast::<gst::Bin>().unwrap();
             if let Some(pad) = bin.by_name("pay0").and_then(|pay| pay.static_pad("sink")) {
-                let sent = Arc::clone(&sent);
-                pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                let (sent, freezes) = (Arc::clone(&sent), Arc::clone(&freezes));
+                pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+                    if freezes.load(Ordering::Relaxed) {
+                        drop(info.data.take());
+                        return gst::PadProbeReturn::Handled;
+                    }
                     sent.fetch_add(1, Ordering::Relaxed);
                     gst::PadProbeReturn::Ok
                 });
+            }
+            if let Some(pad) = bin.by_name("jumps").and_then(|e| e.static_pad("src")) {
+                jump_back(&pad);
             }
             if let Some(frames) = bin.by_name("frames").and_downcast::<gst_app::AppSrc>() {
                 timecode::draw_into(&frames, clock);
@@ -141,13 +208,28 @@ impl Camera {
         }
         server.mount_points().unwrap().add_factory("/cam", factory);
         let main = glib::MainLoop::new(Some(&context), false);
-        server.attach(Some(&context)).unwrap();
+        // A camera that was here a moment ago may not be gone yet.
+        let started = Instant::now();
+        while server.attach(Some(&context)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "port {port} is taken");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let port = server.bound_port() as u16;
         let runs = main.clone();
         let thread = std::thread::spawn(move || {
             let _ = runs.context().with_thread_default(|| runs.run());
         });
-        Camera { context, main, thread: Some(thread), server, port, epoch, sound_returns, frames }
+        Camera {
+            context,
+            main,
+            thread: Some(thread),
+            server,
+            port,
+            epoch,
+            sound_returns,
+            frames,
+            frozen,
+        }
     }
 
     pub fn url(&self) -> String {

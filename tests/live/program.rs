@@ -118,6 +118,15 @@ impl Live {
         }
     }
 
+    /// Waits until it has said this so often.
+    pub fn until_said_times(&self, words: &str, times: usize) {
+        let started = Instant::now();
+        while self.said().matches(words).count() < times {
+            assert!(started.elapsed() < LIMIT, "not {times} times '{words}': {}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// What it has said so far.
     pub fn said(&self) -> String {
         self.stderr.lock().unwrap().clone()

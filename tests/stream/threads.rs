@@ -12,7 +12,6 @@ use nst_stream::core::stop::StopSignal;
 use nst_stream::core::stylizer::{StylizeError, Stylizer};
 use nst_stream::engine::stylizer::StyleMix;
 use nst_stream::media::live::LiveOptions;
-use nst_stream::media::mode::RequestedMode;
 use nst_stream::stream::{
     Adjustable, LiveJob, LiveSettings, RunContext, SharedSettings, SnapshotRequest, VideoJob,
     stylize_live,
@@ -57,11 +56,7 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
     let job = LiveJob {
         input: InputSpec::Pipeline(own),
         outputs: ["a.mkv", "b.mp4"].map(|name| OutputSpec::File(folder.join(name))).into(),
-        options: LiveOptions {
-            requested: RequestedMode::default(),
-            latency: Duration::ZERO,
-            tcp: None,
-        },
+        options: LiveOptions::default(),
         adapt: false,
         unpainted: None,
         overwrite: false,

@@ -1,0 +1,182 @@
+//! Puts the timestamps of a live source onto the run's clock.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::clock::LiveClock;
+
+/// Which track a timestamp belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Track {
+    Picture = 0,
+    Sound = 1,
+}
+
+/// How far timestamps may lie from the clock, and from the ones before them, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// In the future: pictures that are sent out of order, and jitter.
+    ahead: i64,
+    /// The same for the first timestamp of a connection.
+    first_ahead: i64,
+    /// In the past.
+    behind: i64,
+    /// Before the newest one of the same track.
+    back: i64,
+}
+
+impl Limits {
+    /// Of a stream that is held back by `latency`.
+    fn of_a_stream(latency: Duration) -> Self {
+        let behind = nanos(Duration::from_secs(10) + latency);
+        Limits { ahead: 500_000_000, first_ahead: 0, behind, back: 500_000_000 }
+    }
+
+    /// Of a source that may deliver faster than in real time.
+    const ANY: Limits = Limits {
+        ahead: i64::MAX / 4,
+        first_ahead: i64::MAX / 4,
+        behind: i64::MAX / 4,
+        back: 500_000_000,
+    };
+}
+
+/// Nanoseconds that are added to the timestamps of a track.
+type Shift = i64;
+
+/// The timestamps of one connection. Those of a stream are the sender's: they may begin anywhere, jump or start
+/// again; they are then shifted so that the newest is now. Picture and sound are shifted alike, so that they stay
+/// together. Clones share their state.
+#[derive(Clone)]
+pub(super) struct LiveTimes {
+    clock: LiveClock,
+    limits: Limits,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the connection was started, for one that waits until then.
+    begun: i64,
+    /// Of each track its shift, and its newest time on the clock.
+    tracks: [Option<(Shift, i64)>; 2],
+    on_shift: Option<Box<dyn Fn(Shift) + Send>>,
+}
+
+impl LiveTimes {
+    /// Of a source whose timestamps are right.
+    pub fn of_a_file(clock: &LiveClock) -> Self {
+        LiveTimes { clock: clock.clone(), limits: Limits::ANY, state: Arc::default() }
+    }
+
+    /// Of a stream that is held back by `latency`.
+    pub fn of_a_stream(clock: &LiveClock, latency: Duration) -> Self {
+        let limits = Limits::of_a_stream(latency);
+        LiveTimes { clock: clock.clone(), limits, state: Arc::default() }
+    }
+
+    /// Time zero of the connection is now; this time on the run's clock.
+    pub fn begin(&self) -> Duration {
+        let now = self.clock.now();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).begun = nanos(now);
+        now
+    }
+
+    /// Calls `changed` with the offset of the timestamps from the clock whenever it changes.
+    pub fn on_shift(&self, changed: impl Fn(Shift) + Send + 'static) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.on_shift = Some(Box::new(changed));
+    }
+
+    /// The time of a frame or packet on the run's clock; now, where it has no timestamp.
+    pub fn place(&self, track: Track, pts: Option<Duration>) -> Duration {
+        let now = self.clock.now();
+        let Some(pts) = pts else { return now };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pts = nanos(pts) + state.begun;
+        let (shift, new) = shift(&state.tracks, track, pts, nanos(now), self.limits);
+        let newest = state.tracks[track as usize].filter(|_| !new).map_or(0, |(_, newest)| newest);
+        state.tracks[track as usize] = Some((shift, newest.max(pts + shift)));
+        if new && let Some(changed) = &state.on_shift {
+            changed(state.begun + shift);
+        }
+        duration(pts + shift)
+    }
+}
+
+/// The shift of a timestamp, and whether it is a new one.
+fn shift(
+    tracks: &[Option<(Shift, i64)>; 2],
+    track: Track,
+    pts: i64,
+    now: i64,
+    limits: Limits,
+) -> (Shift, bool) {
+    let (own, other) = (tracks[track as usize], tracks[1 - track as usize]);
+    let ahead = if own.or(other).is_none() { limits.first_ahead } else { limits.ahead };
+    let earliest = own.map_or(0, |(_, newest)| newest - limits.back).max(now - limits.behind);
+    let fits = |shift: &Shift| (earliest..=now + ahead).contains(&(pts + shift));
+    let known = [own, other].into_iter().flatten().map(|(shift, _)| shift);
+    match known.chain([0]).find(fits) {
+        Some(shift) => (shift, false),
+        None => (now - pts, true),
+    }
+}
+
+fn nanos(time: Duration) -> i64 {
+    // Half of what fits, so that sums of two fit.
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).min(i64::MAX / 4)
+}
+
+fn duration(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where timestamps go, in milliseconds; each with its track and the time at which it comes.
+    fn placed(times: &[(Track, i64, i64)]) -> Vec<i64> {
+        let (mut tracks, limits) = ([None, None], Limits::of_a_stream(Duration::ZERO));
+        let place = |(track, pts, now): &(Track, i64, i64)| {
+            let (pts, now) = (pts * 1_000_000, now * 1_000_000);
+            let (shift, _) = shift(&tracks, *track, pts, now, limits);
+            tracks[*track as usize] = Some((shift, pts + shift));
+            (pts + shift) / 1_000_000
+        };
+        times.iter().map(place).collect()
+    }
+
+    use Track::{Picture as P, Sound as A};
+
+    #[test]
+    fn timestamps_that_fit_the_clock_stay() {
+        let times = [(P, 4900, 5000), (A, 4800, 5000), (P, 4940, 5040), (A, 5010, 5040)];
+        assert_eq!(placed(&times), [4900, 4800, 4940, 5010]);
+    }
+
+    #[test]
+    fn a_stream_that_began_at_another_time_is_shifted_with_its_sound() {
+        // A transport stream, 700 ms ahead of its clock; then hours away.
+        assert_eq!(
+            placed(&[(P, 5700, 5000), (A, 5900, 5000), (P, 5740, 5040)]),
+            [5000, 5200, 5040]
+        );
+        let hours = 3_600_000;
+        let times = [(A, 90 * hours, 5000), (P, 90 * hours - 30, 5010), (P, 90 * hours + 10, 5050)];
+        assert_eq!(placed(&times), [5000, 4970, 5010]);
+    }
+
+    #[test]
+    fn timestamps_that_jump_go_on_from_now() {
+        // 32 bits of RTP at 90 kHz are 47722 s.
+        let wrap = 47_721_858;
+        let times = [(P, wrap, 5000), (P, 0, 5040), (A, 20, 5050), (P, 40, 5080)];
+        assert_eq!(placed(&times), [5000, 5040, 5060, 5080]);
+        assert_eq!(
+            placed(&[(P, 5000, 5000), (P, 900_000, 5040), (P, 5080, 5080)]),
+            [5000, 5040, 5080]
+        );
+    }
+}
