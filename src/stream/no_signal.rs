@@ -79,6 +79,9 @@ impl NoSignal {
             return true;
         }
         if self.filled && pts <= self.newest {
+            // Its pictures take longer than those before the loss: what is filled waits for them.
+            self.lag = self.lag.max(self.clock.now().saturating_sub(pts));
+            self.due = Instant::now() + self.interval;
             return false;
         }
         self.last = Some(picture.clone());
