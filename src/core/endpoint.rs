@@ -119,7 +119,9 @@ impl OutputSpec {
         }
         if let Some(url) = StreamUrl::parse(&secrets::expand(text)?)? {
             return match url.scheme() {
-                StreamScheme::Http => Err("nothing is sent over HTTP".to_owned()),
+                StreamScheme::Http => Err("nothing is sent to http://; write live.m3u8 for a web \
+                    server, or use rtsp://, srt://, rtmp:// or udp://"
+                    .to_owned()),
                 _ => Ok(OutputSpec::Stream(url)),
             };
         }
