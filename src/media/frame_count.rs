@@ -48,9 +48,14 @@ pub fn readable_frames(path: &Path) -> Option<u64> {
     Some(count.load(Ordering::Acquire))
 }
 
-/// The input of a new sink in `pipeline` that discards what it gets.
+/// The input of a new sink in `pipeline` that discards what it gets. It is not waited for when the pipeline starts: a
+/// demuxer that fills one sink and waits there would never fill the others.
 pub(super) fn discard(pipeline: &gst::Pipeline) -> Option<gst::Pad> {
-    let sink = gst::ElementFactory::make("fakesink").property("sync", false).build().ok()?;
+    let sink = gst::ElementFactory::make("fakesink")
+        .property("sync", false)
+        .property("async", false)
+        .build()
+        .ok()?;
     pipeline.add(&sink).ok()?;
     sink.sync_state_with_parent().ok()?;
     sink.static_pad("sink")
