@@ -208,7 +208,7 @@ impl Ingest {
             "load_module {servers}/usr/lib/nginx/modules/ngx_rtmp_module.so;\n\
              daemon off; master_process off; pid {here}/pid; error_log {here}/log;\n\
              events {{}}\n\
-             rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{\n\
+             rtmp {{ access_log off; server {{ listen 127.0.0.1:{port}; application live {{\n\
              live on; record all; record_path {here}; record_unique on; }} }} }}\n"
         );
         let path = folder.join("nginx.conf");
