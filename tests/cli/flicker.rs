@@ -85,3 +85,28 @@ fn what_cannot_be_measured_is_said_in_one_line() {
     let out = run(folder.path(), &["evaluate", "--video", "clip.mp4", "--images", "."]);
     assert_eq!(out.status.code(), Some(2));
 }
+
+#[test]
+fn a_painted_video_is_measured_as_far_as_it_and_its_clip_go() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let bikes = bikes().display().to_string();
+    for (name, frames, size) in
+        [("clip.mkv", "40", "96:-2"), ("short.mkv", "3", "80:-2"), ("one.mkv", "1", "80:-2")]
+    {
+        let few = ["-i", &bikes, "-frames:v", frames, "-vf", &format!("scale={size}")];
+        ffmpeg(&[&few[..], &["-c:v", "ffv1", "-an", &path(name)]].concat());
+    }
+    let measure = |clip: &str, painted: &str| {
+        run(folder.path(), &["evaluate", "--video", clip, "--painted", painted, "--json"])
+    };
+    for (clip, painted) in [("clip.mkv", "short.mkv"), ("short.mkv", "clip.mkv")] {
+        let out = measure(clip, painted);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(all["clips"][0]["frames"], 3, "{clip} painted in {painted}: {all}");
+    }
+    let out = measure("clip.mkv", "one.mkv");
+    assert_eq!(out.status.code(), Some(1));
+    assert_says(&String::from_utf8_lossy(&out.stderr), &["fewer than two frames"]);
+}
