@@ -323,7 +323,10 @@ fn set_up(
         InputSpec::Test { size, fps } => {
             let (width, height) = size.or(options.requested.size).unwrap_or((640, 360));
             let fps = fps.or(options.requested.fps).unwrap_or(30);
+            // Not the first that it can, which has 16 bits and transparency.
+            let even = width.is_multiple_of(2) && height.is_multiple_of(2);
             let mode = gst::Caps::builder("video/x-raw")
+                .field("format", if even { "I420" } else { "Y444" })
                 .field("width", width as i32)
                 .field("height", height as i32)
                 .field("framerate", gst::Fraction::new(fps as i32, 1))
