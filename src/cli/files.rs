@@ -128,6 +128,8 @@ impl StreamArgs {
             span: Span { start: self.start, duration: self.duration },
             preview: self.preview,
             encoding,
+            #[cfg(feature = "media")]
+            part: None,
             dump_dot: self.dump_dot.clone(),
         })
     }

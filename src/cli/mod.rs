@@ -15,6 +15,8 @@ mod losses;
 pub mod models;
 mod optimize;
 mod outcome;
+#[cfg(feature = "media")]
+mod parts;
 mod probe;
 mod progress;
 mod regions;
@@ -89,7 +91,21 @@ impl Cli {
                 return Err(command.error(ErrorKind::ArgumentConflict, text));
             }
         }
-        let cli = Self::from_arg_matches_mut(&mut matches)?;
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if matches.subcommand_name().is_none() && !given("input") && !given("pipeline_source") {
+            let text = "the following required arguments were not provided:\n  --input <INPUT>";
+            return Err(command.error(ErrorKind::MissingRequiredArgument, text));
+        }
+        #[cfg(feature = "media")]
+        let options = parts::options_of_split(&command, &matches).map_err(|option| {
+            let text = format!("{option} is for live runs or pictures: only videos are split");
+            command.error(ErrorKind::ArgumentConflict, text)
+        })?;
+        let mut cli = Self::from_arg_matches_mut(&mut matches)?;
+        #[cfg(feature = "media")]
+        if let Some(Command::Split(args)) = &mut cli.command {
+            args.options = options;
+        }
         // Clap compares only options on the same side of the subcommand.
         if cli.quiet && cli.verbose > 0 {
             let text = "the argument '--quiet' cannot be used with '--verbose'";
@@ -116,6 +132,19 @@ enum Command {
     /// Draw frames of several videos as one picture, a row for each video
     #[cfg(feature = "media")]
     Sheet(sheet::SheetArgs),
+    /// Split the work on a long video into parts, for several machines
+    #[cfg(feature = "media")]
+    #[command(mut_args(parts::hide_what_is_live))]
+    Split(Box<parts::SplitArgs>),
+    /// Paint a part of a split video, or all that are not painted yet
+    #[cfg(feature = "media")]
+    Part(parts::PartArgs),
+    /// Show which parts of a split video are painted
+    #[cfg(feature = "media")]
+    Status(parts::StatusArgs),
+    /// Put the painted parts of a split video together
+    #[cfg(feature = "media")]
+    Join(parts::JoinArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -154,6 +183,14 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Probe(args)) => probe::run(&args, cli.verbose > 0).map(|()| Outcome::Done),
         #[cfg(feature = "media")]
         Some(Command::Sheet(args)) => sheet::run(&args).map(|()| Outcome::Done),
+        #[cfg(feature = "media")]
+        Some(Command::Split(args)) => parts::split(&args, cli.quiet),
+        #[cfg(feature = "media")]
+        Some(Command::Part(args)) => parts::part(&args, cli.quiet),
+        #[cfg(feature = "media")]
+        Some(Command::Status(args)) => parts::status(&args).map(|()| Outcome::Done),
+        #[cfg(feature = "media")]
+        Some(Command::Join(args)) => parts::join(&args, cli.quiet),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nst-stream", &mut script);

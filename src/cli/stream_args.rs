@@ -67,8 +67,6 @@ pub struct StreamArgs {
     /// (frames/%04d.png), - for YUV4MPEG2 on stdin, /dev/videoN, rtsp://…, rtsps://…,
     /// http(s)://… (HLS, MJPEG), udp://…, srt://…, rtmp(s)://… or test:
     #[arg(short, long, value_name = "INPUT", help_heading = IO)]
-    #[cfg_attr(feature = "media", arg(required_unless_present = "pipeline_source"))]
-    #[cfg_attr(not(feature = "media"), arg(required = true))]
     pub(super) input: Option<OsString>,
     /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or
     /// out/%05d.png), - for YUV4MPEG2 on stdout; live, one or more of a video, window:, /dev/videoN

@@ -99,7 +99,8 @@ pub fn parse_bitrate(text: &str) -> Result<u32, String> {
 }
 
 /// The containers that can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Container {
     /// MPEG-4 part 14.
     Mp4,
@@ -123,6 +124,16 @@ impl Container {
             "mkv" => Some(Container::Mkv),
             "webm" => Some(Container::WebM),
             _ => None,
+        }
+    }
+
+    /// The usual extension of its files.
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Container::Mp4 => "mp4",
+            Container::Mov => "mov",
+            Container::Mkv => "mkv",
+            Container::WebM => "webm",
         }
     }
 

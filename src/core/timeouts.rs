@@ -31,6 +31,9 @@ pub const FRAME_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// comes back, and a decoder that looks far ahead.
 pub const FRAME_OF_A_FILE: Duration = Duration::from_secs(120);
 
+/// A further packet of a part of a longer video: a network share that comes back.
+pub const READ_PACKET: Duration = Duration::from_secs(60);
+
 /// A live source to its first picture: a camera that starts, a server that is asked over UDP in vain
 /// and then over TCP.
 pub const FIRST_LIVE_FRAME: Duration = Duration::from_secs(15);

@@ -141,6 +141,11 @@ pub(super) fn gpu_count() -> Result<usize, String> {
     }
 }
 
+/// How many GPUs the network can run on.
+pub fn cuda_devices() -> usize {
+    gpu_count().unwrap_or_default()
+}
+
 /// Whether an NVIDIA driver is loaded.
 pub fn driver_present() -> bool {
     ["/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"]

@@ -130,6 +130,14 @@ impl Model {
         network.blend(&shares).map_err(|e| OpenError::Build { device, reason: words(&e) })
     }
 
+    /// What computes it: where two machines say the same, they paint the same.
+    pub fn arithmetic(&self) -> String {
+        match self {
+            Self::Network(network) => network.arithmetic(),
+            Self::Script(_) => "a TorchScript program".to_owned(),
+        }
+    }
+
     /// Names of its styles; empty for a program, which does not list them.
     pub fn styles(&self) -> &[String] {
         match self {

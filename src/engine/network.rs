@@ -127,6 +127,17 @@ impl Network {
         true
     }
 
+    /// What computes it: where two machines say the same, they paint the same.
+    pub fn arithmetic(&self) -> String {
+        let device = if self.device.is_cuda() { "CUDA" } else { "the CPU" };
+        match &self.execution {
+            #[cfg(target_arch = "x86_64")]
+            Execution::Kernels(kernels) => kernels.arithmetic().to_owned(),
+            Execution::Gpu(..) => format!("GPU kernels in {}", self.precision),
+            Execution::Torch(_) => format!("libtorch on {device} in {}", self.precision),
+        }
+    }
+
     /// The GPU's kernels, where it paints in them.
     pub(super) fn gpu(&self) -> Option<&Arc<Gpu>> {
         match &self.execution {

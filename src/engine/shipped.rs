@@ -3,6 +3,7 @@
 //! `models/manifest.toml` states the origin of each; the bytes (about 34 MB) are embedded in the executable
 //! and not copied until a model is opened.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -159,6 +160,22 @@ pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
             let (name, shipped) = (name_or_path.escape_debug().to_string(), names.join(", "));
             Err(ModelError::NotFound { name, shipped })
         }
+    }
+}
+
+/// The bytes of a model's file, by path or by the name of a shipped one.
+///
+/// # Errors
+/// As [`open`].
+pub fn bytes(name_or_path: &str) -> Result<Cow<'static, [u8]>, ModelError> {
+    let path = Path::new(name_or_path);
+    match find(name_or_path).filter(|_| !path.is_file()) {
+        Some(shipped) => Ok(Cow::Borrowed(shipped.bytes)),
+        None => match std::fs::read(path) {
+            Ok(bytes) => Ok(Cow::Owned(bytes)),
+            // The error that opening gives is the more useful one.
+            Err(_) => open(name_or_path).map(|_| Cow::Owned(Vec::new())),
+        },
     }
 }
 

@@ -33,13 +33,8 @@ pub fn encoder(
     encoding: &Encoding,
     stream: &VideoStream,
 ) -> Result<Encoder, PipelineError> {
-    let (_, parser, software) = elements(codec);
-    let parser = make(parser, "parse")?;
-    if codec == Codec::Vp9
-        && let Some(pad) = parser.static_pad("src")
-    {
-        with_chroma_site(&pad);
-    }
+    let (_, _, software) = elements(codec);
+    let parser = parser(codec)?;
     fits(codec, stream)?;
     if encoding.hwaccel == HwAccel::Auto
         && let Some((element, notes)) = hardware(codec, encoding, stream)
@@ -51,6 +46,20 @@ pub fn encoder(
         set(&element, name, &value);
     }
     Ok(Encoder { element, parser, hardware: false, notes: Vec::new() })
+}
+
+/// The parser of a codec, not yet in a pipeline.
+///
+/// # Errors
+/// When it is missing; the error names its package.
+pub(super) fn parser(codec: Codec) -> Result<gst::Element, PipelineError> {
+    let parser = make(elements(codec).1, "parse")?;
+    if codec == Codec::Vp9
+        && let Some(pad) = parser.static_pad("src")
+    {
+        with_chroma_site(&pad);
+    }
+    Ok(parser)
 }
 
 /// Refuses sizes that muxers (16 pixels, GStreamer 1.22 to 1.26) or encoders do not support. libx265 (3.5)

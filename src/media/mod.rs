@@ -16,6 +16,7 @@
 //!   `rtsp_peer`: why an RTSP server cannot be reached
 //! - [`remux`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
+//! - [`packets`]: encoded pictures of a part of a longer video
 //! - [`frame_count`]: how many frames of an unfinished file can be read
 //! - [`matroska`]: corrects tags and track names of a finished Matroska file; `capture_metadata`: where, when and with
 //!   which camera a film was recorded
@@ -50,6 +51,7 @@ pub mod matroska;
 pub mod mode;
 mod muxer;
 pub mod packages;
+pub mod packets;
 pub mod pipeline;
 pub mod probe;
 pub mod raw_source;

@@ -142,7 +142,17 @@ pub fn open(
     let mut stream = plan.stream(fit.caps())?;
     stream.duration = length;
     let (busy, log) = (Busy::default(), log.clone());
-    Ok(Some(VideoSource { pipeline, frames, stream, plan, fit, busy, end: None, log }))
+    Ok(Some(VideoSource {
+        pipeline,
+        frames,
+        stream,
+        plan,
+        fit,
+        busy,
+        end: None,
+        complete: std::sync::Arc::default(),
+        log,
+    }))
 }
 
 /// Pushes our own frames into the appsrc. When it is dropped, however its thread ended, the stream ends.

@@ -9,9 +9,10 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::encoder::{Encoder, encoder};
+use super::encoder::{Encoder, encoder, parser};
 use super::error::PipelineError;
 use super::muxer::timescale;
+use super::packets::{PacketCaps, PacketInput};
 use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::remux::{Track, TrackLayout};
 use super::source::Busy;
@@ -23,6 +24,12 @@ use crate::core::frame::{Frame, Range};
 
 /// Planes to what the encoder takes.
 const FRAMES: &str = include_str!("../../pipelines/encode-file.pipeline");
+
+/// From the encoder into a part of a longer video.
+const PACKETS: &str = include_str!("../../pipelines/mux-packets.pipeline");
+
+/// Pictures that are encoded already.
+const COPIES: &str = include_str!("../../pipelines/copy-packets.pipeline");
 
 /// From the encoder into the file.
 fn description(container: Container) -> &'static str {
@@ -71,6 +78,21 @@ pub struct NewFile<'a> {
     pub encoding: &'a Encoding,
     /// What its frames are like.
     pub stream: &'a VideoStream,
+    /// Write the packets of the picture alone, as a part of a longer video.
+    pub packets: bool,
+}
+
+/// A file that is to be written of pictures that are encoded already.
+#[derive(Debug, Clone, Copy)]
+pub struct NewCopy<'a> {
+    /// Where.
+    pub path: &'a Path,
+    /// What kind of file.
+    pub container: Container,
+    /// The codec of the pictures.
+    pub codec: Codec,
+    /// Their format.
+    pub caps: &'a PacketCaps,
 }
 
 /// A file being written.
@@ -130,11 +152,63 @@ impl VideoSink {
         Ok(sink)
     }
 
+    /// Starts a file for pictures that are encoded already, and for copies of `tracks`.
+    ///
+    /// # Errors
+    /// When an element is missing, the container does not hold the codec, or the file cannot be created.
+    pub fn of_packets(
+        file: NewCopy,
+        tracks: Tracks,
+        events: &Sender<Event>,
+    ) -> Result<Self, PipelineError> {
+        let NewCopy { path, container, codec, caps } = file;
+        if !container.codecs().contains(&codec) {
+            let text = format!("{container} cannot hold {codec}");
+            return Err(PipelineError::new("mux", text));
+        }
+        let pipeline = Pipeline::parse(
+            PipelineRole::Sink(0),
+            &format!("{COPIES}\n{}", description(container)),
+        )?;
+        let parser = parser(codec)?;
+        keep_lengths(&parser);
+        let failed = |_| PipelineError::new("mux", "the parts do not fit into the container");
+        pipeline.gst().add(&parser).map_err(failed)?;
+        let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
+        let waiting = pipeline.element("waiting")?;
+        gst::Element::link_many([frames.upcast_ref(), &parser, &waiting]).map_err(failed)?;
+        pipeline.element("file")?.set_property("location", path);
+        let stream = caps.stream()?;
+        if let Some(pad) = pipeline.element("mux")?.static_pad("video_0")
+            && pad.has_property("trak-timescale")
+        {
+            pad.set_property("trak-timescale", timescale(stream.framerate));
+        }
+        let (tracks_of, notes, busy) = (Vec::new(), Vec::new(), Busy::default());
+        let mut sink = VideoSink { pipeline, frames, stream, tracks: tracks_of, busy, notes };
+        sink.take_tracks(tracks)?;
+        if !container.is_mp4() {
+            sink.align_tracks();
+        }
+        sink.pipeline.forward(events.clone());
+        sink.pipeline.set_state(gst::State::Playing)?;
+        sink.start_tracks(events);
+        Ok(sink)
+    }
+
+    /// The input for pictures that are encoded already.
+    pub fn packet_input(&self) -> PacketInput {
+        PacketInput::of(&self.frames)
+    }
+
     /// The elements, not yet running; events are of the output `number`.
     pub(super) fn build(file: NewFile, number: usize) -> Result<Self, PipelineError> {
-        let NewFile { path, container, encoding, stream } = file;
+        let NewFile { path, container, encoding, stream, packets } = file;
         let codec = encoding.codec_in(container).map_err(|e| PipelineError::new("mux", e))?;
-        let text = format!("{FRAMES}\n{}", description(container));
+        let text = match packets {
+            true => format!("{}\n{PACKETS}", FRAMES.replace("mux.video_0", "mux.sink")),
+            false => format!("{FRAMES}\n{}", description(container)),
+        };
         let pipeline = Pipeline::parse(PipelineRole::Sink(number), &text)?;
         let encoder = encoder(codec, encoding, stream)?;
         insert(&pipeline, &encoder, limited(codec, stream))?;
@@ -434,7 +508,8 @@ mod tests {
         let encoding = Encoding::default();
         let output = folder.path().join("out.mkv");
         let (path, container) = (output.as_path(), Container::Mkv);
-        let file = NewFile { path, container, encoding: &encoding, stream: &stream };
+        let (encoding, stream) = (&encoding, &stream);
+        let file = NewFile { path, container, encoding, stream, packets: false };
         let mut sink = VideoSink::build(file, 0).unwrap();
         sink.take_tracks(tracks).unwrap();
         assert!(sink.notes()[0].contains("left out"), "{:?}", sink.notes());

@@ -62,6 +62,8 @@ pub struct VideoSource {
     pub(super) busy: Busy,
     /// Frames that begin at this time or later are dropped.
     pub(super) end: Option<Duration>,
+    /// Whether all frames before the end have come.
+    pub(super) complete: Arc<AtomicBool>,
     /// Notes that arise while it runs.
     pub(super) log: SharedReport,
 }
@@ -114,7 +116,8 @@ impl VideoSource {
         let mut stream = plan.stream(fit.caps())?;
         stream.duration = span.of(whole);
         let (busy, end, log) = (Busy::default(), span.duration, SharedReport::default());
-        Ok(VideoSource { pipeline, frames, stream, plan, fit, busy, end, log })
+        let complete = Arc::default();
+        Ok(VideoSource { pipeline, frames, stream, plan, fit, busy, end, complete, log })
     }
 
     /// Sets the report for notes that arise while the source runs.
@@ -126,6 +129,11 @@ impl VideoSource {
     /// What its frames are like.
     pub fn stream(&self) -> &VideoStream {
         &self.stream
+    }
+
+    /// Whether all frames of a span with an end have come: what fails after that does not matter.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
     }
 
     /// What the user should know: what of the picture is lost or changed.
@@ -174,7 +182,7 @@ impl VideoSource {
             Duration::from_secs_f64(f64::from(d) / f64::from(n))
         });
         let (mut next_pts, mut last) = (Duration::ZERO, None);
-        let end = self.end;
+        let (end, complete) = (self.end, Arc::clone(&self.complete));
         // Of a span with an end each frame lasts until the next one comes, or the span ends: it waits here until
         // that is known.
         let latest = Arc::new(Mutex::new(None::<Frame>));
@@ -226,6 +234,7 @@ impl VideoSource {
                 };
                 let pushed = next.map_or(Ok(gst::FlowSuccess::Ok), &push);
                 if end.is_some_and(|end| pts >= end) {
+                    complete.store(true, Ordering::Release);
                     closer.close();
                     return Err(gst::FlowError::Eos);
                 }

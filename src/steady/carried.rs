@@ -38,7 +38,40 @@ impl SourceFrame {
         }
     }
 
-    fn pyramid(&self, options: &FlowOptions) -> Pyramid {
+    pub(super) fn info(&self) -> FrameInfo {
+        self.info
+    }
+
+    /// Mean brightness of the blocks of a grid of so many columns and rows, in levels.
+    pub(super) fn thumbnail(&self, (columns, rows): (usize, usize)) -> Vec<f32> {
+        let (width, height) = (self.info.width, self.info.height);
+        let step = if self.layout == Layout::Rgb { 3 } else { 1 };
+        // Of RGB the green: what matters is whether it changes.
+        let first = step / 2;
+        let mut means = Vec::with_capacity(columns * rows);
+        for row in 0..rows {
+            let lines =
+                row * height / rows..((row + 1) * height / rows).max(row * height / rows + 1);
+            for column in 0..columns {
+                let from = column * width / columns;
+                let to = ((column + 1) * width / columns).max(from + 1);
+                let (mut sum, mut count) = (0u64, 0u64);
+                for line in lines.clone() {
+                    let start = (line * width + from) * step + first;
+                    let end = ((line * width + to) * step).min(self.bytes.len());
+                    for sample in
+                        self.bytes.get(start..end).unwrap_or_default().iter().step_by(step)
+                    {
+                        (sum, count) = (sum + u64::from(*sample), count + 1);
+                    }
+                }
+                means.push(sum as f32 / count.max(1) as f32);
+            }
+        }
+        means
+    }
+
+    pub(super) fn pyramid(&self, options: &FlowOptions) -> Pyramid {
         let (width, height) = (self.info.width, self.info.height);
         match self.layout {
             Layout::I420 | Layout::Y444 => Pyramid::new(&self.bytes, width, height, width, options),
@@ -283,7 +316,7 @@ fn byte(sample: f32) -> u8 {
 
 /// The flow is searched on a grid of about the same number of cells, whatever the size of the frame: 320 on the longer
 /// side.
-fn options_for(width: usize, height: usize) -> FlowOptions {
+pub(super) fn options_for(width: usize, height: usize) -> FlowOptions {
     let finest = (width.max(height) as f64 / 320.0).log2().round().max(0.0) as usize;
     FlowOptions { finest, ..FlowOptions::LIVE }
 }

@@ -20,7 +20,48 @@ use crate::core::frame::{Frame, FrameInfo};
 use crate::core::regions::Mask;
 use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
 
-use carried::{Carried, SourceFrame};
+use crate::flow::{MotionGrid, Pyramid};
+use carried::{Carried, SourceFrame, options_for};
+
+/// Finds the cuts of a video, as [`Steady`] sees them: the frames before which all paint is forgotten.
+#[derive(Default)]
+pub struct CutDetector {
+    last: Option<(FrameInfo, Thumbnail, SourceFrame, Option<Pyramid>)>,
+}
+
+/// Means of blocks of the luma of a frame.
+type Thumbnail = Vec<f32>;
+
+/// Columns and rows of a thumbnail.
+const THUMBNAIL: (usize, usize) = (32, 18);
+/// Mean difference of thumbnails, levels of 255, below which there is no cut: the flow is not asked then.
+const SAME: f32 = 4.0;
+
+impl CutDetector {
+    /// Whether another scene begins with this frame. Frames must come in order; the first begins one.
+    pub fn begins_scene(&mut self, frame: &Frame) -> bool {
+        let source = SourceFrame::of(frame);
+        let (info, thumbnail) = (source.info(), source.thumbnail(THUMBNAIL));
+        let mut pyramid = None;
+        let cut = match self.last.take() {
+            Some((before, earlier, last, old)) if before == info => {
+                let sum: f32 = earlier.iter().zip(&thumbnail).map(|(a, b)| (a - b).abs()).sum();
+                let changed = sum > SAME * thumbnail.len() as f32;
+                changed && {
+                    let options = options_for(info.width, info.height);
+                    let old = old.unwrap_or_else(|| last.pyramid(&options));
+                    let new = source.pyramid(&options);
+                    let cut = MotionGrid::between(&new, &old, &options).cut;
+                    pyramid = Some(new);
+                    cut
+                }
+            }
+            _ => true,
+        };
+        self.last = Some((info, thumbnail, source, pyramid));
+        cut
+    }
+}
 
 /// Holds what another stylizer paints steady. Frames must come in order.
 pub struct Steady<S> {

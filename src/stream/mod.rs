@@ -12,6 +12,7 @@
 //! - [`Regions`]: a model for each region of a mask; `live_settings`, `adapt`: what changes during a live
 //!   run
 //! - `still`: one picture; `pictures`: many
+//! - `parts`: long videos in parts
 //! - [`PartialFile`]: no unfinished file under a final name
 
 #[cfg(feature = "media")]
@@ -41,6 +42,8 @@ mod output_opener;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;
+#[cfg(feature = "media")]
+pub mod parts;
 mod path_kinds;
 mod pictures;
 #[cfg(feature = "media")]

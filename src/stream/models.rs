@@ -92,6 +92,25 @@ impl EngineOptions {
         Ok(models)
     }
 
+    /// What computes the networks of these models on this machine.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "media")]
+    pub(super) fn arithmetic(
+        &self,
+        choices: &[ModelChoice],
+        observer: &mut dyn Observer,
+    ) -> Result<String> {
+        let on = self.place(observer)?;
+        let mut all = Vec::new();
+        for choice in choices {
+            all.push(self.load(choice, on, observer)?.model().arithmetic());
+        }
+        all.dedup();
+        Ok(all.join(", "))
+    }
+
     /// On a GPU, notes which kernels are used and which could be.
     pub(super) fn say_what_paints(
         &self,

@@ -86,6 +86,7 @@ impl Recording {
                 container: self.container,
                 encoding: &self.encoding,
                 stream: &self.stream,
+                packets: false,
             };
             let made =
                 LiveFileSink::create(file, self.audio.as_ref(), pts, self.number, &self.events);

@@ -55,6 +55,9 @@ pub struct Config {
     pub preview: Option<Duration>,
     /// How a video is encoded.
     pub encoding: Encoding,
+    /// A part of a longer video, for [`parts`](super::parts).
+    #[cfg(feature = "media")]
+    pub part: Option<super::video_job::PartJob>,
     /// Folder for pipeline graphs.
     pub dump_dot: Option<PathBuf>,
 }
@@ -329,6 +332,7 @@ fn video(
         batch: config.batch.unwrap_or_else(|| stylizer.preferred_batch()),
         encoding: config.encoding,
         frames: None,
+        part: config.part,
         dump_dot: config.dump_dot.as_deref(),
     };
     super::stylize_video(&job, stylizer, context)

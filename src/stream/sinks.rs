@@ -51,13 +51,14 @@ pub(super) enum Sink {
     Direct(Busy),
 }
 
-/// Opens the sink for `target`; `file` is the path to write to, if it is a file.
+/// Opens the sink for `target`; `file` is the path to write to, if it is a file. With the container comes whether only
+/// the packets that it would hold are written.
 ///
 /// # Errors
 /// When it cannot be made, or cannot hold frames like those of `stream`.
 pub(super) fn open(
     target: &OutputKind,
-    container: Option<(Container, &Encoding)>,
+    container: Option<(Container, &Encoding, bool)>,
     file: Option<&PartialFile>,
     stream: &VideoStream,
     tracks: Tracks,
@@ -66,8 +67,8 @@ pub(super) fn open(
 ) -> Result<(Sink, Box<dyn FrameSink>)> {
     let (busy, events) = (Busy::default(), events.clone());
     let output: Box<dyn Write + Send> = match (target, file, container) {
-        (OutputKind::File(_), Some(file), Some((container, encoding))) => {
-            let file = NewFile { path: file.path(), container, encoding, stream };
+        (OutputKind::File(_), Some(file), Some((container, encoding, packets))) => {
+            let file = NewFile { path: file.path(), container, encoding, stream, packets };
             let sink = VideoSink::create(file, tracks, &events)?;
             let input = sink.input();
             return Ok((Sink::File(Box::new(sink)), Box::new(input)));

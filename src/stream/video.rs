@@ -22,10 +22,10 @@ use super::path_kinds::{InputKind, OutputKind};
 use super::sinks::{self, FrameReader, FrameSink, Sink};
 use super::sources::{self, show_notes};
 use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
-use super::video_job::VideoJob;
+use super::video_job::{PartJob, VideoJob};
 use super::{Observer, Progress, RunContext};
 use crate::core::batch::Batcher;
-use crate::core::encoding::{Codec, Container, HwAccel};
+use crate::core::encoding::{Codec, Container, Encoding, HwAccel};
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{QueueCloser, QueueStats, bounded};
 use crate::core::span::Span;
@@ -85,7 +85,8 @@ fn run_video(
 ) -> Result<Summary> {
     let (input, output) = (job.input.display(), job.output.display());
     let (source_kind, target) = (InputKind::of(job.input), OutputKind::of(job.output));
-    let container = Container::from_path(job.output);
+    let container = job.part.map(|part| part.container);
+    let container = container.or_else(|| Container::from_path(job.output));
     if matches!(target, OutputKind::File(_)) && container.is_none() {
         bail!("cannot write '{output}': its name must end in {}", Container::ENDINGS);
     }
@@ -123,7 +124,7 @@ fn run_video(
     };
     let partial = partial.transpose().with_context(|| format!("cannot write '{output}'"))?;
     let supervisor = Supervisor::new(&context.stop);
-    let file = container.map(|container| (container, &job.encoding));
+    let file = container.map(|container| (container, &job.encoding, job.part.is_some()));
     let ends = RunIo {
         source: &source,
         is_file: matches!(source_kind, InputKind::File(_)),
@@ -157,7 +158,15 @@ fn run_video(
     if let Some(why) = made.failure {
         return Err(stopped_after(made.frames, why, partial, job));
     }
+    if let Some(part) = &job.part {
+        if context.stop.is_set() {
+            // Half of a part is worth nothing.
+            return Ok(summary(job, &made.totals, context, made.frames));
+        }
+        check_part(part, &made).with_context(|| format!("cannot stylize '{input}'"))?;
+    }
     let finished = match (partial, container) {
+        (Some(partial), Some(_)) if job.part.is_some() => commit(partial, None, &context.stop),
         (Some(partial), Some(container)) => {
             finish(partial, container, &made.layout, &supervisor, context.observer)
         }
@@ -196,13 +205,36 @@ fn wanted(
     container: Option<Container>,
 ) -> Result<FrameFormat> {
     let codec = container.map(|container| job.encoding.codec_in(container)).transpose();
-    Ok(match codec.map_err(anyhow::Error::msg)? {
-        _ if matches!(target, OutputKind::Pictures(_)) => FrameFormat::Rgb,
-        _ if job.encoding.even => FrameFormat::Even,
+    let codec = codec.map_err(anyhow::Error::msg)?;
+    Ok(match target {
+        OutputKind::Pictures(_) => FrameFormat::Rgb,
+        _ => frame_format(&job.encoding, codec),
+    })
+}
+
+/// The frame format that a codec needs; none: raw video.
+pub(super) fn frame_format(encoding: &Encoding, codec: Option<Codec>) -> FrameFormat {
+    match codec {
+        _ if encoding.even => FrameFormat::Even,
         Some(Codec::H264 | Codec::H265) => FrameFormat::Exact,
         Some(Codec::Vp9 | Codec::Av1) => FrameFormat::Subsampled,
         None => FrameFormat::Raw,
-    })
+    }
+}
+
+/// Whether a part holds the frames that its plan says.
+fn check_part(part: &PartJob, made: &FileOutcome) -> Result<()> {
+    if (made.frames, made.times) != (part.frames, part.times) {
+        let (frames, wanted) = (made.frames, part.frames);
+        let why = match frames == wanted {
+            true => "their times are others".to_owned(),
+            false => format!("{frames} frames were read, {wanted} should be"),
+        };
+        bail!(
+            "what was read is not what the plan says: {why}; this video cannot be painted in parts"
+        );
+    }
+    Ok(())
 }
 
 /// Opens the tracks that are copied.
@@ -212,6 +244,9 @@ fn open_tracks(
     target: &OutputKind,
     context: &mut RunContext,
 ) -> Tracks {
+    if job.part.is_some() {
+        return Tracks::default();
+    }
     let Some(path) = sources::tracks_of(source) else { return Tracks::default() };
     if let Some(container) = Container::from_path(job.output) {
         return Tracks::open(path, job.span, container, job.audio, &context.stop);
@@ -267,6 +302,8 @@ struct RunIo<'a> {
 /// What a run made, complete or not.
 struct FileOutcome {
     frames: u64,
+    /// CRC-32 of their times, of a part.
+    times: u32,
     layout: TrackLayout,
     totals: RunTotals,
     /// Why the run ended before the end of the input; none if it was stopped by the user.
@@ -308,7 +345,7 @@ fn run_frames(
     let styled = Queue { stats: styled_in.stats(), closer: styled_in.closer() };
     let batcher = Batcher::every_frame(decoded_out, job.batch);
     let early = EndedEarly::default();
-    let written = WrittenFrames::default();
+    let written = WrittenFrames::of(job.part.as_ref());
     let total = stream.frames();
 
     let (watched, worked, fed) = thread::scope(|scope| {
@@ -385,7 +422,7 @@ fn run_frames(
     let cut_off = said.failure.take().filter(|_| !stop.is_set());
     failure = failure.or(cut_off.map(|why| anyhow!("'{}': {why}", job.input.display())));
     let layout = sink.file().map(VideoSink::layout).unwrap_or_default();
-    Ok(FileOutcome { frames, layout, totals, failure })
+    Ok(FileOutcome { frames, times: written.times(), layout, totals, failure })
 }
 
 /// Counters and closer of a queue whose ends belong to other threads.
@@ -441,6 +478,10 @@ impl Stage for FileStage<'_> {
             Event::Failed(PipelineRole::Sink(_), error) => {
                 self.styled.closer.close();
                 return ControlFlow::Break(Err(error.into()));
+            }
+            // Some decoders (av1dec, 1.22) fail when nothing more of a span is wanted.
+            Event::Failed(PipelineRole::Source, error) if self.ends.source.is_complete() => {
+                tracing::debug!("after the end of the span: {error}");
             }
             Event::Failed(PipelineRole::Source, error) => {
                 // The demuxer reads far ahead of the decoder: frames before the failure still arrive, and

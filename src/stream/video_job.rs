@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::core::encoding::Encoding;
+use crate::core::encoding::{Container, Encoding};
 use crate::core::rate::FrameRate;
 use crate::core::span::Span;
 
@@ -18,6 +18,21 @@ pub struct TimedPictures {
     pub ends: Vec<Duration>,
     /// Frames a second, if the rate is constant.
     pub rate: Option<FrameRate>,
+}
+
+/// A run that paints a part of a longer video: its encoded pictures alone are written, with their exact times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartJob {
+    /// Container that they are encoded for.
+    pub container: Container,
+    /// Frames that are painted first, and left out.
+    pub lead: u64,
+    /// How many frames there must be after those.
+    pub frames: u64,
+    /// CRC-32 of the times that they must have; see [`Part::times`](super::parts::plan::Part).
+    pub times: u32,
+    /// What is subtracted from the times before, nanoseconds.
+    pub origin: u64,
 }
 
 /// Input, output and options of a video run.
@@ -39,6 +54,8 @@ pub struct VideoJob<'a> {
     pub encoding: Encoding,
     /// Frames to write instead of those of the input, whose other tracks are copied.
     pub frames: Option<&'a TimedPictures>,
+    /// A part of a longer video.
+    pub part: Option<PartJob>,
     /// Write the pipelines as Graphviz graphs into this folder.
     pub dump_dot: Option<&'a Path>,
 }
@@ -55,6 +72,7 @@ impl<'a> VideoJob<'a> {
             batch: 1,
             encoding: Encoding::default(),
             frames: None,
+            part: None,
             dump_dot: None,
         }
     }

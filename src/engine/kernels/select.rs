@@ -14,7 +14,7 @@ pub struct Kernels(Algorithm);
 #[derive(Debug)]
 enum Algorithm {
     /// In single precision.
-    Single(Box<Executor<Level>>),
+    Single(Level, Box<Executor<Level>>),
     /// In bfloat16, on a processor that multiplies matrices of it.
     Matrices(Box<Executor<Unit>>),
 }
@@ -36,15 +36,27 @@ impl Kernels {
                 return None;
             }
         }
-        let executor =
-            Level::available().into_iter().find_map(|level| Executor::new(model, level))?;
-        Some(Kernels(Algorithm::Single(Box::new(executor))))
+        let at = |level| Some(Algorithm::Single(level, Box::new(Executor::new(model, level)?)));
+        Level::available().into_iter().find_map(at).map(Kernels)
+    }
+
+    /// Which instructions compute it, and in what arithmetic: where two machines say the same, they paint the same.
+    pub fn arithmetic(&self) -> &'static str {
+        match &self.0 {
+            Algorithm::Single(level, _) => match level {
+                Level::Avx2 => "AVX2 kernels in fp32",
+                Level::Avx512 => "AVX-512 kernels in fp32",
+                #[cfg(test)]
+                Level::Twice => "AVX2 kernels in fp32, twice as wide",
+            },
+            Algorithm::Matrices(_) => "AMX kernels in bf16",
+        }
     }
 
     /// Paints a mixture of styles from now on: a share for each.
     pub fn blend(&mut self, shares: &[f32]) {
         match &mut self.0 {
-            Algorithm::Single(executor) => executor.blend(shares),
+            Algorithm::Single(_, executor) => executor.blend(shares),
             Algorithm::Matrices(executor) => executor.blend(shares),
         }
     }
@@ -64,7 +76,7 @@ impl Kernels {
         threads: usize,
     ) -> Result<(), PaintError> {
         match &self.0 {
-            Algorithm::Single(executor) => executor.paint(picture, size, out, threads),
+            Algorithm::Single(_, executor) => executor.paint(picture, size, out, threads),
             Algorithm::Matrices(executor) => executor.paint(picture, size, out, threads),
         }
     }
@@ -73,7 +85,7 @@ impl Kernels {
     /// to 2000².
     pub fn memory_a_pixel(&self) -> f64 {
         match &self.0 {
-            Algorithm::Single(_) => 400.0,
+            Algorithm::Single(..) => 400.0,
             Algorithm::Matrices(_) => 200.0,
         }
     }
