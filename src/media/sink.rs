@@ -26,7 +26,7 @@ use crate::core::frame::{Frame, Range};
 const FRAMES: &str = include_str!("../../pipelines/encode-file.pipeline");
 
 /// From the encoder into a part of a longer video.
-const PACKETS: &str = include_str!("../../pipelines/mux-packets.pipeline");
+const PACKETS: &str = include_str!("../../pipelines/write-packets.pipeline");
 
 /// Pictures that are encoded already.
 const COPIES: &str = include_str!("../../pipelines/copy-packets.pipeline");

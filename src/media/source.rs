@@ -331,13 +331,16 @@ impl FileDecoder {
         }
         let element = pipeline.gst().upcast_ref();
         let at = pipeline.origin(element) + clock_time(start)?;
-        begin_at(&self.decoded()?, at, Counted::Stream);
+        let missed = begin_at(&self.decoded()?, at, Counted::Stream);
         keep_what_comes_before(pipeline.gst());
         if pipeline.seek_at(element, Some(start)).is_err() {
             return Ok(false);
         }
         pipeline.wait_prerolled(PREROLL)?;
-        Ok(true)
+        // How long a transport stream is, its demuxer only estimates.
+        let beyond = |end| end <= start && !pipeline.has("tsdemux");
+        let nothing = self.frames.is_eos() && !pipeline.duration().is_some_and(beyond);
+        Ok(!nothing && !missed.load(Ordering::Acquire))
     }
 
     /// The same by reading from the beginning, to be called before anything is read.

@@ -6,7 +6,7 @@
 //! on, and those that have left the screen before the start are dropped here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -60,9 +60,12 @@ impl Passed {
 }
 
 /// Lets raw video through `pad`, which is an element's input, from the frame on that is on the screen at `start`;
-/// there is time zero.
-pub(super) fn begin_at(pad: &gst::Pad, start: gst::ClockTime, counted: Counted) {
+/// there is time zero. What it returns becomes true when no frame came that began by then: the file begins later, or a
+/// seek went too far (tsdemux, 1.22 to 1.26, guesses positions).
+pub(super) fn begin_at(pad: &gst::Pad, start: gst::ClockTime, counted: Counted) -> Arc<AtomicBool> {
     let (passed, pushing) = (Mutex::new(Passed::default()), AtomicBool::new(false));
+    let missed = Arc::new(AtomicBool::new(false));
+    let misses = Arc::clone(&missed);
     let kinds = gst::PadProbeType::BUFFER
         | gst::PadProbeType::EVENT_DOWNSTREAM
         | gst::PadProbeType::EVENT_FLUSH;
@@ -111,8 +114,11 @@ pub(super) fn begin_at(pad: &gst::Pad, start: gst::ClockTime, counted: Counted) 
                     state.shown = Some(buffer.clone());
                     return gst::PadProbeReturn::Handled;
                 }
-                state.begun = true;
                 let shown = state.shown.take();
+                if !state.begun && shown.is_none() {
+                    misses.store(true, Ordering::Release);
+                }
+                state.begun = true;
                 drop(state);
                 let at = at.saturating_sub(start);
                 if let Some(frame) = shown
@@ -126,6 +132,7 @@ pub(super) fn begin_at(pad: &gst::Pad, start: gst::ClockTime, counted: Counted) 
         }
         gst::PadProbeReturn::Ok
     });
+    missed
 }
 
 /// Lets decoders of the pipeline take what comes before the place that is sought next as well: the segment of each

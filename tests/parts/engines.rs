@@ -1,0 +1,1 @@
+//! Engines that run parts on many machines: their files in packaging/.
