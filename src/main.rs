@@ -7,6 +7,7 @@ use std::sync::Arc;
 use signal_hook::consts::SIGXFSZ;
 
 use nst_stream::cli::{Cli, Outcome, UsageError};
+use nst_stream::core::stylizer::StylizeError;
 use nst_stream::engine::device::working_folder;
 
 /// Exit codes beside 0; scripts rely on them.
@@ -30,6 +31,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // Not eprintln!, which panics when nobody reads.
             let _ = writeln!(std::io::stderr(), "nst-stream: {error:#}");
+            if let Some(StylizeError::Hangs(_)) = error.downcast_ref() {
+                // Not std's exit: it would run C++ destructors while the network still works.
+                signal_hook::low_level::exit(i32::from(FAILED));
+            }
             let usage = error.is::<UsageError>();
             ExitCode::from(if usage { WRONG_USAGE } else { FAILED })
         }

@@ -121,7 +121,7 @@ fn hardware_without_a_bit_rate_is_given_a_quality_and_what_has_no_effect_is_said
     let made = |rate, preset| {
         let encoding = Encoding { rate, preset, ..Encoding::default() };
         let job = VideoJob { encoding, ..VideoJob::new(&input, &output) };
-        let (made, said) = route::route(&job, &mut Identity);
+        let (made, said) = route::route(&job, Identity);
         assert_eq!(made.unwrap().frames, 120);
         assert!(said.has("encoding with nvfixedqph264enc"), "{:?}", said.0);
         (std::fs::metadata(&output).unwrap().len(), said)

@@ -58,7 +58,7 @@ fn with(codec: Codec) -> Encoding {
 /// The clip through the frame path.
 fn convert(input: &Path, output: &Path, encoding: Encoding) -> (anyhow::Result<Summary>, Said) {
     let job = VideoJob { encoding, ..VideoJob::new(input, output) };
-    route::route(&job, &mut Identity)
+    route::route(&job, Identity)
 }
 
 /// The same, which must succeed.

@@ -29,7 +29,7 @@ use nst_stream::stream::VideoJob;
 
 /// Through the whole route without a network.
 fn route(job: &VideoJob) -> (Result<Summary, String>, Vec<String>) {
-    let (made, said) = route::route(job, &mut Identity);
+    let (made, said) = route::route(job, Identity);
     (made.map_err(|error| format!("{error:#}")), said.0)
 }
 

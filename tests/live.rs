@@ -9,6 +9,8 @@ mod changes;
 mod common;
 #[path = "rtsp_server/garbage.rs"]
 mod garbage;
+#[path = "live/hangs.rs"]
+mod hangs;
 #[path = "live/keys.rs"]
 mod keys;
 #[path = "live/lost.rs"]

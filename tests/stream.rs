@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "stream/hangs.rs"]
+mod hangs;
 #[path = "common/route.rs"]
 mod route;
 #[path = "stream/threads.rs"]
 mod threads;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
@@ -20,7 +23,7 @@ use nst_stream::core::stylizer::{Identity, StylizeError, Stylizer};
 use nst_stream::stream::VideoJob;
 
 fn identity(job: &VideoJob) -> Summary {
-    route::route(job, &mut Identity).0.unwrap()
+    route::route(job, Identity).0.unwrap()
 }
 
 /// As fast as encoders go, where the picture itself is not looked at.
@@ -148,9 +151,9 @@ fn a_span_is_cut_exactly_and_the_sound_with_it() {
 }
 
 /// Asks for the end with its n-th frame.
-struct StopsAt<'a>(u64, &'a StopSignal);
+struct StopsAt(u64, StopSignal);
 
-impl Stylizer for StopsAt<'_> {
+impl Stylizer for StopsAt {
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         self.0 = self.0.saturating_sub(batch.len() as u64);
         if self.0 == 0 && !self.1.is_set() {
@@ -167,7 +170,7 @@ fn told_to_stop_it_finishes_what_is_made_and_the_sound_ends_with_the_picture() {
         let (output, stop) = (folder.path().join(name), StopSignal::default());
         let input = bunny();
         let job = VideoJob { encoding: quick(), ..VideoJob::new(&input, &output) };
-        let (made, _) = route::route_until(&job, &mut StopsAt(25, &stop), &stop);
+        let (made, _) = route::route_until(&job, StopsAt(25, stop.clone()), &stop);
         let summary = made.unwrap();
         assert!(summary.interrupted);
         assert_eq!(summary.frames, 25, "what was begun is finished, nothing more is begun");
@@ -196,24 +199,24 @@ fn a_failing_network_leaves_what_was_made_under_a_partial_name() {
     let output = folder.path().join("out.mp4");
     let input = bunny();
     let job = VideoJob { encoding: quick(), ..VideoJob::new(&input, &output) };
-    let (run, _) = route::route(&job, &mut Fails(20));
+    let (run, _) = route::route(&job, Fails(20));
     let error = format!("{:#}", run.unwrap_err());
     assert!(error.contains("20 frames") && error.contains("no luck"), "{error}");
     assert!(!output.exists());
     assert_eq!(frame_times(&folder.path().join("out.partial.mp4")).len(), 20);
 
     let output = folder.path().join("none.mp4");
-    let (run, _) = route::route(&VideoJob::new(&input, &output), &mut Fails(0));
+    let (run, _) = route::route(&VideoJob::new(&input, &output), Fails(0));
     assert!(format!("{:#}", run.unwrap_err()).contains("no luck"));
     assert!(!output.exists() && !folder.path().join("none.partial.mp4").exists());
 }
 
 #[test]
 fn a_batch_holds_frames_in_order() {
-    struct Batches(Vec<usize>);
+    struct Batches(Arc<Mutex<Vec<usize>>>);
     impl Stylizer for Batches {
         fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
-            self.0.push(batch.len());
+            self.0.lock().unwrap().push(batch.len());
             assert!(batch.windows(2).all(|w| w[0].pts < w[1].pts));
             Ok(())
         }
@@ -221,11 +224,12 @@ fn a_batch_holds_frames_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.mkv");
     let input = carphone();
-    let mut batches = Batches(Vec::new());
+    let batches = Arc::new(Mutex::new(Vec::new()));
     let job = VideoJob { batch: 7, ..VideoJob::new(&input, &output) };
-    route::route(&job, &mut batches).0.unwrap();
-    assert_eq!(batches.0.iter().sum::<usize>(), 120);
-    assert!(batches.0[..17].iter().all(|n| *n == 7) && batches.0[17] == 1, "{:?}", batches.0);
+    route::route(&job, Batches(Arc::clone(&batches))).0.unwrap();
+    let batches = batches.lock().unwrap();
+    assert_eq!(batches.iter().sum::<usize>(), 120);
+    assert!(batches[..17].iter().all(|n| *n == 7) && batches[17] == 1, "{batches:?}");
     assert_eq!(frame_times(&output).len(), 120);
 }
 

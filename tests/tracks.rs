@@ -29,10 +29,10 @@ use serde_json::Value;
 
 /// Runs a job with nothing done to the picture; what it said.
 fn run(job: &VideoJob) -> Vec<String> {
-    run_with(job, &mut Identity)
+    run_with(job, Identity)
 }
 
-fn run_with(job: &VideoJob, stylizer: &mut dyn Stylizer) -> Vec<String> {
+fn run_with(job: &VideoJob, stylizer: impl Stylizer + 'static) -> Vec<String> {
     let (made, said) = route::route(job, stylizer);
     made.unwrap();
     said.0

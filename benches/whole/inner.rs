@@ -27,7 +27,7 @@ pub fn identity(input: &Path, output: &Path) {
     let job = VideoJob::new(input, output);
     let mut silent = Silent;
     let mut context = RunContext::new(&StopSignal::default(), &mut silent);
-    let summary = stylize_video(&job, &mut Identity, &mut context).unwrap();
+    let summary = stylize_video(&job, Box::new(Identity), &mut context).unwrap();
     println!("{}", serde_json::to_string(&summary).unwrap());
 }
 

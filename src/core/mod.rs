@@ -2,7 +2,8 @@
 //!
 //! - [`frame`]: planes, colorimetry, memory pool; [`queue`]: the ring between threads; [`batch`]
 //! - [`worker`]: the loop around the network; [`stylizer`]: the trait of what repaints frames
-//! - [`stats`], [`stop`] (the stop signal), [`timeouts`], [`backoff`]; [`signal`]: whether a live source delivers
+//! - [`stats`], [`stop`] (the stop signal), [`timeouts`], [`watchdog`], [`backoff`]; [`signal`]: whether a live source
+//!   delivers
 //! - [`span`] and [`rate`]: times; [`endpoint`]: what `--input` and `--output` name ([`stream_url`]: a stream's
 //!   address, [`secrets`] in it); [`encoding`]: codecs and
 //!   containers; `named_values`: enumerations of the command line
@@ -34,5 +35,6 @@ pub mod stylizer;
 pub mod timeouts;
 pub mod truncation;
 pub mod unreadable;
+pub mod watchdog;
 pub mod worker;
 pub mod y4m;

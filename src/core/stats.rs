@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::watchdog::Heartbeat;
+
 /// Counters that any thread may add to.
 #[derive(Debug)]
 pub struct Stats {
     started: Instant,
     frames: AtomicU64,
     passes: AtomicU64,
+    begun: AtomicU64,
+    returned: AtomicU64,
     network_ns: AtomicU64,
     last_pass_ns: AtomicU64,
     first_out_ns: AtomicU64,
@@ -33,6 +37,8 @@ impl Stats {
             started,
             frames: AtomicU64::new(0),
             passes: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
             network_ns: AtomicU64::new(0),
             last_pass_ns: AtomicU64::new(0),
             first_out_ns: AtomicU64::new(0),
@@ -54,6 +60,21 @@ impl Stats {
     /// Whether the worker is idle.
     pub fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Acquire)
+    }
+
+    /// Notes that the worker waits for the network, in the call `compute`.
+    pub fn in_network<T>(&self, compute: impl FnOnce() -> T) -> T {
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        let computed = compute();
+        self.returned.fetch_add(1, Ordering::AcqRel);
+        computed
+    }
+
+    /// Whether the worker waits for the network, and how often it has begun to or has stopped waiting.
+    pub fn network_heartbeat(&self) -> Heartbeat {
+        let returned = self.returned.load(Ordering::Acquire);
+        let begun = self.begun.load(Ordering::Acquire);
+        Heartbeat { works: begun > returned, steps: begun + returned }
     }
 
     /// Counts a batch of `frames` that went through the network in `took`.

@@ -1,5 +1,7 @@
 //! The trait of what repaints frames.
 
+use std::time::Duration;
+
 use crate::core::frame::{Frame, FrameInfo};
 use crate::core::regions::MaskError;
 
@@ -29,6 +31,12 @@ pub enum StylizeError {
          --device cpu; `sudo dmesg | grep -i xid` may say more"
     )]
     DeviceLost(String),
+    /// A pass does not end, and cannot be stopped.
+    #[error(
+        "the network hangs: it has finished no pass for {} s; try again, or with --device cpu where it ran on a GPU",
+        .0.as_secs()
+    )]
+    Hangs(Duration),
     /// The mask does not fit the frames.
     #[error(transparent)]
     Mask(#[from] MaskError),
@@ -108,6 +116,32 @@ pub trait Stylizer: Send {
 }
 
 impl<S: Stylizer + ?Sized> Stylizer for &mut S {
+    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        (**self).stylize(batch)
+    }
+
+    fn begin(&mut self, batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
+        (**self).begin(batch)
+    }
+
+    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+        (**self).warm_up(like)
+    }
+
+    fn preferred_batch(&self) -> usize {
+        (**self).preferred_batch()
+    }
+
+    fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+        (**self).max_batch(info, frame_bytes)
+    }
+
+    fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
+        (**self).check(width, height)
+    }
+}
+
+impl<S: Stylizer + ?Sized> Stylizer for Box<S> {
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         (**self).stylize(batch)
     }

@@ -70,6 +70,18 @@ pub const END_RTSP_THREAD: Duration = Duration::from_secs(3);
 /// look ahead by minutes of work.
 pub const ENCODER_STALLED: Duration = Duration::from_secs(600);
 
+/// A part of a run that has work and finishes no step of it, unless its steps usually take more than a fifth of this:
+/// long enough for a machine that is busy with something else, short enough that nobody takes a picture that stands
+/// for a live one.
+pub const HANGS: Duration = Duration::from_secs(10);
+
+/// The first pass of a network for each megapixel: several times what the slowest machine takes, its choice of
+/// algorithms included.
+pub const FIRST_PASS_PER_MEGAPIXEL: Duration = Duration::from_secs(60);
+
+/// The first pass of a network for small frames: kernels are compiled on a GPU.
+pub const FIRST_PASS: Duration = Duration::from_secs(120);
+
 /// The next byte while a finished file is muxed once more: nothing is computed, only copied.
 pub const REMUX_STALLED: Duration = Duration::from_secs(60);
 
@@ -95,6 +107,9 @@ pub const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Closing a lost connection, before it is left to itself.
 pub const CLOSE_LOST: Duration = Duration::from_secs(5);
+
+/// Closing an output, before it is left to itself: an element that hangs cannot be stopped.
+pub const CLOSE_OUTPUT: Duration = Duration::from_secs(5);
 
 /// Saying goodbye to a media server.
 pub const LEAVE_MEDIA_SERVER: Duration = Duration::from_secs(3);
@@ -137,6 +152,18 @@ impl WaitTimer {
     /// Whether the wait exceeds `limit`; must be called at least about every [`TICK`].
     pub fn is_over(&mut self, limit: Duration) -> bool {
         self.is_over_at(Instant::now(), limit)
+    }
+
+    /// How long the wait has lasted; must be called as often.
+    pub fn waited(&mut self) -> Duration {
+        self.is_over(Duration::MAX);
+        self.waited
+    }
+
+    /// As if it had lasted longer.
+    #[cfg(test)]
+    pub(super) fn add(&mut self, time: Duration) {
+        self.waited += time;
     }
 
     fn is_over_at(&mut self, now: Instant, limit: Duration) -> bool {

@@ -56,11 +56,11 @@ pub fn run(
         }
         if std::mem::take(&mut cold) {
             // Live: the one-time work of the first batch must not delay a frame.
-            stylizer.warm_up(&batch)?;
+            stats.in_network(|| stylizer.warm_up(&batch))?;
             input.renew(&mut batch);
         }
         let since = Instant::now();
-        let begun = stylizer.begin(std::mem::take(&mut batch));
+        let begun = stats.in_network(|| stylizer.begin(std::mem::take(&mut batch)));
         let took = since.elapsed();
         // The batch before is valid even if this one fails.
         if !in_flight.finish()? {
@@ -89,7 +89,7 @@ impl InFlight<'_> {
     fn finish(&mut self) -> Result<bool, StylizeError> {
         let Some((begun, took)) = self.begun.take() else { return Ok(true) };
         let since = Instant::now();
-        let batch = begun.finish()?;
+        let batch = self.stats.in_network(|| begun.finish())?;
         self.stats.stylized(batch.len(), took + since.elapsed());
         Ok(batch.into_iter().all(|frame| self.output.push(frame).is_ok()))
     }

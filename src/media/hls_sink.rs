@@ -19,6 +19,7 @@ use super::shared_encoder::SharedEncoder;
 use super::stream_feed::StreamFeed;
 use super::stream_sink::{SoundTrack, send_sound, sound_of};
 use crate::core::timeouts::LEAVE_MEDIA_SERVER;
+use crate::core::watchdog::Heartbeat;
 
 const DESCRIPTION: &str = include_str!("../../pipelines/sink-hls.pipeline");
 
@@ -87,6 +88,17 @@ impl HlsSink {
     /// Takes a frame. Never blocks.
     pub fn push(&self, frame: &gst::Buffer) {
         self.encoder.push(frame);
+    }
+
+    /// Whether a frame waits for the encoder.
+    pub fn waits_for_encoder(&self) -> bool {
+        self.encoder.heartbeat().works
+    }
+
+    /// Whether frames wait for the encoder, or what it has encoded for the output; and how many have been taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let (encoder, feed) = (self.encoder.heartbeat(), self.feed.heartbeat());
+        if encoder.works && !feed.works { encoder } else { feed }
     }
 
     /// How many frames were not written.

@@ -7,10 +7,13 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use crate::core::watchdog::Heartbeat;
+
 /// An appsrc that holds a few frames at most: when the output lags, the oldest one is dropped for each
 /// new one, and counted.
 pub(super) struct LeakyInput {
     source: gst_app::AppSrc,
+    most: u64,
     pushed: AtomicU64,
     passed: Arc<AtomicU64>,
 }
@@ -34,7 +37,7 @@ impl LeakyInput {
                 gst::PadProbeReturn::Ok
             });
         }
-        LeakyInput { source, pushed: AtomicU64::new(0), passed }
+        LeakyInput { source, most, pushed: AtomicU64::new(0), passed }
     }
 
     /// The appsrc.
@@ -46,6 +49,17 @@ impl LeakyInput {
     pub fn push(&self, frame: &gst::Buffer) -> bool {
         self.pushed.fetch_add(1, Ordering::Relaxed);
         self.source.push_buffer(frame.clone()).is_ok()
+    }
+
+    /// Frames that it was given.
+    pub fn pushed(&self) -> u64 {
+        self.pushed.load(Ordering::Relaxed)
+    }
+
+    /// Whether frames wait for the output, as many as may, and how many it has taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let works = self.source.current_level_buffers() >= self.most;
+        Heartbeat { works, steps: self.passed.load(Ordering::Relaxed) }
     }
 
     /// How many frames the output did not take.
@@ -76,6 +90,7 @@ mod tests {
         assert!((1..100).all(|_| input.push(&frame)));
         assert_eq!(input.source().current_level_buffers(), 2);
         assert_eq!(input.dropped(), 97);
+        assert_eq!(input.heartbeat(), Heartbeat { works: true, steps: 1 });
         pipeline.set_state(gst::State::Null).unwrap();
     }
 }

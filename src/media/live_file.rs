@@ -17,6 +17,7 @@ use super::remux::TrackLayout;
 use super::sink::{NewFile, VideoSink};
 use super::tracks::{Treatment, encode_audio, name_of, transcode_note, way_of_audio};
 use crate::core::encoding::{Container, Encoding};
+use crate::core::watchdog::Heartbeat;
 
 /// A muxer writes no picture until it knows the sound of the same time. If the sound lags further than this,
 /// matroskamux gets a gap event, and the picture continues.
@@ -114,6 +115,11 @@ impl LiveFileSink {
     /// How many frames the encoder could not take in time.
     pub fn dropped(&self) -> u64 {
         self.frames.dropped()
+    }
+
+    /// Whether frames wait for the encoder, and how many it has taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.frames.heartbeat()
     }
 
     /// The output pad of the encoder, where the delay is measured.

@@ -25,6 +25,7 @@ use super::window;
 use crate::core::endpoint::{OutputSpec, RtspUrl};
 use crate::core::stop::StopSignal;
 use crate::core::timeouts::{FINISH_OWN_OUTPUT, LEAVE_MEDIA_SERVER};
+use crate::core::watchdog::Heartbeat;
 
 /// Number of frames that may wait for an output, unless the user's description sets it.
 const FRAMES: u64 = 2;
@@ -41,6 +42,7 @@ pub struct LiveSink {
     patience: Option<Duration>,
     /// Encoded frames that have left the encoder.
     passed: Arc<AtomicU64>,
+    may_wait: bool,
     notes: Vec<String>,
 }
 
@@ -140,7 +142,8 @@ impl LiveSink {
             OutputSpec::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
             _ => None,
         };
-        Ok(LiveSink { pipeline, frames, packets, patience, passed, notes })
+        let may_wait = matches!(output, OutputSpec::Window) || waits_for_connection(&pipeline);
+        Ok(LiveSink { pipeline, frames, packets, patience, passed, may_wait, notes })
     }
 
     /// Passes on a frame; if the output lags, the oldest waiting frame is dropped. False if the output no
@@ -157,6 +160,22 @@ impl LiveSink {
     /// How many frames the output did not take.
     pub fn dropped(&self) -> u64 {
         self.frames.dropped()
+    }
+
+    /// Whether frames wait for the output, and how many it has taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.frames.heartbeat()
+    }
+
+    /// Whether it may take no frames for any time though nothing is wrong: a window that is not shown, elements of the
+    /// user's own that wait for somebody to connect.
+    pub fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    /// Frames that it was given.
+    pub fn pushed(&self) -> u64 {
+        self.frames.pushed()
     }
 
     /// Ends the stream of frames. Returns how long the end may take, if the output has something to finish:
@@ -177,6 +196,15 @@ impl LiveSink {
     pub fn dot(&self) -> String {
         self.pipeline.dot()
     }
+}
+
+/// Whether an element waits for somebody to connect.
+fn waits_for_connection(pipeline: &Pipeline) -> bool {
+    let waits = |element: gst::Element| {
+        element.has_property("wait-for-connection")
+            && element.property_value("wait-for-connection").get() == Ok(true)
+    };
+    pipeline.gst().iterate_recurse().into_iter().flatten().any(waits)
 }
 
 /// The branch that adds sound to a media server's stream; half a second of sound may wait.

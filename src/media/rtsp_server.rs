@@ -31,6 +31,7 @@ use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::video::VideoStream;
 use crate::core::encoding::StreamEncoding;
+use crate::core::watchdog::Heartbeat;
 use factory::{ClientOutput, InitialData, MediaDescription, SharedFactory};
 use listener::{Listener, Media};
 
@@ -220,6 +221,11 @@ impl RtspServer {
     /// Number of frames not encoded, since newer ones replaced them or their timestamps did not increase.
     pub fn dropped(&self) -> u64 {
         self.encoder.dropped()
+    }
+
+    /// Whether a frame waits to be encoded, and how many have been.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.encoder.heartbeat()
     }
 
     /// The encoder's pipeline, as a Graphviz graph.

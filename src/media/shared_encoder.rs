@@ -13,6 +13,7 @@ use super::rtsp_server::Encoder;
 use super::stream_feed::StreamFeed;
 use super::video::VideoStream;
 use crate::core::encoding::StreamEncoding;
+use crate::core::watchdog::Heartbeat;
 
 /// Encodes each frame once, and gives the access units to any number of outputs.
 pub struct SharedEncoder {
@@ -76,6 +77,11 @@ impl SharedEncoder {
         }
         *newest = frame.pts();
         self.encoder.push(frame);
+    }
+
+    /// Whether a frame waits to be encoded, and how many have been.
+    pub(super) fn heartbeat(&self) -> Heartbeat {
+        self.encoder.heartbeat()
     }
 
     /// Frames that were not encoded.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -10,6 +10,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::live_file::{gap, turn_into_gap};
+use crate::core::watchdog::Heartbeat;
 
 /// How many access units may wait for a connection that is too slow: some seconds. Then pictures are left out up to the
 /// next key frame.
@@ -27,6 +28,7 @@ pub(super) struct StreamFeed {
     packets: Option<gst_app::AppSrc>,
     state: Mutex<FeedState>,
     dropped: AtomicU64,
+    passed: Arc<AtomicU64>,
     /// The muxer waits for sound, unless it is told that there is none.
     gaps: bool,
 }
@@ -50,8 +52,16 @@ impl StreamFeed {
             input.set_block(false);
             input.set_max_bytes(0);
         }
+        let passed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&passed);
+        if let Some(pad) = units.static_pad("src") {
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+                gst::PadProbeReturn::Ok
+            });
+        }
         let (state, dropped) = (Mutex::default(), AtomicU64::new(0));
-        StreamFeed { units, packets, state, dropped, gaps: false }
+        StreamFeed { units, packets, state, dropped, passed, gaps: false }
     }
 
     /// The same, into a muxer that waits for sound: it is told where there is none.
@@ -112,6 +122,12 @@ impl StreamFeed {
         let limit = gst::ClockTime::try_from(SOUND).unwrap_or_default();
         let late = |packet: &mut gst::Buffer| packet.pts().is_none_or(|pts| pts + limit < newest);
         while state.sound.pop_front_if(late).is_some() {}
+    }
+
+    /// Whether units wait for the connection, as many as may, and how many it has taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let works = self.units.current_level_buffers() >= UNITS;
+        Heartbeat { works, steps: self.passed.load(Ordering::Relaxed) }
     }
 
     /// Frames that were encoded and left out.

@@ -19,6 +19,7 @@ use super::stream_feed::StreamFeed;
 use crate::core::encoding::Container;
 use crate::core::stream_url::{StreamScheme, StreamUrl};
 use crate::core::timeouts::LEAVE_MEDIA_SERVER;
+use crate::core::watchdog::Heartbeat;
 
 const MPEG_TS: &str = include_str!("../../pipelines/sink-mpegts.pipeline");
 const RTMP: &str = include_str!("../../pipelines/sink-rtmp.pipeline");
@@ -118,6 +119,17 @@ impl StreamSink {
     /// Takes a frame. Never blocks.
     pub fn push(&self, frame: &gst::Buffer) {
         self.encoder.push(frame);
+    }
+
+    /// Whether a frame waits for the encoder.
+    pub fn waits_for_encoder(&self) -> bool {
+        self.encoder.heartbeat().works
+    }
+
+    /// Whether frames wait for the encoder, or what it has encoded for the output; and how many have been taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let (encoder, feed) = (self.encoder.heartbeat(), self.feed.heartbeat());
+        if encoder.works && !feed.works { encoder } else { feed }
     }
 
     /// How many frames were not sent.

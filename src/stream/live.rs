@@ -20,7 +20,7 @@ use super::model_fallback::SourceRate;
 use super::no_signal::NoSignal;
 use super::outputs::Outputs;
 use super::snapshot::{SnapshotRequest, Snapshots};
-use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
+use super::supervisor::{NetworkWatch, Stage, Supervisor, join, join_network, stopped_at_once};
 use super::{LiveStatus, RunContext};
 use crate::core::batch::Batcher;
 use crate::core::endpoint::{InputSpec, OutputSpec};
@@ -46,7 +46,7 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the source or an output cannot be opened, or the source or all outputs fail; files are finished first. Where
 /// some outputs fail, the summary names them.
-pub fn stylize_live<S: Adjustable>(
+pub fn stylize_live<S: Adjustable + 'static>(
     job: &LiveJob,
     models: impl FnOnce(SourceRate, &mut RunContext) -> Result<Vec<S>>,
     wanted: &SharedSettings,
@@ -83,6 +83,7 @@ pub fn stylize_live<S: Adjustable>(
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher =
         Batcher::newest(LatestConsumer::of(captured_out).context("cannot start a thread")?);
+    let mut network = NetworkWatch::new(&context.stats, &stream.frame, models.len());
     let looks = CrossFade::new(models, wanted.clone());
     let mut stylizer = Adapting {
         looks: LiveSteady {
@@ -109,15 +110,19 @@ pub fn stylize_live<S: Adjustable>(
         let feeder = supervisor.spawn(scope, RunThread::Feeder, || {
             feed(styled_out, &outputs, &snapshots, no_signal, &stats, &sent);
         });
-        let worker = supervisor.spawn(scope, RunThread::Worker, || {
+        let (until, counted) = (stop.clone(), Arc::clone(&stats));
+        let worker = supervisor.spawn_alone(RunThread::Worker, move || {
             let mut output = styled_in;
-            worker::run(batcher, &mut stylizer, &mut output, &stop, &stats)
+            worker::run(batcher, &mut stylizer, &mut output, &until, &counted)
         });
         source.start(captured_in, FramePool::new(12), supervisor.events());
         let ended = supervisor.supervise(LiveStage {
             shown: Instant::now(),
             outputs: &outputs,
             input: &job.input,
+            network: &mut network,
+            painted: (wanted.get().model, wanted.get().scale),
+            wanted,
             show: &mut |shown| match shown {
                 Shown::Note(text) => context.observer.note(&text),
                 Shown::Status => context.observer.live(&LiveStatus {
@@ -134,7 +139,7 @@ pub fn stylize_live<S: Adjustable>(
         });
         close_captured.close();
         // The worker ends after its current step; frames that it still passes on are written.
-        let worked = join(worker, "network");
+        let worked = join_network(worker, &mut network);
         close_styled.close();
         (ended, worked, join(feeder, "output"))
     });
@@ -146,7 +151,7 @@ pub fn stylize_live<S: Adjustable>(
     let finished = outputs.finish(&supervisor, context.observer);
     // Waits until the last snapshot is saved.
     drop(snapshots);
-    worked?.context("cannot stylize")?;
+    worked.context("cannot stylize")?;
     fed?;
     finished?;
     match ended {
@@ -298,6 +303,10 @@ struct LiveStage<'a> {
     shown: Instant,
     outputs: &'a Outputs,
     input: &'a InputSpec,
+    network: &'a mut NetworkWatch,
+    wanted: &'a SharedSettings,
+    /// Model and scale, on which it depends how long a pass takes.
+    painted: (usize, f64),
     show: &'a mut dyn FnMut(Shown),
 }
 
@@ -329,6 +338,24 @@ impl LiveStage<'_> {
             }
             Err(error) => ControlFlow::Break(LiveEnd::Failed(PipelineRole::Sink(number), error)),
         }
+    }
+
+    /// Ends the run if the network hangs, and an output that does; a picture that stands must not look like a live one.
+    fn watch(&mut self) -> ControlFlow<LiveEnd> {
+        let settings = self.wanted.get();
+        if std::mem::replace(&mut self.painted, (settings.model, settings.scale))
+            != (settings.model, settings.scale)
+        {
+            self.network.forget();
+        }
+        if self.network.hangs().is_some() {
+            // Joining the thread gives the error.
+            return ControlFlow::Break(LiveEnd::Ended);
+        }
+        for (number, error) in self.outputs.hanging() {
+            self.output_failed(number, error)?;
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -380,6 +407,7 @@ impl Stage for LiveStage<'_> {
             self.shown = Instant::now();
             (self.show)(Shown::Status);
         }
+        self.watch()?;
         self.outputs.reopen().into_iter().for_each(|note| (self.show)(Shown::Note(note)));
         ControlFlow::Continue(())
     }

@@ -145,6 +145,11 @@ impl OutputOpener {
         Ok(started)
     }
 
+    /// The next stream gets an encoder of its own: the present one may be what hangs.
+    pub fn leave_encoder(&self) {
+        *self.encoder.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+    }
+
     /// Opens an output that shows or sends frames.
     ///
     /// # Errors

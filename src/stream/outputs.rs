@@ -1,6 +1,7 @@
 //! The outputs of a live run. Each lives alone: where one fails, the others go on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use super::supervisor::Supervisor;
 use crate::core::backoff::Backoff;
 use crate::core::endpoint::OutputSpec;
 use crate::core::stats::Delays;
-use crate::core::timeouts::{FINISH_LIVE_FILE, GOOD_CONNECTION};
+use crate::core::timeouts::{CLOSE_OUTPUT, FINISH_LIVE_FILE, GOOD_CONNECTION};
+use crate::core::watchdog::{Heartbeat, Watchdog};
 use crate::media::clock::LiveClock;
 use crate::media::hls_sink::HlsSink;
 use crate::media::live::LiveSource;
@@ -49,6 +51,26 @@ impl Sink {
             Sink::Shown(sink) => sink.has_delivered(),
             Sink::Stream(stream) => stream.has_delivered(),
             Sink::Served(_) | Sink::File(_) | Sink::Hls(_) => false,
+        }
+    }
+
+    /// Whether frames wait for it, and how many it has taken.
+    fn heartbeat(&self) -> Heartbeat {
+        match self {
+            Sink::Shown(sink) => sink.heartbeat(),
+            Sink::Served(server) => server.heartbeat(),
+            Sink::File(file) => file.heartbeat(),
+            Sink::Stream(stream) => stream.heartbeat(),
+            Sink::Hls(stream) => stream.heartbeat(),
+        }
+    }
+
+    /// Whether the encoder that it shares with others is what it waits for.
+    fn waits_for_encoder(&self) -> bool {
+        match self {
+            Sink::Stream(stream) => stream.waits_for_encoder(),
+            Sink::Hls(stream) => stream.waits_for_encoder(),
+            Sink::Shown(_) | Sink::Served(_) | Sink::File(_) => false,
         }
     }
 
@@ -87,11 +109,20 @@ struct Connection {
     opened: Instant,
     /// The loss before it, until it has delivered something.
     after: Option<Box<Lost>>,
+    watchdog: Watchdog,
+    /// The user knows that it takes nothing.
+    told: bool,
 }
 
 impl Connection {
     fn first() -> Self {
-        Connection { opened: Instant::now(), after: None }
+        Connection::after(None)
+    }
+
+    fn after(after: Option<Box<Lost>>) -> Self {
+        // What an encoder takes to begin is less than the limit for any step.
+        let watchdog = Watchdog::new(Duration::ZERO);
+        Connection { opened: Instant::now(), after, watchdog, told: false }
     }
 }
 
@@ -221,6 +252,31 @@ impl Outputs {
         Ok(Some(format!("{why}; the other outputs go on")))
     }
 
+    /// Outputs that have frames and take none of them, each with an error; one that may wait is only named.
+    pub fn hanging(&self) -> Vec<(usize, PipelineError)> {
+        let mut hanging = Vec::new();
+        for (number, slot) in self.slots.iter().enumerate() {
+            let State::Open(sink, connection) = &mut *slot.lock() else { continue };
+            let hangs = connection.watchdog.hangs(sink.heartbeat());
+            let Some(hangs) = hangs.filter(|_| !connection.told) else { continue };
+            connection.told = true;
+            let seconds = hangs.as_secs();
+            match sink {
+                Sink::Shown(sink) if sink.may_wait() => {
+                    tracing::warn!("'{}' has taken no picture for {seconds} s", slot.spec);
+                }
+                _ => {
+                    if sink.waits_for_encoder() {
+                        self.opener.leave_encoder();
+                    }
+                    let text = format!("it hangs: it has taken no picture for {seconds} s");
+                    hanging.push((number, PipelineError::new("output", text)));
+                }
+            }
+        }
+        hanging
+    }
+
     /// Opens lost outputs again, each when its time has come. Returns what to tell the user.
     pub fn reopen(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -236,8 +292,7 @@ impl Outputs {
                 State::Lost(lost) => match lost.step(number, &slot.spec, &self.opener) {
                     Some(Ok(sink)) => {
                         if let State::Lost(lost) = std::mem::replace(&mut *state, State::Between) {
-                            let (opened, after) = (Instant::now(), Some(lost));
-                            *state = State::Open(sink, Connection { opened, after });
+                            *state = State::Open(sink, Connection::after(Some(lost)));
                         }
                     }
                     Some(Err(why)) => notes.extend(lost.tell(&slot.spec, &why)),
@@ -304,9 +359,9 @@ impl Outputs {
             }
         }
         // Ends clients' streams before files are finished, which may take long.
-        drop(servers);
+        close(servers);
         let mut ended = supervisor.supervise(ending);
-        drop((others, streams, playlists));
+        close((others, streams, playlists));
         let mut result = Ok(());
         for (number, file, failed) in files {
             let end = match failed {
@@ -342,6 +397,18 @@ impl Outputs {
 impl OutputSlot {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes what an element that hangs may keep open, on a thread that is left to itself if that takes long.
+pub(super) fn close(sinks: impl Send + 'static) {
+    let (closing, closed) = channel::<()>();
+    let close = move || {
+        drop(sinks);
+        drop(closing);
+    };
+    if std::thread::Builder::new().name("close".into()).spawn(close).is_ok() {
+        let _ = closed.recv_timeout(CLOSE_OUTPUT);
     }
 }
 
@@ -384,7 +451,7 @@ impl Lost {
             let (spec, opener, failed) = (spec.clone(), opener.clone(), self.failed.take());
             let open = move || {
                 // A connection that is broken may close slowly.
-                drop(failed);
+                close(failed);
                 opener.connection(&spec, number)
             };
             match std::thread::Builder::new().name("reopen".into()).spawn(open) {

@@ -9,9 +9,11 @@ use anyhow::{Context, Result, bail};
 use super::finish::finish;
 use super::live_job::LiveJob;
 use super::output_end::OutputEnd;
+use super::outputs::close;
 use super::supervisor::Supervisor;
 use super::{Observer, PartialFile};
 use crate::core::encoding::{Container, Encoding};
+use crate::core::watchdog::Heartbeat;
 use crate::media::clock::LiveClock;
 use crate::media::frame_count::readable_frames;
 use crate::media::live_audio::LiveAudio;
@@ -110,6 +112,11 @@ impl Recording {
         }
     }
 
+    /// Whether frames wait for its encoder, and how many it has taken.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.sink.as_ref().map_or_else(Heartbeat::default, LiveFileSink::heartbeat)
+    }
+
     /// How many frames its encoder could not take in time.
     pub fn dropped(&self) -> u64 {
         self.sink.as_ref().map_or(0, LiveFileSink::dropped)
@@ -136,7 +143,7 @@ impl Recording {
             return Ok(());
         };
         let layout = sink.layout();
-        drop(sink);
+        close(sink);
         match ended {
             OutputEnd::Finished => {
                 finish(self.partial, self.container, &layout, supervisor, observer)

@@ -146,16 +146,16 @@ fn make(
         Some(mask) => Box::new(Regions::new(mask, stylizers)),
         None => Box::new(stylizers.into_iter().next().context("no model")?),
     };
-    let stylizer = stylizer.as_mut();
     match (still, pairs) {
         (Some(picture), _) => {
-            still::stylize_picture(picture, &config.input, &config.output, stylizer, &context.stats)
+            let (input, output) = (&config.input, &config.output);
+            still::stylize_picture(picture, input, output, stylizer.as_mut(), &context.stats)
         }
         (None, Some(pairs)) => {
             let names = (config.input.as_path(), config.output.as_path());
             match config.rate {
                 // Pictures without a rate are not frames of a video.
-                None => stylize_pictures(names, pairs, stylizer, context),
+                None => stylize_pictures(names, pairs, stylizer.as_mut(), context),
                 Some(_) => stylize_pictures(names, pairs, &mut steady(config, stylizer), context),
             }
         }
@@ -169,7 +169,7 @@ fn make(
             config.output.display()
         ),
         (None, None) => {
-            let summary = video(config, &mut steady(config, stylizer), context)?;
+            let summary = video(config, Box::new(steady(config, stylizer)), context)?;
             Ok(Summary { steady: Some(config.steady), ..summary })
         }
     }
@@ -181,7 +181,7 @@ pub(crate) fn unpainted_part(mask: Option<&Mask>, models: usize) -> Option<Mask>
 }
 
 /// Holds a video steady as `config` wants.
-fn steady<'a>(config: &Config, stylizer: &'a mut dyn Stylizer) -> Steady<&'a mut dyn Stylizer> {
+fn steady(config: &Config, stylizer: Box<dyn Stylizer>) -> Steady<Box<dyn Stylizer>> {
     let unpainted = unpainted_part(config.mask.as_ref(), config.models.len());
     Steady::new(stylizer, config.steady, unpainted)
 }
@@ -319,7 +319,7 @@ fn frame_of_video(config: &Config, context: &RunContext) -> Result<Option<Pictur
 #[cfg(feature = "media")]
 fn video(
     config: &Config,
-    stylizer: &mut dyn Stylizer,
+    stylizer: Box<dyn Stylizer>,
     context: &mut RunContext,
 ) -> Result<Summary> {
     try_algorithms();
@@ -346,7 +346,7 @@ fn frame_of_video(_config: &Config, _context: &RunContext) -> Result<Option<Pict
 #[cfg(not(feature = "media"))]
 fn video(
     config: &Config,
-    _stylizer: &mut dyn Stylizer,
+    _stylizer: Box<dyn Stylizer>,
     _context: &mut RunContext,
 ) -> Result<Summary> {
     let _ = (config.span, config.audio, config.batch, config.encoding, &config.dump_dot);

@@ -6,13 +6,19 @@
 //! limit.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use anyhow::{Error, anyhow};
 
+use crate::core::frame::FrameInfo;
+use crate::core::stats::Stats;
 use crate::core::stop::{StopSignal, Subscription};
-use crate::core::timeouts::TICK;
+use crate::core::stylizer::StylizeError;
+use crate::core::timeouts::{FIRST_PASS, FIRST_PASS_PER_MEGAPIXEL, TICK};
+use crate::core::watchdog::Watchdog;
 use crate::media::{Event, RunThread, ThreadEnd};
 
 /// A phase of a run; it ends with a result.
@@ -73,12 +79,24 @@ impl Supervisor {
         thread: RunThread,
         work: impl FnOnce() -> T + Send + 'scope,
     ) -> std::io::Result<ScopedJoinHandle<'scope, T>> {
-        let name = match thread {
-            RunThread::Worker => "network",
-            RunThread::Feeder => "encode",
-        };
         let report = ReportsEnd { thread, events: self.events() };
-        thread::Builder::new().name(name.into()).spawn_scoped(scope, move || {
+        thread::Builder::new().name(name_of(thread).into()).spawn_scoped(scope, move || {
+            let _report = report;
+            work()
+        })
+    }
+
+    /// The same, on a thread that a run can leave behind when it hangs.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_alone<T: Send + 'static>(
+        &self,
+        thread: RunThread,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<JoinHandle<T>> {
+        let report = ReportsEnd { thread, events: self.events() };
+        thread::Builder::new().name(name_of(thread).into()).spawn(move || {
             let _report = report;
             work()
         })
@@ -108,6 +126,13 @@ impl Supervisor {
     }
 }
 
+fn name_of(thread: RunThread) -> &'static str {
+    match thread {
+        RunThread::Worker => "network",
+        RunThread::Feeder => "encode",
+    }
+}
+
 /// Sends an event when the thread that owns it ends.
 struct ReportsEnd {
     thread: RunThread,
@@ -126,13 +151,63 @@ pub(super) fn join<T>(
     handle: std::io::Result<ScopedJoinHandle<'_, T>>,
     name: &str,
 ) -> Result<T, Error> {
-    let handle = handle.map_err(|error| anyhow!("cannot start the {name} thread: {error}"))?;
-    handle.join().map_err(|panic: Box<dyn std::any::Any + Send>| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        let why = text.map_or_else(String::new, |text| format!(": {text}"));
-        anyhow!("the {name} thread panicked{why}")
-    })
+    started(handle, name)?.join().map_err(|panic| panicked(&*panic, name))
+}
+
+/// Joins the network thread, as soon as it ends; if its pass hangs it is left behind.
+pub(super) fn join_network<T>(
+    handle: std::io::Result<JoinHandle<Result<T, StylizeError>>>,
+    network: &mut NetworkWatch,
+) -> Result<T, Error> {
+    let handle = started(handle, "network")?;
+    while !handle.is_finished() {
+        if let Some(hangs) = network.hangs() {
+            return Err(hangs.into());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(handle.join().map_err(|panic| panicked(&*panic, "network"))??)
+}
+
+fn started<H>(handle: std::io::Result<H>, name: &str) -> Result<H, Error> {
+    handle.map_err(|error| anyhow!("cannot start the {name} thread: {error}"))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send), name: &str) -> Error {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let why = text.map_or_else(String::new, |text| format!(": {text}"));
+    anyhow!("the {name} thread panicked{why}")
+}
+
+/// Watches the network's passes.
+pub(super) struct NetworkWatch {
+    stats: Arc<Stats>,
+    watchdog: Watchdog,
+    /// For how long a pass has hung, once one does.
+    hung: Option<Duration>,
+}
+
+impl NetworkWatch {
+    /// Watches passes of `frames` frames of this size.
+    pub fn new(stats: &Arc<Stats>, frame: &FrameInfo, frames: usize) -> Self {
+        let megapixels = (frame.width * frame.height * frames.max(1)) as f64 / 1e6;
+        let first = FIRST_PASS.max(FIRST_PASS_PER_MEGAPIXEL.mul_f64(megapixels));
+        NetworkWatch { stats: Arc::clone(stats), watchdog: Watchdog::new(first), hung: None }
+    }
+
+    /// A pass may take another time from now on.
+    pub fn forget(&mut self) {
+        self.watchdog.forget();
+    }
+
+    /// The error of a pass that hangs. Must be called about every [`TICK`].
+    pub fn hangs(&mut self) -> Option<StylizeError> {
+        if self.hung.is_none() {
+            self.hung = self.watchdog.hangs(self.stats.network_heartbeat());
+        }
+        self.hung.map(StylizeError::Hangs)
+    }
 }
 
 /// The error of a run that was stopped at level two.

@@ -21,7 +21,7 @@ use super::partial::PartialFile;
 use super::path_kinds::{InputKind, OutputKind};
 use super::sinks::{self, FrameReader, FrameSink, Sink};
 use super::sources::{self, show_notes};
-use super::supervisor::{Stage, Supervisor, join, stopped_at_once};
+use super::supervisor::{NetworkWatch, Stage, Supervisor, join, join_network, stopped_at_once};
 use super::video_job::{PartJob, VideoJob};
 use super::{Observer, Progress, RunContext};
 use crate::core::batch::Batcher;
@@ -57,7 +57,7 @@ use crate::media::{Event, PipelineError, PipelineRole, RunThread, ThreadEnd};
 /// made before that is kept under a partial name, which the error says.
 pub fn stylize_video(
     job: &VideoJob,
-    stylizer: &mut dyn Stylizer,
+    stylizer: Box<dyn Stylizer>,
     context: &mut RunContext,
 ) -> Result<Summary> {
     run_video(job, stylizer, context, None)
@@ -73,13 +73,13 @@ pub fn read_frames(
     context: &mut RunContext,
     reader: &mut dyn FrameReader,
 ) -> Result<Summary> {
-    run_video(job, &mut Identity, context, Some(reader))
+    run_video(job, Box::new(Identity), context, Some(reader))
 }
 
 /// Runs a job; `reader` replaces its sink.
 fn run_video(
     job: &VideoJob,
-    stylizer: &mut dyn Stylizer,
+    stylizer: Box<dyn Stylizer>,
     context: &mut RunContext,
     reader: Option<&mut dyn FrameReader>,
 ) -> Result<Summary> {
@@ -105,7 +105,7 @@ fn run_video(
     let (width, height) = (source.stream().frame.width, source.stream().frame.height);
     stylizer.check(width, height).with_context(|| format!("cannot stylize '{input}'"))?;
     let job = &VideoJob {
-        batch: batch_in_memory(job.batch, source.stream(), stylizer, context.observer),
+        batch: batch_in_memory(job.batch, source.stream(), &*stylizer, context.observer),
         ..*job
     };
     for note in source.notes() {
@@ -326,7 +326,7 @@ fn run_frames(
     job: &VideoJob,
     ends: &RunIo,
     (sink, mut taker): (Sink, Box<dyn FrameSink + '_>),
-    stylizer: &mut dyn Stylizer,
+    mut stylizer: Box<dyn Stylizer>,
     supervisor: &Supervisor,
     context: &mut RunContext,
 ) -> Result<FileOutcome> {
@@ -344,7 +344,8 @@ fn run_frames(
     let decoded = Queue { stats: decoded_in.stats(), closer: decoded_in.closer() };
     let styled = Queue { stats: styled_in.stats(), closer: styled_in.closer() };
     let batcher = Batcher::every_frame(decoded_out, job.batch);
-    let early = EndedEarly::default();
+    let early = Arc::new(EndedEarly::default());
+    let mut network = NetworkWatch::new(stats, &stream.frame, job.batch);
     let written = WrittenFrames::of(job.part.as_ref());
     let total = stream.frames();
 
@@ -352,11 +353,12 @@ fn run_frames(
         let feeder = supervisor.spawn(scope, RunThread::Feeder, || {
             feed(styled_out, taker.as_mut(), &sink.limits(), &early, &written, stats)
         });
-        let worker = supervisor.spawn(scope, RunThread::Worker, || {
+        let (ends_early, until, counted) = (Arc::clone(&early), stop.clone(), Arc::clone(stats));
+        let worker = supervisor.spawn_alone(RunThread::Worker, move || {
             // Dropped last (declared first): `end` is set before the feeder sees the end of the queue.
             let mut output = styled_in;
-            let mut end = early.end_guard();
-            let result = worker::run(batcher, stylizer, &mut output, stop, stats);
+            let mut end = ends_early.end_guard();
+            let result = worker::run(batcher, stylizer.as_mut(), &mut output, &until, &counted);
             end.whole = matches!(result, Ok(WorkerEnd::EndOfQueue));
             result
         });
@@ -370,6 +372,7 @@ fn run_frames(
                 styled: &styled,
                 early: &early,
                 written: &written,
+                network: &mut network,
                 stop,
                 stats,
                 observer: &mut *observer,
@@ -386,7 +389,7 @@ fn run_frames(
             decoded.closer.close();
             styled.closer.close();
         }
-        (watched, join(worker, "network"), join(feeder, "encoder"))
+        (watched, join_network(worker, &mut network), join(feeder, "encoder"))
     });
 
     let totals = RunTotals {
@@ -396,7 +399,6 @@ fn run_frames(
         queue_full: decoded.stats.full.load(Ordering::Relaxed),
     };
     let frames = written.frames();
-    let worked = worked.and_then(|worked| worked.map_err(anyhow::Error::from));
     let mut failure = worked.map(drop).and(fed.and_then(|fed| fed)).err();
     match watched {
         Ok(end) => {
@@ -454,6 +456,7 @@ struct FileStage<'a> {
     styled: &'a Queue,
     early: &'a EndedEarly,
     written: &'a WrittenFrames,
+    network: &'a mut NetworkWatch,
     stop: &'a StopSignal,
     stats: &'a Stats,
     observer: &'a mut dyn Observer,
@@ -523,6 +526,7 @@ impl Stage for FileStage<'_> {
     }
 
     fn tick(&mut self) -> ControlFlow<Self::End> {
+        self.give_up_hanging_network();
         self.give_up_silent_source();
         self.check_encoder().map_or(ControlFlow::Continue(()), |e| ControlFlow::Break(Err(e)))?;
         show_notes(self.ends.log, self.observer);
@@ -534,6 +538,15 @@ impl Stage for FileStage<'_> {
 }
 
 impl FileStage<'_> {
+    /// Ends the stream behind a network that hangs; what it has painted is written. Joining its thread gives the error.
+    fn give_up_hanging_network(&mut self) {
+        if !self.styled.closer.is_closed() && self.network.hangs().is_some() {
+            self.early.set();
+            self.decoded.closer.close();
+            self.styled.closer.close();
+        }
+    }
+
     /// Ends a source that delivers no more frames. After a failure, frames before it may still arrive; and a
     /// demuxer may stop without posting an error (see `Pipeline::wait`).
     fn give_up_silent_source(&mut self) {

@@ -25,17 +25,17 @@ impl Said {
 }
 
 /// Runs a job to its end: the summary, or what is wrong, and what was said.
-pub fn route(job: &VideoJob, stylizer: &mut dyn Stylizer) -> (anyhow::Result<Summary>, Said) {
+pub fn route(job: &VideoJob, stylizer: impl Stylizer + 'static) -> (anyhow::Result<Summary>, Said) {
     route_until(job, stylizer, &StopSignal::default())
 }
 
 /// The same; `stop` ends it early.
 pub fn route_until(
     job: &VideoJob,
-    stylizer: &mut dyn Stylizer,
+    stylizer: impl Stylizer + 'static,
     stop: &StopSignal,
 ) -> (anyhow::Result<Summary>, Said) {
     let mut said = Said::default();
-    let made = stylize_video(job, stylizer, &mut RunContext::new(stop, &mut said));
+    let made = stylize_video(job, Box::new(stylizer), &mut RunContext::new(stop, &mut said));
     (made, said)
 }

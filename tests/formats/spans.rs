@@ -24,7 +24,7 @@ fn part(input: &Path, output: &Path, start: f64, length: f64) -> (Vec<usize>, Ve
     let span = Span { start: Some(seconds(start)), duration: Some(seconds(length)) };
     let job = VideoJob { encoding: QUICK, span, ..VideoJob::new(input, output) };
     let _ = std::fs::remove_file(output);
-    let (done, said) = route::route(&job, &mut Identity);
+    let (done, said) = route::route(&job, Identity);
     done.unwrap_or_else(|e| panic!("{}: {e:#} {:?}", input.display(), said.0));
     (yuv_frames(output).iter().map(|frame| number(&frame.y)).collect(), frame_times(output))
 }
@@ -105,7 +105,7 @@ fn a_span_is_exact_where_nothing_says_when_frames_are_shown() {
         }
         let span = Span { start: Some(seconds(9.0)), duration: None };
         let job = VideoJob { encoding: QUICK, span, ..VideoJob::new(&input, &output) };
-        let error = route::route(&job, &mut Identity).0.map(drop).unwrap_err();
+        let error = route::route(&job, Identity).0.map(drop).unwrap_err();
         assert!(format!("{error:#}").contains("there is nothing at 9.000 s"), "{name}: {error:#}");
     }
 }

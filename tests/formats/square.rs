@@ -18,7 +18,7 @@ fn pictures_of_anamorphic_video_have_square_pixels_and_its_shape() {
 
         let pictures = folder.path().join("out-%02d.png");
         let job = VideoJob { encoding: QUICK, ..VideoJob::new(Path::new(clip), &pictures) };
-        let (done, _) = route::route(&job, &mut Identity);
+        let (done, _) = route::route(&job, Identity);
         assert_eq!(done.unwrap().frames, 8);
         let first = folder.path().join("out-01.png");
         assert_eq!(image_size(&first), shape, "{ratio}: pictures");

@@ -12,7 +12,7 @@ const PASSPHRASE: &str = "pass-of-srt-w0rd";
 const KEY: &str = "live_k3y-of-rtmp";
 
 /// A port of this machine that nothing uses.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     // A UDP port may be used by others meanwhile; nothing else here asks for many.
     std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

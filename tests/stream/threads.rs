@@ -21,7 +21,7 @@ use super::common::*;
 use super::route::{Said, route};
 
 /// Longer than any of these runs takes to begin and to end.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {
@@ -48,7 +48,7 @@ impl Adjustable for Dies {
 }
 
 /// A live run from a source with a picture and sound, which go on without each other, into two files.
-fn live(folder: &Path, how: How) -> Result<Summary, String> {
+pub fn live_of(folder: &Path, network: impl Adjustable + 'static) -> Result<Summary, String> {
     let own = folder.join("own.pipeline");
     let source = "videotestsrc is-live=true ! video/x-raw,width=96,height=64,framerate=25/1 \
                   ! appsink name=frames audiotestsrc is-live=true ! fakesink";
@@ -75,14 +75,14 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
         let (mut said, stop) = (Said::default(), StopSignal::default());
         let mut context = RunContext::new(&stop, &mut said);
         let request = SnapshotRequest::default();
-        let models = |_, _: &mut RunContext| Ok(vec![Dies(10, how)]);
+        let models = |_, _: &mut RunContext| Ok(vec![network]);
         let ended = stylize_live(&job, models, &wanted, &request, &mut context);
         let _ = send.send(ended.map_err(|error| format!("{error:#}")));
     });
     match ended.recv_timeout(LIMIT) {
         Ok(ended) => ended,
-        Err(RecvTimeoutError::Timeout) => panic!("{how:?}: the run does not end"),
-        Err(RecvTimeoutError::Disconnected) => panic!("{how:?}: the run panicked"),
+        Err(RecvTimeoutError::Timeout) => panic!("the run does not end"),
+        Err(RecvTimeoutError::Disconnected) => panic!("the run panicked"),
     }
 }
 
@@ -90,7 +90,7 @@ fn live(folder: &Path, how: How) -> Result<Summary, String> {
 fn a_network_that_dies_ends_a_live_run_and_its_files_are_finished() {
     for how in [How::Fails, How::Panics] {
         let folder = tempfile::tempdir().unwrap();
-        let error = live(folder.path(), how).unwrap_err();
+        let error = live_of(folder.path(), Dies(10, how)).unwrap_err();
         assert!(error.contains("no luck"), "{how:?}: {error}");
         for name in ["a.mkv", "b.mp4"] {
             assert_eq!(frame_times(&folder.path().join(name)).len(), 10, "{how:?}: {name}");
@@ -102,7 +102,7 @@ fn a_network_that_dies_ends_a_live_run_and_its_files_are_finished() {
 fn a_network_that_panics_leaves_what_was_made_of_a_file_and_the_sound_ends_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (bunny(), folder.path().join("out.mkv"));
-    let (run, _) = route(&VideoJob::new(&input, &output), &mut Dies(20, How::Panics));
+    let (run, _) = route(&VideoJob::new(&input, &output), Dies(20, How::Panics));
     let error = format!("{:#}", run.unwrap_err());
     assert!(error.contains("20 frames") && error.contains("panicked: no luck"), "{error}");
     let kept = folder.path().join("out.partial.mkv");

@@ -21,12 +21,12 @@ impl Stylizer for Slow {
 }
 
 /// The same, until it has painted 36 frames; then the run is interrupted.
-struct Interrupts<'a> {
+struct Interrupts {
     painted: usize,
-    stop: &'a StopSignal,
+    stop: StopSignal,
 }
 
-impl Stylizer for Interrupts<'_> {
+impl Stylizer for Interrupts {
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         self.painted += batch.len();
         if self.painted >= 36 && !self.stop.is_set() {
@@ -61,7 +61,7 @@ fn a_slow_network_an_encoder_that_looks_ahead_and_sparse_subtitles_come_to_an_en
         let since = Instant::now();
         let encoding =
             Encoding { preset: Some(preset), hwaccel: HwAccel::Off, ..Encoding::default() };
-        run_with(&VideoJob { encoding, ..VideoJob::new(&input, &out) }, &mut Slow);
+        run_with(&VideoJob { encoding, ..VideoJob::new(&input, &out) }, Slow);
         assert!(since.elapsed() < Duration::from_secs(60), "{name}: {:?}", since.elapsed());
         assert_eq!(frame_times(&out).len(), 120, "{name}");
         for track in ["a:0", "a:1"] {
@@ -82,9 +82,9 @@ fn an_early_end_cuts_every_track_where_the_picture_ends() {
     for name in ["out.mp4", "out.mkv"] {
         let out = folder.path().join(name);
         let stop = StopSignal::default();
-        let mut interrupts = Interrupts { painted: 0, stop: &stop };
+        let interrupts = Interrupts { painted: 0, stop: stop.clone() };
         let job = VideoJob::new(&input, &out);
-        let made = route::route_until(&job, &mut interrupts, &stop).0.unwrap();
+        let made = route::route_until(&job, interrupts, &stop).0.unwrap();
         assert!(made.interrupted, "{name}");
         let end = frame_times(&out).last().unwrap() + 0.034;
         assert!(end < 2.5, "{name}: {end}");

@@ -431,7 +431,7 @@ mod with_media {
         let stop = StopSignal::default();
         let written = stylize_video(
             &job,
-            &mut crate::core::stylizer::Identity,
+            Box::new(crate::core::stylizer::Identity),
             &mut RunContext::new(&stop, reporter),
         );
         reporter.finish_well();

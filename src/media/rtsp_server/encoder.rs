@@ -13,6 +13,7 @@ use gstreamer_video as gst_video;
 use crate::core::encoding::StreamEncoding;
 use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
 use crate::core::timeouts::{FIRST_UNIT, WaitTimer};
+use crate::core::watchdog::Heartbeat;
 use crate::media::clock::LiveClock;
 use crate::media::error::PipelineError;
 use crate::media::pipeline::{Event, Pipeline, PipelineRole};
@@ -43,6 +44,7 @@ pub(in crate::media) struct Encoder {
     /// Running time of the newest frame, nanoseconds.
     newest: AtomicU64,
     dropped: AtomicU64,
+    encoded: Arc<AtomicU64>,
 }
 
 /// Decides when key frames are made. Times are nanoseconds of running time.
@@ -114,11 +116,14 @@ impl Encoder {
         let on_encoded = Arc::new(OnceLock::<OnEncoded>::new());
         let (first, comes) = channel();
         let units: gst_app::AppSink = pipeline.element_as("units")?;
+        let encoded = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&encoded);
         let (told, timed, clock) = (Arc::clone(&keys), Arc::clone(&on_encoded), clock.clone());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let Some(unit) = in_running_time(&sample) else { return Ok(gst::FlowSuccess::Ok) };
+                count.fetch_add(1, Ordering::Relaxed);
                 let at = unit.pts().map_or(Duration::ZERO, Duration::from);
                 if !unit.flags().contains(gst::BufferFlags::DELTA_UNIT) {
                     told.came(at);
@@ -138,7 +143,8 @@ impl Encoder {
         pipeline.set_state(gst::State::Playing)?;
 
         let (newest, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        let encoder = Encoder { pipeline, frames, encode, keys, on_encoded, newest, dropped };
+        let encoder =
+            Encoder { pipeline, frames, encode, keys, on_encoded, newest, dropped, encoded };
         let _ = encoder.frames.push_buffer(black(stream)?);
         let mut timer = WaitTimer::new();
         loop {
@@ -192,6 +198,12 @@ impl Encoder {
     /// Frames that were not encoded.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Whether a frame waits to be encoded, and how many have been.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let works = self.frames.current_level_buffers() > 0;
+        Heartbeat { works, steps: self.encoded.load(Ordering::Relaxed) }
     }
 
     /// The pipeline as a Graphviz graph.
