@@ -33,6 +33,8 @@ mod push;
 mod secrets;
 #[path = "live/sent.rs"]
 mod sent;
+#[path = "live/service.rs"]
+mod service;
 #[path = "live/shapes.rs"]
 mod shapes;
 #[path = "common/shim.rs"]

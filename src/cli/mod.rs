@@ -21,6 +21,8 @@ mod probe;
 mod progress;
 mod regions;
 #[cfg(feature = "media")]
+mod service;
+#[cfg(feature = "media")]
 mod sheet;
 mod stream;
 mod stream_args;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+#[cfg(feature = "media")]
+use super::service::Service;
 use crate::core::span::about;
 #[cfg(feature = "media")]
 use crate::stream::LiveStatus;
@@ -33,6 +35,8 @@ pub struct Reporter {
     last: Option<(Instant, u64, u64)>,
     /// Whether the status line is on the terminal.
     line: bool,
+    #[cfg(feature = "media")]
+    service: Option<Service>,
 }
 
 impl Reporter {
@@ -49,6 +53,8 @@ impl Reporter {
             models: Vec::new(),
             last: None,
             line: false,
+            #[cfg(feature = "media")]
+            service: Service::of_environment(),
         }
     }
 
@@ -170,6 +176,9 @@ impl Observer for Reporter {
     #[cfg(feature = "media")]
     fn live(&mut self, status: &LiveStatus) {
         self.say_asides();
+        if let Some(service) = &mut self.service {
+            service.flows(status.delivered);
+        }
         let now = Instant::now();
         let rates = self.last.map_or((0.0, 0.0), |(at, captured, sent)| {
             let seconds = (now - at).as_secs_f64().max(1e-3);
@@ -179,10 +188,13 @@ impl Observer for Reporter {
         // Rates over some seconds: half a second of a slow network is a frame or none.
         if self.last.is_none_or(|(at, ..)| now - at >= Duration::from_secs(3)) {
             self.last = Some((now, status.captured, status.sent));
+            let text = status_line(status, rates, &self.models);
+            if let Some(service) = &self.service {
+                service.status(&text);
+            }
             if self.quiet {
                 return;
             }
-            let text = status_line(status, rates, &self.models);
             if self.terminal {
                 write_out(&format!("\r\x1b[K{text}"));
                 self.line = true;
@@ -190,6 +202,13 @@ impl Observer for Reporter {
                 self.last_line = now;
                 self.say(&text);
             }
+        }
+    }
+
+    #[cfg(feature = "media")]
+    fn stopping(&mut self) {
+        if let Some(service) = &self.service {
+            service.stopping();
         }
     }
 }

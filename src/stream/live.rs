@@ -128,6 +128,7 @@ pub fn stylize_live<S: Adjustable + 'static>(
                 Shown::Status => context.observer.live(&LiveStatus {
                     captured: source.signal().frames(),
                     sent: sent.load(Ordering::Relaxed),
+                    delivered: outputs.delivered(),
                     dropped: queue.dropped.load(Ordering::Relaxed),
                     dropped_by_outputs: outputs.dropped(),
                     delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
@@ -137,6 +138,7 @@ pub fn stylize_live<S: Adjustable + 'static>(
                 }),
             },
         });
+        context.observer.stopping();
         close_captured.close();
         // The worker ends after its current step; frames that it still passes on are written.
         let worked = join_network(worker, &mut network);

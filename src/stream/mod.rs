@@ -110,6 +110,8 @@ pub struct LiveStatus {
     pub captured: u64,
     /// Frames that went to the outputs.
     pub sent: u64,
+    /// Frames that outputs have taken; it stands still while they take none.
+    pub delivered: u64,
     /// Frames dropped before the network.
     pub dropped: u64,
     /// Frames dropped by each output, in the order of the outputs.
@@ -143,4 +145,7 @@ pub trait Observer {
     /// Called about twice a second while live.
     #[cfg(feature = "media")]
     fn live(&mut self, _status: &LiveStatus) {}
+    /// Called when a live run begins to end.
+    #[cfg(feature = "media")]
+    fn stopping(&mut self) {}
 }

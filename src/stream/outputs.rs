@@ -178,6 +178,16 @@ impl Outputs {
         counts.reduce(|a, b| a + b)
     }
 
+    /// How many frames the present outputs have taken in all; of one that may wait, how many it was given.
+    pub fn delivered(&self) -> u64 {
+        let taken = |slot: &OutputSlot| match &*slot.lock() {
+            State::Open(Sink::Shown(sink), _) if sink.may_wait() => sink.pushed(),
+            State::Open(sink, _) => sink.heartbeat().steps,
+            State::Lost(_) | State::Failed(..) | State::Between => 0,
+        };
+        self.slots.iter().map(taken).sum()
+    }
+
     /// How many frames each output did not take in time.
     pub fn dropped(&self) -> Vec<u64> {
         let dropped = |slot: &OutputSlot| {
