@@ -23,6 +23,8 @@ mod media_server;
 mod own;
 #[path = "live/pace.rs"]
 mod pace;
+#[path = "live/pieces.rs"]
+mod pieces;
 #[path = "live/played.rs"]
 mod played;
 #[path = "live/program.rs"]

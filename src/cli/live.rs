@@ -13,6 +13,7 @@ use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
 use crate::core::encoding::{Container, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
+use crate::core::sequence::Pattern;
 use crate::stream::{
     InputKind, LiveConfig, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind, RunContext,
     SharedSettings, SnapshotRequest, run_live, unpainted_part,
@@ -58,6 +59,7 @@ pub(super) fn run(
             adapt: args.live.adapt,
             unpainted,
             overwrite: args.overwrite,
+            segment: args.live.segment,
             encoding: args.encoding.encoding(),
             streams: StreamEncoding {
                 key_interval: args.live.gop,
@@ -107,6 +109,7 @@ fn check(args: &StreamArgs, input: &InputSpec, outputs: &[OutputSpec]) -> Result
     }
     only_between_files(input, outputs)?;
     check_encoding(args, outputs)?;
+    check_pieces(args.live.segment.is_some(), outputs)?;
     if let InputSpec::File(path) | InputSpec::Device(path) | InputSpec::Pipeline(path) = input
         && !path.exists()
     {
@@ -144,6 +147,36 @@ fn check_encoding(args: &StreamArgs, outputs: &[OutputSpec]) -> Result<(), Usage
     }
     for container in containers {
         encoding.codec_in(container).map_err(|e| UsageError(format!("--codec: {e}")))?;
+    }
+    Ok(())
+}
+
+/// Checks that the names of recordings have a number where they are written in pieces, and only there.
+fn check_pieces(in_pieces: bool, outputs: &[OutputSpec]) -> Result<(), UsageError> {
+    let paths = outputs.iter().filter_map(|output| match output {
+        OutputSpec::File(path) => Some(path),
+        _ => None,
+    });
+    let mut files = 0;
+    for path in paths {
+        files += 1;
+        let name = path.display();
+        match (in_pieces, Pattern::parse_any(path).is_some()) {
+            (true, false) => {
+                let text = format!("--segment: '{name}' needs a number in its name: art-%05d.mp4");
+                return Err(UsageError(text));
+            }
+            (false, true) => {
+                let text = format!("'{name}' has a number in its name: give --segment 10m");
+                return Err(UsageError(text));
+            }
+            _ => {}
+        }
+    }
+    if in_pieces && files == 0 {
+        return Err(UsageError(
+            "--segment is for recordings: give --output art-%05d.mp4".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -73,6 +73,10 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
         Route::Files(..) if args.live.is_looped() => {
             Err(UsageError("--loop is for files that are played live".to_owned()).into())
         }
+        #[cfg(feature = "media")]
+        Route::Files(..) if args.live.segment.is_some() => {
+            Err(UsageError("--segment is for live recordings".to_owned()).into())
+        }
         Route::Files(input, output) => {
             let config = args.file_config(input, output)?;
             let interrupts = Interrupts::watch(PARTIAL)?;

@@ -237,6 +237,10 @@ pub struct LiveArgs {
     /// Seconds between key frames of streams that are sent (srt://, rtmp://, udp://)
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = gop)]
     pub(super) gop: Duration,
+    /// Record in pieces of this length, each a file of its own whose number stands in the output's name
+    /// (art-%05d.mp4): 90s, 10m, 1h30m
+    #[arg(long, value_name = "LENGTH", value_parser = segment)]
+    pub(super) segment: Option<Duration>,
     /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub pipeline_source: Option<PathBuf>,
@@ -270,6 +274,13 @@ fn stall(text: &str) -> Result<Duration, String> {
         text.parse().ok().filter(|s| *s == 0.0 || (0.5..=3600.0).contains(s));
     let seconds = seconds.ok_or_else(|| "expected seconds from 0.5 to 3600, or 0".to_owned())?;
     Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(feature = "media")]
+fn segment(text: &str) -> Result<Duration, String> {
+    let length = humantime::parse_duration(text).ok();
+    let length = length.filter(|length| (1..=7 * 24 * 3600).contains(&length.as_secs()));
+    length.ok_or_else(|| "expected a length from 1s to 7d: 90s, 10m, 1h30m".to_owned())
 }
 
 #[cfg(feature = "media")]

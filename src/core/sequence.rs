@@ -35,9 +35,11 @@ impl Pattern {
     /// Parses a picture's file name with exactly one `%d` or `%05d` (`%%` is a percent sign); none for any other
     /// name: `100%done.mp4` is a video.
     pub fn parse(path: &Path) -> Option<Self> {
-        if !has_picture_ending(path) {
-            return None;
-        }
+        has_picture_ending(path).then(|| Pattern::parse_any(path))?
+    }
+
+    /// The same of a file of any kind.
+    pub fn parse_any(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let (mut parts, mut digits) = (vec![String::new()], 0);
         let mut chars = name.chars().peekable();

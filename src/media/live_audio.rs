@@ -46,12 +46,26 @@ struct State {
 impl LiveAudio {
     /// The sound of a source in the format of its first connection.
     pub(super) fn of(packets: &Packets) -> Self {
+        LiveAudio::with_format(packets.caps.clone())
+    }
+
+    fn with_format(caps: gst::Caps) -> Self {
         LiveAudio(Arc::new(Shared {
-            caps: packets.caps.clone(),
+            caps,
             state: Mutex::default(),
             converter: Mutex::default(),
             absent: AtomicBool::new(false),
         }))
+    }
+
+    /// Sound of the same format that is passed on by hand, for a part of the time.
+    pub fn part(&self) -> Self {
+        LiveAudio::with_format(self.0.caps.clone())
+    }
+
+    /// Passes on a packet of [`part`](Self::part) of another sound.
+    pub fn pass(&self, packet: &gst::Buffer) {
+        self.0.packet(packet);
     }
 
     /// The format of its packets.

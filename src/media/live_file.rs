@@ -50,16 +50,15 @@ pub struct LiveFileSink {
 }
 
 impl LiveFileSink {
-    /// Starts a file for live frames, with their sound if there is any. It never blocks the run: frames that
-    /// the encoder cannot take in time are dropped. The file's time zero is the first frame's time, `first`,
-    /// on the run's clock. Events are reported to `events` with the output number `number`.
+    /// Opens a file for live frames, with their sound if there is any; it takes both once it has
+    /// [begun](Self::begin). It never blocks the run: frames that the encoder cannot take in time are dropped. Events
+    /// are reported to `events` with the output number `number`.
     ///
     /// # Errors
     /// When an element is missing, or the file cannot be created.
     pub fn create(
         file: NewFile,
         audio: Option<&LiveAudio>,
-        first: Duration,
         number: usize,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
@@ -72,12 +71,9 @@ impl LiveFileSink {
         let frames = LeakyInput::over(sink.frames.clone(), FRAMES);
         let track = audio.and_then(|audio| add_sound(&mut sink, audio.caps(), file.container));
         let (target, encoder) = track.unzip();
-        for input in target.iter().chain([&sink.frames]) {
-            if let Some(pad) = input.static_pad("src") {
-                pad.set_offset(-i64::try_from(first.as_nanos()).unwrap_or(0));
-            }
-        }
-        let sound = target.map(|target| Arc::new(Sound::into(&target, first, file.container)));
+        // Sound that comes before the beginning is left out.
+        let never = SoundTimeline::new(Duration::MAX, file.container);
+        let sound = target.map(|target| Arc::new(Sound::into(&target, never)));
         let encoder = encoder.flatten().map(Arc::new);
         if let (Some(sound), Some(encoder)) = (&sound, &encoder) {
             let (taker, ended) = (Arc::clone(sound), Arc::clone(sound));
@@ -102,6 +98,20 @@ impl LiveFileSink {
         sink.pipeline.forward(events.clone());
         sink.pipeline.set_state(gst::State::Playing)?;
         Ok(LiveFileSink { sink, frames, sound, encoder })
+    }
+
+    /// Begins the file: its time zero is the first frame's time, `first`, on the run's clock.
+    pub fn begin(&self, first: Duration) {
+        let target = self.sound.as_ref().map(|sound| &sound.target);
+        for input in target.into_iter().chain([&self.sink.frames]) {
+            if let Some(pad) = input.static_pad("src") {
+                pad.set_offset(-i64::try_from(first.as_nanos()).unwrap_or(0));
+            }
+        }
+        if let Some(sound) = &self.sound {
+            let mut known = sound.known.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = SoundTimeline::new(first, known.container);
+        }
     }
 
     /// Passes on a frame that is shared with other outputs.
@@ -283,7 +293,7 @@ impl SoundTimeline {
 }
 
 impl Sound {
-    fn into(target: &gst_app::AppSrc, first: Duration, container: Container) -> Self {
+    fn into(target: &gst_app::AppSrc, known: SoundTimeline) -> Self {
         target.set_block(false);
         target.set_leaky_type(gst_app::AppLeakyType::Downstream);
         // As long as the picture may wait for its encoder, whatever the bit rate.
@@ -292,7 +302,6 @@ impl Sound {
         if let Some(pad) = target.static_pad("src") {
             pad.add_probe(gst::PadProbeType::BUFFER, turn_into_gap);
         }
-        let known = SoundTimeline::new(first, container);
         Sound { target: target.clone(), known: Mutex::new(known) }
     }
 

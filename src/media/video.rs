@@ -267,6 +267,11 @@ pub fn buffer_from_frame(frame: Frame) -> Result<gst::Buffer, PipelineError> {
     tight_buffer(bytes, format_of(layout), (width, height), &planes, times)
 }
 
+/// The time of a buffer.
+pub fn time_of(buffer: &gst::Buffer) -> Option<Duration> {
+    buffer.pts().map(Duration::from)
+}
+
 /// The same picture at another time; its samples are shared.
 pub fn at_time(picture: &gst::Buffer, pts: Duration) -> gst::Buffer {
     let mut picture = picture.clone();

@@ -1,6 +1,7 @@
 //! What a live run does: source, outputs, options.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::core::encoding::{Encoding, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec};
@@ -23,6 +24,8 @@ pub struct LiveJob {
     pub unpainted: Option<Mask>,
     /// Replace existing files.
     pub overwrite: bool,
+    /// Record in pieces of this length.
+    pub segment: Option<Duration>,
     /// How files are encoded.
     pub encoding: Encoding,
     /// How streams that are sent are encoded.

@@ -4,8 +4,8 @@
 //! - `models`: opens models; `model_fallback`: chooses, live, between a model and its lite version
 //! - `video`, `live`: a run of either kind, from opening to end; [`RunContext`]: what all parts of it
 //!   share; `supervisor`: the event loop; `finish`: last steps of a file
-//! - `outputs`: the outputs of a live run (`output_opener` opens them, `recording` is a live file, `closing_outputs` their
-//!   end)
+//! - `outputs`: the outputs of a live run (`output_opener` opens them, `recording` is a live file, `pieces` one in pieces,
+//!   `closing_outputs` their end)
 //! - `video_job`, `live_job`: parameters of such a run; `output_end`: how a live output ended;
 //!   `no_signal`: pictures while a live source delivers nothing
 //! - `path_kinds`: kinds of inputs and outputs; `sources` and `sinks` open those of a video
@@ -46,6 +46,8 @@ mod partial;
 pub mod parts;
 mod path_kinds;
 mod pictures;
+#[cfg(feature = "media")]
+mod pieces;
 #[cfg(feature = "media")]
 mod recording;
 mod regions;

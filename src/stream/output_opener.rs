@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::live_job::LiveJob;
 use super::outputs::Sink;
+use super::pieces::Pieces;
 use super::recording::Recording;
 use super::supervisor::Supervisor;
 use crate::core::encoding::StreamEncoding;
@@ -77,7 +79,10 @@ impl OutputOpener {
                 notes.extend_from_slice(server.notes());
                 Sink::Served(server)
             }
-            OutputSpec::File(path) => Sink::File(Box::new(self.record(path, number, job)?)),
+            OutputSpec::File(path) => match job.segment {
+                None => Sink::File(Box::new(self.record(path, number, job)?)),
+                Some(length) => Sink::Pieces(Box::new(self.pieces(path, length, number, job)?)),
+            },
             OutputSpec::Hls(path) => {
                 let opened = self.hls(path, number, job);
                 let opened = opened.with_context(|| format!("cannot write '{spec}'"))?;
@@ -169,6 +174,19 @@ impl OutputOpener {
         let (clock, events) = (self.clock.clone(), self.events.clone());
         let source = (self.stream.clone(), self.audio.clone());
         Recording::reserve(path, number, job, source, clock, events, self.on_delay())
+    }
+
+    fn pieces(
+        &self,
+        path: &Path,
+        length: Duration,
+        number: usize,
+        job: &LiveJob,
+    ) -> Result<Pieces> {
+        let source = (self.stream.clone(), self.audio.clone());
+        let ends = (self.events.clone(), &self.stop);
+        let clock = self.clock.clone();
+        Pieces::reserve(path, length, number, job, source, clock, ends, self.on_delay())
     }
 
     fn serve(&self, url: &RtspUrl, number: usize) -> Result<Arc<RtspServer>> {

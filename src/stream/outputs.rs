@@ -13,6 +13,7 @@ use super::closing_outputs::ClosingOutputs;
 use super::live_job::LiveJob;
 use super::output_end::OutputEnd;
 use super::output_opener::OutputOpener;
+use super::pieces::Pieces;
 use super::recording::Recording;
 use super::supervisor::Supervisor;
 use crate::core::backoff::Backoff;
@@ -40,6 +41,7 @@ pub(super) enum Sink {
     Shown(LiveSink),
     Served(Arc<RtspServer>),
     File(Box<Recording>),
+    Pieces(Box<Pieces>),
     Stream(StreamSink),
     Hls(HlsSink),
 }
@@ -50,7 +52,7 @@ impl Sink {
         match self {
             Sink::Shown(sink) => sink.has_delivered(),
             Sink::Stream(stream) => stream.has_delivered(),
-            Sink::Served(_) | Sink::File(_) | Sink::Hls(_) => false,
+            Sink::Served(_) | Sink::File(_) | Sink::Pieces(_) | Sink::Hls(_) => false,
         }
     }
 
@@ -60,6 +62,7 @@ impl Sink {
             Sink::Shown(sink) => sink.heartbeat(),
             Sink::Served(server) => server.heartbeat(),
             Sink::File(file) => file.heartbeat(),
+            Sink::Pieces(pieces) => pieces.heartbeat(),
             Sink::Stream(stream) => stream.heartbeat(),
             Sink::Hls(stream) => stream.heartbeat(),
         }
@@ -70,7 +73,7 @@ impl Sink {
         match self {
             Sink::Stream(stream) => stream.waits_for_encoder(),
             Sink::Hls(stream) => stream.waits_for_encoder(),
-            Sink::Shown(_) | Sink::Served(_) | Sink::File(_) => false,
+            Sink::Shown(_) | Sink::Served(_) | Sink::File(_) | Sink::Pieces(_) => false,
         }
     }
 
@@ -79,6 +82,7 @@ impl Sink {
             Sink::Shown(sink) => sink.dropped(),
             Sink::Served(server) => server.dropped(),
             Sink::File(file) => file.dropped(),
+            Sink::Pieces(pieces) => pieces.dropped(),
             Sink::Stream(stream) => stream.dropped(),
             Sink::Hls(stream) => stream.dropped(),
         }
@@ -207,6 +211,7 @@ impl Outputs {
                 State::Open(Sink::Shown(sink), _) => drop(sink.push(frame)),
                 State::Open(Sink::Served(server), _) => server.push_frame(frame),
                 State::Open(Sink::File(file), _) => file.push(frame, pts),
+                State::Open(Sink::Pieces(pieces), _) => pieces.push(frame, pts),
                 State::Open(Sink::Stream(stream), _) => stream.push(frame),
                 State::Open(Sink::Hls(stream), _) => stream.push(frame),
                 State::Lost(_) => drop(slot.missed.fetch_add(1, Ordering::Relaxed)),
@@ -331,6 +336,7 @@ impl Outputs {
         let (mut ending, mut files, mut others) =
             (ClosingOutputs::default(), Vec::new(), Vec::new());
         let (mut servers, mut streams, mut playlists) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pieces = Vec::new();
         for (number, slot) in self.slots.into_iter().enumerate() {
             let (sink, failed) =
                 match slot.state.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -344,6 +350,10 @@ impl Outputs {
                         ending.wait_for(number, FINISH_LIVE_FILE);
                     }
                     files.push((number, file, failed));
+                }
+                Sink::Pieces(mut recording) => {
+                    recording.end(failed);
+                    pieces.push((recording, failed));
                 }
                 Sink::Shown(sink) => {
                     if let Some(limit) = sink.end().filter(|_| !failed) {
@@ -372,13 +382,19 @@ impl Outputs {
         close(servers);
         let mut ended = supervisor.supervise(ending);
         close((others, streams, playlists));
-        let mut result = Ok(());
+        let mut results = Vec::new();
         for (number, file, failed) in files {
             let end = match failed {
                 true => OutputEnd::FailedBefore,
                 false => ended.remove(&number).unwrap_or(OutputEnd::OutOfTime),
             };
-            let finished = file.finish(end, supervisor, observer);
+            results.push(file.finish(end, supervisor, observer));
+        }
+        for (pieces, failed) in pieces {
+            results.push(pieces.finish(failed, observer));
+        }
+        let mut result = Ok(());
+        for finished in results {
             match (&result, finished) {
                 (Ok(()), finished) => result = finished,
                 (Err(_), Err(error)) => observer.note(&format!("{error:#}")),
@@ -395,6 +411,7 @@ impl Outputs {
                 Sink::Shown(sink) => Some(sink.dot()),
                 Sink::Served(server) => Some(server.dot()),
                 Sink::File(file) => file.dot(),
+                Sink::Pieces(pieces) => pieces.dot(),
                 Sink::Stream(stream) => Some(stream.dot()),
                 Sink::Hls(stream) => Some(stream.dot()),
             },

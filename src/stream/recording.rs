@@ -90,10 +90,10 @@ impl Recording {
                 stream: &self.stream,
                 packets: false,
             };
-            let made =
-                LiveFileSink::create(file, self.audio.as_ref(), pts, self.number, &self.events);
+            let made = LiveFileSink::create(file, self.audio.as_ref(), self.number, &self.events);
             match made {
                 Ok(sink) => {
+                    sink.begin(pts);
                     if let (Some(pad), Some(report)) = (sink.encoded(), self.on_delay.take()) {
                         report_delay(&pad, self.clock.clone(), pts, report);
                     }
@@ -171,7 +171,7 @@ impl Recording {
 }
 
 /// Message about what remains of an unfinished recording.
-fn kept(partial: PartialFile) -> String {
+pub(super) fn kept(partial: PartialFile) -> String {
     let Some(path) = partial.keep() else { return "nothing was recorded".to_owned() };
     let count =
         readable_frames(&path).map_or_else(String::new, |count| format!(" ({count} frames)"));

@@ -60,6 +60,7 @@ pub fn live_of(folder: &Path, network: impl Adjustable + 'static) -> Result<Summ
         adapt: false,
         unpainted: None,
         overwrite: false,
+        segment: None,
         encoding: Encoding::default(),
         dump_dot: None,
         streams: StreamEncoding { key_interval: Duration::from_secs(2), bitrate: None },
