@@ -50,7 +50,9 @@ impl InputSpec {
         if is_rtsp(text) {
             return RtspUrl::parse(text).map(InputSpec::Rtsp);
         }
-        if let Some(url) = StreamUrl::parse(text)? {
+        // A file may have such a name.
+        let address = if text.contains("://") { secrets::expand(text)? } else { text.to_owned() };
+        if let Some(url) = StreamUrl::parse(&address)? {
             return Ok(InputSpec::Stream(url));
         }
         if is_device(text) {
@@ -336,6 +338,10 @@ mod tests {
         assert!(matches!(InputSpec::parse("RTSP://cam/1"), Ok(InputSpec::Rtsp(_))));
         assert!(matches!(InputSpec::parse("http://cam/1"), Ok(InputSpec::Stream(_))));
         assert!(InputSpec::parse("ftp://cam/1").unwrap_err().contains("ftp://"));
+        let secret = "srt://host:1?passphrase=${NO_SUCH_NAME}";
+        assert!(InputSpec::parse(secret).unwrap_err().contains("NO_SUCH_NAME"));
+        let file = "a${b}.mp4";
+        assert_eq!(InputSpec::parse(file), Ok(InputSpec::File(file.into())));
         assert!(OutputSpec::parse("http://cam/1").unwrap_err().contains("http://"));
         assert!(InputSpec::parse("test:abc").is_err());
         assert!(InputSpec::parse("rtsp://").is_err());
