@@ -27,6 +27,11 @@ test: ## all tests, then lint
 	MALLOC_ARENA_MAX=1 $(CARGO) test --release --test formats -- --ignored
 	@$(MAKE) --no-print-directory lint
 
+# Prints tables of faults, memory, descriptors, threads and of how sound and picture stay together.
+soak: ## MINUTES=30 SEED=1: a live run among faults of its camera and of clients
+	@scripts/setup.sh test
+	MINUTES=$(or $(MINUTES),30) SEED=$(or $(SEED),1) $(CARGO) test --release --test soak -- --ignored --nocapture
+
 # In the release profile, so that clippy does not build torch-sys's C++ once more.
 lint: setup ## rustfmt, clippy and links of the documentation; a warning is an error
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then set -x; $(CARGO) fmt --check; \
@@ -73,6 +78,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test lint check-formats bench experiment docs install clean FORCE
+.PHONY: help setup build demo test soak lint check-formats bench experiment docs install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

@@ -49,7 +49,21 @@ impl Live {
 
     /// With these variables in its environment.
     pub fn with_environment(variables: &[(&str, &str)], args: &[&str]) -> Self {
-        Self::spawn(nst().envs(variables.iter().copied()).args(["-m", "mosaic"]).args(args))
+        Self::with_model_and_environment("mosaic", variables, args)
+    }
+
+    /// With this model, and these variables in its environment.
+    pub fn with_model_and_environment(
+        model: &str,
+        variables: &[(&str, &str)],
+        args: &[&str],
+    ) -> Self {
+        Self::spawn(nst().envs(variables.iter().copied()).args(["-m", model]).args(args))
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// With an RTSP server on a free port as output.
@@ -104,7 +118,7 @@ impl Live {
 
     pub fn signal(&self, name: &str) {
         // The shell's own kill: a bare system has no other.
-        let kill = format!("kill -{name} {}", self.child.id());
+        let kill = format!("kill -{name} {}", self.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
