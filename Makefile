@@ -4,6 +4,7 @@ CARGO ?= cargo
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/nst-stream
 CLIP := tests/data/bigbuckbunny.mp4
 STYLE := mosaic
+COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,7 +61,11 @@ docs: ## write docs/options.md anew from the options of the program
 	WRITE_DOCS=1 $(CARGO) test --release --test cli the_page_of_options
 
 install: setup ## nst-stream into cargo's bin folder
-	$(CARGO) install --path . --locked
+	NST_COMMIT=$(COMMIT) $(CARGO) install --path . --locked
+
+package: ## a Debian package, an archive and a Python wheel, into dist/
+	@scripts/setup.sh package
+	NST_COMMIT=$(COMMIT) scripts/package.sh
 
 clean: ## remove what was built; libtorch and its links stay
 	$(CARGO) clean

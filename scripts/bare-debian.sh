@@ -9,6 +9,7 @@
 # What is tested is the repository at HEAD. The result is the exit status of the two commands.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
+. scripts/debian_chroot.sh
 
 say() { echo "bare-debian: $*"; }
 die() { echo "bare-debian: error: $*" >&2; exit 1; }
@@ -16,40 +17,11 @@ die() { echo "bare-debian: error: $*" >&2; exit 1; }
 rustup=${RUSTUP_HOME:-$HOME/.rustup}
 cargo=${CARGO_HOME:-$HOME/.cargo}
 
-# sources <suite>: "URI SUITE COMPONENTS" of the host's Debian, with this suite in place of the host's.
-sources() {
-    apt-get indextargets --format '$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages' |
-        awk -F '|' -v suite="$1" '
-            $1 == "Debian" {
-                name = $2
-                sub(/-.*/, "", name) # bookworm-updates is of bookworm
-                release = $4
-                if (release ~ "^" name || release ~ /^(old)?stable/) sub(/^[a-z]+/, suite, release)
-                else next
-                print $3, release, $5
-            }' | sort -u
-}
-
 # inside <root> <suite>: all that mounts, in a mount namespace of its own, which takes them with it.
 inside() {
-    local root=$1 suite=$2 command status=0 began line main
+    local root=$1 suite=$2 command status=0 began line
     unset TMPDIR # there is no such folder in there
-    main=$(sources "$suite" | awk -v suite="$suite" '$2 == suite && $3 == "main"' | head -n1)
-    [ -n "$main" ] || die "apt has no package source of Debian here (apt-get update?)"
-    say "installing Debian $suite"
-    debootstrap --variant=minbase --include=ca-certificates,git,make,curl \
-        "$suite" "$root" "${main%% *}" >"$root.log" 2>&1 ||
-        { tail -n 20 "$root.log" >&2; die "debootstrap failed"; }
-    sources "$suite" | sed 's/^/deb /' >"$root/etc/apt/sources.list"
-    # Proxies and certificates of this machine's network.
-    apt-config dump Acquire >"$root/etc/apt/apt.conf.d/90host"
-    cp /etc/resolv.conf "$root/etc/resolv.conf"
-    [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/pip.conf"
-    if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
-        cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
-        chroot "$root" update-ca-certificates >"$root.log" 2>&1 ||
-            { tail -n 20 "$root.log" >&2; die "this machine's certificates cannot be taken over"; }
-    fi
+    install_debian "$root" "$suite" ca-certificates,git,make,curl
     git clone -q --no-hardlinks . "$root/root/nst-stream"
 
     mkdir -p "$root/root/.rustup" "$root/root/.cargo"

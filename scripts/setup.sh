@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what a build needs: the system's packages and libtorch. `setup.sh test` adds what only the
-# tests use. Run it as often as you like: what is there already is left alone.
+# tests use, `setup.sh package` what makes packages. Run it as often as you like: what is there already is left alone.
 #
 #   LIBTORCH=<folder>   use this libtorch 2.11 instead of fetching one
 #   CUDA=1 | CUDA=0     fetch the CUDA libraries, or not (default: when there is an NVIDIA driver)
@@ -14,6 +14,9 @@ part=$folder.part
 packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav gstreamer1.0-{rtsp,x,tools}
     libturbojpeg0-dev g++ pkg-config python3 python3-pip ca-certificates)
+if [ "${1-}" = package ]; then
+    packages+=(patchelf dpkg-dev zstd binutils lintian)
+fi
 if [ "${1-}" = test ]; then
     packages+=(ffmpeg xvfb imagemagick srt-tools)
     wish=python3-torch # for one test, and not in every distribution
@@ -134,7 +137,7 @@ for wheel in sorted(part.glob("wheels/*.whl")):
         for name in archive.namelist():
             if re.match(r"torch/lib/lib(torch_python|shm)\.", name):
                 continue  # for Python alone
-            if name.startswith("torch/include/"):
+            if name.startswith("torch/include/") or re.match(r"torch-[^/]*\.dist-info/(licenses/)?(LICENSE|NOTICE)", name):
                 kind = "cpu"
             elif re.match(r"torch/lib/[^/]*\.so", name):
                 kind = "cuda" if re.search("cuda|nvrtc|nvshmem", name) else "cpu"

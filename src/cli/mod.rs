@@ -12,6 +12,7 @@ mod keys;
 #[cfg(feature = "media")]
 mod live;
 mod losses;
+mod manual;
 pub mod models;
 mod optimize;
 mod outcome;
@@ -41,7 +42,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "nst-stream",
-    version,
+    version = env!("NST_VERSION"),
     override_usage = "nst-stream --model <MODEL> --input <INPUT> [--output <OUTPUT>] [OPTIONS]\n       \
         nst-stream <COMMAND>",
     subcommand_negates_reqs = true,
@@ -147,6 +148,9 @@ enum Command {
     /// Put the painted parts of a split video together
     #[cfg(feature = "media")]
     Join(parts::JoinArgs),
+    /// Write the manual pages of all commands
+    #[command(hide = true)]
+    Man(manual::ManArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -193,6 +197,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Status(args)) => parts::status(&args).map(|()| Outcome::Done),
         #[cfg(feature = "media")]
         Some(Command::Join(args)) => parts::join(&args, cli.quiet),
+        Some(Command::Man(args)) => manual::write(&args).map(|()| Outcome::Done),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "nst-stream", &mut script);
