@@ -116,3 +116,16 @@ fn options_of_video_files_are_refused_where_they_do_nothing() {
     let said = misused(&["-m", "mosaic", "-i", "clip.mp4", "-o", "a.mov", "--codec", "av1"]);
     assert_says(&said, &["--codec", ".mov cannot hold av1: it takes h264, h265"]);
 }
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = folder();
+    let out = run(folder.path(), &["man", "--output", "."]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    for (page, says) in [("nst-stream", "preserve"), ("nst-stream-train", "dataset")] {
+        let text = std::fs::read_to_string(folder.path().join(format!("{page}.1"))).unwrap();
+        assert!(text.starts_with(".ie") && text.contains(".TH") && text.contains(says), "{page}");
+    }
+    assert!(!folder.path().join("nst-stream-man.1").exists(), "it is for packages only");
+    assert_eq!(run(folder.path(), &["man", "--output", "none"]).status.code(), Some(1));
+}
