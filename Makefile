@@ -83,6 +83,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test soak lint check-formats bench experiment docs install clean FORCE
+.PHONY: help setup build demo test soak package lint check-formats bench experiment docs install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
