@@ -27,6 +27,8 @@ mod pace;
 mod pieces;
 #[path = "live/played.rs"]
 mod played;
+#[path = "live/players.rs"]
+mod players;
 #[path = "live/program.rs"]
 mod program;
 #[path = "live/push.rs"]
