@@ -22,7 +22,8 @@ fn an_output_that_blocks_is_named_and_the_others_go_on() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert!(summary["failed_outputs"][0].as_str().unwrap().contains("it hangs"), "{summary}");
-    assert!(frame_times(&out).len() > 200, "{}", ended.stderr);
+    // It has lasted longer than what hangs is waited for.
+    assert!(frame_times(&out).last().is_some_and(|last| *last > 10.0), "{}", ended.stderr);
     let alone = Live::start(&args).wait();
     alone.is_refused("it hangs");
 }
