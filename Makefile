@@ -33,6 +33,11 @@ soak: ## MINUTES=30 SEED=1: a live run among faults of its camera and of clients
 	@scripts/setup.sh test
 	MINUTES=$(or $(MINUTES),30) SEED=$(or $(SEED),1) $(CARGO) test --release --test soak -- --ignored --nocapture
 
+# Slurm and munge are unpacked into target/slurm unless they are installed.
+test-slurm: ## packaging/slurm with a real Slurm on this machine (as root, Debian)
+	@scripts/setup.sh test
+	$(CARGO) test --release --test parts -- --ignored --nocapture slurm
+
 # In the release profile, so that clippy does not build torch-sys's C++ once more.
 lint: setup ## rustfmt, clippy and links of the documentation; a warning is an error
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then set -x; $(CARGO) fmt --check; \
@@ -83,6 +88,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test soak package lint check-formats bench experiment docs install clean FORCE
+.PHONY: help setup build demo test test-slurm soak package lint check-formats bench experiment docs install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
