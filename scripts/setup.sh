@@ -18,7 +18,7 @@ if [ "${1-}" = package ]; then
     packages+=(patchelf dpkg-dev zstd binutils lintian)
 fi
 if [ "${1-}" = test ]; then
-    packages+=(ffmpeg xvfb imagemagick srt-tools mpv)
+    packages+=(ffmpeg xvfb imagemagick srt-tools mpv python3-venv)
     wish=python3-torch # for one test, and not in every distribution
 fi
 
