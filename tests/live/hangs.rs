@@ -16,7 +16,7 @@ fn an_output_that_blocks_is_named_and_the_others_go_on() {
     let own = own.to_str().unwrap();
     let args = ["-i", "test:160x120@25", "--pipeline-sink", own, "--strength", "0", "--json"];
     let live = Live::start(&[&args[..], &["-o", out.to_str().unwrap()]].concat());
-    live.until_said(&format!("'{own}' failed: it hangs"), 60);
+    live.until_said(&format!("'{own}' failed: it hangs"), 150);
     let ended = live.interrupt();
     // The thread of the output still sleeps.
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -43,7 +43,7 @@ fn an_output_that_waits_for_somebody_to_connect_and_a_suspended_program_do_not_h
     live.signal("STOP");
     std::thread::sleep(Duration::from_secs(13));
     live.signal("CONT");
-    live.until_said("has taken no picture for ", 60);
+    live.until_said("has taken no picture for ", 150);
     std::thread::sleep(Duration::from_secs(3));
     let ended = live.interrupt();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
