@@ -5,6 +5,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release/nst-stream
 CLIP := tests/data/bigbuckbunny.mp4
 STYLE := mosaic
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
+BROWSER := { command -v chromedriver && command -v "$${BROWSER_FOR_TESTS:-chromium}"; } >/dev/null
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -26,7 +27,9 @@ test: ## all tests, then lint
 	$(CARGO) test --release
 	$(CARGO) test --release --test rtsp_server -- --ignored --test-threads 1
 	MALLOC_ARENA_MAX=1 $(CARGO) test --release --test formats -- --ignored
+	@if $(BROWSER); then set -x; $(CARGO) test --release --test browser -- --ignored --test-threads 1; fi
 	@$(MAKE) --no-print-directory lint
+	@if ! $(BROWSER); then echo "test: no chromedriver and chromium (or BROWSER_FOR_TESTS) here: tests in a browser did not run"; fi
 
 # Prints tables of faults, memory, descriptors, threads and of how sound and picture stay together.
 soak: ## MINUTES=30 SEED=1: a live run among faults of its camera and of clients

@@ -17,9 +17,10 @@ packages=(libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-
 if [ "${1-}" = package ]; then
     packages+=(patchelf dpkg-dev zstd binutils lintian)
 fi
+wishes=()
 if [ "${1-}" = test ]; then
     packages+=(ffmpeg xvfb imagemagick srt-tools mpv python3-venv)
-    wish=python3-torch # for one test, and not in every distribution
+    wishes=(python3-torch chromium chromium-driver) # for some tests, and not in every distribution
 fi
 
 say() { echo "setup: $*"; }
@@ -39,9 +40,9 @@ find_missing() {
     local package
     missing=()
     for package in "${packages[@]}"; do installed "$package" || missing+=("$package"); done
-    if [ -n "${wish-}" ] && ! installed "$wish" && [ -n "$(apt-cache madison "$wish" 2>/dev/null)" ]; then
-        missing+=("$wish")
-    fi
+    for package in "${wishes[@]}"; do
+        installed "$package" || [ -z "$(apt-cache madison "$package" 2>/dev/null)" ] || missing+=("$package")
+    done
 }
 
 system_packages() {
@@ -49,8 +50,8 @@ system_packages() {
     if ! command -v apt-get >/dev/null; then
         pkg-config --exists 'gstreamer-1.0 >= 1.22' gstreamer-app-1.0 gstreamer-video-1.0 \
             gstreamer-rtsp-server-1.0 2>/dev/null ||
-            die "no apt-get here: install by hand what your system calls ${packages[*]} ${wish-}"
-        say "no apt-get, but GStreamer is there; of use besides: ${packages[*]} ${wish-}"
+            die "no apt-get here: install by hand what your system calls ${packages[*]} ${wishes[*]}"
+        say "no apt-get, but GStreamer is there; of use besides: ${packages[*]} ${wishes[*]}"
         return
     fi
     find_missing
@@ -63,28 +64,32 @@ system_packages() {
             sudo=(sudo)
         fi
         "${sudo[@]}" apt-get -qq update
-        find_missing # again: only now is it sure whether this system has the wish
+        find_missing # again: only now is it sure which wishes this system has
         say "installing ${missing[*]}"
         "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
             apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}" >/dev/null
     fi
-    if [ -n "${wish-}" ] && ! installed "$wish"; then
-        say "no package $wish on this system: the test that needs it is skipped"
-    fi
+    local wish
+    for wish in "${wishes[@]}"; do
+        installed "$wish" || say "no package $wish on this system: the tests that need it are skipped"
+    done
 }
 
-# Servers that tests talk to. Their packages would start a service: they are unpacked, not installed.
+# Servers that tests talk to, and promtool. Their packages would start a service: they are unpacked, not installed.
 unpacked_servers() {
-    local folder=target/servers sudo=()
+    local folder=target/servers sudo=() package wanted=()
     command -v apt-get >/dev/null || return 0
-    [ -x "$folder/usr/sbin/nginx" ] && [ -e "$folder/usr/lib/nginx/modules/ngx_rtmp_module.so" ] && return
-    say "unpacking nginx into $folder"
+    [ -x "$folder/usr/sbin/nginx" ] && [ -e "$folder/usr/lib/nginx/modules/ngx_rtmp_module.so" ] ||
+        wanted+=(nginx libnginx-mod-rtmp)
+    [ -x "$folder/usr/bin/promtool" ] || wanted+=(prometheus)
+    [ "${#wanted[@]}" -gt 0 ] || return 0
+    say "unpacking ${wanted[*]} into $folder"
     mkdir -p "$folder"
-    download() { (cd "$folder" && apt-get -qq download nginx libnginx-mod-rtmp 2>/dev/null); }
+    download() { (cd "$folder" && apt-get -qq download "${wanted[@]}" 2>/dev/null); }
     if ! download; then
         [ "$(id -u)" = 0 ] || sudo=(sudo)
         "${sudo[@]}" apt-get -qq update
-        download || die "apt-get cannot download nginx and libnginx-mod-rtmp, which tests need"
+        download || die "apt-get cannot download ${wanted[*]}, which tests need"
     fi
     for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
     rm -f "$folder"/*.deb

@@ -10,12 +10,15 @@
 //! - [`engine`]: the network at inference: libtorch, own kernels, model files, exports
 //! - [`train`]: training, evaluation and optimization of single pictures
 //! - [`stream`]: runs that join media and engine
+//! - [`control`]: a page, an API and metrics of a live run
 //! - [`cli`]: the command line
 
 #[macro_use]
 pub mod core;
 
 pub mod cli;
+#[cfg(feature = "media")]
+pub mod control;
 pub mod engine;
 pub mod flow;
 #[cfg(feature = "media")]

@@ -145,8 +145,13 @@ mod tests {
 
     #[test]
     fn models_go_round_and_strength_stays_between_none_and_all() {
-        let mut settings =
-            LiveSettings { model: 0, scale: 1.0, mix: StyleMix::default(), steady: 0.0 };
+        let mut settings = LiveSettings {
+            model: 0,
+            scale: 1.0,
+            stroke: 1.0,
+            mix: StyleMix::default(),
+            steady: 0.0,
+        };
         press(&mut settings, KeyCode::Char('p'));
         assert_eq!(settings.model, 2);
         press(&mut settings, KeyCode::Char('n'));

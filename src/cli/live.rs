@@ -1,6 +1,7 @@
 //! The main command with a live end: a camera, a network camera, a window, an RTSP server.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
@@ -11,12 +12,13 @@ use super::progress::Reporter;
 use super::regions::{self, ModelSelection};
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
+use crate::control::ControlServer;
 use crate::core::encoding::{Container, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::core::sequence::Pattern;
 use crate::stream::{
-    InputKind, LiveConfig, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind, RunContext,
-    SharedSettings, SnapshotRequest, run_live, unpainted_part,
+    InputKind, LiveConfig, LiveControls, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind,
+    RunContext, run_live, unpainted_part,
 };
 
 /// Runs live.
@@ -29,14 +31,17 @@ pub(super) fn run(
     mut outputs: Vec<OutputSpec>,
     quiet: bool,
 ) -> Result<Outcome> {
-    if outputs.is_empty() {
+    // The page shows the picture.
+    if outputs.is_empty() && !args.live.is_controlled() {
         outputs.push(default_output()?);
     }
     check(args, &input, &outputs)?;
+    let control = args.live.control()?;
     let engine = args.engine();
-    let wanted = SharedSettings::new(LiveSettings {
+    let controls = LiveControls::new(LiveSettings {
         model: 0,
         scale: engine.scale,
+        stroke: engine.stroke,
         mix: engine.mix,
         steady: args.steadiness(),
     });
@@ -69,21 +74,47 @@ pub(super) fn run(
         },
     };
     let interrupts = Interrupts::watch(PARTIAL)?;
-    let snapshot = SnapshotRequest::default();
     let mut reporter = Reporter::new(quiet, 1.0);
     let keys = Keys::watch(Controls {
-        wanted: wanted.clone(),
+        wanted: controls.wanted.clone(),
         models: shown,
-        snapshot: snapshot.clone(),
+        snapshot: controls.snapshot.clone(),
         interrupts: interrupts.clone(),
     });
     if keys.is_some() {
         reporter.note(&keys::help(shown));
     }
-    let mut context = RunContext::new(interrupts.stop(), &mut reporter);
-    let result = run_live(&config, &wanted, &snapshot, &mut context);
-    drop(keys);
+    let control = control.map(|options| ControlServer::start(&options, &controls)).transpose()?;
+    if let Some(control) = &control {
+        reporter.note(&format!("control: {}", control.link()));
+        if args.live.open {
+            open_in_browser(control.link());
+        }
+    }
+    let result = match &control {
+        Some(control) => {
+            let mut observer = control.observer(&mut reporter);
+            run_live(&config, &controls, &mut RunContext::new(interrupts.stop(), &mut observer))
+        }
+        None => {
+            run_live(&config, &controls, &mut RunContext::new(interrupts.stop(), &mut reporter))
+        }
+    };
+    drop((keys, control));
     report(args, result, &mut reporter)
+}
+
+/// Opens the page in the user's browser; the run goes on if there is none.
+fn open_in_browser(link: &str) {
+    let mut open = Command::new("xdg-open");
+    open.arg(link).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match open.spawn() {
+        // Some browsers end with their last window.
+        Ok(mut browser) => drop(std::thread::spawn(move || browser.wait())),
+        Err(error) => {
+            tracing::warn!("no browser is opened (xdg-open): {error}; open the link yourself")
+        }
+    }
 }
 
 /// The default output: a window if there is a display, otherwise an RTSP server for this machine.

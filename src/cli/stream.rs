@@ -47,6 +47,12 @@ impl StreamArgs {
                 }
                 Ok(Route::Live(input, outputs))
             }
+            #[cfg(feature = "media")]
+            (InputSpec::File(input), outputs)
+                if self.live.is_controlled() && outputs.is_empty() =>
+            {
+                Ok(Route::Live(InputSpec::File(input), outputs))
+            }
             (InputSpec::File(input), outputs) if outputs.len() == 1 => {
                 match outputs.into_iter().next() {
                     Some(OutputSpec::File(output)) => Ok(Route::Files(input, output)),
@@ -77,6 +83,11 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
         Route::Files(..) if args.live.segment.is_some() => {
             Err(UsageError("--segment is for live recordings".to_owned()).into())
         }
+        #[cfg(feature = "media")]
+        Route::Files(..) if args.live.is_controlled() => Err(UsageError(
+            "--control is for live runs: leave out --output to play a file live".to_owned(),
+        )
+        .into()),
         Route::Files(input, output) => {
             let config = args.file_config(input, output)?;
             let interrupts = Interrupts::watch(PARTIAL)?;

@@ -14,6 +14,8 @@ use super::UsageError;
 use super::encoding::EncodingArgs;
 use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
+use crate::control::{ControlAddress, ControlOptions, Token};
+#[cfg(feature = "media")]
 use crate::core::endpoint::parse_size;
 use crate::core::rate::FrameRate;
 #[cfg(feature = "media")]
@@ -71,7 +73,8 @@ pub struct StreamArgs {
     /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or
     /// out/%05d.png), - for YUV4MPEG2 on stdout; live, one or more of a video, window:, /dev/videoN
     /// (v4l2loopback), HLS (live.m3u8), srt://, rtmp(s):// or udp:// to send to, or rtsp://ADDRESS:PORT/PATH
-    /// to serve [default: window:; without a display, rtsp://127.0.0.1:8554/art]
+    /// to serve [default: with --control the page alone, else window:; without a display,
+    /// rtsp://127.0.0.1:8554/art]
     #[arg(short, long = "output", value_name = "OUTPUT", help_heading = IO)]
     pub(super) outputs: Vec<OsString>,
     /// Replace the output if it exists
@@ -241,6 +244,25 @@ pub struct LiveArgs {
     /// (art-%05d.mp4): 90s, 10m, 1h30m
     #[arg(long, value_name = "LENGTH", value_parser = segment)]
     pub(super) segment: Option<Duration>,
+    /// Serve a page to see and steer the run, an API and metrics over HTTP: 8080 or 127.0.0.1:8080 for this machine, 0.0.0.0:8080
+    /// for all who open the link that is printed
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    control: Option<ControlAddress>,
+    /// Open the page of --control in a browser
+    #[arg(long, requires = "control")]
+    pub(super) open: bool,
+    /// Ask for this token instead of a random one, 16 or more letters; ${NAME} and ${file:PATH} are replaced
+    #[arg(long, value_name = "TOKEN", requires = "control")]
+    control_token: Option<String>,
+    /// Further name of this machine under which the page may be asked for, behind a proxy for example; repeatable
+    #[arg(long, value_name = "NAME", requires = "control")]
+    control_host: Vec<String>,
+    /// Serve the page by https: certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["control", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// Private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub pipeline_source: Option<PathBuf>,
@@ -292,6 +314,26 @@ fn gop(text: &str) -> Result<Duration, String> {
 
 #[cfg(feature = "media")]
 impl LiveArgs {
+    /// How the page is served, if it is.
+    ///
+    /// # Errors
+    /// When the token is too short, or not where it is said to be.
+    pub(super) fn control(&self) -> Result<Option<ControlOptions>, UsageError> {
+        let Some(address) = self.control.clone() else { return Ok(None) };
+        let token = self.control_token.as_ref().map(|token| token.parse::<Token>()).transpose();
+        Ok(Some(ControlOptions {
+            address,
+            tls: self.tls_cert.clone().zip(self.tls_key.clone()),
+            token: token.map_err(|why| UsageError(format!("--control-token: {why}")))?,
+            hosts: self.control_host.clone(),
+        }))
+    }
+
+    /// Whether a page is served.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.control.is_some()
+    }
+
     /// Whether a file is played again and again.
     pub fn is_looped(&self) -> bool {
         self.looped

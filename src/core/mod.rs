@@ -2,8 +2,8 @@
 //!
 //! - [`frame`]: planes, colorimetry, memory pool; [`queue`]: the ring between threads; [`batch`]
 //! - [`worker`]: the loop around the network; [`stylizer`]: the trait of what repaints frames
-//! - [`stats`], [`stop`] (the stop signal), [`timeouts`], [`watchdog`], [`backoff`]; [`signal`]: whether a live source
-//!   delivers
+//! - [`stats`], [`histogram`], [`stop`] (the stop signal), [`timeouts`], [`watchdog`], [`backoff`]; [`signal`]: whether a
+//!   live source delivers
 //! - [`span`] and [`rate`]: times; [`endpoint`]: what `--input` and `--output` name ([`stream_url`]: a stream's
 //!   address, [`secrets`] in it); [`encoding`]: codecs and
 //!   containers; `named_values`: enumerations of the command line
@@ -20,6 +20,7 @@ pub mod batch;
 pub mod encoding;
 pub mod endpoint;
 pub mod frame;
+pub mod histogram;
 pub mod picture;
 pub mod queue;
 pub mod rate;

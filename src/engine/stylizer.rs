@@ -98,8 +98,13 @@ impl NetworkStylizer {
     /// take (1 / `stroke`)² times the work. A value that is not above 0 counts as 1.
     #[must_use]
     pub fn with_stroke(mut self, stroke: f64) -> Self {
-        self.stroke = if stroke > 0.0 && stroke.is_finite() { stroke } else { 1.0 };
+        self.set_stroke(stroke);
         self
+    }
+
+    /// Changes the stroke from the next batch on, as [`with_stroke`](Self::with_stroke) does.
+    pub fn set_stroke(&mut self, stroke: f64) {
+        self.stroke = if stroke > 0.0 && stroke.is_finite() { stroke } else { 1.0 };
     }
 
     /// Sets the number of CPU threads.

@@ -22,6 +22,7 @@
 //!   which camera a film was recorded
 //! - [`pipeline`]: what all of them share: states, bus, errors, the way to Null; `graph` draws one
 //! - [`video`]: GStreamer's caps and buffers ↔ [`Frame`](crate::core::frame::Frame)
+//! - [`preview`]: live frames as small pictures
 //! - [`error`]: the error type, `advice`: messages for GStreamer's errors, [`packages`]: which Debian package brings a missing element
 //! - `workarounds`: repairs of what GStreamer's elements get wrong, with the versions that need them
 //! - [`probe`]: what this installation can do
@@ -53,6 +54,7 @@ mod muxer;
 pub mod packages;
 pub mod packets;
 pub mod pipeline;
+pub mod preview;
 pub mod probe;
 pub mod raw_source;
 pub mod read_report;

@@ -14,16 +14,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::adapt::Adapter;
+use super::live_controls::LiveControls;
 use super::live_job::LiveJob;
-use super::live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
+use super::live_monitor::{LiveMonitor, LiveRequest};
+use super::live_settings::{Adjustable, CrossFade, Faded, LiveSettings, SharedSettings, faded};
 use super::model_fallback::SourceRate;
 use super::no_signal::NoSignal;
 use super::outputs::Outputs;
-use super::snapshot::{SnapshotRequest, Snapshots};
+use super::snapshot::Snapshots;
 use super::supervisor::{NetworkWatch, Stage, Supervisor, join, join_network, stopped_at_once};
 use super::{LiveStatus, RunContext};
 use crate::core::batch::Batcher;
-use crate::core::endpoint::{InputSpec, OutputSpec};
+use crate::core::endpoint::OutputSpec;
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Consumer, LatestConsumer, Popped, bounded};
 use crate::core::stats::{Delays, Stats, Summary};
@@ -33,7 +35,7 @@ use crate::engine::stylizer::StyleMix;
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
 use crate::media::video::VideoStream;
-use crate::media::{Event, PipelineError, PipelineRole, RunThread};
+use crate::media::{Buffer, Event, PipelineError, PipelineRole, RunThread};
 use crate::steady::Steady;
 
 /// Interval of status lines.
@@ -49,10 +51,10 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 pub fn stylize_live<S: Adjustable + 'static>(
     job: &LiveJob,
     models: impl FnOnce(SourceRate, &mut RunContext) -> Result<Vec<S>>,
-    wanted: &SharedSettings,
-    snapshot: &SnapshotRequest,
+    controls: &LiveControls,
     context: &mut RunContext,
 ) -> Result<Summary> {
+    let LiveControls { wanted, snapshot, monitor } = controls;
     let clock = LiveClock::start()?;
     let stop = context.stop.clone();
     let source = match LiveSource::open(&job.input, job.options, &clock, &stop) {
@@ -64,14 +66,16 @@ pub fn stylize_live<S: Adjustable + 'static>(
         context.observer.note(&format!("'{}': {note}", job.input));
     }
     let stream = source.stream().clone();
+    monitor.began(job.input.to_string(), &stream);
     let (width, height) = (stream.frame.width, stream.frame.height);
     let models = models(SourceRate { width, height, interval: interval_of(&stream) }, context)?;
     if stop.is_set() {
         return Ok(nothing_made(job, context));
     }
     let delays = Arc::new(Delays::default());
+    let on_delay = delay_report(&delays, monitor, &clock);
     let supervisor = Supervisor::new(&stop);
-    let outputs = match Outputs::open(job, &source, &clock, &supervisor, &delays) {
+    let outputs = match Outputs::open(job, &source, &clock, &supervisor, &on_delay) {
         Err(_) if stop.is_set() => return Ok(nothing_made(job, context)),
         opened => opened?,
     };
@@ -94,6 +98,8 @@ pub fn stylize_live<S: Adjustable + 'static>(
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
         interval: interval_of(&stream),
+        monitor: monitor.clone(),
+        clock: clock.clone(),
     };
     let snapshots = Snapshots::start(snapshot, &stream, &stop).context("cannot start a thread")?;
     let no_signal = NoSignal::of(
@@ -108,7 +114,15 @@ pub fn stylize_live<S: Adjustable + 'static>(
 
     let (ended, worked, fed) = thread::scope(|scope| {
         let feeder = supervisor.spawn(scope, RunThread::Feeder, || {
-            feed(styled_out, &outputs, &snapshots, no_signal, &stats, &sent);
+            let shows = |picture: &Buffer, pts: Duration, filled: bool| {
+                let age = clock.now().saturating_sub(pts);
+                monitor.outputs_get(picture, pts, age, filled);
+                // With the page alone, that is all the delay there is.
+                if job.outputs.is_empty() && !filled {
+                    on_delay(age);
+                }
+            };
+            feed(styled_out, &outputs, &snapshots, no_signal, &stats, &sent, &shows);
         });
         let (until, counted) = (stop.clone(), Arc::clone(&stats));
         let worker = supervisor.spawn_alone(RunThread::Worker, move || {
@@ -119,20 +133,31 @@ pub fn stylize_live<S: Adjustable + 'static>(
         let ended = supervisor.supervise(LiveStage {
             shown: Instant::now(),
             outputs: &outputs,
-            input: &job.input,
+            job,
+            monitor,
             network: &mut network,
-            painted: (wanted.get().model, wanted.get().scale),
+            painted: faded(&wanted.get()),
             wanted,
             show: &mut |shown| match shown {
                 Shown::Note(text) => context.observer.note(&text),
                 Shown::Status => context.observer.live(&LiveStatus {
                     captured: source.signal().frames(),
                     sent: sent.load(Ordering::Relaxed),
-                    delivered: outputs.delivered(),
+                    // With the page alone, what is handed to it.
+                    delivered: match job.outputs.is_empty() {
+                        true => sent.load(Ordering::Relaxed),
+                        false => outputs.delivered(),
+                    },
                     dropped: queue.dropped.load(Ordering::Relaxed),
+                    waiting: {
+                        let gone = queue.dropped.load(Ordering::Relaxed) + monitor.painted();
+                        queue.pushed.load(Ordering::Relaxed).saturating_sub(gone)
+                    },
                     dropped_by_outputs: outputs.dropped(),
                     delay: delays.percentile(0.5).zip(delays.percentile(0.99)),
                     clients: outputs.clients(),
+                    outputs: outputs.status(),
+                    recording: outputs.recording(),
                     losses: source.signal().losses(),
                     settings: wanted.get(),
                 }),
@@ -194,7 +219,7 @@ fn names(outputs: &[OutputSpec]) -> String {
 fn nothing_made(job: &LiveJob, context: &RunContext) -> Summary {
     Summary {
         input: job.input.to_string(),
-        output: names(&job.outputs),
+        output: if job.outputs.is_empty() { "the page".to_owned() } else { names(&job.outputs) },
         wall_s: context.stats.elapsed().as_secs_f64(),
         interrupted: context.stop.is_interrupted(),
         ..Summary::default()
@@ -214,17 +239,29 @@ struct Adapting<S> {
     adapter: Option<Adapter>,
     /// Between two frames of the source.
     interval: Duration,
+    monitor: LiveMonitor,
+    clock: LiveClock,
 }
 
 impl<S: Adjustable> Stylizer for Adapting<S> {
     fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
-        self.looks.warm_up(like)
+        self.looks.warm_up(like)?;
+        if let Some(of) = self.monitor.take_sample() {
+            let samples = self.looks.steady.inner().samples(&of);
+            self.monitor.set_samples(samples);
+        }
+        Ok(())
     }
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+        for frame in batch.iter() {
+            let age = self.clock.now().saturating_sub(frame.pts.unwrap_or_default());
+            self.monitor.network_takes(frame, age);
+        }
         let since = Instant::now();
         let fading = self.looks.steady.inner().fading();
         self.looks.stylize(batch)?;
+        self.monitor.network_took(since.elapsed());
         // During a cross-fade, both looks are painted, so the time says nothing about either.
         if let Some(adapter) = self.adapter.as_mut().filter(|_| !fading)
             && let Some(scale) = adapter.step(since.elapsed(), self.interval, Instant::now())
@@ -261,7 +298,21 @@ impl<S: Adjustable> Stylizer for LiveSteady<S> {
     }
 }
 
-/// Hands every stylized frame to all outputs, and pictures of `no_signal` while the source delivers none.
+/// Adds the delays of outputs to `delays` and to what the monitor shows.
+fn delay_report(
+    delays: &Arc<Delays>,
+    monitor: &LiveMonitor,
+    clock: &LiveClock,
+) -> Arc<dyn Fn(Duration) + Send + Sync> {
+    let (delays, monitor, clock) = (Arc::clone(delays), monitor.clone(), clock.clone());
+    Arc::new(move |delay| {
+        delays.add(delay);
+        monitor.output_ready(delay, clock.now());
+    })
+}
+
+/// Hands every stylized frame to all outputs, and pictures of `no_signal` while the source delivers none. `shows` is
+/// called with each, its time, and whether it is one of the latter.
 fn feed(
     mut frames: Consumer<Frame>,
     outputs: &Outputs,
@@ -269,12 +320,13 @@ fn feed(
     mut no_signal: NoSignal,
     stats: &Stats,
     sent: &AtomicU64,
+    shows: &dyn Fn(&Buffer, Duration, bool),
 ) {
     loop {
-        let (buffer, pts) = match frames.pop_within(no_signal.wait()) {
+        let (buffer, pts, filled) = match frames.pop_within(no_signal.wait()) {
             Popped::Closed => break,
             Popped::Nothing => match no_signal.next() {
-                Some(picture) => picture,
+                Some((picture, pts)) => (picture, pts, true),
                 None => continue,
             },
             Popped::Item(frame) => {
@@ -283,9 +335,10 @@ fn feed(
                 if !no_signal.passes(&buffer, pts) {
                     continue;
                 }
-                (buffer, pts)
+                (buffer, pts, false)
             }
         };
+        shows(&buffer, pts, filled);
         snapshots.offer(&buffer);
         outputs.push(&buffer, pts);
         stats.first_frame_out();
@@ -304,18 +357,19 @@ struct LiveStage<'a> {
     /// When the status was last shown.
     shown: Instant,
     outputs: &'a Outputs,
-    input: &'a InputSpec,
+    job: &'a LiveJob,
+    monitor: &'a LiveMonitor,
     network: &'a mut NetworkWatch,
     wanted: &'a SharedSettings,
-    /// Model and scale, on which it depends how long a pass takes.
-    painted: (usize, f64),
+    /// On these it depends how long a pass takes.
+    painted: Faded,
     show: &'a mut dyn FnMut(Shown),
 }
 
 impl LiveStage<'_> {
     /// Tells the user something about the source.
     fn note(&mut self, text: String) -> ControlFlow<LiveEnd> {
-        (self.show)(Shown::Note(format!("'{}' {text}", self.input)));
+        (self.show)(Shown::Note(format!("'{}' {text}", self.job.input)));
         ControlFlow::Continue(())
     }
 }
@@ -331,6 +385,23 @@ enum LiveEnd {
 }
 
 impl LiveStage<'_> {
+    /// Begins or finishes a recording, as it was asked from outside.
+    fn carry_out(&mut self, request: LiveRequest) {
+        match request {
+            LiveRequest::StartRecording(answer) => {
+                let begun = self.outputs.start_recording(self.job);
+                if let Ok(name) = &begun {
+                    (self.show)(Shown::Note(format!("recording to '{name}'")));
+                }
+                answer(begun.map_err(|error| format!("{error:#}")));
+            }
+            LiveRequest::StopRecording(answer) => {
+                answer(self.outputs.stop_recording().map_err(|error| format!("{error:#}")));
+            }
+        }
+        (self.show)(Shown::Status);
+    }
+
     /// Lets the others go on, or ends the run if there are none.
     fn output_failed(&mut self, number: usize, error: PipelineError) -> ControlFlow<LiveEnd> {
         match self.outputs.fail(number, error) {
@@ -344,10 +415,8 @@ impl LiveStage<'_> {
 
     /// Ends the run if the network hangs, and an output that does; a picture that stands must not look like a live one.
     fn watch(&mut self) -> ControlFlow<LiveEnd> {
-        let settings = self.wanted.get();
-        if std::mem::replace(&mut self.painted, (settings.model, settings.scale))
-            != (settings.model, settings.scale)
-        {
+        let now = faded(&self.wanted.get());
+        if std::mem::replace(&mut self.painted, now) != now {
             self.network.forget();
         }
         if self.network.hangs().is_some() {
@@ -392,6 +461,10 @@ impl Stage for LiveStage<'_> {
             Event::SourceReturned(after) => {
                 self.note(format!("is back after {:.1} s", after.as_secs_f64()))
             }
+            Event::End(PipelineRole::Sink(number)) => {
+                self.outputs.ended(number);
+                ControlFlow::Continue(())
+            }
             Event::End(_) | Event::StopRaised => ControlFlow::Continue(()),
         }
     }
@@ -405,6 +478,11 @@ impl Stage for LiveStage<'_> {
     }
 
     fn tick(&mut self) -> ControlFlow<LiveEnd> {
+        self.monitor.requests().into_iter().for_each(|request| self.carry_out(request));
+        self.outputs
+            .finish_recordings()
+            .into_iter()
+            .for_each(|note| (self.show)(Shown::Note(note)));
         if self.shown.elapsed() >= STATUS_EVERY {
             self.shown = Instant::now();
             (self.show)(Shown::Status);

@@ -14,7 +14,7 @@ use crate::media::live::LiveOptions;
 pub struct LiveJob {
     /// Where frames come from.
     pub input: InputSpec,
-    /// Where they go; one at least.
+    /// Where they go; none where somebody watches the run itself.
     pub outputs: Vec<OutputSpec>,
     /// How the source is opened.
     pub options: LiveOptions,

@@ -13,74 +13,105 @@ use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 const MODEL_FADE: Duration = Duration::from_secs(1);
 const SCALE_FADE: Duration = Duration::from_millis(500);
 
-/// Model, scale and mix of a live run.
+/// Model, scale, stroke and mix of a live run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LiveSettings {
     /// Index of the model among the loaded ones.
     pub model: usize,
     /// Fraction of the frame size at which the network paints.
     pub scale: f64,
+    /// Factor for the size of brush strokes.
+    pub stroke: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
     /// How steady video is held, 0–1; see [`Steady`](crate::steady::Steady).
     pub steady: f32,
 }
 
-/// The settings the user has chosen; can be changed on any thread, and apply from the next frame on.
-#[derive(Debug, Clone)]
-pub struct SharedSettings(Arc<Mutex<LiveSettings>>);
+/// The settings the user has chosen; can be changed on any thread, and apply from the next frame on. Clones share them.
+#[derive(Clone)]
+pub struct SharedSettings(Arc<Shared>);
+
+struct Shared {
+    settings: Mutex<LiveSettings>,
+    listeners: Mutex<Vec<Listener>>,
+}
+
+type Listener = Box<dyn Fn() + Send>;
 
 impl SharedSettings {
     /// Begins with these settings.
     pub fn new(settings: LiveSettings) -> Self {
-        SharedSettings(Arc::new(Mutex::new(settings)))
+        let (settings, listeners) = (Mutex::new(settings), Mutex::default());
+        SharedSettings(Arc::new(Shared { settings, listeners }))
     }
 
     /// The current settings.
     pub fn get(&self) -> LiveSettings {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the settings, and returns the new ones.
     pub fn change(&self, change: impl FnOnce(&mut LiveSettings)) -> LiveSettings {
-        let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.0.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *settings;
         change(&mut settings);
-        *settings
+        let now = *settings;
+        drop(settings);
+        if now != before {
+            let listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.iter().for_each(|listener| listener());
+        }
+        now
+    }
+
+    /// Calls `listener` after every change, on the thread that made it; it must be quick.
+    pub fn on_change(&self, listener: impl Fn() + Send + 'static) {
+        let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Box::new(listener));
     }
 }
 
-/// A stylizer whose scale and mix can be set.
+/// A stylizer whose scale, stroke and mix can be set.
 pub trait Adjustable: Stylizer {
-    /// Sets scale and mix for the next batches.
-    fn adjust(&mut self, scale: f64, mix: StyleMix);
+    /// Sets scale, stroke and mix for the next batches.
+    fn adjust(&mut self, scale: f64, stroke: f64, mix: StyleMix);
 }
 
 impl Adjustable for NetworkStylizer {
-    fn adjust(&mut self, scale: f64, mix: StyleMix) {
+    fn adjust(&mut self, scale: f64, stroke: f64, mix: StyleMix) {
         self.set_scale(scale);
+        self.set_stroke(stroke);
         self.set_mix(mix);
     }
 }
 
 impl<S: Adjustable> Adjustable for Regions<S> {
-    fn adjust(&mut self, scale: f64, mix: StyleMix) {
-        self.painters().iter_mut().for_each(|painter| painter.adjust(scale, mix));
+    fn adjust(&mut self, scale: f64, stroke: f64, mix: StyleMix) {
+        self.painters().iter_mut().for_each(|painter| painter.adjust(scale, stroke, mix));
     }
 }
 
-/// Paints with the current settings. After a change of model or scale it cross-fades: both looks are painted,
-/// and the rate may halve.
+/// Model, scale and stroke: a change of these is cross-faded.
+pub(super) type Faded = (usize, f64, f64);
+
+pub(super) fn faded(settings: &LiveSettings) -> Faded {
+    (settings.model, settings.scale, settings.stroke)
+}
+
+/// Paints with the current settings. After a change of model, scale or stroke it cross-fades: both are painted, and
+/// the rate may halve.
 pub struct CrossFade<S> {
     models: Vec<S>,
     wanted: SharedSettings,
-    /// Model and scale that are shown, apart from a fade.
-    shown: (usize, f64),
+    /// What is shown, apart from a fade.
+    shown: Faded,
     fade: Option<Fade>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Fade {
-    to: (usize, f64),
+    to: Faded,
     began: Instant,
     takes: Duration,
 }
@@ -88,8 +119,8 @@ struct Fade {
 impl<S: Adjustable> CrossFade<S> {
     /// `models` must not be empty; an index in `wanted` beyond its end means the last one.
     pub fn new(models: Vec<S>, wanted: SharedSettings) -> Self {
-        let settings = wanted.get();
-        CrossFade { models, wanted, shown: (settings.model, settings.scale), fade: None }
+        let shown = faded(&wanted.get());
+        CrossFade { models, wanted, shown, fade: None }
     }
 
     /// Whether a cross-fade is under way, so that each frame is painted twice.
@@ -97,27 +128,39 @@ impl<S: Adjustable> CrossFade<S> {
         self.fade.is_some()
     }
 
-    /// Whether the next frame shows, or begins to show, another model or scale.
+    /// Whether the next frame shows, or begins to show, another model, scale or stroke.
     pub fn changes(&self, settings: LiveSettings) -> bool {
-        self.fading() || (settings.model, settings.scale) != self.shown
+        self.fading() || faded(&settings) != self.shown
+    }
+
+    /// What each model makes of a picture, whatever the settings are; none where it cannot paint it.
+    pub fn samples(&mut self, of: &Frame) -> Vec<Option<Frame>> {
+        let sample = |model: &mut S| {
+            model.adjust(1.0, 1.0, StyleMix::default());
+            let mut batch = [of.clone()];
+            model.stylize(&mut batch).ok()?;
+            let [painted] = batch;
+            Some(painted)
+        };
+        self.models.iter_mut().map(sample).collect()
     }
 
     fn paint(
         &mut self,
-        (model, scale): (usize, f64),
+        (model, scale, stroke): Faded,
         mix: StyleMix,
         batch: &mut [Frame],
     ) -> Result<(), StylizeError> {
         let last = self.models.len().saturating_sub(1);
         let Some(stylizer) = self.models.get_mut(model.min(last)) else { return Ok(()) };
-        stylizer.adjust(scale, mix);
+        stylizer.adjust(scale, stroke, mix);
         stylizer.stylize(batch)
     }
 
     /// Begins a fade if the settings have changed, and ends one that is complete. Returns the fade and its
     /// progress, 0–1.
     fn advance(&mut self, settings: LiveSettings, now: Instant) -> Option<(Fade, f64)> {
-        let target = (settings.model, settings.scale);
+        let target = faded(&settings);
         if self.fade.is_none() && target != self.shown {
             let takes = if settings.model == self.shown.0 { SCALE_FADE } else { MODEL_FADE };
             self.fade = Some(Fade { to: target, began: now, takes });
@@ -137,7 +180,7 @@ impl<S: Adjustable> Stylizer for CrossFade<S> {
     fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
         let settings = self.wanted.get();
         self.models.iter_mut().try_for_each(|model| {
-            model.adjust(settings.scale, settings.mix);
+            model.adjust(settings.scale, settings.stroke, settings.mix);
             model.warm_up(like)
         })
     }
@@ -149,7 +192,19 @@ impl<S: Adjustable> Stylizer for CrossFade<S> {
         };
         let mut next = batch.to_vec();
         self.paint(self.shown, settings.mix, batch)?;
-        self.paint(fade.to, settings.mix, &mut next)?;
+        match self.paint(fade.to, settings.mix, &mut next) {
+            // A larger scale, or a finer stroke: what is shown goes on.
+            Err(error @ StylizeError::OutOfMemory { .. }) => {
+                tracing::warn!("the settings go back to what they were: {error}");
+                self.fade = None;
+                let (model, scale, stroke) = self.shown;
+                self.wanted.change(|settings| {
+                    (settings.model, settings.scale, settings.stroke) = (model, scale, stroke);
+                });
+                return Ok(());
+            }
+            painted => painted?,
+        }
         for (frame, next) in batch.iter_mut().zip(&next) {
             blend(frame.planes.bytes_mut(), next.planes.bytes(), share);
         }
@@ -182,13 +237,13 @@ mod tests {
     }
 
     impl Adjustable for Flat {
-        fn adjust(&mut self, scale: f64, _mix: StyleMix) {
+        fn adjust(&mut self, scale: f64, _stroke: f64, _mix: StyleMix) {
             self.1 = scale;
         }
     }
 
     fn settings(model: usize, scale: f64) -> LiveSettings {
-        LiveSettings { model, scale, mix: StyleMix::default(), steady: 0.0 }
+        LiveSettings { model, scale, stroke: 1.0, mix: StyleMix::default(), steady: 0.0 }
     }
 
     fn value(cross_fade: &mut CrossFade<Flat>) -> u8 {
@@ -222,12 +277,49 @@ mod tests {
         assert_eq!(cross_fade.fade.unwrap().takes, SCALE_FADE);
         wanted.change(|settings| settings.model = 1);
         value(&mut cross_fade);
-        assert_eq!(cross_fade.fade.unwrap().to, (0, 0.5), "the first fade is finished first");
+        assert_eq!(cross_fade.fade.unwrap().to, (0, 0.5, 1.0), "the first fade is finished first");
         cross_fade.fade.as_mut().unwrap().began -= SCALE_FADE;
         value(&mut cross_fade);
         value(&mut cross_fade);
-        assert_eq!(cross_fade.fade.unwrap().to, (1, 0.5));
+        assert_eq!(cross_fade.fade.unwrap().to, (1, 0.5, 1.0));
         assert_eq!(cross_fade.models[0].1, 0.5);
+    }
+
+    /// Paints in one value; has no memory for strokes below 1.
+    struct Small(u8, f64);
+
+    impl Stylizer for Small {
+        fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+            if self.1 < 1.0 {
+                return Err(StylizeError::OutOfMemory { width: 2, height: 1, batch: 1 });
+            }
+            batch.iter_mut().for_each(|f| f.planes.bytes_mut().fill(self.0));
+            Ok(())
+        }
+    }
+
+    impl Adjustable for Small {
+        fn adjust(&mut self, _scale: f64, stroke: f64, _mix: StyleMix) {
+            self.1 = stroke;
+        }
+    }
+
+    #[test]
+    fn settings_that_memory_does_not_allow_are_taken_back_and_the_run_goes_on() {
+        let wanted = SharedSettings::new(settings(0, 1.0));
+        let told: Arc<Mutex<Vec<f64>>> = Arc::default();
+        let (heard, of) = (Arc::clone(&told), wanted.clone());
+        wanted.on_change(move || heard.lock().unwrap().push(of.get().stroke));
+        let mut cross_fade = CrossFade::new(vec![Small(9, 1.0)], wanted.clone());
+        wanted.change(|settings| settings.stroke = 0.5);
+        for _ in 0..3 {
+            let mut batch = [rgb_frame(2, 1, vec![0; 6])];
+            cross_fade.stylize(&mut batch).unwrap();
+            assert_eq!(batch[0].planes.bytes()[0], 9);
+        }
+        assert_eq!(wanted.get().stroke, 1.0);
+        assert_eq!(*told.lock().unwrap(), [0.5, 1.0], "whoever shows the settings is told");
+        assert_eq!(cross_fade.samples(&rgb_frame(2, 1, vec![0; 6])).len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - `video_job`, `live_job`: parameters of such a run; `output_end`: how a live output ended;
 //!   `no_signal`: pictures while a live source delivers nothing
 //! - `path_kinds`: kinds of inputs and outputs; `sources` and `sinks` open those of a video
+//! - [`LiveControls`]: what steers and watches a live run (`live_monitor`: pictures and times, `output_status`)
 //! - [`Regions`]: a model for each region of a mask; `live_settings`, `adapt`: what changes during a live
 //!   run
 //! - `still`: one picture; `pictures`: many
@@ -27,7 +28,11 @@ mod finish;
 #[cfg(feature = "media")]
 mod live;
 #[cfg(feature = "media")]
+mod live_controls;
+#[cfg(feature = "media")]
 mod live_job;
+#[cfg(feature = "media")]
+mod live_monitor;
 #[cfg(feature = "media")]
 mod live_settings;
 #[cfg(feature = "media")]
@@ -39,6 +44,8 @@ mod no_signal;
 mod output_end;
 #[cfg(feature = "media")]
 mod output_opener;
+#[cfg(feature = "media")]
+mod output_status;
 #[cfg(feature = "media")]
 mod outputs;
 mod partial;
@@ -70,12 +77,18 @@ pub use context::RunContext;
 #[cfg(feature = "media")]
 pub use live::stylize_live;
 #[cfg(feature = "media")]
+pub use live_controls::LiveControls;
+#[cfg(feature = "media")]
 pub use live_job::LiveJob;
+#[cfg(feature = "media")]
+pub use live_monitor::{LiveMonitor, LivePicture, LiveRequest, StageTimes};
 #[cfg(feature = "media")]
 pub use live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
 #[cfg(feature = "media")]
 pub use model_fallback::{Candidates, ChosenModels, SourceRate};
 pub use models::{EngineOptions, ModelChoice};
+#[cfg(feature = "media")]
+pub use output_status::{OutputState, OutputStatus, RecordingStatus};
 pub use partial::PartialFile;
 pub use path_kinds::{InputKind, OutputKind, Pictures};
 pub use pictures::stylize_pictures;
@@ -107,6 +120,7 @@ pub struct Progress<'a> {
 
 /// Status of a live run.
 #[cfg(feature = "media")]
+#[derive(Clone, Debug)]
 pub struct LiveStatus {
     /// Frames that came from the source.
     pub captured: u64,
@@ -116,10 +130,16 @@ pub struct LiveStatus {
     pub delivered: u64,
     /// Frames dropped before the network.
     pub dropped: u64,
+    /// Frames that wait for the network now.
+    pub waiting: u64,
     /// Frames dropped by each output, in the order of the outputs.
     pub dropped_by_outputs: Vec<u64>,
     /// Median and 99th percentile of the delay of the last frames, from capture to encoder output.
     pub delay: Option<(std::time::Duration, std::time::Duration)>,
+    /// What has become of each output; recordings that were begun meanwhile come last.
+    pub outputs: Vec<OutputStatus>,
+    /// The recording that was begun meanwhile and goes on.
+    pub recording: Option<RecordingStatus>,
     /// Clients of the RTSP servers, where there are any.
     pub clients: Option<usize>,
     /// How often and how long the source was lost.

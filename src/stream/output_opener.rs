@@ -14,7 +14,6 @@ use super::recording::Recording;
 use super::supervisor::Supervisor;
 use crate::core::encoding::StreamEncoding;
 use crate::core::endpoint::{OutputSpec, RtspUrl};
-use crate::core::stats::Delays;
 use crate::core::stop::StopSignal;
 use crate::media::clock::LiveClock;
 use crate::media::hls_sink::HlsSink;
@@ -35,7 +34,7 @@ pub(super) struct OutputOpener {
     clock: LiveClock,
     events: Sender<Event>,
     stop: StopSignal,
-    delays: Arc<Delays>,
+    on_delay: Arc<dyn Fn(Duration) + Send + Sync>,
     streams: StreamEncoding,
     encoder: Arc<Mutex<Weak<SharedEncoder>>>,
 }
@@ -47,7 +46,7 @@ impl OutputOpener {
         source: &LiveSource,
         clock: &LiveClock,
         supervisor: &Supervisor,
-        delays: &Arc<Delays>,
+        on_delay: &Arc<dyn Fn(Duration) + Send + Sync>,
     ) -> Self {
         OutputOpener {
             stream: source.stream().clone(),
@@ -55,7 +54,7 @@ impl OutputOpener {
             clock: clock.clone(),
             events: supervisor.events(),
             stop: supervisor.signal().clone(),
-            delays: Arc::clone(delays),
+            on_delay: Arc::clone(on_delay),
             streams: job.streams,
             encoder: Arc::default(),
         }
@@ -166,11 +165,15 @@ impl OutputOpener {
     }
 
     fn on_delay(&self) -> OnDelay {
-        let delays = Arc::clone(&self.delays);
-        Box::new(move |delay| delays.add(delay))
+        let on_delay = Arc::clone(&self.on_delay);
+        Box::new(move |delay| on_delay(delay))
     }
 
-    fn record(&self, path: &Path, number: usize, job: &LiveJob) -> Result<Recording> {
+    /// Reserves a file that is recorded to.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    pub fn record(&self, path: &Path, number: usize, job: &LiveJob) -> Result<Recording> {
         let (clock, events) = (self.clock.clone(), self.events.clone());
         let source = (self.stream.clone(), self.audio.clone());
         Recording::reserve(path, number, job, source, clock, events, self.on_delay())

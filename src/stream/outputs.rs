@@ -1,25 +1,28 @@
 //! The outputs of a live run. Each lives alone: where one fails, the others go on.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
-use super::Observer;
 use super::closing_outputs::ClosingOutputs;
 use super::live_job::LiveJob;
 use super::output_end::OutputEnd;
 use super::output_opener::OutputOpener;
+use super::output_status::{OutputState, OutputStatus, RecordingStatus};
 use super::pieces::Pieces;
 use super::recording::Recording;
 use super::supervisor::Supervisor;
+use super::{Observer, Progress};
 use crate::core::backoff::Backoff;
+use crate::core::encoding::Container;
 use crate::core::endpoint::OutputSpec;
-use crate::core::stats::Delays;
-use crate::core::timeouts::{CLOSE_OUTPUT, FINISH_LIVE_FILE, GOOD_CONNECTION};
+use crate::core::stop::StopSignal;
+use crate::core::timeouts::{CLOSE_OUTPUT, FINISH_LIVE_FILE, GOOD_CONNECTION, WaitTimer};
 use crate::core::watchdog::{Heartbeat, Watchdog};
 use crate::media::clock::LiveClock;
 use crate::media::hls_sink::HlsSink;
@@ -31,8 +34,10 @@ use crate::media::{Buffer, PipelineError};
 
 /// All outputs of a live run; a frame goes to each of them.
 pub struct Outputs {
-    slots: Vec<OutputSlot>,
+    /// Those of the job, then recordings that were begun meanwhile; their places are their numbers.
+    slots: RwLock<Vec<Arc<OutputSlot>>>,
     opener: OutputOpener,
+    stop: StopSignal,
     notes: Vec<String>,
 }
 
@@ -95,6 +100,11 @@ struct OutputSlot {
     state: Mutex<State>,
     /// Frames that it did not take: those that came while it was lost, and those that earlier connections dropped.
     missed: AtomicU64,
+    /// Frames that were passed to it.
+    frames: AtomicU64,
+    losses: AtomicU64,
+    /// When it was begun, if that was while the run went on.
+    begun: Option<Instant>,
 }
 
 enum State {
@@ -104,8 +114,21 @@ enum State {
     Lost(Box<Lost>),
     /// It has failed for good: why, and what may have to be finished.
     Failed(String, Sink),
+    /// A recording whose last frames are being written.
+    Ending(Box<Recording>, WaitTimer),
+    /// A recording that is made ready to get its name.
+    Completing(JoinHandle<Vec<String>>),
+    /// A recording that has its name.
+    Finished,
     /// It is being changed.
     Between,
+}
+
+impl State {
+    /// Whether no frame will go there any more.
+    fn is_over(&self) -> bool {
+        !matches!(self, State::Open(..) | State::Lost(_) | State::Between)
+    }
 }
 
 /// The present connection of an output.
@@ -153,19 +176,154 @@ impl Outputs {
         source: &LiveSource,
         clock: &LiveClock,
         supervisor: &Supervisor,
-        delays: &Arc<Delays>,
+        on_delay: &Arc<dyn Fn(Duration) + Send + Sync>,
     ) -> Result<Self> {
-        let opener = OutputOpener::of(job, source, clock, supervisor, delays);
-        let mut outputs = Outputs { slots: Vec::new(), opener, notes: Vec::new() };
+        let opener = OutputOpener::of(job, source, clock, supervisor, on_delay);
+        let (mut slots, mut notes) = (Vec::new(), Vec::new());
         for (number, spec) in job.outputs.iter().enumerate() {
-            let sink = outputs.opener.open(spec, number, job, &mut outputs.notes)?;
-            outputs.slots.push(OutputSlot {
-                spec: spec.clone(),
-                state: Mutex::new(State::Open(sink, Connection::first())),
-                missed: AtomicU64::new(0),
-            });
+            let sink = opener.open(spec, number, job, &mut notes)?;
+            slots.push(Arc::new(OutputSlot::new(spec.clone(), sink, None)));
         }
-        Ok(outputs)
+        let (slots, stop) = (RwLock::new(slots), supervisor.signal().clone());
+        Ok(Outputs { slots, opener, stop, notes })
+    }
+
+    fn slots(&self) -> Vec<Arc<OutputSlot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Begins to record to a new file in the working folder. Returns its name.
+    ///
+    /// # Errors
+    /// When there is such a recording already, or the file cannot be written.
+    pub fn start_recording(&self, job: &LiveJob) -> Result<String> {
+        if let Some(recording) = self.recording() {
+            bail!("'{}' is being recorded already", recording.name);
+        }
+        let containers =
+            [(Container::Mp4, "mp4"), (Container::Mkv, "mkv"), (Container::WebM, "webm")];
+        let fits = |(of, _): &(Container, &str)| job.encoding.codec_in(*of).is_ok();
+        let (_, end) = containers.into_iter().find(fits).context("no container for --codec")?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = format!("nst-stream-{}.{end}", since.as_millis());
+        let path = PathBuf::from(&name);
+        // Only the main thread adds outputs: the number stays free meanwhile.
+        let number = self.slots().len();
+        let recording = self.opener.record(Path::new(&path), number, job)?;
+        let (spec, sink) = (OutputSpec::File(path), Sink::File(Box::new(recording)));
+        let slot = Arc::new(OutputSlot::new(spec, sink, Some(Instant::now())));
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(slot);
+        Ok(name)
+    }
+
+    /// Ends the recording that was begun meanwhile. Returns its name; the file gets it a little later.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn stop_recording(&self) -> Result<String> {
+        for (number, slot) in self.slots().iter().enumerate() {
+            let mut state = slot.lock();
+            if slot.begun.is_none() || !matches!(*state, State::Open(Sink::File(_), _)) {
+                continue;
+            }
+            if let State::Open(Sink::File(file), _) = std::mem::replace(&mut *state, State::Between)
+            {
+                let ends = file.end();
+                *state = State::Ending(file, WaitTimer::new());
+                drop(state);
+                if !ends {
+                    self.complete(number, OutputEnd::Finished);
+                }
+                return Ok(slot.spec.to_string());
+            }
+        }
+        bail!("nothing is being recorded")
+    }
+
+    /// The recording that was begun meanwhile and goes on.
+    pub fn recording(&self) -> Option<RecordingStatus> {
+        self.slots().iter().find_map(|slot| {
+            let since = slot.begun?;
+            let goes_on = matches!(&*slot.lock(), State::Open(..));
+            goes_on.then(|| RecordingStatus { name: slot.spec.to_string(), since })
+        })
+    }
+
+    /// Takes note that the stream of an output has been written to its end.
+    pub fn ended(&self, number: usize) {
+        self.complete(number, OutputEnd::Finished);
+    }
+
+    /// Gives recordings that were ended meanwhile their names, on threads of their own: moving the index of a long
+    /// one to its front takes a while. Returns what to tell the user.
+    pub fn finish_recordings(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (number, slot) in self.slots().iter().enumerate() {
+            let mut state = slot.lock();
+            let over = match &mut *state {
+                State::Ending(_, patience) => patience.is_over(FINISH_LIVE_FILE),
+                State::Completing(thread) => thread.is_finished(),
+                _ => false,
+            };
+            if !over {
+                continue;
+            }
+            if let State::Ending(..) = *state {
+                drop(state);
+                self.complete(number, OutputEnd::OutOfTime);
+            } else if let State::Completing(thread) =
+                std::mem::replace(&mut *state, State::Finished)
+            {
+                notes.extend(thread.join().unwrap_or_default());
+            }
+        }
+        notes
+    }
+
+    /// Completes a recording that is ending.
+    fn complete(&self, number: usize, end: OutputEnd) {
+        let slots = self.slots();
+        let Some(slot) = slots.get(number) else { return };
+        let mut state = slot.lock();
+        if !matches!(*state, State::Ending(..)) {
+            return;
+        }
+        let State::Ending(file, _) = std::mem::replace(&mut *state, State::Finished) else {
+            return;
+        };
+        let (name, stop) = (slot.spec.to_string(), self.stop.clone());
+        let complete = move || {
+            let mut said = Said(Vec::new());
+            let finished = file.finish(end, &Supervisor::new(&stop), &mut said);
+            said.0.push(match finished {
+                Ok(()) => format!("recorded '{name}'"),
+                Err(error) => format!("{error:#}"),
+            });
+            said.0
+        };
+        if let Ok(thread) = std::thread::Builder::new().name("complete".into()).spawn(complete) {
+            *state = State::Completing(thread);
+        }
+    }
+
+    /// What has become of each output.
+    pub fn status(&self) -> Vec<OutputStatus> {
+        let dropped = self.dropped();
+        let status = |(slot, dropped): (&Arc<OutputSlot>, u64)| {
+            let (state, clients) = match &*slot.lock() {
+                State::Open(Sink::Served(server), _) => (OutputState::Open, Some(server.clients())),
+                State::Open(..) => (OutputState::Open, None),
+                State::Lost(_) | State::Between => (OutputState::Lost, None),
+                State::Failed(why, _) => (OutputState::Failed(why.clone()), None),
+                State::Ending(..) | State::Completing(_) | State::Finished => {
+                    (OutputState::Finished, None)
+                }
+            };
+            let frames = slot.frames.load(Ordering::Relaxed).saturating_sub(dropped);
+            let losses = slot.losses.load(Ordering::Relaxed);
+            OutputStatus { name: slot.spec.to_string(), state, frames, dropped, losses, clients }
+        };
+        self.slots().iter().zip(dropped).map(status).collect()
     }
 
     /// What the user should know: the addresses that are served.
@@ -175,7 +333,8 @@ impl Outputs {
 
     /// Clients of all servers.
     pub fn clients(&self) -> Option<usize> {
-        let counts = self.slots.iter().filter_map(|slot| match &*slot.lock() {
+        let slots = self.slots();
+        let counts = slots.iter().filter_map(|slot| match &*slot.lock() {
             State::Open(Sink::Served(server), _) => Some(server.clients()),
             _ => None,
         });
@@ -184,30 +343,34 @@ impl Outputs {
 
     /// How many frames the present outputs have taken in all; of one that may wait, how many it was given.
     pub fn delivered(&self) -> u64 {
-        let taken = |slot: &OutputSlot| match &*slot.lock() {
+        let taken = |slot: &Arc<OutputSlot>| match &*slot.lock() {
             State::Open(Sink::Shown(sink), _) if sink.may_wait() => sink.pushed(),
             State::Open(sink, _) => sink.heartbeat().steps,
-            State::Lost(_) | State::Failed(..) | State::Between => 0,
+            _ => 0,
         };
-        self.slots.iter().map(taken).sum()
+        self.slots().iter().map(taken).sum()
     }
 
     /// How many frames each output did not take in time.
     pub fn dropped(&self) -> Vec<u64> {
-        let dropped = |slot: &OutputSlot| {
+        let dropped = |slot: &Arc<OutputSlot>| {
             let now = match &*slot.lock() {
                 State::Open(sink, _) | State::Failed(_, sink) => sink.dropped(),
-                State::Lost(_) | State::Between => 0,
+                _ => 0,
             };
             now + slot.missed.load(Ordering::Relaxed)
         };
-        self.slots.iter().map(dropped).collect()
+        self.slots().iter().map(dropped).collect()
     }
 
     /// Passes a frame, whose time is `pts`, to every output without waiting.
     pub fn push(&self, frame: &Buffer, pts: Duration) {
-        for slot in &self.slots {
-            match &mut *slot.lock() {
+        for slot in self.slots.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let mut state = slot.lock();
+            if !state.is_over() {
+                slot.frames.fetch_add(1, Ordering::Relaxed);
+            }
+            match &mut *state {
                 State::Open(Sink::Shown(sink), _) => drop(sink.push(frame)),
                 State::Open(Sink::Served(server), _) => server.push_frame(frame),
                 State::Open(Sink::File(file), _) => file.push(frame, pts),
@@ -215,7 +378,7 @@ impl Outputs {
                 State::Open(Sink::Stream(stream), _) => stream.push(frame),
                 State::Open(Sink::Hls(stream), _) => stream.push(frame),
                 State::Lost(_) => drop(slot.missed.fetch_add(1, Ordering::Relaxed)),
-                State::Failed(..) | State::Between => {}
+                _ => {}
             }
         }
     }
@@ -230,10 +393,17 @@ impl Outputs {
         number: usize,
         error: PipelineError,
     ) -> Result<Option<String>, PipelineError> {
-        let Some(slot) = self.slots.get(number) else { return Err(error) };
+        let slots = self.slots();
+        let Some(slot) = slots.get(number) else { return Err(error) };
         let mut state = slot.lock();
         let (sink, connection) = match std::mem::replace(&mut *state, State::Between) {
             State::Open(sink, connection) => (sink, connection),
+            State::Ending(file, patience) => {
+                *state = State::Ending(file, patience);
+                drop(state);
+                self.complete(number, OutputEnd::Failed(error));
+                return Ok(None);
+            }
             // A consequence of its first error.
             other => {
                 *state = other;
@@ -242,6 +412,7 @@ impl Outputs {
         };
         if slot.spec.is_opened_again() && (sink.has_delivered() || connection.after.is_some()) {
             slot.missed.fetch_add(sink.dropped(), Ordering::Relaxed);
+            slot.losses.fetch_add(1, Ordering::Relaxed);
             let (lost, note) = match connection.after {
                 Some(mut lost) => {
                     let note = lost.tell(&slot.spec, &error);
@@ -260,8 +431,7 @@ impl Outputs {
         let why = format!("'{}' failed: {error}", slot.spec);
         *state = State::Failed(why.clone(), sink);
         drop(state);
-        let failed = |slot: &OutputSlot| matches!(&*slot.lock(), State::Failed(..));
-        if self.slots.iter().all(failed) {
+        if slots.iter().all(|slot| slot.lock().is_over()) {
             return Err(error);
         }
         Ok(Some(format!("{why}; the other outputs go on")))
@@ -270,7 +440,7 @@ impl Outputs {
     /// Outputs that have frames and take none of them, each with an error; one that may wait is only named.
     pub fn hanging(&self) -> Vec<(usize, PipelineError)> {
         let mut hanging = Vec::new();
-        for (number, slot) in self.slots.iter().enumerate() {
+        for (number, slot) in self.slots().iter().enumerate() {
             let State::Open(sink, connection) = &mut *slot.lock() else { continue };
             let hangs = connection.watchdog.hangs(sink.heartbeat());
             let Some(hangs) = hangs.filter(|_| !connection.told) else { continue };
@@ -295,7 +465,7 @@ impl Outputs {
     /// Opens lost outputs again, each when its time has come. Returns what to tell the user.
     pub fn reopen(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        for (number, slot) in self.slots.iter().enumerate() {
+        for (number, slot) in self.slots().iter().enumerate() {
             let mut state = slot.lock();
             match &mut *state {
                 State::Open(sink, connection) if sink.has_delivered() => {
@@ -321,7 +491,8 @@ impl Outputs {
 
     /// Which outputs have failed for good, and why.
     pub fn failures(&self) -> Vec<String> {
-        let failures = self.slots.iter().filter_map(|slot| match &*slot.lock() {
+        let slots = self.slots();
+        let failures = slots.iter().filter_map(|slot| match &*slot.lock() {
             State::Failed(why, _) => Some(why.clone()),
             _ => None,
         });
@@ -337,13 +508,19 @@ impl Outputs {
             (ClosingOutputs::default(), Vec::new(), Vec::new());
         let (mut servers, mut streams, mut playlists) = (Vec::new(), Vec::new(), Vec::new());
         let mut pieces = Vec::new();
-        for (number, slot) in self.slots.into_iter().enumerate() {
-            let (sink, failed) =
-                match slot.state.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                    State::Open(sink, _) => (sink, false),
-                    State::Failed(_, sink) => (sink, true),
-                    State::Lost(_) | State::Between => continue,
-                };
+        let mut completing = Vec::new();
+        let slots = self.slots.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (number, slot) in slots.iter().enumerate() {
+            let (sink, failed) = match std::mem::replace(&mut *slot.lock(), State::Finished) {
+                State::Open(sink, _) => (sink, false),
+                State::Failed(_, sink) => (sink, true),
+                State::Ending(file, _) => (Sink::File(file), false),
+                State::Completing(thread) => {
+                    completing.push(thread);
+                    continue;
+                }
+                State::Lost(_) | State::Finished | State::Between => continue,
+            };
             match sink {
                 Sink::File(file) => {
                     if file.end() && !failed {
@@ -382,6 +559,9 @@ impl Outputs {
         close(servers);
         let mut ended = supervisor.supervise(ending);
         close((others, streams, playlists));
+        for thread in completing {
+            thread.join().unwrap_or_default().iter().for_each(|note| observer.note(note));
+        }
         let mut results = Vec::new();
         for (number, file, failed) in files {
             let end = match failed {
@@ -406,7 +586,8 @@ impl Outputs {
 
     /// The pipelines as Graphviz graphs, by number of the output.
     pub fn graphs(&self) -> Vec<(usize, String)> {
-        let dot = |slot: &OutputSlot| match &*slot.lock() {
+        let slots = self.slots();
+        let dot = |slot: &Arc<OutputSlot>| match &*slot.lock() {
             State::Open(sink, _) | State::Failed(_, sink) => match sink {
                 Sink::Shown(sink) => Some(sink.dot()),
                 Sink::Served(server) => Some(server.dot()),
@@ -415,13 +596,35 @@ impl Outputs {
                 Sink::Stream(stream) => Some(stream.dot()),
                 Sink::Hls(stream) => Some(stream.dot()),
             },
-            State::Lost(_) | State::Between => None,
+            _ => None,
         };
-        self.slots.iter().enumerate().filter_map(|(n, slot)| Some((n, dot(slot)?))).collect()
+        slots.iter().enumerate().filter_map(|(n, slot)| Some((n, dot(slot)?))).collect()
     }
 }
 
+/// Notes of a recording that is finished on a thread of its own.
+struct Said(Vec<String>);
+
+impl Observer for Said {
+    fn note(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+
+    fn progress(&mut self, _progress: &Progress) {}
+}
+
 impl OutputSlot {
+    fn new(spec: OutputSpec, sink: Sink, begun: Option<Instant>) -> Self {
+        OutputSlot {
+            spec,
+            state: Mutex::new(State::Open(sink, Connection::first())),
+            missed: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            begun,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -367,15 +367,14 @@ pub struct LiveConfig {
     pub job: super::LiveJob,
 }
 
-/// Runs `config` live, with the settings in `wanted`, which may change at any time.
+/// Runs `config` live, with the settings in `controls`, which may change at any time.
 ///
 /// # Errors
 /// One line for the user.
 #[cfg(feature = "media")]
 pub fn run_live(
     config: &LiveConfig,
-    wanted: &super::SharedSettings,
-    snapshot: &super::SnapshotRequest,
+    controls: &super::LiveControls,
     context: &mut RunContext,
 ) -> Result<Summary> {
     let candidates = config.engine.open_live(&config.models, context.observer)?;
@@ -386,7 +385,7 @@ pub fn run_live(
             context.observer.models(&chosen.names);
             Ok(chosen.models)
         };
-        return super::stylize_live(job, choose, wanted, snapshot, context);
+        return super::stylize_live(job, choose, controls, context);
     };
     let choose = |rate: super::SourceRate, context: &mut RunContext| {
         mask.check(rate.width, rate.height, "the picture")
@@ -396,5 +395,5 @@ pub fn run_live(
         context.observer.models(&[chosen.names.join(" + ")]);
         Ok(vec![Regions::new(mask, chosen.models)])
     };
-    super::stylize_live(job, choose, wanted, snapshot, context)
+    super::stylize_live(job, choose, controls, context)
 }

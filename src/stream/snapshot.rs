@@ -1,9 +1,9 @@
 //! Single frames of a live run, saved as pictures.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,17 +19,34 @@ use crate::media::video::{VideoStream, rgb_of};
 const WAITING: usize = 2;
 
 /// Requests the next stylized frame as a picture. Clones share the request.
-#[derive(Debug, Clone, Default)]
-pub struct SnapshotRequest(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub struct SnapshotRequest(Arc<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    is: AtomicBool,
+    by: Mutex<Answers>,
+}
+
+/// Called with the file, or why there is none.
+type Answers = Vec<Box<dyn FnOnce(Result<PathBuf, String>) + Send>>;
 
 impl SnapshotRequest {
     /// Makes the request.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is.store(true, Ordering::Release);
     }
 
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::AcqRel)
+    /// Makes the request, and calls `answer` with the file once it is saved.
+    pub fn ask_for(&self, answer: impl FnOnce(Result<PathBuf, String>) + Send + 'static) {
+        self.0.by.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(answer));
+        self.ask();
+    }
+
+    fn take(&self) -> Option<Answers> {
+        let asked = self.0.is.swap(false, Ordering::AcqRel);
+        let mut by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.then(|| std::mem::take(&mut *by))
     }
 }
 
@@ -37,7 +54,7 @@ impl SnapshotRequest {
 /// it waits until all are saved.
 pub(super) struct Snapshots {
     request: SnapshotRequest,
-    frames: Option<SyncSender<Buffer>>,
+    frames: Option<SyncSender<(Buffer, Answers)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,14 +68,16 @@ impl Snapshots {
         stream: &VideoStream,
         stop: &StopSignal,
     ) -> std::io::Result<Self> {
-        let (frames, to_save) = sync_channel::<Buffer>(WAITING);
+        let (frames, to_save) = sync_channel::<(Buffer, Answers)>(WAITING);
         let (stream, stop) = (stream.clone(), stop.clone());
         let save_all = move || {
-            for frame in to_save {
-                match save(&frame, &stream, &stop) {
+            for (frame, answers) in to_save {
+                let saved = save(&frame, &stream, &stop).map_err(|error| format!("{error:#}"));
+                match &saved {
                     Ok(path) => tracing::warn!("snapshot: {}", path.display()),
-                    Err(error) => tracing::error!("no snapshot: {error:#}"),
+                    Err(error) => tracing::error!("no snapshot: {error}"),
                 }
+                answers.into_iter().for_each(|answer| answer(saved.clone()));
             }
         };
         let thread = thread::Builder::new().name("snapshot".into()).spawn(save_all)?;
@@ -67,13 +86,18 @@ impl Snapshots {
 
     /// Saves the frame, if a snapshot was requested.
     pub fn offer(&self, frame: &Buffer) {
-        if !self.request.take() {
+        // Asked of every frame: without a lock, as long as there is none.
+        if !self.request.0.is.load(Ordering::Acquire) {
             return;
         }
-        let taken = self.frames.as_ref().is_some_and(|to| to.try_send(frame.clone()).is_ok());
-        if !taken {
-            tracing::warn!("no snapshot: earlier ones are still being saved");
-        }
+        let (Some(answers), Some(frames)) = (self.request.take(), &self.frames) else { return };
+        let refused = match frames.try_send((frame.clone(), answers)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => refused,
+        };
+        let why = "earlier ones are still being saved";
+        tracing::warn!("no snapshot: {why}");
+        refused.1.into_iter().for_each(|answer| answer(Err(why.to_owned())));
     }
 }
 

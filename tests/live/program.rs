@@ -85,7 +85,7 @@ impl Live {
         Self::spawn(command.args(["-m", "mosaic"]).args(args))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    pub fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
@@ -100,13 +100,18 @@ impl Live {
 
     /// The address that it says it serves.
     pub fn served(&self) -> String {
+        self.told("serving ")
+    }
+
+    /// What it says behind this beginning of a line.
+    pub fn told(&self, beginning: &str) -> String {
         let started = Instant::now();
         loop {
             let said = self.stderr.lock().unwrap().clone();
-            if let Some(url) = said.lines().find_map(|l| l.strip_prefix("serving ")) {
-                return url.trim().to_owned();
+            if let Some(rest) = said.lines().find_map(|l| l.strip_prefix(beginning)) {
+                return rest.trim().to_owned();
             }
-            assert!(started.elapsed() < LIMIT, "it serves nothing: {said}");
+            assert!(started.elapsed() < LIMIT, "no line '{beginning}…': {said}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -27,7 +27,7 @@ impl Stylizer for Hangs {
 }
 
 impl Adjustable for Hangs {
-    fn adjust(&mut self, _scale: f64, _mix: StyleMix) {}
+    fn adjust(&mut self, _scale: f64, _stroke: f64, _mix: StyleMix) {}
 }
 
 #[test]

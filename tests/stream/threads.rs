@@ -13,8 +13,7 @@ use nst_stream::core::stylizer::{StylizeError, Stylizer};
 use nst_stream::engine::stylizer::StyleMix;
 use nst_stream::media::live::LiveOptions;
 use nst_stream::stream::{
-    Adjustable, LiveJob, LiveSettings, RunContext, SharedSettings, SnapshotRequest, VideoJob,
-    stylize_live,
+    Adjustable, LiveControls, LiveJob, LiveSettings, RunContext, VideoJob, stylize_live,
 };
 
 use super::common::*;
@@ -44,7 +43,7 @@ impl Stylizer for Dies {
 }
 
 impl Adjustable for Dies {
-    fn adjust(&mut self, _scale: f64, _mix: StyleMix) {}
+    fn adjust(&mut self, _scale: f64, _stroke: f64, _mix: StyleMix) {}
 }
 
 /// A live run from a source with a picture and sound, which go on without each other, into two files.
@@ -67,17 +66,17 @@ pub fn live_of(folder: &Path, network: impl Adjustable + 'static) -> Result<Summ
     };
     let (send, ended) = channel();
     std::thread::spawn(move || {
-        let wanted = SharedSettings::new(LiveSettings {
+        let controls = LiveControls::new(LiveSettings {
             model: 0,
             scale: 1.0,
+            stroke: 1.0,
             mix: StyleMix::default(),
             steady: 0.0,
         });
         let (mut said, stop) = (Said::default(), StopSignal::default());
         let mut context = RunContext::new(&stop, &mut said);
-        let request = SnapshotRequest::default();
         let models = |_, _: &mut RunContext| Ok(vec![network]);
-        let ended = stylize_live(&job, models, &wanted, &request, &mut context);
+        let ended = stylize_live(&job, models, &controls, &mut context);
         let _ = send.send(ended.map_err(|error| format!("{error:#}")));
     });
     match ended.recv_timeout(LIMIT) {

@@ -1,0 +1,63 @@
+// The page of a live run. All it loads and shows comes from the program itself.
+
+import { ask, signInByLink, watch } from "./api.js";
+import { listen, setModels, setRecording, setSettings } from "./controls.js";
+import { setHealth } from "./health.js";
+import { restart, setTrouble, show } from "./picture.js";
+
+const id = (name) => document.getElementById(name);
+let connected = false;
+let modelsDue = 0;
+
+async function readModels() {
+  const models = await (await ask("GET", "/api/v1/models")).json();
+  setModels(models);
+  // Thumbnails come with the first frame.
+  modelsDue = models.length > 0 && models.every((model) => model.thumbnail) ? Infinity : performance.now() + 2000;
+}
+
+function onState(state) {
+  setSettings(state.settings);
+  setRecording(state.recording);
+  setHealth(state);
+  setTrouble(null);
+  if (performance.now() > modelsDue) {
+    modelsDue = performance.now() + 2000;
+    readModels().catch(() => {});
+  }
+}
+
+function onConnection(now) {
+  if (now && !connected) {
+    restart();
+    modelsDue = 0;
+  }
+  connected = now;
+  setTrouble(now ? null : "Connection lost; trying again…");
+  if (!now) {
+    id("source").dataset.state = "lost";
+    id("source-text").textContent = "no connection";
+  }
+}
+
+await signInByLink();
+listen();
+show();
+const reopen = watch(onState, onConnection, () => {
+  const dialog = id("sign-in");
+  if (!dialog.open) dialog.showModal();
+});
+
+id("sign-in").addEventListener("cancel", (event) => event.preventDefault());
+id("sign-in").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await ask("POST", "/api/v1/session", { token: id("token").value.trim() });
+    id("token").value = "";
+    id("sign-in-error").textContent = "";
+    id("sign-in").close();
+    reopen();
+  } catch (error) {
+    id("sign-in-error").textContent = error.message;
+  }
+});

@@ -1,0 +1,20 @@
+//! The page's server of a live run: the API, metrics, and who may ask.
+#![cfg(feature = "media")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "control/api.rs"]
+mod api;
+mod common;
+#[path = "control/hostile.rs"]
+mod hostile;
+#[path = "control/http.rs"]
+mod http;
+#[path = "control/monitoring.rs"]
+mod monitoring;
+#[path = "live/program.rs"]
+#[allow(dead_code)]
+mod program;
+#[path = "control/run.rs"]
+mod run;
+#[path = "control/secured.rs"]
+mod secured;
