@@ -2,12 +2,14 @@
 """Checks the manifests in packaging/kubernetes, and runs their command lines on this machine.
 
     python3 scripts/check_kubernetes.py --program target/release/nst-stream
-    python3 scripts/check_kubernetes.py --program ... --only manifests|film
+    python3 scripts/check_kubernetes.py --program ... --only manifests|film|live
 
-* manifests: against the schemas of a current Kubernetes, unknown fields refused; also with the GPU patch; and what no schema knows: names that refer to each other,
+* manifests: against the schemas of a current Kubernetes, unknown fields refused; the PodMonitor, a custom resource,
+  against podmonitor.schema.json; also with the GPU patch; and what no schema knows: names that refer to each other,
   and that pods do without root and write to their volumes only.
 * film: the command lines of split, parts and join, as they are written, on a film of two scenes. The joined film must
   have the frames, times and sound of a single run.
+* live: the command line of the live feed. Its probes, metrics and picture must be there.
 
 A command line is run with the environment that its pod would have. Folders that are mounted (/job) become folders of a
 temporary one, and ports become free ones; nothing else is changed. The validator is fetched from PyPI into
@@ -21,15 +23,19 @@ import math
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
 import venv
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MANIFESTS = ROOT / "packaging" / "kubernetes"
-PACKAGES = ["kubernetes-validate==1.37.0", "PyYAML==6.0.3"]
+PACKAGES = ["kubernetes-validate==1.37.0", "jsonschema==4.26.0", "PyYAML==6.0.3"]
 VERSION = "1.37"
 # A container's environment is its own; this much is that of its image.
 IMAGE = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
@@ -84,7 +90,13 @@ def load():
 
 def fault(document):
     """What its schema says against it."""
+    import jsonschema
     import kubernetes_validate
+    if document.get("kind") == "PodMonitor":
+        schema = json.loads((MANIFESTS / "podmonitor.schema.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        error = next(jsonschema.Draft202012Validator(schema).iter_errors(document), None)
+        return error and f"{error.json_path}: {error.message}"
     try:
         used = kubernetes_validate.validate(document, VERSION, strict=True)
     except kubernetes_validate.ValidationError as error:
@@ -119,7 +131,7 @@ def container_of(document):
 
 def check_manifests(objects, patch):
     workloads = {key: d for key, d in objects.items() if key[0] in ("Job", "Deployment")}
-    check(len(workloads) == 3, f"other jobs than expected: {list(workloads)}")
+    check(len(workloads) == 4, f"other jobs than expected: {list(workloads)}")
     for key, document in objects.items():
         check(fault(document) is None, f"{key}: {fault(document)}")
         # That the check sees anything at all.
@@ -147,12 +159,24 @@ def check_manifests(objects, patch):
         for source in container.get("envFrom", []):
             source = source["configMapRef"]["name"]
             check(("ConfigMap", source) in objects, f"{name}: no ConfigMap {source}")
+        ports = {port["name"] for port in container.get("ports", [])}
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            if kind == "Deployment":
+                check(container[probe]["httpGet"]["port"] in ports, f"{name}: {probe} asks at no port of its")
         if kind == "Job":
             check(pod["restartPolicy"] == "Never", f"{name}: restartPolicy")
 
     parts = objects["Job", "nst-parts"]["spec"]
     check(parts["completionMode"] == "Indexed", "nst-parts has no index")
     check(parts["maxFailedIndexes"] <= parts["completions"] and parts["backoffLimitPerIndex"] > 0, "nst-parts: limits")
+    live = objects["Deployment", "nst-live"]["spec"]
+    labels = live["template"]["metadata"]["labels"]
+    ports = {port["name"] for port in container_of(objects["Deployment", "nst-live"])["ports"]}
+    service, monitor = objects["Service", "nst-live"]["spec"], objects["PodMonitor", "nst-live"]["spec"]
+    for selector in (live["selector"]["matchLabels"], service["selector"], monitor["selector"]["matchLabels"]):
+        check(selector.items() <= labels.items(), f"{selector} selects no pod of nst-live")
+    asked = [port["targetPort"] for port in service["ports"]] + [e["port"] for e in monitor["podMetricsEndpoints"]]
+    check(set(asked) <= ports, f"{asked}: nst-live has {ports}")
     print(f"{len(objects)} objects are valid for Kubernetes {VERSION}")
 
 
@@ -276,10 +300,71 @@ def check_film(machine):
     print("the joined film has the frames, times and sound of a single run")
 
 
+def check_live(machine):
+    key = ("Deployment", "nst-live")
+    container = container_of(machine.objects[key])
+    token = "a-token-for-this-check-only"
+    pod = machine.pod(key, {"SOURCE": "test:160x96@15"})  # a small one, for slow machines
+    machine.path("/etc/nst-stream/token").write_text(token + "\n")
+    ports = {port["name"]: machine.ports[port["containerPort"]] for port in container["ports"]}
+    # The kubelet and Prometheus ask by the pod's address.
+    host = f"127.0.0.1:{ports['http']}"
+
+    def ask(path, **headers):
+        request = urllib.request.Request(f"http://{host}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return None, str(error)
+
+    print("$", "nst-stream", *pod["args"][1:], flush=True)
+    said = open(machine.folder / "live.log", "w+")
+    process = subprocess.Popen(**pod, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
+    log = lambda: pathlib.Path(said.name).read_text()
+    try:
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            path, end = container[name]["httpGet"]["path"], time.monotonic() + PATIENCE
+            while ask(path)[0] != 200:
+                check(process.poll() is None, f"the live feed has ended, code {process.returncode}:\n{log()}")
+                check(time.monotonic() < end, f"{name}: {path}: {ask(path)}\n{log()}")
+                time.sleep(0.2)
+            print(f"{name}: {path} answers")
+        (endpoint,) = machine.objects["PodMonitor", "nst-live"]["spec"]["podMetricsEndpoints"]
+        credentials = endpoint["authorization"]["credentials"]
+        secret = next(v["secret"]["secretName"] for v in pod_of(machine.objects[key])["volumes"] if "secret" in v)
+        check(credentials == {"name": secret, "key": "token"}, f"the PodMonitor has other credentials: {credentials}")
+        status, metrics = ask(endpoint["path"], Authorization=f"{endpoint['authorization']['type']} {token}")
+        check(status == 200 and re.search(r"^nst_stream_\w+ \d", metrics, re.M), f"metrics: {status} {metrics[:2000]}")
+        for headers in ({}, {"Authorization": "Bearer another-token-than-this-one"}):
+            check(ask(endpoint["path"], **headers)[0] == 401, f"metrics without the token: {ask(endpoint['path'])}")
+        name = machine.objects["Service", "nst-live"]["metadata"]["name"]
+        check(ask("/", Host=f"{name}:8080")[0] == 200, f"the page is not served as {name}")
+        hashes = ffmpeg("-rtsp_transport", "tcp", "-i", f"rtsp://127.0.0.1:{ports['rtsp']}/live", "-map", "0:v",
+                        "-frames:v", "5", "-f", "framemd5", "-")
+        check(sum(line.startswith("0,") for line in hashes.splitlines()) == 5, f"no picture by RTSP:\n{hashes}")
+        check(token not in log(), f"the log shows the token:\n{log()}")
+        # As a pod is ended.
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(pod_of(machine.objects[key]).get("terminationGracePeriodSeconds", 30) + PATIENCE)
+        except subprocess.TimeoutExpired:
+            fail(f"it does not end when it is told to:\n{log()}")
+        check(code == 130, f"ended with code {code}:\n{log()}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        said.close()
+    print("the live feed has its probes, metrics and picture")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "target" / "release" / "nst-stream")
-    parser.add_argument("--only", choices=["manifests", "film"])
+    parser.add_argument("--only", choices=["manifests", "film", "live"])
     args = parser.parse_args()
     python = environment()
     if pathlib.Path(sys.prefix) != python.parent.parent:
@@ -289,7 +374,7 @@ def main():
     objects, patch = load()
     if args.only in (None, "manifests"):
         check_manifests(objects, patch)
-    for name, run in (("film", check_film),):
+    for name, run in (("film", check_film), ("live", check_live)):
         if args.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
                 run(Machine(objects, program, pathlib.Path(folder)))

@@ -23,6 +23,11 @@ fn the_jobs_of_kubernetes_make_the_film_of_a_single_run() {
 }
 
 #[test]
+fn the_live_feed_of_kubernetes_has_its_probes_metrics_and_picture() {
+    check_kubernetes("live");
+}
+
+#[test]
 #[ignore = "needs root and Debian's packages of Slurm: make test-slurm"]
 fn slurm_paints_parts_queues_a_killed_one_again_and_joins_them() {
     let mut test = Command::new(script("test_slurm.sh"));
