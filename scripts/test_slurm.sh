@@ -79,7 +79,7 @@ ours() {
 
 clean_up() {
     local status=$? name
-    trap '' INT TERM
+    trap '' INT TERM HUP PIPE
     trap - EXIT
     set +e
     if [ "$status" != 0 ]; then
@@ -105,6 +105,8 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+trap 'exit 129' HUP
+trap 'exit 141' PIPE # whoever reads what it says has ended
 
 read -r port_ctld port_d < <(python3 -c '
 import socket
