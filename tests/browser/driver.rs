@@ -83,7 +83,7 @@ impl Browser {
         let options = json!({
             "binary": program,
             "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-                "--window-size=1280,860", "--hide-scrollbars", profile],
+                "--window-size=1280,1000", "--hide-scrollbars", profile],
             "prefs": {"download.default_directory": downloads, "download.prompt_for_download": false},
         });
         let capabilities = json!({

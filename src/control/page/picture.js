@@ -13,6 +13,7 @@ let shown = null; // The newest picture, decoded: { bitmap, pair }
 let comparing = false;
 let wanted = new AbortController();
 let drawn = performance.now();
+let every = 1000; // Between two pictures, on average.
 let trouble = null;
 
 /** Numbers begin again with a new run of the program. */
@@ -41,7 +42,8 @@ export function setComparing(on) {
 }
 
 function tell() {
-  const late = performance.now() - drawn > 3000 && !document.hidden;
+  // A slow network is not a picture that stands.
+  const late = performance.now() - drawn > Math.max(3000, 4 * every) && !document.hidden;
   const text = trouble ?? (shown ? (late ? "No new picture" : null) : "Waiting for the picture…");
   notice.hidden = !text;
   if (text && notice.textContent !== text) notice.textContent = text;
@@ -109,6 +111,7 @@ export async function show() {
       clearTimeout(late);
       shown?.bitmap.close();
       shown = { bitmap, pair };
+      if (number > newest && newest > 0) every += 0.2 * (performance.now() - drawn - every);
       newest = number;
       drawn = performance.now();
       draw();
