@@ -72,5 +72,5 @@ async fn keep(name: &str, page: &Browser) {
     std::fs::create_dir_all(&folder).unwrap();
     let path = std::path::Path::new(&folder).join(format!("{name}.jpg"));
     let file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
-    image::codecs::jpeg::JpegEncoder::new_with_quality(file, 84).encode_image(&picture).unwrap();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(file, 78).encode_image(&picture).unwrap();
 }
