@@ -137,7 +137,11 @@ mod tests {
         let before = waited_for_processors();
         thread::scope(|scope| {
             for _ in 0..3 * cores {
-                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
             thread::sleep(Duration::from_millis(400));
             // Two of three wait, for as many cores as there are.

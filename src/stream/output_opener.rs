@@ -189,7 +189,7 @@ impl OutputOpener {
         let source = (self.stream.clone(), self.audio.clone());
         let ends = (self.events.clone(), &self.stop);
         let clock = self.clock.clone();
-        Pieces::reserve(path, length, number, job, source, clock, ends, self.on_delay())
+        Pieces::reserve((path, length), number, job, source, clock, ends, self.on_delay())
     }
 
     fn serve(&self, url: &RtspUrl, number: usize) -> Result<Arc<RtspServer>> {

@@ -93,8 +93,7 @@ impl Pieces {
     /// # Errors
     /// When the name has no number, or no file can be made there.
     pub fn reserve(
-        path: &Path,
-        length: Duration,
+        (path, length): (&Path, Duration),
         number: usize,
         job: &LiveJob,
         (stream, audio): (VideoStream, Option<LiveAudio>),
