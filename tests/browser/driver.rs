@@ -232,7 +232,21 @@ impl Browser {
     }
 
     pub async fn close(self) {
-        self.client.close().await.unwrap();
+        self.client.clone().close().await.unwrap();
+    }
+}
+
+impl Drop for Browser {
+    /// A test that fails leaves no Chromium behind, which outlives its driver: all of its processes name its profile.
+    fn drop(&mut self) {
+        let profile = self.folder.path().display().to_string();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&profile) {
+                let kill = format!("kill -KILL {}", entry.file_name().display());
+                let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+            }
+        }
     }
 }
 
