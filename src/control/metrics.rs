@@ -119,7 +119,8 @@ fn of_run(shared: &Shared) -> Vec<MetricFamily> {
         counters(
             "nst_stream_frames_painted_total",
             "Frames that the network painted.",
-            one(monitor.painted() as f64),
+            // Of the same instant as the others.
+            one(known.newest.map_or(0, |rates| rates.painted) as f64),
         ),
         counters(
             "nst_stream_frames_dropped_total",

@@ -15,7 +15,9 @@ fn value(metrics: &str, name: &str) -> f64 {
 #[test]
 fn metrics_are_as_prometheus_wants_them_and_count() {
     let run = Run::start(&["-o", "rtsp://127.0.0.1:0/art", "-o", "out.mkv"]).ready();
-    run.until("some frames", |run| run.state()["network"]["frames"].as_u64() > Some(20));
+    run.until("some frames", |run| {
+        value(&get(&run.host, "/metrics").text(), "nst_stream_frames_painted_total") > 20.0
+    });
     let answer = get(&run.host, "/metrics");
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
     let metrics = answer.text();
