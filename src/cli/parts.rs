@@ -159,11 +159,10 @@ fn container(text: &str) -> Result<Container, String> {
 pub(super) fn hide_what_is_live(arg: clap::Arg) -> clap::Arg {
     let id = arg.get_id().as_str();
     let live = arg.get_help_heading() == Some("Live") || UNUSED.contains(&id) || id == "json";
-    let output = id == "outputs";
-    match output {
-        true => arg.help("The job's folder; it is made"),
-        false if live => arg.hide(true),
-        false => arg,
+    match id {
+        "outputs" => arg.help("The job's folder; it is made"),
+        _ if live => arg.hide(true),
+        _ => arg,
     }
 }
 

@@ -115,57 +115,38 @@ pub trait Stylizer: Send {
     }
 }
 
-impl<S: Stylizer + ?Sized> Stylizer for &mut S {
-    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
-        (**self).stylize(batch)
-    }
+/// What points to a stylizer is one.
+macro_rules! pointer {
+    ($pointer:ty) => {
+        impl<S: Stylizer + ?Sized> Stylizer for $pointer {
+            fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+                (**self).stylize(batch)
+            }
 
-    fn begin(&mut self, batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
-        (**self).begin(batch)
-    }
+            fn begin(&mut self, batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
+                (**self).begin(batch)
+            }
 
-    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
-        (**self).warm_up(like)
-    }
+            fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
+                (**self).warm_up(like)
+            }
 
-    fn preferred_batch(&self) -> usize {
-        (**self).preferred_batch()
-    }
+            fn preferred_batch(&self) -> usize {
+                (**self).preferred_batch()
+            }
 
-    fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
-        (**self).max_batch(info, frame_bytes)
-    }
+            fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
+                (**self).max_batch(info, frame_bytes)
+            }
 
-    fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
-        (**self).check(width, height)
-    }
+            fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
+                (**self).check(width, height)
+            }
+        }
+    };
 }
-
-impl<S: Stylizer + ?Sized> Stylizer for Box<S> {
-    fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
-        (**self).stylize(batch)
-    }
-
-    fn begin(&mut self, batch: Vec<Frame>) -> Result<PendingBatch, StylizeError> {
-        (**self).begin(batch)
-    }
-
-    fn warm_up(&mut self, like: &[Frame]) -> Result<(), StylizeError> {
-        (**self).warm_up(like)
-    }
-
-    fn preferred_batch(&self) -> usize {
-        (**self).preferred_batch()
-    }
-
-    fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
-        (**self).max_batch(info, frame_bytes)
-    }
-
-    fn check(&self, width: usize, height: usize) -> Result<(), StylizeError> {
-        (**self).check(width, height)
-    }
-}
+pointer!(&mut S);
+pointer!(Box<S>);
 
 /// Leaves frames unchanged: for tests and benchmarks of the frame path.
 #[derive(Clone, Copy, Debug, Default)]

@@ -142,13 +142,7 @@ impl VideoSink {
     ) -> Result<Self, PipelineError> {
         let container = file.container;
         let mut sink = VideoSink::build(file, 0)?;
-        sink.take_tracks(tracks)?;
-        if !container.is_mp4() {
-            sink.align_tracks();
-        }
-        sink.pipeline.forward(events.clone());
-        sink.pipeline.set_state(gst::State::Playing)?;
-        sink.start_tracks(events);
+        sink.start(container, tracks, events)?;
         Ok(sink)
     }
 
@@ -186,14 +180,25 @@ impl VideoSink {
         }
         let (tracks_of, notes, busy) = (Vec::new(), Vec::new(), Busy::default());
         let mut sink = VideoSink { pipeline, frames, stream, tracks: tracks_of, busy, notes };
-        sink.take_tracks(tracks)?;
-        if !container.is_mp4() {
-            sink.align_tracks();
-        }
-        sink.pipeline.forward(events.clone());
-        sink.pipeline.set_state(gst::State::Playing)?;
-        sink.start_tracks(events);
+        sink.start(container, tracks, events)?;
         Ok(sink)
+    }
+
+    /// Adds copies of `tracks`, and starts.
+    fn start(
+        &mut self,
+        container: Container,
+        tracks: Tracks,
+        events: &Sender<Event>,
+    ) -> Result<(), PipelineError> {
+        self.take_tracks(tracks)?;
+        if !container.is_mp4() {
+            self.align_tracks();
+        }
+        self.pipeline.forward(events.clone());
+        self.pipeline.set_state(gst::State::Playing)?;
+        self.start_tracks(events);
+        Ok(())
     }
 
     /// The input for pictures that are encoded already.

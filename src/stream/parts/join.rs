@@ -129,7 +129,6 @@ fn complete(job: &JoinJob) -> Result<()> {
 ///
 /// Encoders know the order of their own part alone. Here times of decoding are those of showing, in order, moved earlier
 /// by as much as the most delayed picture needs.
-#[allow(clippy::type_complexity)]
 fn decoding_times(
     job: &JoinJob,
     context: &mut RunContext,

@@ -259,10 +259,7 @@ impl JobFolder {
         }
     }
 
-    /// What is wrong with a part; none if it is complete and whole.
-    ///
-    /// # Errors
-    /// When its packets cannot be read.
+    /// What is wrong with a part; none if it is complete and whole. Reads all of its packets, for their checksum.
     pub fn fault(&self, index: usize, plan: &JobPlan, sum: &str) -> Option<String> {
         let record = match self.record(index, sum) {
             Ok(Some(record)) => record,
