@@ -28,7 +28,9 @@ import operator
 import os
 import pathlib
 import re
+import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -418,6 +420,15 @@ def compare(case, source, target):
 # One case
 
 
+def where_it_crashed(program, here):
+    """The threads of a program that a signal ended, as gdb reads them from its core file."""
+    core = next(here.glob("core*"), None)
+    if core is None or shutil.which("gdb") is None:
+        return "crashed (no core file, or no gdb to read it)"
+    said = run(["gdb", "-q", "-batch", "-ex", "bt 20", "-ex", "thread apply all bt 8", program, core]).stdout
+    return "crashed\n" + said.decode(errors="replace")[-20_000:]
+
+
 def check(case, folder, program):
     """What differs, and what the program said."""
     here = folder / re.sub(r"[^\w.-]+", "_", case.name)
@@ -430,10 +441,12 @@ def check(case, folder, program):
     command = [program, "--model", MODEL, "--input", source, "--output", target, "--strength", "0",
                "--preset", "ultrafast", "--quality", "100", "--threads", "1", "--hwaccel", "off", *case.args]
     try:
-        done = run(command, env={**os.environ, "DISPLAY": ""})
+        done = run(command, env={**os.environ, "DISPLAY": ""}, cwd=here)
     except subprocess.TimeoutExpired:
         return [f"no end within {PATIENCE} s"], "", False
     said = done.stderr.decode(errors="replace")
+    if done.returncode < 0:
+        return [f"exit {done.returncode}: {where_it_crashed(program, here)}"], said, False
     if done.returncode:
         lines = said.strip().splitlines()
         return [f"exit {done.returncode}: {lines[-1] if lines else ''}".replace(str(here) + "/", "")], said, False
@@ -525,11 +538,14 @@ def main():
         print("check_formats: no such case", file=sys.stderr)
         return 1
     program = options.program.resolve()
+    # A program that crashes leaves a core file in its working folder.
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
     began, lock, results, bad = time.monotonic(), threading.Lock(), {}, 0
     with tempfile.TemporaryDirectory(prefix="nst-formats-") as name:
         folder = pathlib.Path(name)
         if options.keep:
-            folder = options.keep
+            folder = options.keep.resolve()
             folder.mkdir(parents=True)
         format_cases.prepare(folder, checked, FFMPEG)
 

@@ -19,7 +19,7 @@ if [ "${1-}" = package ]; then
 fi
 wishes=()
 if [ "${1-}" = test ]; then
-    packages+=(ffmpeg xvfb imagemagick srt-tools mpv python3-venv)
+    packages+=(ffmpeg gdb xvfb imagemagick srt-tools mpv python3-venv)
     wishes=(python3-torch chromium chromium-driver) # for some tests, and not in every distribution
 fi
 
