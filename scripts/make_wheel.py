@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes dist/nst_stream-VERSION-py3-none-linux_ARCH.whl of a program that is built.
+"""Makes dist/nst_stream-VERSION-py3-none-linux_ARCH.whl of a program that is built, with the licences of its crates.
 
-    python3 scripts/make_wheel.py target/release/nst-stream
+    python3 scripts/make_wheel.py target/release/nst-stream target/package/NOTICES.crates
 
 The program's run-time path leads to the libtorch of the package torch, which stands beside it in site-packages.
 """
@@ -24,11 +24,12 @@ RUN_PATH = "$ORIGIN/../../torch/lib"
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: make_wheel.py PROGRAM")
+    if len(sys.argv) != 3:
+        sys.exit("usage: make_wheel.py PROGRAM NOTICES")
     for tool in ("patchelf", "strip"):
         if not shutil.which(tool):
             sys.exit(f"make_wheel: no {tool}: apt-get install patchelf binutils")
+    notices = pathlib.Path(sys.argv[2]).read_text()
     version = re.search(r'^version = "(.*)"', (HERE / "Cargo.toml").read_text(), re.M).group(1)
     tag = f"py3-none-linux_{platform.machine()}"
     about = f"nst_stream-{version}.dist-info"
@@ -41,10 +42,12 @@ def main():
             "nst_stream/bin/nst-stream": program.read_bytes(),
             "nst_stream/__init__.py": (HERE / "packaging/wheel/__init__.py").read_bytes(),
             "nst_stream/__main__.py": (HERE / "packaging/wheel/__main__.py").read_bytes(),
-            f"{about}/METADATA": metadata(version).encode(),
+            f"{about}/METADATA": metadata(version, licences(notices)).encode(),
             f"{about}/WHEEL": f"Wheel-Version: 1.0\nGenerator: nst-stream\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
             f"{about}/entry_points.txt": b"[console_scripts]\nnst-stream = nst_stream:main\n",
             f"{about}/licenses/LICENSE": (HERE / "LICENSE").read_bytes(),
+            f"{about}/licenses/models/README.md": (HERE / "models/README.md").read_bytes(),
+            f"{about}/licenses/NOTICES.crates": notices.encode(),
         }
     record = "".join(f"{name},sha256={digest(data)},{len(data)}\n" for name, data in files.items())
     files[f"{about}/RECORD"] = (record + f"{about}/RECORD,,\n").encode()
@@ -66,13 +69,21 @@ def digest(data):
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def metadata(version):
+def licences(notices):
+    """The licences of all that the wheel contains: ours, those at the head of the crates' texts, that of VGG16's weights."""
+    head = notices.split("====", 1)[0]
+    return " AND ".join(["MIT", *sorted({*re.findall(r"\(([^()]+)\): \d+$", head, re.M), "CC-BY-4.0"} - {"MIT"})])
+
+
+def metadata(version, licence):
     text = f"""Metadata-Version: 2.4
 Name: nst-stream
 Version: {version}
 Summary: Live neural style transfer for video
-License-Expression: MIT
+License-Expression: {licence}
 License-File: LICENSE
+License-File: models/README.md
+License-File: NOTICES.crates
 Requires-Python: >=3.10
 Requires-Dist: torch=={TORCH}
 Classifier: Operating System :: POSIX :: Linux

@@ -12,7 +12,7 @@ die() { echo "package: error: $*" >&2; exit 1; }
 for tool in patchelf dpkg-deb dpkg-shlibdeps zstd gzip strip; do
     command -v $tool >/dev/null || die "no $tool: apt-get install patchelf dpkg-dev zstd binutils gzip"
 done
-cargo build --release --locked
+cargo build --release --locked # with the commit's name: the program's own crate at the most is built again
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 release=$version-1
 maintainer='the nst-stream authors <nst-stream@localhost.localdomain>'
@@ -23,10 +23,12 @@ root=target/package/deb
 rm -rf "$root"
 mkdir -p "$root"/DEBIAN "$root"/usr/{bin,lib/nst-stream,lib/systemd/system} \
     "$root"/usr/share/{man/man1,doc/nst-stream,lintian/overrides} dist
+rm -f dist/nst-stream[_-]* dist/nst_stream-*.whl dist/SHA256SUMS # dist holds one version
 
 say "the program and the libraries that it needs"
 install -m 755 -s "$program" "$root/usr/bin/nst-stream"
-patchelf --set-rpath '$ORIGIN/../lib/nst-stream' "$root/usr/bin/nst-stream"
+# A libtorch with CUDA that the user adds comes before the one here: see README.md, CUDA.
+patchelf --set-rpath '$ORIGIN/../local/lib/nst-stream/torch/lib:$ORIGIN/../lib/nst-stream' "$root/usr/bin/nst-stream"
 # library NAME: from libtorch, or from the wheels that it is linked with.
 library() {
     local found
@@ -55,7 +57,12 @@ gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 printf 'nst-stream (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' "$release" "$maintainer" \
     "$(date -R -d "@$(git log -1 --format=%ct 2>/dev/null || date +%s)")" | gzip -9n >"$doc/changelog.Debian.gz"
 notices=$(find "$torch/../.." -path '*torch*dist-info*' \( -name 'LICENSE*' -o -name 'NOTICE*' \) 2>/dev/null | sort)
-if [ -n "$notices" ]; then cat $notices | gzip -9n >"$doc/NOTICES.torch.gz"; fi
+[ -n "$notices" ] || die "libtorch's licences are not beside it; remove .libtorch, and make setup fetches it with them"
+cat $notices | gzip -9n >"$doc/NOTICES.torch.gz"
+about=$(scripts/tool.sh cargo-about)
+cargo fetch --quiet --locked # also of crates that are not built here: they are part of what cargo-about reads
+"$about" generate --frozen --fail --config packaging/about.toml --output-file target/package/NOTICES.crates packaging/about.hbs
+gzip -9nc target/package/NOTICES.crates >"$doc/NOTICES.crates.gz"
 
 say "what it depends on"
 mkdir -p target/package/debian
@@ -93,7 +100,7 @@ say "$archive"
 tar --owner=0 --group=0 --numeric-owner --sort=name --transform "s|^usr|nst-stream-$version|" -C "$root" -cf - \
     usr/bin usr/lib/nst-stream usr/share/man usr/share/doc usr/share/bash-completion usr/share/zsh usr/share/fish |
     zstd -q -f -T0 -15 -o "$archive"
-python3 scripts/make_wheel.py "$program"
+python3 scripts/make_wheel.py "$program" target/package/NOTICES.crates
 lintian --no-tag-display-limit "$deb"
 (cd dist && sha256sum "${deb#dist/}" "${archive#dist/}" "nst_stream-$version"-*.whl >SHA256SUMS)
 ls -lh "$deb" "$archive" | awk '{ print "package: " $9 ": " $5 }'

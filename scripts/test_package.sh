@@ -34,6 +34,7 @@ inside() {
         kill -INT $server; wait $server || [ $? = 130 ]
         nst-stream -q -m mosaic-lite --strength 0 -i got.mkv -o got.png --preview 1'
     say "$suite: it serves RTSP"
+    in_there 'cd /usr/share/doc/nst-stream; test -s copyright; for it in NOTICES.*.gz; do gzip -t $it; done; zgrep -q tokio NOTICES.crates.gz'
     in_there 'man -w nst-stream-train >/dev/null 2>&1 || ls /usr/share/man/man1/nst-stream-train.1.gz' >/dev/null
     in_there 'apt-get -qq -y purge nst-stream >/dev/null 2>&1'
     in_there 'find / -xdev -name "*nst-stream*" -not -path "/home/*" -not -path "/proc/*" -not -path "/var/cache/apt/*" -not -path "/var/log/*"' >"$root.left"

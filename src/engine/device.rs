@@ -74,13 +74,27 @@ fn cuda_library() -> &'static Result<(), String> {
         let cpu = cpu.canonicalize().unwrap_or(cpu);
         let cuda = cpu.with_file_name("libtorch_cuda.so");
         if !cuda.exists() {
-            let folder = cpu.parent().unwrap_or(Path::new(".")).display();
+            let folder = cpu.parent().unwrap_or(Path::new("."));
             return Err(format!(
-                "no libtorch_cuda.so in '{folder}' (`CUDA=1 make setup` brings it)"
+                "no libtorch_cuda.so in '{}' (`{}` brings it)",
+                folder.display(),
+                what_brings_cuda(folder)
             ));
         }
         open_for_good(&cuda).map_err(|error| format!("cannot open {}: {error}", cuda.display()))
     })
+}
+
+/// The command that adds CUDA to the libtorch in this folder: of a package, of a wheel, or of a build.
+fn what_brings_cuda(folder: &Path) -> String {
+    if folder.ends_with("lib/nst-stream") {
+        // The run-time path of the packaged program leads there first (scripts/package.sh).
+        format!("sudo pip install --target /usr/local/lib/nst-stream torch=={LIBTORCH_VERSION}")
+    } else if folder.iter().any(|part| part == "site-packages" || part == "dist-packages") {
+        format!("pip install --force-reinstall torch=={LIBTORCH_VERSION}")
+    } else {
+        "CUDA=1 make setup".to_owned()
+    }
 }
 
 /// Sets an environment variable that libtorch reads at its first call, where no other thread can read the
@@ -311,6 +325,18 @@ pub fn default_threads() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_kind_of_installation_is_told_what_brings_cuda() {
+        for (folder, how) in [
+            ("/usr/lib/nst-stream", "sudo pip install --target /usr/local/lib/nst-stream torch=="),
+            ("/opt/venv/lib/python3.12/site-packages/torch/lib", "pip install --force"),
+            ("/home/me/.cache/nst-stream/libtorch-2.11.0/torch/lib", "CUDA=1 make setup"),
+        ] {
+            let said = what_brings_cuda(Path::new(folder));
+            assert!(said.starts_with(how), "{folder}: {said}");
+        }
+    }
 
     #[test]
     fn devices_have_names() {
