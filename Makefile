@@ -75,6 +75,10 @@ package: ## a Debian package, an archive and a Python wheel, into dist/
 	@scripts/setup.sh package
 	NST_COMMIT=$(COMMIT) scripts/package.sh
 
+release: ## licences checked, the packages, what is in them (an SBOM) and checksums, into dist/
+	@scripts/setup.sh package
+	NST_COMMIT=$(COMMIT) scripts/release.sh
+
 clean: ## remove what was built; libtorch and its links stay
 	$(CARGO) clean
 	rm -rf out
@@ -91,6 +95,6 @@ out/demo.png: out/demo.mp4
 	@rm -f $@
 	$(BIN) sheet $(CLIP) $< --output $@
 
-.PHONY: help setup build demo test test-slurm soak package lint check-formats bench experiment docs install clean FORCE
+.PHONY: help setup build demo test test-slurm soak package release lint check-formats bench experiment docs install clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
