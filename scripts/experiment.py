@@ -6,8 +6,8 @@
     python3 scripts/experiment.py evolution --dry-run  only print the commands
 
 A step is a command line of nst-stream (`run`; with `stdout`, what it prints becomes that file),
-pictures side by side (`tiles`, by ImageMagick) or the middle of a picture, half as high and wide
-(`middle`, likewise), and names what it `makes`. A step whose file is there already is skipped, unless
+pictures side by side (`tiles`, by ImageMagick), the middle of a picture, half as high and wide
+(`middle`, likewise) or videos side by side as a picture that moves, one row after another (`moving`, by FFmpeg), and names what it `makes`. A step whose file is there already is skipped, unless
 --force. Placeholders: {out}, the folder of all results, and the names under `needs`, which are
 environment variables of the user's folders. Experiments named under `after` come first: this one
 uses what they made.
@@ -64,6 +64,25 @@ def middle_command(picture, target):
             f"jpg:{target}"]
 
 
+def moving_command(step, target):
+    """Rows of videos: those of a row beside each other, one row after another, as an animated WebP without end."""
+    if not shutil.which("ffmpeg"):
+        raise Failed("ffmpeg is missing; sudo apt install ffmpeg (or scripts/setup.sh test)")
+    command, graph, rows = ["ffmpeg", "-v", "error", "-y"], [], ""
+    for number, row in enumerate(step["moving"]):
+        beside = ""
+        for video in row["videos"]:
+            index = command.count("-i")
+            command += ["-ss", str(row["start"]), "-t", str(row["duration"]), "-i", video]
+            graph.append(f"[{index}:v]fps={step['rate']},scale={step['width']}:-2:flags=lanczos,setsar=1[v{index}]")
+            beside += f"[v{index}]"
+        graph.append(f"{beside}hstack=inputs={len(row['videos'])}[r{number}]")
+        rows += f"[r{number}]"
+    graph.append(f"{rows}concat=n={len(step['moving'])}")
+    return command + ["-filter_complex", ";".join(graph), "-an", "-c:v", "libwebp_anim", "-quality", str(step["quality"]),
+                      "-compression_level", "6", "-loop", "0", "-f", "webp", target]
+
+
 def filled(value, variables):
     """Placeholders replaced, in texts and lists of them."""
     if isinstance(value, list):
@@ -108,6 +127,8 @@ def run(name, options, done):
             command = [options.program, *step["run"]]
             # Whoever gets here wants it made anew: it is missing, or --force was given.
             command += ["--overwrite"] if "--output" in step["run"] else []
+        elif "moving" in step:
+            command = moving_command(step, f"{made}.partial")
         elif "middle" in step:
             command = middle_command(step["middle"], f"{made}.partial")
         else:
