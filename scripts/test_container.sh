@@ -24,6 +24,7 @@ words() { mapfile -d '' -t "$1" < <(python3 -c 'import json, sys; print(*json.lo
 build() {
     local root=$1 variant=$2 stage='' step rest from
     while read -r step rest; do
+        [ -n "$step" ] || continue
         if [ "$step" = FROM ]; then
             stage=${rest##* AS }
             [ "$rest" != '${VARIANT}' ] || stage=$variant
