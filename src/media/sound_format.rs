@@ -7,6 +7,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::pipeline::{Pipeline, PipelineRole};
+use super::video::at_time;
 use crate::core::timeouts::{TRY_SOUND_ENCODER, WaitTimer};
 
 /// Packets of silence that are encoded; the first ones hold an encoder's delay.
@@ -107,11 +108,9 @@ impl Silence {
 
     /// The packet at this time.
     pub fn at(&self, time: Duration) -> gst::Buffer {
-        let at = gst::ClockTime::try_from(time).ok();
-        let mut packet = self.packet.clone();
-        let writable = packet.make_mut();
-        writable.set_pts(at);
-        writable.set_dts(at);
+        let mut packet = at_time(&self.packet, time);
+        let dts = packet.pts();
+        packet.make_mut().set_dts(dts);
         packet
     }
 }
@@ -138,6 +137,13 @@ mod tests {
             let silence = Silence::of(&format).unwrap_or_else(|| panic!("{caps}"));
             let ms = silence.duration().as_millis();
             assert!((5..200).contains(&ms), "{caps}: {ms} ms");
+            // A sink may read as many at once as it likes.
+            let packets = (0..300).map(|n| silence.at(n * silence.duration())).collect::<Vec<_>>();
+            let read: Vec<_> =
+                packets.iter().map(|packet| packet.map_readable().unwrap()).collect();
+            let places: std::collections::BTreeSet<_> =
+                read.iter().map(|map| map.as_ptr()).collect();
+            assert_eq!(places.len(), packets.len(), "{caps}");
         }
         let unknown = "audio/x-wma,wmaversion=2,rate=44100,channels=2".parse().unwrap();
         assert!(Silence::of(&unknown).is_none());

@@ -272,14 +272,17 @@ pub fn time_of(buffer: &gst::Buffer) -> Option<Duration> {
     buffer.pts().map(Duration::from)
 }
 
-/// The same picture at another time; its samples are shared.
-pub fn at_time(picture: &gst::Buffer, pts: Duration) -> gst::Buffer {
-    let mut picture = picture.clone();
+/// The same picture or packet at another time.
+///
+/// A copy with memory of its own: GStreamer counts up to 255 readers of one memory, and of what is repeated while a
+/// source is lost, a sink that writes many packets at once reads more.
+pub fn at_time(buffer: &gst::BufferRef, pts: Duration) -> gst::Buffer {
+    let mut buffer = buffer.copy_deep().unwrap_or_else(|_| buffer.copy());
     let at = gst::ClockTime::try_from(pts).ok();
-    let writable = picture.make_mut();
+    let writable = buffer.make_mut();
     writable.set_pts(at);
     writable.set_dts(gst::ClockTime::NONE);
-    picture
+    buffer
 }
 
 /// A buffer of these bytes: `planes` (bytes of a row, rows) one after another, without padding.
