@@ -79,8 +79,9 @@ system_packages() {
 unpacked_servers() {
     local folder=target/servers sudo=() package wanted=()
     command -v apt-get >/dev/null || return 0
-    [ -x "$folder/usr/sbin/nginx" ] && [ -e "$folder/usr/lib/nginx/modules/ngx_rtmp_module.so" ] ||
-        wanted+=(nginx libnginx-mod-rtmp)
+    [ -x "$folder/usr/sbin/nginx" ] && [ -e "$folder/usr/lib/nginx/modules/ngx_rtmp_module.so" ] &&
+        [ -e "$folder/usr/lib/nginx/modules/ngx_stream_module.so" ] ||
+        wanted+=(nginx libnginx-mod-rtmp libnginx-mod-stream)
     [ -x "$folder/usr/bin/promtool" ] || wanted+=(prometheus)
     [ "${#wanted[@]}" -gt 0 ] || return 0
     say "unpacking ${wanted[*]} into $folder"

@@ -92,6 +92,9 @@ pub const FINISH_LIVE_FILE: Duration = Duration::from_secs(60);
 /// A connection to an RTSP server: it is accepted within a second, or there is nobody.
 pub const CONNECT_TO_RTSP_SERVER: Duration = Duration::from_secs(5);
 
+/// A server's TLS handshake, when it is asked why it could not be opened.
+pub const TLS_ANSWER: Duration = Duration::from_secs(3);
+
 /// An answer of an HTTP server, or the next bytes of its stream.
 pub const HTTP_ANSWER: Duration = Duration::from_secs(10);
 

@@ -1,5 +1,7 @@
 //! Turns GStreamer's errors into messages for the user: what is wrong and what to do.
 
+use super::tls_peer::UNTRUSTED;
+
 const REFUSED: &str =
     "refused: user or password is missing or wrong (rtsp://USER:PASSWORD@HOST/PATH)";
 
@@ -49,6 +51,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("Unhandled error", "(503)", "the server has no room for it now, or its camera is off (503)"),
     // srtsink and rtmp2sink
     ("", "gstsrtsink", "nothing answers there by SRT, or the passphrase is another one"),
+    ("Unacceptable TLS certificate", "", UNTRUSTED),
+    ("", "Unacceptable TLS certificate", UNTRUSTED),
     ("Connection refused", "gstrtmp2", "nothing listens at this port"),
     ("", "gstrtmp2sink", "the RTMP server does not take the stream, or the connection was lost"),
     // any

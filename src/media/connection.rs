@@ -21,6 +21,7 @@ use super::pipeline::{Event, Pipeline, PipelineRole};
 use super::rtsp_peer;
 use super::source::{DECODED, DecodeAttempt, FileDecoder, SourceFindings, link_video};
 use super::stream_source;
+use super::tls_peer;
 use super::workarounds::ContainerFacts;
 use crate::core::endpoint::InputSpec;
 use crate::core::queue::PushError;
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     /// It waits, paused, until it is started, and is then played by the clock.
     waits: bool,
     has_an_end: bool,
+    /// The end of the picture is the end: when a server closes the connection, the sound may never end.
+    ends_with_picture: bool,
 }
 
 impl Connection {
@@ -57,7 +60,8 @@ impl Connection {
         }
         let (pipeline, frames, plan, fit) = match input {
             InputSpec::File(path) => open_file(path, clock, stop)?,
-            _ => open_device(input, options, clock, stop)?,
+            _ => open_device(input, options, clock, stop)
+                .map_err(|error| tls_peer::explain(&input.to_string(), error))?,
         };
         let sound = Packets::of(&pipeline, stop);
         let waits = match input {
@@ -74,7 +78,19 @@ impl Connection {
         // Of a stream that is live, nobody knows how long it is.
         let known = pipeline.duration().is_some_and(|length| !length.is_zero());
         let has_an_end = matches!(input, InputSpec::File(_)) || waits && known;
-        Ok(Connection { pipeline, frames, plan, fit, sound, times, waits, has_an_end })
+        let ends_with_picture =
+            !waits && matches!(input, InputSpec::Rtsp(_) | InputSpec::Stream(_));
+        Ok(Connection {
+            pipeline,
+            frames,
+            plan,
+            fit,
+            sound,
+            times,
+            waits,
+            has_an_end,
+            ends_with_picture,
+        })
     }
 
     /// Layout of its frames.
@@ -124,7 +140,13 @@ impl Connection {
             audio.take_from(self.sound.as_ref(), move |pts| times.place(Track::Sound, pts));
         }
         let (mut fit, times, target) = (target.fit(), self.times.clone(), target.clone());
+        let ended = self.ends_with_picture.then(|| events.clone());
         let callbacks = gst_app::AppSinkCallbacks::builder()
+            .eos(move |_| {
+                if let Some(ended) = &ended {
+                    let _ = ended.send(Event::End(PipelineRole::Source));
+                }
+            })
             .new_sample(move |sink| {
                 // The appsink keeps only the newest sample, which an earlier call may already have taken.
                 let Some(sample) = sink.try_pull_sample(gst::ClockTime::ZERO) else {

@@ -7,13 +7,13 @@
 //!   one connection, `stream_source`: one over HTTP, UDP, SRT or RTMP, `live_times`: its timestamps); [`live_audio`]
 //!   their sound (`sound_format`: its silence), [`mode`] which of a camera's modes to use, `fit` what a change of size becomes (also in a file),
 //!   [`clock`] one clock for all pipelines of a live run
-//! - [`stream_sink`]: the stream that is sent by SRT, RTMP or UDP ([`hls_sink`]: as HLS, `hls_playlist`; `stream_feed`: pictures and sound in order;
-//!   [`shared_encoder`]: one for all of them); `stills`: stills among the video tracks of a file
+//! - [`stream_sink`]: the stream that is sent by SRT, RTMP, UDP or to an RTSP server ([`hls_sink`]: as HLS, `hls_playlist`; `stream_feed`: pictures and sound in order);
+//!   [`shared_encoder`]: one for all outputs that send (`stream_encoder`: the encoder); `stills`: stills among the video tracks of a file
 //! - [`sink`]: frames and tracks → a file; [`encoder`]: what compresses the picture
 //!   (`encoder_settings`: one of any maker, by the properties that it has), `muxer`: each container's element
 //! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients;
-//!   `rtsp_peer`: why an RTSP server cannot be reached
+//!   `rtsp_peer`: why an RTSP server cannot be reached, `tls_peer`: whether its certificate is trusted
 //! - [`remux`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
 //! - [`packets`]: encoded pictures of a part of a longer video
@@ -67,9 +67,11 @@ mod sound_format;
 pub mod source;
 mod span_start;
 mod stills;
+mod stream_encoder;
 mod stream_feed;
 pub mod stream_sink;
 mod stream_source;
+mod tls_peer;
 pub mod tracks;
 pub mod video;
 mod window;

@@ -287,6 +287,84 @@ fn an_rtmp_server_gets_h264_and_aac_and_again_after_it_was_away() {
     }
 }
 
+/// A self-signed certificate for this machine, and its key.
+fn certificate(folder: &Path) -> [PathBuf; 2] {
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+    command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    succeed(&mut command);
+    [certificate, key]
+}
+
+/// nginx takes TLS connections at one port and passes on what they carry to another.
+fn tls_front(port: u16, to: u16, folder: &Path) -> Peer {
+    std::fs::create_dir_all(folder).unwrap();
+    let [certificate, key] = certificate(folder).map(|path| path.display().to_string());
+    let here = folder.display();
+    let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
+    let config = format!(
+        "load_module {servers}/usr/lib/nginx/modules/ngx_stream_module.so;\n\
+         daemon off; master_process off; pid {here}/pid; error_log {here}/log;\n\
+         events {{}}\n\
+         stream {{ server {{ listen 127.0.0.1:{port} ssl; proxy_pass 127.0.0.1:{to};\n\
+         ssl_certificate {certificate}; ssl_certificate_key {key}; }} }}\n"
+    );
+    let path = folder.join("nginx.conf");
+    std::fs::write(&path, config).unwrap();
+    let nginx = Peer::start(
+        &format!("{servers}/usr/sbin/nginx"),
+        &["-e", "stderr", "-c", path.to_str().unwrap()],
+        Stdio::null(),
+    );
+    let started = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(30), "nginx does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    nginx
+}
+
+#[test]
+fn rtmps_is_sent_to_a_server_whose_certificate_is_trusted_and_others_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let [plain, tls] = [free_port(), free_port()];
+    let ingest = Ingest::start(plain, &folder.path().join("rtmp"));
+    let _front = tls_front(tls, plain, &folder.path().join("tls"));
+    let address = format!("rtmps://localhost:{tls}/live/{KEY}");
+    let args = ["-i", "test:160x96@15", "--strength", "0", "-o", &address];
+    let ended = Live::start(&args).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("certificate is not trusted"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("update-ca-certificates"), "{}", ended.stderr);
+    let camera = format!("rtsps://localhost:{tls}/cam");
+    for source in [&camera, &format!("https://localhost:{tls}/live.m3u8")] {
+        let ended = Live::start(&["-i", source, "-o", "rtsp://127.0.0.1:0/art"]).wait();
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("certificate is not trusted"), "{}", ended.stderr);
+    }
+    // Where this process may have a view of its own of the files, the certificate is trusted in it.
+    let trust = "mount --bind \"$0\" /etc/ssl/certs/ca-certificates.crt && exec \"$@\"";
+    let own = |command: &mut Command| {
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", trust]);
+        command.arg(folder.path().join("tls/cert.pem"));
+    };
+    let mut tried = Command::new("unshare");
+    own(&mut tried);
+    if !output(tried.arg("true")).status.success() {
+        eprintln!("no namespaces here: a trusted certificate is not tried");
+        return;
+    }
+    let mut trusting = Command::new("unshare");
+    own(&mut trusting);
+    trusting.arg(nst().get_program()).args(["-m", "mosaic"]).args(args);
+    let live = Live::spawn(&mut trusting);
+    ingest.wait_for_bytes(20_000, &live);
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+}
+
 /// The values that a playlist has for this tag.
 fn tagged(playlist: &str, tag: &str) -> Vec<String> {
     let values = playlist.lines().filter_map(|line| line.strip_prefix(tag));
