@@ -1,42 +1,45 @@
 //! The `nst-stream` program: parse, log, run, exit code.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use signal_hook::consts::SIGXFSZ;
 
 use nst_stream::cli::{Cli, Outcome, UsageError};
-use nst_stream::core::stylizer::StylizeError;
 use nst_stream::engine::device::working_folder;
 
-/// Exit codes beside 0; scripts rely on them.
+/// Exit codes; scripts rely on them.
+const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
-fn main() -> ExitCode {
+fn main() {
+    let code = run();
+    let _ = std::io::stdout().flush();
+    // Not std's exit, which runs C++ destructors while threads may still use what they destroy: those of GStreamer and
+    // libtorch, and those that hang and were left to themselves.
+    signal_hook::low_level::exit(code.into());
+}
+
+/// Runs the program. Returns its exit code.
+fn run() -> u8 {
     let cli = Cli::from_process();
     log(cli.verbose, cli.quiet);
     if working_folder::is_gone() {
         let text = "nst-stream: the working folder no longer exists: change to another one";
         let _ = writeln!(std::io::stderr(), "{text}");
-        return ExitCode::from(FAILED);
+        return FAILED;
     }
     // A file that grows beyond `ulimit -f` is then an error of whoever writes it, not the end of all.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     match nst_stream::cli::run(cli) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(Outcome::Done) => DONE,
+        Ok(Outcome::Interrupted) => INTERRUPTED,
         Err(error) => {
             // Not eprintln!, which panics when nobody reads.
             let _ = writeln!(std::io::stderr(), "nst-stream: {error:#}");
-            if let Some(StylizeError::Hangs(_)) = error.downcast_ref() {
-                // Not std's exit: it would run C++ destructors while the network still works.
-                signal_hook::low_level::exit(i32::from(FAILED));
-            }
-            let usage = error.is::<UsageError>();
-            ExitCode::from(if usage { WRONG_USAGE } else { FAILED })
+            if error.is::<UsageError>() { WRONG_USAGE } else { FAILED }
         }
     }
 }
