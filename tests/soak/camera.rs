@@ -28,7 +28,7 @@ pub const OTHERS: [Kind; 4] = [
     Kind { codec: "h264", size: (96, 96) },
     Kind { codec: "mjpeg", size: (160, 96) },
     Kind { codec: "h264", size: (320, 192) },
-    Kind { codec: "mpeg4", size: (160, 96) },
+    Kind { codec: "h265", size: (160, 96) },
 ];
 
 /// A running camera; it is gone when dropped.
@@ -137,7 +137,10 @@ fn launch(kind: Kind) -> String {
              ! rtph264pay pt=96 name=pay config-interval=-1"
         }
         "mjpeg" => "jpegenc ! rtpjpegpay pt=26 name=pay",
-        "mpeg4" => "avenc_mpeg4 gop-size=15 ! rtpmp4vpay pt=96 name=pay config-interval=1",
+        "h265" => {
+            "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=15 \
+             ! rtph265pay pt=96 name=pay config-interval=-1"
+        }
         other => panic!("{other}"),
     };
     format!(
