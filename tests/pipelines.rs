@@ -92,8 +92,7 @@ fn what_is_no_camera_is_told_what_it_is() {
         let stream = VideoStream::from_caps(&caps.parse::<gstreamer::Caps>().unwrap()).unwrap();
         let (events, _said) = std::sync::mpsc::channel();
         let on_delay = Box::new(|_| ());
-        let stop = StopSignal::default();
-        let refused = LiveSink::open(&output, 0, &stream, None, &clock, &events, on_delay, &stop);
+        let refused = LiveSink::open(&output, 0, &stream, &clock, &events, on_delay);
         assert_eq!(refused.err().unwrap().error, why, "{}", path.display());
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn run(
         models = ModelChoice::every_style(models.into_iter().map(|choice| choice.model))?;
     }
     let unpainted = unpainted_part(mask.as_ref(), models.len());
+    let key_interval = args.live.key_interval(&outputs);
     let shown = if mask.is_some() { 1 } else { models.len() };
     let config = LiveConfig {
         models,
@@ -66,10 +67,7 @@ pub(super) fn run(
             overwrite: args.overwrite,
             segment: args.live.segment,
             encoding: args.encoding.encoding(),
-            streams: StreamEncoding {
-                key_interval: args.live.gop,
-                bitrate: args.encoding.bitrate(),
-            },
+            streams: StreamEncoding { key_interval, bitrate: args.encoding.bitrate() },
             dump_dot: args.dump_dot.clone(),
         },
     };

@@ -16,7 +16,7 @@ use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
 use crate::control::{ControlAddress, ControlOptions, Token};
 #[cfg(feature = "media")]
-use crate::core::endpoint::parse_size;
+use crate::core::endpoint::{OutputSpec, parse_size};
 use crate::core::rate::FrameRate;
 #[cfg(feature = "media")]
 use crate::core::signal::{LossOptions, OnLoss};
@@ -237,9 +237,10 @@ pub struct LiveArgs {
     /// Send the result to a media server (RTSP RECORD), with the sound; repeatable
     #[arg(long = "rtsp-push", value_name = "URL")]
     pub push: Vec<String>,
-    /// Seconds between key frames of streams that are sent (srt://, rtmp://, udp://)
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = gop)]
-    pub(super) gop: Duration,
+    /// Seconds between key frames of streams that are sent (srt://, rtmp://, udp://, rtsp://) [default: 2, and 1 where an
+    /// RTSP server is among the outputs, since its clients may lose packets]
+    #[arg(long, value_name = "SECONDS", value_parser = gop)]
+    gop: Option<Duration>,
     /// Record in pieces of this length, each a file of its own whose number stands in the output's name
     /// (art-%05d.mp4): 90s, 10m, 1h30m
     #[arg(long, value_name = "LENGTH", value_parser = segment)]
@@ -327,6 +328,12 @@ impl LiveArgs {
             token: token.map_err(|why| UsageError(format!("--control-token: {why}")))?,
             hosts: self.control_host.clone(),
         }))
+    }
+
+    /// Time between key frames of what these outputs send.
+    pub(super) fn key_interval(&self, outputs: &[OutputSpec]) -> Duration {
+        let serves = outputs.iter().any(|output| matches!(output, OutputSpec::Serve(_)));
+        self.gop.unwrap_or(Duration::from_secs(if serves { 1 } else { 2 }))
     }
 
     /// Whether a page is served.

@@ -55,6 +55,7 @@ impl HlsSink {
             }
         });
         let more = track.as_ref().map_or_else(String::new, |SoundTrack { parser, .. }| {
+            let parser = parser.unwrap_or("identity");
             format!("\nappsrc name=packets format=time is-live=true ! {parser} ! server.audio_0\n")
         });
         let role = PipelineRole::Sink(number);

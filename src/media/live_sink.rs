@@ -1,11 +1,8 @@
-//! Sends stylized frames to a window, a virtual camera or a media server, or to the user's own description.
+//! Sends stylized frames to a window, a virtual camera, or to the user's own description.
 //!
 //! All outputs share the same buffer (GStreamer counts its references) and never block the run: an output
 //! that lags loses frames, without effect on the others.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -16,77 +13,49 @@ use gstreamer_app as gst_app;
 use super::clock::LiveClock;
 use super::error::PipelineError;
 use super::leaky::LeakyInput;
-use super::live_audio::LiveAudio;
 use super::pipeline::{Event, Pipeline, PipelineRole};
-use super::rtsp_peer;
-use super::rtsp_server::rtp_sound;
 use super::video::VideoStream;
 use super::window;
-use crate::core::endpoint::{OutputSpec, RtspUrl};
-use crate::core::stop::StopSignal;
-use crate::core::timeouts::{FINISH_OWN_OUTPUT, LEAVE_MEDIA_SERVER};
+use crate::core::endpoint::OutputSpec;
+use crate::core::timeouts::FINISH_OWN_OUTPUT;
 use crate::core::watchdog::Heartbeat;
 
 /// Number of frames that may wait for an output, unless the user's description sets it.
 const FRAMES: u64 = 2;
 
-/// A connection that has taken this many frames is one: before that, what waits for its first answer holds them up.
-const DELIVERED: u64 = 10;
-
 /// An output that shows or sends frames as they come.
 pub struct LiveSink {
     pipeline: Pipeline,
     frames: LeakyInput,
-    packets: Option<gst_app::AppSrc>,
     /// How long the end of the output may take, if it has something to finish.
     patience: Option<Duration>,
-    /// Encoded frames that have left the encoder.
-    passed: Arc<AtomicU64>,
     may_wait: bool,
-    notes: Vec<String>,
 }
 
 /// Callback with the time from a frame's capture until it left the program.
 pub type OnDelay = Box<dyn Fn(Duration) + Send + Sync>;
 
 impl LiveSink {
-    /// Opens a window, a virtual camera, a connection to a media server (which also gets the sound), or the
-    /// user's own description (with an appsrc named `frames`). Files and RTSP servers have sinks of their
-    /// own. Later events are reported to `events` with the output number `number`.
+    /// Opens a window, a virtual camera, or the user's own description (with an appsrc named `frames`). Files, RTSP
+    /// servers and streams have sinks of their own. Later events are reported to `events` with the output number
+    /// `number`.
     ///
     /// # Errors
     /// [`PipelineError`]: no display, no such device, no such element.
-    #[allow(clippy::too_many_arguments)]
     pub fn open(
         output: &OutputSpec,
         number: usize,
         stream: &VideoStream,
-        audio: Option<&LiveAudio>,
         clock: &LiveClock,
         events: &Sender<Event>,
         on_delay: OnDelay,
-        stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        if let OutputSpec::Push(url) = output {
-            rtsp_peer::reach(url, stop)?;
-        }
-        let mut notes = Vec::new();
         let description = match output {
             OutputSpec::Device(_) => include_str!("../../pipelines/sink-v4l2.pipeline").into(),
-            OutputSpec::Push(_) => {
-                let push = include_str!("../../pipelines/sink-push.pipeline");
-                match audio.map(|audio| rtp_sound(audio.caps())) {
-                    Some(Ok(())) => format!("{push}{PUSH_SOUND}"),
-                    Some(Err(note)) => {
-                        notes.push(note);
-                        push.to_owned()
-                    }
-                    None => push.to_owned(),
-                }
-            }
             OutputSpec::Pipeline(path) => std::fs::read_to_string(path)
                 .map_err(|e| PipelineError::new("pipeline", e.to_string()))?,
             OutputSpec::Window
+            | OutputSpec::Push(_)
             | OutputSpec::File(_)
             | OutputSpec::Serve(_)
             | OutputSpec::Hls(_)
@@ -97,10 +66,8 @@ impl LiveSink {
         };
         let pipeline = Pipeline::parse(PipelineRole::Sink(number), &description)?;
         clock.apply_to(pipeline.gst());
-        match output {
-            OutputSpec::Device(path) => set_device(&pipeline, path)?,
-            OutputSpec::Push(url) => set_server(&pipeline, url)?,
-            _ => {}
+        if let OutputSpec::Device(path) = output {
+            pipeline.element("camera")?.set_property("device", path.display().to_string());
         }
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
         frames.set_format(gst::Format::Time);
@@ -110,51 +77,25 @@ impl LiveSink {
         // limited here.
         let most = Some(frames.max_buffers()).filter(|most| *most > 0).unwrap_or(FRAMES);
         let frames = LeakyInput::over(frames, most);
-        let passed = Arc::new(AtomicU64::new(0));
         // Delay is measured behind the encoder if there is one, otherwise at the window's input.
         let at = pipeline.gst().by_name("encode").and_then(|e| e.static_pad("src"));
         if let Some(pad) = at.or_else(|| frames.source().static_pad("src")) {
             report_delay(&pad, clock.clone(), Duration::ZERO, on_delay);
-            let count = Arc::clone(&passed);
-            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-                count.fetch_add(1, Ordering::Relaxed);
-                gst::PadProbeReturn::Ok
-            });
-        }
-        let is_push = matches!(output, OutputSpec::Push(_));
-        let packets = match (is_push, pipeline.gst().by_name("packets")) {
-            (true, Some(packets)) => packets.downcast::<gst_app::AppSrc>().ok(),
-            _ => None,
-        };
-        if let (Some(packets), Some(audio)) = (&packets, audio) {
-            packets.set_caps(Some(audio.caps()));
-            let to = packets.downgrade();
-            audio.send_to(move |packet| {
-                if let Some(packets) = to.upgrade() {
-                    let _ = packets.push_buffer(packet.clone());
-                }
-            });
         }
         pipeline.set_state(gst::State::Playing)?;
         pipeline.forward(events.clone());
         let patience = match output {
-            OutputSpec::Push(_) => Some(LEAVE_MEDIA_SERVER),
             OutputSpec::Pipeline(_) => Some(FINISH_OWN_OUTPUT),
             _ => None,
         };
         let may_wait = matches!(output, OutputSpec::Window) || waits_for_connection(&pipeline);
-        Ok(LiveSink { pipeline, frames, packets, patience, passed, may_wait, notes })
+        Ok(LiveSink { pipeline, frames, patience, may_wait })
     }
 
     /// Passes on a frame; if the output lags, the oldest waiting frame is dropped. False if the output no
     /// longer takes frames.
     pub fn push(&self, frame: &gst::Buffer) -> bool {
         self.frames.push(frame)
-    }
-
-    /// Whether frames have been sent to the other end of its connection.
-    pub fn has_delivered(&self) -> bool {
-        self.passed.load(Ordering::Relaxed) > DELIVERED
     }
 
     /// How many frames the output did not take.
@@ -179,17 +120,10 @@ impl LiveSink {
     }
 
     /// Ends the stream of frames. Returns how long the end may take, if the output has something to finish:
-    /// what the user's own description writes, or the farewell to a media server.
+    /// what the user's own description writes.
     pub fn end(&self) -> Option<Duration> {
-        for input in self.packets.iter().chain([self.frames.source()]) {
-            let _ = input.end_of_stream();
-        }
+        let _ = self.frames.source().end_of_stream();
         self.patience
-    }
-
-    /// What the user should know: sound that cannot be sent.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
     }
 
     /// The pipeline, as a Graphviz graph.
@@ -207,10 +141,6 @@ fn waits_for_connection(pipeline: &Pipeline) -> bool {
     pipeline.gst().iterate_recurse().into_iter().flatten().any(waits)
 }
 
-/// The branch that adds sound to a media server's stream; half a second of sound may wait.
-const PUSH_SOUND: &str = "\nappsrc name=packets format=time is-live=true leaky-type=downstream \
-     max-bytes=0 max-time=500000000 ! server.\n";
-
 /// Calls `on_delay` with now − PTS for every buffer that passes `pad`. Running time zero of the pad is
 /// `start` on the run's clock.
 pub(crate) fn report_delay(pad: &gst::Pad, clock: LiveClock, start: Duration, on_delay: OnDelay) {
@@ -227,19 +157,4 @@ pub(crate) fn report_delay(pad: &gst::Pad, clock: LiveClock, start: Duration, on
         }
         gst::PadProbeReturn::Ok
     });
-}
-
-fn set_device(pipeline: &Pipeline, path: &Path) -> Result<(), PipelineError> {
-    pipeline.element("camera")?.set_property("device", path.display().to_string());
-    Ok(())
-}
-
-fn set_server(pipeline: &Pipeline, url: &RtspUrl) -> Result<(), PipelineError> {
-    let server = pipeline.element("server")?;
-    server.set_property("location", url.location());
-    if let Some((user, password)) = url.credentials() {
-        server.set_property("user-id", user);
-        server.set_property("user-pw", password);
-    }
-    Ok(())
 }

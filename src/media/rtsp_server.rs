@@ -1,6 +1,6 @@
 //! An RTSP server: frames → any number of clients.
 //!
-//! There is **one** encoder, in a pipeline of its own, and one RTSP media that all clients share: a client
+//! There is **one** encoder ([`SharedEncoder`]), in a pipeline of its own, and one RTSP media that all clients share: a client
 //! costs a socket and the data it has not yet read. The media is prepared once, at the start, and stays
 //! prepared: no request waits for a frame, and clients that connect, leave, stall or are killed do not affect
 //! the others.
@@ -17,30 +17,21 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-mod encoder;
 mod factory;
 mod listener;
 mod sound;
 
-pub(super) use encoder::Encoder;
-pub use encoder::OnEncoded;
 pub(super) use sound::can_carry as rtp_sound;
 
 use super::clock::LiveClock;
 use super::error::PipelineError;
 use super::pipeline::{Event, Pipeline, PipelineRole};
-use super::video::VideoStream;
-use crate::core::encoding::StreamEncoding;
+use super::shared_encoder::SharedEncoder;
 use crate::core::watchdog::Heartbeat;
 use factory::{ClientOutput, InitialData, MediaDescription, SharedFactory};
 use listener::{Listener, Media};
 
 const DESCRIPTION: &str = include_str!("../../pipelines/serve-rtsp.pipeline");
-
-/// A key frame each second while no client asks for one: a client that lost a packet has a correct picture
-/// again after at most this time.
-const ENCODING: StreamEncoding =
-    StreamEncoding { key_interval: Duration::from_secs(1), bitrate: None };
 
 /// How long clients have to receive the end of stream.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -118,7 +109,7 @@ impl ClientSessions {
 
 /// A running RTSP server. Dropping it ends the clients' streams and stops all threads.
 pub struct RtspServer {
-    encoder: Encoder,
+    encoder: Arc<SharedEncoder>,
     client_output: Arc<ClientOutput>,
     watchers: Arc<ClientSessions>,
     listener: Listener,
@@ -129,17 +120,17 @@ pub struct RtspServer {
 }
 
 impl RtspServer {
-    /// Listens at `address` for clients of `video` and, if RTP can carry them, of packets like `audio`.
+    /// Listens at `address` for clients of what `encoder` encodes and, if RTP can carry them, of packets like `audio`.
     /// Timestamps of frames and packets refer to `clock`. Events are reported to `events` with the output
     /// number `number`.
     ///
     /// # Errors
     /// [`PipelineError`]: the port is taken, the address is not of this machine, an element is
-    /// missing, or the encoder cannot handle such frames.
+    /// missing.
     pub fn start(
         address: &ServeAddress,
         number: usize,
-        video: &VideoStream,
+        encoder: &Arc<SharedEncoder>,
         audio: Option<&gst::Caps>,
         clock: &LiveClock,
         events: Sender<Event>,
@@ -148,9 +139,6 @@ impl RtspServer {
         let role = PipelineRole::Sink(number);
         let listener = Listener::build(address)?;
         let client_output = Arc::new(ClientOutput::default());
-        let feed = Arc::clone(&client_output);
-        let (encoder, first) =
-            Encoder::start(role, video, clock, &events, ENCODING, move |unit| feed.unit(unit))?;
 
         let mut description = DESCRIPTION.to_owned();
         let mut notes = Vec::new();
@@ -166,9 +154,7 @@ impl RtspServer {
         });
         // Parsed only to name a missing element in the error; the factory builds its own.
         drop(Pipeline::parse(role, &description)?);
-        let video = first.caps_owned().zip(first.buffer_owned());
-        let (caps, unit) = video.ok_or_else(|| failed("the encoder produced nothing"))?;
-        let video = InitialData::new(caps, unit);
+        let video = InitialData::new(encoder.caps().clone(), encoder.first().clone());
         let (clock, kept) = (clock.clone(), Arc::clone(&client_output));
         let factory = SharedFactory::new(MediaDescription {
             description,
@@ -183,6 +169,8 @@ impl RtspServer {
         listener.watch(&watchers, &client_output, encoder.want_key());
         let media = Media::prepare(&factory, &url)?;
         let listener = listener.open(&media.media, role, events)?;
+        encoder.send_to(&client_output);
+        let encoder = Arc::clone(encoder);
         Ok(RtspServer { encoder, client_output, watchers, listener, _media: media, url, notes })
     }
 
@@ -205,12 +193,6 @@ impl RtspServer {
     /// Passes on an encoded sound packet whose PTS is its running time on the clock. Never blocks.
     pub fn push_audio(&self, packet: &gst::Buffer) {
         self.client_output.packet(packet);
-    }
-
-    /// Calls `told` for every frame, on the encoder's thread, with the time from the frame's PTS until it is
-    /// encoded. Can be set once.
-    pub fn on_encoded(&self, told: OnEncoded) {
-        self.encoder.on_encoded(told);
     }
 
     /// How many clients watch at this moment.

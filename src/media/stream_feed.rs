@@ -10,6 +10,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::live_file::{gap, turn_into_gap};
+use super::shared_encoder::UnitConsumer;
 use crate::core::watchdog::Heartbeat;
 
 /// How many access units may wait for a connection that is too slow: some seconds. Then pictures are left out up to the
@@ -72,34 +73,6 @@ impl StreamFeed {
         StreamFeed { gaps: true, ..StreamFeed::into(units, packets) }
     }
 
-    /// Passes on an access unit, and the sound up to its time.
-    pub fn unit(&self, unit: &gst::Buffer) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = !unit.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        let full = self.units.current_level_buffers() >= UNITS;
-        if full || !state.flows && !key {
-            // Units that came before the first key frame are not missed.
-            if state.first.is_some() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            state.flows = false;
-            return;
-        }
-        state.flows = true;
-        let first = *state.first.get_or_insert(unit.pts().unwrap_or_default());
-        while let Some(packet) = state.sound.pop_front_if(|packet| packet.pts() <= unit.pts()) {
-            if packet.pts() >= Some(first)
-                && let Some(packets) = &self.packets
-            {
-                state.until = packet.pts();
-                let _ = packets.push_buffer(packet);
-            }
-        }
-        self.tell_of_silence(&mut state, first, unit.pts().unwrap_or_default());
-        // Refused only when the pipeline failed, which its bus tells.
-        let _ = self.units.push_buffer(unit.clone());
-    }
-
     /// Tells the muxer that there is no sound up to `now`, if it has been missing for long.
     fn tell_of_silence(&self, state: &mut FeedState, first: gst::ClockTime, now: gst::ClockTime) {
         let until = *state.until.get_or_insert(first);
@@ -140,6 +113,36 @@ impl StreamFeed {
         for input in [Some(&self.units), self.packets.as_ref()].into_iter().flatten() {
             let _ = input.end_of_stream();
         }
+    }
+}
+
+impl UnitConsumer for StreamFeed {
+    /// Passes on an access unit, and the sound up to its time.
+    fn unit(&self, unit: &gst::Buffer) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = !unit.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let full = self.units.current_level_buffers() >= UNITS;
+        if full || !state.flows && !key {
+            // Units that came before the first key frame are not missed.
+            if state.first.is_some() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            state.flows = false;
+            return;
+        }
+        state.flows = true;
+        let first = *state.first.get_or_insert(unit.pts().unwrap_or_default());
+        while let Some(packet) = state.sound.pop_front_if(|packet| packet.pts() <= unit.pts()) {
+            if packet.pts() >= Some(first)
+                && let Some(packets) = &self.packets
+            {
+                state.until = packet.pts();
+                let _ = packets.push_buffer(packet);
+            }
+        }
+        self.tell_of_silence(&mut state, first, unit.pts().unwrap_or_default());
+        // Refused only when the pipeline failed, which its bus tells.
+        let _ = self.units.push_buffer(unit.clone());
     }
 }
 

@@ -1,4 +1,5 @@
-//! Sends the stylized stream, H.264 with AAC, over the network: MPEG-TS by SRT or UDP, FLV by RTMP.
+//! Sends the stylized stream, H.264 with sound, over the network: MPEG-TS by SRT or UDP, FLV by RTMP, RTP to an RTSP
+//! server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,15 +15,20 @@ use super::error::PipelineError;
 use super::live_audio::LiveAudio;
 use super::live_encode::SoundEncoder;
 use super::pipeline::{Event, Pipeline, PipelineRole};
+use super::rtsp_peer;
+use super::rtsp_server::rtp_sound;
 use super::shared_encoder::SharedEncoder;
 use super::stream_feed::StreamFeed;
 use crate::core::encoding::Container;
+use crate::core::endpoint::RtspUrl;
+use crate::core::stop::StopSignal;
 use crate::core::stream_url::{StreamScheme, StreamUrl};
 use crate::core::timeouts::LEAVE_MEDIA_SERVER;
 use crate::core::watchdog::Heartbeat;
 
 const MPEG_TS: &str = include_str!("../../pipelines/sink-mpegts.pipeline");
 const RTMP: &str = include_str!("../../pipelines/sink-rtmp.pipeline");
+const PUSH: &str = include_str!("../../pipelines/sink-push.pipeline");
 
 /// A connection that has taken this many buffers is one: before that, what waits for its first answer holds them up.
 const DELIVERED: u64 = 10;
@@ -38,44 +44,67 @@ pub struct StreamSink {
     notes: Vec<String>,
 }
 
+/// Where a stream is sent.
+#[derive(Clone, Copy)]
+pub enum StreamTarget<'a> {
+    /// By SRT, RTMP or UDP.
+    Url(&'a StreamUrl),
+    /// To an RTSP server (RECORD); the signal ends the wait for its answer.
+    Push(&'a RtspUrl, &'a StopSignal),
+}
+
 impl StreamSink {
     /// Begins to send what `encoder` encodes, with the sound if there is any. Later events are reported to `events`
     /// with the output number `number`.
     ///
     /// # Errors
-    /// When an element is missing, or the address cannot be used.
+    /// When an element is missing, the address cannot be used, or the RTSP server does not answer.
     pub fn open(
-        url: &StreamUrl,
+        target: StreamTarget,
         number: usize,
         encoder: &Arc<SharedEncoder>,
         audio: Option<&LiveAudio>,
         clock: &LiveClock,
         events: &Sender<Event>,
     ) -> Result<Self, PipelineError> {
-        let description = match url.scheme() {
-            StreamScheme::Rtmp => RTMP.to_owned(),
-            StreamScheme::Srt => MPEG_TS.replace("udpsink name", "srtsink name"),
-            StreamScheme::Udp => MPEG_TS.to_owned(),
-            StreamScheme::Http => {
-                return Err(PipelineError::new("http", "a stream is not sent over HTTP"));
-            }
+        let description = match target {
+            StreamTarget::Push(..) => PUSH.to_owned(),
+            StreamTarget::Url(url) => match url.scheme() {
+                StreamScheme::Rtmp => RTMP.to_owned(),
+                StreamScheme::Srt => MPEG_TS.replace("udpsink name", "srtsink name"),
+                StreamScheme::Udp => MPEG_TS.to_owned(),
+                StreamScheme::Http => {
+                    return Err(PipelineError::new("http", "a stream is not sent over HTTP"));
+                }
+            },
         };
         let (mut notes, mut sound) = (Vec::new(), None);
-        let tracks = audio.and_then(|audio| match sound_of(audio.caps()) {
-            Ok(track) => Some(track),
-            Err(error) => {
-                notes.push(format!("the sound is not sent: {error}"));
-                None
+        let track = |audio: &LiveAudio| match target {
+            StreamTarget::Url(_) => {
+                sound_of(audio.caps()).map_err(|error| format!("the sound is not sent: {error}"))
             }
-        });
+            StreamTarget::Push(..) => rtp_sound(audio.caps()).map(|()| SoundTrack {
+                caps: audio.caps().clone(),
+                parser: None,
+                encoder: None,
+            }),
+        };
+        let tracks = audio.and_then(|audio| track(audio).map_err(|note| notes.push(note)).ok());
         let more = tracks.as_ref().map_or_else(String::new, |track| {
-            let parser = track.parser;
-            format!("\nappsrc name=packets format=time is-live=true ! {parser} ! mux.\n")
+            let into =
+                track.parser.map_or("server.".to_owned(), |parser| format!("{parser} ! mux."));
+            format!("\nappsrc name=packets format=time is-live=true ! {into}\n")
         });
+        if let StreamTarget::Push(url, stop) = target {
+            rtsp_peer::reach(url, stop)?;
+        }
         let pipeline = Pipeline::parse(PipelineRole::Sink(number), &(description + &more))?;
         clock.apply_to(pipeline.gst());
         let server = pipeline.element("server")?;
-        set_up(&server, url)?;
+        match target {
+            StreamTarget::Url(url) => set_up(&server, url)?,
+            StreamTarget::Push(url, _) => set_up_push(&server, url),
+        }
         let units: gst_app::AppSrc = pipeline.element_as("units")?;
         units.set_caps(Some(encoder.caps()));
         let packets = match &tracks {
@@ -87,7 +116,9 @@ impl StreamSink {
             None => None,
         };
         let passed = Arc::new(AtomicU64::new(0));
-        if let Some(pad) = server.static_pad("sink") {
+        // rtspclientsink has a pad for each track, behind its payloader.
+        let pad = server.static_pad("sink").or_else(|| units.static_pad("src"));
+        if let Some(pad) = pad {
             let count = Arc::clone(&passed);
             let types = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
             pad.add_probe(types, move |_, _| {
@@ -95,13 +126,13 @@ impl StreamSink {
                 gst::PadProbeReturn::Ok
             });
         }
-        if url.scheme() == StreamScheme::Srt {
+        if let StreamTarget::Url(url) = target
+            && url.scheme() == StreamScheme::Srt
+        {
             // A client that joins need not wait for a picture.
-            let encoder = Arc::downgrade(encoder);
+            let want_key = encoder.want_key();
             server.connect("caller-added", false, move |_| {
-                if let Some(encoder) = encoder.upgrade() {
-                    encoder.want_key();
-                }
+                want_key();
                 None
             });
         }
@@ -165,7 +196,8 @@ impl StreamSink {
 /// The track of sound of a stream.
 pub(super) struct SoundTrack {
     pub caps: gst::Caps,
-    pub parser: &'static str,
+    /// The element between the packets and a muxer; none where there is no muxer.
+    pub parser: Option<&'static str>,
     pub encoder: Option<SoundEncoder>,
 }
 
@@ -179,11 +211,15 @@ pub(super) fn sound_of(caps: &gst::Caps) -> Result<SoundTrack, PipelineError> {
         None => None,
     };
     let latm = mpeg.is_some_and(|format| format.get::<&str>("stream-format") == Ok("loas"));
-    if let Some(parser) = parser.filter(|_| !latm) {
+    if parser.is_some() && !latm {
         return Ok(SoundTrack { caps: caps.clone(), parser, encoder: None });
     }
     let encoder = SoundEncoder::open(caps, Container::Mp4, "AAC")?;
-    Ok(SoundTrack { caps: encoder.caps().clone(), parser: "aacparse", encoder: Some(encoder) })
+    Ok(SoundTrack {
+        caps: encoder.caps().clone(),
+        parser: Some("aacparse"),
+        encoder: Some(encoder),
+    })
 }
 
 /// Sends the packets of a live source into a stream.
@@ -241,6 +277,14 @@ fn set_up(server: &gst::Element, url: &StreamUrl) -> Result<(), PipelineError> {
         StreamScheme::Http => {}
     }
     Ok(())
+}
+
+fn set_up_push(server: &gst::Element, url: &RtspUrl) {
+    server.set_property("location", url.location());
+    if let Some((user, password)) = url.credentials() {
+        server.set_property("user-id", user);
+        server.set_property("user-pw", password);
+    }
 }
 
 fn set_up_srt(server: &gst::Element, url: &StreamUrl) -> Result<(), PipelineError> {

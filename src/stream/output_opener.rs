@@ -22,7 +22,7 @@ use crate::media::live_audio::LiveAudio;
 use crate::media::live_sink::{LiveSink, OnDelay};
 use crate::media::rtsp_server::{RtspServer, ServeAddress};
 use crate::media::shared_encoder::SharedEncoder;
-use crate::media::stream_sink::StreamSink;
+use crate::media::stream_sink::{StreamSink, StreamTarget};
 use crate::media::video::VideoStream;
 use crate::media::{Event, PipelineRole};
 
@@ -88,7 +88,7 @@ impl OutputOpener {
                 notes.extend_from_slice(opened.notes());
                 Sink::Hls(opened)
             }
-            OutputSpec::Stream(_) => {
+            OutputSpec::Stream(_) | OutputSpec::Push(_) => {
                 let opened = self.connection(spec, number);
                 let opened = opened.with_context(|| format!("cannot open '{spec}'"))?;
                 if let Sink::Stream(stream) = &opened {
@@ -96,14 +96,9 @@ impl OutputOpener {
                 }
                 opened
             }
-            OutputSpec::Window
-            | OutputSpec::Device(_)
-            | OutputSpec::Push(_)
-            | OutputSpec::Pipeline(_) => {
+            OutputSpec::Window | OutputSpec::Device(_) | OutputSpec::Pipeline(_) => {
                 let opened = self.live_sink(spec, number);
-                let opened = opened.with_context(|| format!("cannot open '{spec}'"))?;
-                notes.extend_from_slice(opened.notes());
-                Sink::Shown(opened)
+                Sink::Shown(opened.with_context(|| format!("cannot open '{spec}'"))?)
             }
         })
     }
@@ -122,16 +117,18 @@ impl OutputOpener {
     /// # Errors
     /// What is wrong with it.
     pub fn connection(&self, spec: &OutputSpec, number: usize) -> Result<Sink> {
-        let OutputSpec::Stream(url) = spec else {
-            return self.live_sink(spec, number).map(Sink::Shown);
+        let target = match spec {
+            OutputSpec::Stream(url) => StreamTarget::Url(url),
+            OutputSpec::Push(url) => StreamTarget::Push(url, &self.stop),
+            _ => return self.live_sink(spec, number).map(Sink::Shown),
         };
         let encoder = self.encoder(number)?;
         let (audio, clock, events) = (self.audio.as_ref(), &self.clock, &self.events);
-        let opened = StreamSink::open(url, number, &encoder, audio, clock, events)?;
+        let opened = StreamSink::open(target, number, &encoder, audio, clock, events)?;
         Ok(Sink::Stream(opened))
     }
 
-    /// The encoder of all streams, which ends with the last of them.
+    /// The encoder of all outputs that send, which ends with the last of them.
     fn encoder(&self, number: usize) -> Result<Arc<SharedEncoder>> {
         let mut encoder = self.encoder.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(encoder) = encoder.upgrade() {
@@ -149,7 +146,7 @@ impl OutputOpener {
         Ok(started)
     }
 
-    /// The next stream gets an encoder of its own: the present one may be what hangs.
+    /// The next such output gets an encoder of its own: the present one may be what hangs.
     pub fn leave_encoder(&self) {
         *self.encoder.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
     }
@@ -159,9 +156,8 @@ impl OutputOpener {
     /// # Errors
     /// What is wrong with it.
     fn live_sink(&self, spec: &OutputSpec, number: usize) -> Result<LiveSink> {
-        let (stream, audio) = (&self.stream, self.audio.as_ref());
-        let (clock, events, on_delay) = (&self.clock, &self.events, self.on_delay());
-        Ok(LiveSink::open(spec, number, stream, audio, clock, events, on_delay, &self.stop)?)
+        let (stream, clock, events) = (&self.stream, &self.clock, &self.events);
+        Ok(LiveSink::open(spec, number, stream, clock, events, self.on_delay())?)
     }
 
     fn on_delay(&self) -> OnDelay {
@@ -204,10 +200,11 @@ impl OutputOpener {
         let audio = self.audio.as_ref();
         let caps = audio.map(LiveAudio::caps);
         let events = self.events.clone();
-        let server = RtspServer::start(&address, number, &self.stream, caps, &self.clock, events)
-            .with_context(|| format!("cannot serve '{url}'"))?;
-        server.on_encoded(self.on_delay());
-        let server = Arc::new(server);
+        let start = || -> Result<RtspServer> {
+            let encoder = self.encoder(number)?;
+            Ok(RtspServer::start(&address, number, &encoder, caps, &self.clock, events)?)
+        };
+        let server = Arc::new(start().with_context(|| format!("cannot serve '{url}'"))?);
         if let Some(audio) = audio {
             // A weak reference: the source outlives the outputs.
             let to = Arc::downgrade(&server);

@@ -55,9 +55,10 @@ impl Sink {
     /// Whether the connection to another machine has been one: it has taken frames.
     fn has_delivered(&self) -> bool {
         match self {
-            Sink::Shown(sink) => sink.has_delivered(),
             Sink::Stream(stream) => stream.has_delivered(),
-            Sink::Served(_) | Sink::File(_) | Sink::Pieces(_) | Sink::Hls(_) => false,
+            Sink::Shown(_) | Sink::Served(_) | Sink::File(_) | Sink::Pieces(_) | Sink::Hls(_) => {
+                false
+            }
         }
     }
 
@@ -78,7 +79,8 @@ impl Sink {
         match self {
             Sink::Stream(stream) => stream.waits_for_encoder(),
             Sink::Hls(stream) => stream.waits_for_encoder(),
-            Sink::Shown(_) | Sink::Served(_) | Sink::File(_) | Sink::Pieces(_) => false,
+            Sink::Served(server) => server.heartbeat().works,
+            Sink::Shown(_) | Sink::File(_) | Sink::Pieces(_) => false,
         }
     }
 

@@ -1,11 +1,13 @@
 //! To a media server.
 
+use std::fs::DirEntry;
 use std::time::{Duration, Instant};
 
 use crate::camera::Camera;
 use crate::common::frame_times;
 use crate::media_server::MediaServer;
-use crate::program::Live;
+use crate::program::{Live, ffmpeg_frames};
+use crate::sent::free_port;
 
 const PASSWORD: &str = "w0rd-of-push";
 
@@ -26,6 +28,30 @@ fn a_media_server_gets_the_picture_until_it_is_interrupted() {
         assert!(gone.elapsed() < Duration::from_secs(10), "the server was not told");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_server_a_push_and_a_stream_share_one_encoder() {
+    // An encoder, and its own threads, have the name of the thread that brings its frames.
+    let encoders = |live: &Live| {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", live.id())).unwrap();
+        let name = |thread: &DirEntry| std::fs::read_to_string(thread.path().join("comm"));
+        threads.filter(|thread| name(thread.as_ref().unwrap()).unwrap() == "frames:src\n").count()
+    };
+    let served = ["-i", "test:320x240@25", "--strength", "0", "-o", "rtsp://127.0.0.1:0/art"];
+    let alone = Live::start(&served);
+    assert_eq!(ffmpeg_frames(&alone.served(), 25), 25);
+    let one = encoders(&alone);
+    assert!(one > 0);
+    drop(alone);
+    let server = MediaServer::start(false, None);
+    let (udp, push) = (format!("udp://127.0.0.1:{}", free_port()), server.url(""));
+    let live = Live::start(&[&served[..], &["--rtsp-push", &push, "-o", &udp]].concat());
+    server.wait_for(50, 0);
+    assert_eq!(ffmpeg_frames(&live.served(), 25), 25);
+    assert_eq!(encoders(&live), one);
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
 }
 
 #[test]

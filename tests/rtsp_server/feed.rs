@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use nst_stream::core::encoding::StreamEncoding;
 use nst_stream::core::frame::{Bytes, Frame, Planes};
 use nst_stream::media::clock::LiveClock;
 use nst_stream::media::rtsp_server::{RtspServer, ServeAddress};
+use nst_stream::media::shared_encoder::SharedEncoder;
 use nst_stream::media::video::{VideoStream, buffer_from_frame};
-use nst_stream::media::{Event, PipelineError};
+use nst_stream::media::{Event, PipelineError, PipelineRole};
 
 pub const WIDTH: usize = 320;
 pub const HEIGHT: usize = 240;
@@ -153,10 +155,16 @@ impl Feed {
     ) -> Result<Self, PipelineError> {
         let (send, events) = channel();
         let (stream, clock) = (stream(), LiveClock::start()?);
-        let server = Arc::new(RtspServer::start(address, 0, &stream, audio, &clock, send)?);
         let delays = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&delays);
-        server.on_encoded(Box::new(move |delay| told.lock().unwrap().push(delay)));
+        let told = Box::new(move |delay| told.lock().unwrap().push(delay));
+        let (role, encoding) = (
+            PipelineRole::Sink(0),
+            StreamEncoding { key_interval: Duration::from_secs(1), bitrate: None },
+        );
+        let encoder = SharedEncoder::start(role, &stream, &clock, &send, encoding, told)?;
+        let encoder = Arc::new(encoder);
+        let server = Arc::new(RtspServer::start(address, 0, &encoder, audio, &clock, send)?);
         let stop = Arc::new(AtomicBool::new(false));
         Ok(Feed { server, clock, delays, events, stop, thread: None })
     }

@@ -18,6 +18,7 @@ use gst_rtsp_server::subclass::prelude::*;
 
 use crate::core::timeouts::{HOLD_KEY_FRAME, JOIN_AT_KEY_FRAME};
 use crate::media::clock::LiveClock;
+use crate::media::shared_encoder::UnitConsumer;
 
 /// Where units and packets go into the shared media.
 #[derive(Default)]
@@ -89,33 +90,6 @@ impl ClientOutput {
         self.changed.notify_all();
     }
 
-    /// Hands on an encoded picture.
-    pub fn unit(&self, unit: gst::Buffer) {
-        let mut sources = self.lock();
-        let delta = unit.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        if !delta && sources.join == ClientJoin::Client {
-            sources.join = ClientJoin::KeyFrame;
-            self.changed.notify_all();
-            let still = |sources: &mut AppSources| sources.join == ClientJoin::KeyFrame;
-            let waited = self.changed.wait_timeout_while(sources, HOLD_KEY_FRAME, still);
-            sources = waited.unwrap_or_else(PoisonError::into_inner).0;
-            // Otherwise the client has joined, and the next one may be waiting already.
-            if sources.join == ClientJoin::KeyFrame {
-                sources.join = ClientJoin::Nobody;
-            }
-        }
-        if !sources.open || (sources.waits_for_key && delta) {
-            return;
-        }
-        sources.waits_for_key = false;
-        let units = sources.units.clone();
-        // The lock is released first: a push under the lock could wait for a thread that waits for the lock.
-        drop(sources);
-        if let Some(units) = units {
-            let _ = units.push_buffer(unit);
-        }
-    }
-
     /// Passes on an encoded sound packet. A packet whose timestamp does not increase is dropped:
     /// gst-rtsp-server aborts the program if timestamps decrease.
     pub fn packet(&self, packet: &gst::Buffer) {
@@ -143,6 +117,40 @@ impl ClientOutput {
         for source in units.iter().chain(&packets) {
             let _ = source.end_of_stream();
         }
+    }
+}
+
+impl UnitConsumer for ClientOutput {
+    /// Hands on an encoded picture.
+    fn unit(&self, unit: &gst::Buffer) {
+        let mut sources = self.lock();
+        let delta = unit.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if !delta && sources.join == ClientJoin::Client {
+            sources.join = ClientJoin::KeyFrame;
+            self.changed.notify_all();
+            let still = |sources: &mut AppSources| sources.join == ClientJoin::KeyFrame;
+            let waited = self.changed.wait_timeout_while(sources, HOLD_KEY_FRAME, still);
+            sources = waited.unwrap_or_else(PoisonError::into_inner).0;
+            // Otherwise the client has joined, and the next one may be waiting already.
+            if sources.join == ClientJoin::KeyFrame {
+                sources.join = ClientJoin::Nobody;
+            }
+        }
+        if !sources.open || (sources.waits_for_key && delta) {
+            return;
+        }
+        sources.waits_for_key = false;
+        let units = sources.units.clone();
+        // The lock is released first: a push under the lock could wait for a thread that waits for the lock.
+        drop(sources);
+        if let Some(units) = units {
+            let _ = units.push_buffer(unit.clone());
+        }
+    }
+
+    /// A key frame waits for the client that has asked for it.
+    fn may_wait(&self) -> bool {
+        true
     }
 }
 
@@ -327,7 +335,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Ordering::Acquire) {
-                    output.unit(gst::Buffer::new());
+                    output.unit(&gst::Buffer::new());
                     std::thread::yield_now();
                 }
             });

@@ -1,8 +1,8 @@
-//! The one encoder behind an RTSP server: frames → access units, without delay.
+//! H.264 for live viewers: frames → access units, without delay.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -10,16 +10,16 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
+use super::clock::LiveClock;
+use super::error::PipelineError;
+use super::pipeline::{Event, Pipeline, PipelineRole};
+use super::video::{VideoStream, buffer_from_frame};
 use crate::core::encoding::StreamEncoding;
 use crate::core::frame::{Bytes, Frame, FrameInfo, Planes, Range};
 use crate::core::timeouts::{FIRST_UNIT, WaitTimer};
 use crate::core::watchdog::Heartbeat;
-use crate::media::clock::LiveClock;
-use crate::media::error::PipelineError;
-use crate::media::pipeline::{Event, Pipeline, PipelineRole};
-use crate::media::video::{VideoStream, buffer_from_frame};
 
-const DESCRIPTION: &str = include_str!("../../../pipelines/encode-live.pipeline");
+const DESCRIPTION: &str = include_str!("../../pipelines/encode-live.pipeline");
 
 /// Shortest interval between key frames that clients ask for. Without it, many clients that come and go would
 /// turn every frame into a key frame and lower the quality for all.
@@ -35,12 +35,11 @@ const USUAL_RATE: f64 = 30.0;
 pub type OnEncoded = Box<dyn Fn(Duration) + Send + Sync>;
 
 /// Turns frames into H.264 access units.
-pub(in crate::media) struct Encoder {
+pub(super) struct Encoder {
     pipeline: Pipeline,
     frames: gst_app::AppSrc,
     encode: gst::Element,
     keys: Arc<Keys>,
-    on_encoded: Arc<OnceLock<OnEncoded>>,
     /// Running time of the newest frame, nanoseconds.
     newest: AtomicU64,
     dropped: AtomicU64,
@@ -85,7 +84,8 @@ impl Keys {
 impl Encoder {
     /// Starts the encoder and encodes a first, black picture at running time zero: its access unit holds the
     /// parameters that clients need before the first frame. `deliver` is called with every further unit, with
-    /// its running time and no DTS, on the encoder's thread. Key frames come as `encoding` says, or when asked for.
+    /// its running time and no DTS, on the encoder's thread; before, `on_encoded` with the time from its capture. Key
+    /// frames come as `encoding` says, or when asked for.
     ///
     /// # Errors
     /// When an element is missing, or the encoder cannot handle such frames.
@@ -95,6 +95,7 @@ impl Encoder {
         clock: &LiveClock,
         events: &Sender<Event>,
         encoding: StreamEncoding,
+        on_encoded: OnEncoded,
         deliver: impl Fn(gst::Buffer) + Send + Sync + 'static,
     ) -> Result<(Self, gst::Sample), PipelineError> {
         let pipeline = Pipeline::parse(role, DESCRIPTION)?;
@@ -113,12 +114,11 @@ impl Encoder {
         encode.set_property("key-int-max", (10.0 * rate(stream)).clamp(100.0, 10_000.0) as u32);
 
         let keys = Arc::new(Keys::every(encoding.key_interval));
-        let on_encoded = Arc::new(OnceLock::<OnEncoded>::new());
         let (first, comes) = channel();
         let units: gst_app::AppSink = pipeline.element_as("units")?;
         let encoded = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&encoded);
-        let (told, timed, clock) = (Arc::clone(&keys), Arc::clone(&on_encoded), clock.clone());
+        let (told, clock) = (Arc::clone(&keys), clock.clone());
         let callbacks = gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -132,9 +132,7 @@ impl Encoder {
                     let _ = first.send(sample);
                     return Ok(gst::FlowSuccess::Ok);
                 }
-                if let Some(on_encoded) = timed.get() {
-                    on_encoded(clock.now().saturating_sub(at));
-                }
+                on_encoded(clock.now().saturating_sub(at));
                 deliver(unit);
                 Ok(gst::FlowSuccess::Ok)
             })
@@ -143,8 +141,7 @@ impl Encoder {
         pipeline.set_state(gst::State::Playing)?;
 
         let (newest, dropped) = (AtomicU64::new(0), AtomicU64::new(0));
-        let encoder =
-            Encoder { pipeline, frames, encode, keys, on_encoded, newest, dropped, encoded };
+        let encoder = Encoder { pipeline, frames, encode, keys, newest, dropped, encoded };
         let _ = encoder.frames.push_buffer(black(stream)?);
         let mut timer = WaitTimer::new();
         loop {
@@ -188,11 +185,6 @@ impl Encoder {
     pub fn want_key(&self) -> impl Fn() + Send + Sync + 'static {
         let keys = Arc::clone(&self.keys);
         move || keys.wanted.store(true, Ordering::Release)
-    }
-
-    /// Calls `told` for every further frame; only the first call of this function has an effect.
-    pub fn on_encoded(&self, told: OnEncoded) {
-        let _ = self.on_encoded.set(told);
     }
 
     /// Frames that were not encoded.
