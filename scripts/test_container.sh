@@ -33,7 +33,7 @@ build() {
         [ "$stage" = cpu ] || [ "$stage" = "$variant" ] || continue
         case $step in
             COPY) read -r from rest <<<"$rest"; cp $from "$root$rest" ;;
-            RUN) chroot "$root" /usr/bin/env -i PATH="$paths" /bin/sh -c "$rest" >"$root.log" 2>&1 ||
+            RUN) chroot "$root" /usr/bin/env -i PATH="$paths" /bin/sh -c "$rest" </dev/null >"$root.log" 2>&1 ||
                 { tail -n 20 "$root.log"; die "this step failed: $rest"; } ;;
             USER) user=$rest ;;
             WORKDIR) folder=$rest ;;
