@@ -67,18 +67,19 @@ inside() {
     mount -t tmpfs -o mode=755,uid=10001,gid=10001 tmpfs "$root/work"
     cp tests/data/carphone_pristine.mp4 "$root/work/"
     mount -o remount,bind,ro "$root"
-    # run <command>...: as the image says.
-    run() {
-        chroot "$root" setpriv --reuid "${user%:*}" --regid "${user#*:}" --clear-groups --no-new-privs --bounding-set=-all \
+    # run <command>...: as the image says; become: in this shell's place.
+    become() {
+        exec chroot "$root" setpriv --reuid "${user%:*}" --regid "${user#*:}" --clear-groups --no-new-privs --bounding-set=-all \
             /usr/bin/env -i --chdir="$folder" PATH="$paths" "${environment[@]}" "$@"
     }
+    run() { (become "$@"); }
     [ "$(run id -u)" != 0 ] || die "it runs as root"
     ! run touch /var/tmp/it /usr/bin/it 2>/dev/null || die "it can write to more than /tmp and $folder"
     run "${entry[@]}" --version
     run "${entry[@]}" -q -m mosaic-lite -i carphone_pristine.mp4 -o painted.mp4 --duration 2
     say "$variant: the first clip is painted $((SECONDS - began)) s after its start"
     run "${health[@]}" >/dev/null || die "it says that it is not healthy: ${health[*]}"
-    run "${entry[@]}" -q -m mosaic-lite -i test:160x96@10 -o rtsp://127.0.0.1:18555/art &
+    become "${entry[@]}" -q -m mosaic-lite -i test:160x96@10 -o rtsp://127.0.0.1:18555/art &
     server=$!
     sleep 5
     run timeout -s INT 8 "${entry[@]}" -q -m mosaic-lite --strength 0 -i rtsp://127.0.0.1:18555/art -o got.mkv || [ $? = 124 ]
