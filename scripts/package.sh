@@ -101,6 +101,6 @@ tar --owner=0 --group=0 --numeric-owner --sort=name --transform "s|^usr|nst-stre
     usr/bin usr/lib/nst-stream usr/share/man usr/share/doc usr/share/bash-completion usr/share/zsh usr/share/fish |
     zstd -q -f -T0 -15 -o "$archive"
 python3 scripts/make_wheel.py "$program" target/package/NOTICES.crates
-lintian --no-tag-display-limit "$deb"
+lintian --tag-display-limit 0 "$deb"
 (cd dist && sha256sum "${deb#dist/}" "${archive#dist/}" "nst_stream-$version"-*.whl >SHA256SUMS)
 ls -lh "$deb" "$archive" | awk '{ print "package: " $9 ": " $5 }'

@@ -46,7 +46,7 @@ build() {
 }
 
 inside() {
-    local root=$1 variant=$2 began=$SECONDS server
+    local root=$1 variant=$2 began=$SECONDS server port=$((20000 + RANDOM % 10000))
     paths=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     install_debian "$root" bookworm ca-certificates
     # As Debian's small images have it.
@@ -79,10 +79,10 @@ inside() {
     run "${entry[@]}" -q -m mosaic-lite -i carphone_pristine.mp4 -o painted.mp4 --duration 2
     say "$variant: the first clip is painted $((SECONDS - began)) s after its start"
     run "${health[@]}" >/dev/null || die "it says that it is not healthy: ${health[*]}"
-    become "${entry[@]}" -q -m mosaic-lite -i test:160x96@10 -o rtsp://127.0.0.1:18555/art &
+    become "${entry[@]}" -q -m mosaic-lite -i test:160x96@10 -o rtsp://127.0.0.1:$port/art &
     server=$!
     sleep 5
-    run timeout -s INT 8 "${entry[@]}" -q -m mosaic-lite --strength 0 -i rtsp://127.0.0.1:18555/art -o got.mkv || [ $? = 124 ]
+    run timeout -s INT 8 "${entry[@]}" -q -m mosaic-lite --strength 0 -i rtsp://127.0.0.1:$port/art -o got.mkv || [ $? = 124 ]
     run "${entry[@]}" -q -m mosaic-lite --strength 0 -i got.mkv -o got.png --preview 1
     kill -TERM $server
     wait $server || [ $? = 130 ] || die "it does not end in order when it is told to"
