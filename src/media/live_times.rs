@@ -23,13 +23,15 @@ struct Limits {
     behind: i64,
     /// Before the newest one of the same track.
     back: i64,
+    /// They are of the sender's clock.
+    drifts: bool,
 }
 
 impl Limits {
     /// Of a stream that is held back by `latency`.
     fn of_a_stream(latency: Duration) -> Self {
         let behind = nanos(Duration::from_secs(10) + latency);
-        Limits { ahead: 500_000_000, first_ahead: 0, behind, back: 500_000_000 }
+        Limits { ahead: 500_000_000, first_ahead: 0, behind, back: 500_000_000, drifts: true }
     }
 
     /// Of a source that may deliver faster than in real time.
@@ -38,15 +40,25 @@ impl Limits {
         first_ahead: i64::MAX / 4,
         behind: i64::MAX / 4,
         back: 500_000_000,
+        drifts: false,
     };
 }
 
 /// Nanoseconds that are added to the timestamps of a track.
 type Shift = i64;
 
+/// Over such a time the earliest arrival of pictures tells how far the sender's clock is from ours, in nanoseconds:
+/// some come late, none comes before it is sent.
+const WINDOW: i64 = 10_000_000_000;
+
+/// By what share of the time timestamps are moved at most where the sender's clock runs faster or slower than ours:
+/// more than two crystals differ, less than is seen or heard.
+const SLEW: f64 = 0.001;
+
 /// The timestamps of one connection. Those of a stream are the sender's: they may begin anywhere, jump or start
-/// again; they are then shifted so that the newest is now. Picture and sound are shifted alike, so that they stay
-/// together. Clones share their state.
+/// again; they are then shifted so that the newest is now. Where its clock runs faster or slower than ours they are
+/// moved little by little. Picture and sound are shifted and moved alike, so that they stay together. Clones share
+/// their state.
 #[derive(Clone)]
 pub(super) struct LiveTimes {
     clock: LiveClock,
@@ -61,6 +73,45 @@ struct State {
     /// Of each track its shift, and its newest time on the clock.
     tracks: [Option<(Shift, i64)>; 2],
     on_shift: Option<Box<dyn Fn(Shift) + Send>>,
+    drift: Drift,
+}
+
+/// How far the sender's clock has drifted from ours. All values are nanoseconds.
+#[derive(Default)]
+struct Drift {
+    /// Added to the timestamps of both tracks.
+    moved: Shift,
+    /// What it is to become.
+    wanted: Shift,
+    /// When it was changed.
+    at: i64,
+    /// How far pictures were ahead of the clock at most when the connection was new.
+    usual: Option<i64>,
+    /// The same in the present window, and when that began.
+    window: Option<(i64, i64)>,
+}
+
+impl Drift {
+    /// Takes note of a picture that comes now with this time, `moved` included. Returns what to add from now on.
+    fn note(&mut self, time: i64, now: i64) {
+        let most = (SLEW * (now - self.at).clamp(0, WINDOW) as f64) as i64;
+        self.moved += (self.wanted - self.moved).clamp(-most, most);
+        self.at = now;
+        let ahead = time - now;
+        let (furthest, begun) = self.window.get_or_insert((ahead, now));
+        *furthest = ahead.max(*furthest);
+        if now - *begun < WINDOW {
+            return;
+        }
+        let usual = *self.usual.get_or_insert(*furthest);
+        self.wanted = self.moved - (*furthest - usual);
+        self.window = None;
+    }
+
+    /// The timestamps jump: what was usual is no longer.
+    fn jump(&mut self) {
+        *self = Drift { moved: self.moved, wanted: self.moved, at: self.at, ..Drift::default() };
+    }
 }
 
 impl LiveTimes {
@@ -93,14 +144,26 @@ impl LiveTimes {
         let now = self.clock.now();
         let Some(pts) = pts else { return now };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let pts = nanos(pts) + state.begun;
-        let (shift, new) = shift(&state.tracks, track, pts, nanos(now), self.limits);
-        let newest = state.tracks[track as usize].filter(|_| !new).map_or(0, |(_, newest)| newest);
-        state.tracks[track as usize] = Some((shift, newest.max(pts + shift)));
-        if new && let Some(changed) = &state.on_shift {
-            changed(state.begun + shift);
+        duration(state.place(track, nanos(pts), nanos(now), self.limits))
+    }
+}
+
+impl State {
+    fn place(&mut self, track: Track, pts: i64, now: i64, limits: Limits) -> i64 {
+        let pts = pts + self.begun + self.drift.moved;
+        let (shift, new) = shift(&self.tracks, track, pts, now, limits);
+        let newest = self.tracks[track as usize].filter(|_| !new).map_or(0, |(_, newest)| newest);
+        self.tracks[track as usize] = Some((shift, newest.max(pts + shift)));
+        if new && let Some(changed) = &self.on_shift {
+            changed(self.begun + shift);
         }
-        duration(pts + shift)
+        match (new, track) {
+            _ if !limits.drifts => {}
+            (true, _) => self.drift.jump(),
+            (false, Track::Picture) => self.drift.note(pts + shift, now),
+            (false, Track::Sound) => {}
+        }
+        pts + shift
     }
 }
 
@@ -166,6 +229,36 @@ mod tests {
         let hours = 3_600_000;
         let times = [(A, 90 * hours, 5000), (P, 90 * hours - 30, 5010), (P, 90 * hours + 10, 5050)];
         assert_eq!(placed(&times), [5000, 4970, 5010]);
+    }
+
+    #[test]
+    fn an_hour_with_a_clock_that_runs_fast_or_slow_keeps_delay_and_sound() {
+        let limits = Limits::of_a_stream(Duration::ZERO);
+        for parts_per_million in [200, -200, 40] {
+            let mut state = State::default();
+            let mut random = fastrand::Rng::with_seed(1);
+            let (mut last, mut ahead, mut apart) = (None, (i64::MAX, i64::MIN), 0);
+            for n in 0..90_000i64 {
+                let pts = 7_000_000_000 + n * 40_000_000;
+                // Sent by the sender's clock; it takes 5 to 25 ms.
+                let sent = 90_000_000_000 + n * (40_000_000 - 40 * parts_per_million);
+                let now = sent + random.i64(5_000_000..25_000_000);
+                let sound = state.place(A, pts, now, limits);
+                let picture = state.place(P, pts, now, limits);
+                apart = apart.max((sound - picture).abs());
+                let by = last.replace(picture).map_or(40_000_000, |last| picture - last);
+                assert!(
+                    (by - 40_000_000).abs() < 100_000,
+                    "{parts_per_million}: frame {n} by {by}"
+                );
+                ahead = (ahead.0.min(picture - sent), ahead.1.max(picture - sent));
+            }
+            assert!(ahead.1 - ahead.0 < 20_000_000, "{parts_per_million}: {ahead:?}");
+            assert!(
+                apart < 100_000,
+                "{parts_per_million}: the sound is {apart} ns beside the picture"
+            );
+        }
     }
 
     #[test]
