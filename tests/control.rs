@@ -11,6 +11,8 @@ mod hostile;
 mod http;
 #[path = "control/monitoring.rs"]
 mod monitoring;
+#[path = "control/osc.rs"]
+mod osc;
 #[path = "live/program.rs"]
 #[allow(dead_code)]
 mod program;

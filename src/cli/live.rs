@@ -12,7 +12,7 @@ use super::progress::Reporter;
 use super::regions::{self, ModelSelection};
 use super::stream_args::StreamArgs;
 use super::{Outcome, UsageError};
-use crate::control::ControlServer;
+use crate::control::{ControlServer, OscServer};
 use crate::core::encoding::{Container, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::core::sequence::Pattern;
@@ -89,6 +89,11 @@ pub(super) fn run(
             open_in_browser(control.link());
         }
     }
+    let osc = args.live.osc.as_ref();
+    let osc = osc.map(|address| OscServer::start(address, &controls)).transpose()?;
+    if let Some(osc) = &osc {
+        reporter.note(&format!("osc: {}", osc.address()));
+    }
     let result = match &control {
         Some(control) => {
             let mut observer = control.observer(&mut reporter);
@@ -98,7 +103,7 @@ pub(super) fn run(
             run_live(&config, &controls, &mut RunContext::new(interrupts.stop(), &mut reporter))
         }
     };
-    drop((keys, control));
+    drop((keys, control, osc));
     report(args, result, &mut reporter)
 }
 

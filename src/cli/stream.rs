@@ -88,6 +88,12 @@ pub fn run(args: &StreamArgs, quiet: bool) -> Result<Outcome> {
             "--control is for live runs: leave out --output to play a file live".to_owned(),
         )
         .into()),
+        #[cfg(feature = "media")]
+        Route::Files(..) if args.live.osc.is_some() => Err(UsageError(
+            "--osc is for live runs: a file is played live with --control and without --output"
+                .to_owned(),
+        )
+        .into()),
         Route::Files(input, output) => {
             let config = args.file_config(input, output)?;
             let interrupts = Interrupts::watch(PARTIAL)?;

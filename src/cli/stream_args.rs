@@ -14,7 +14,7 @@ use super::UsageError;
 use super::encoding::EncodingArgs;
 use super::regions::{BlendAt, ModelAt};
 #[cfg(feature = "media")]
-use crate::control::{ControlAddress, ControlOptions, Token};
+use crate::control::{ControlAddress, ControlOptions, OscAddress, Token};
 #[cfg(feature = "media")]
 use crate::core::endpoint::{OutputSpec, parse_size};
 use crate::core::rate::FrameRate;
@@ -264,6 +264,10 @@ pub struct LiveArgs {
     /// Private key of that certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Steer the run by OSC over UDP: 9000 or 127.0.0.1:9000 for this machine, 0.0.0.0:9000 for all who reach it (there
+    /// is no password)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) osc: Option<OscAddress>,
     /// Read frames from your own GStreamer description, which ends in an appsink named `frames`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub pipeline_source: Option<PathBuf>,

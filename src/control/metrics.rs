@@ -7,6 +7,7 @@ use prometheus::proto::{
 };
 use prometheus::{Result, TextEncoder};
 
+use super::settings::Settings;
 use super::shared::Shared;
 use crate::core::histogram::{BOUNDS, HistogramCounts};
 use crate::stream::OutputState;
@@ -85,7 +86,7 @@ pub(super) fn text(shared: &Shared) -> Result<String> {
 }
 
 fn of_run(shared: &Shared) -> Vec<MetricFamily> {
-    let (monitor, settings) = (&shared.controls.monitor, shared.settings());
+    let (monitor, settings) = (&shared.controls.monitor, Settings::of(&shared.controls));
     let ready = f64::from(u8::from(shared.unready().is_none()));
     let none = Vec::new;
     let one = |value: f64| vec![(none(), value)];

@@ -1,4 +1,4 @@
-//! Where the control page is served, and for whom.
+//! Where the control page is served, and for whom; where OSC is listened for.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
@@ -16,17 +16,41 @@ impl std::str::FromStr for ControlAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || {
-            format!(
-                "'{text}' is no ADDRESS:PORT; write 127.0.0.1:8080 for this machine, 0.0.0.0:8080 for all"
-            )
-        };
-        if let Ok(port) = text.trim_start_matches(':').parse() {
-            return Ok(ControlAddress(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
-        }
-        let found = text.to_socket_addrs().map_err(|_| expected())?.next();
-        found.map(ControlAddress).ok_or_else(expected)
+        socket_address(text, 8080).map(ControlAddress)
     }
+}
+
+/// Where OSC is listened for: `9000`, `127.0.0.1:9000`, `0.0.0.0:9000`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OscAddress(SocketAddr);
+
+impl std::str::FromStr for OscAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        socket_address(text, 9000).map(OscAddress)
+    }
+}
+
+impl OscAddress {
+    /// Address and port.
+    pub fn socket(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+/// An address and a port; a port alone is one of this machine alone. `example` is a port that an error names.
+fn socket_address(text: &str, example: u16) -> Result<SocketAddr, String> {
+    let expected = || {
+        format!(
+            "'{text}' is no ADDRESS:PORT; write 127.0.0.1:{example} for this machine, 0.0.0.0:{example} for all"
+        )
+    };
+    if let Ok(port) = text.trim_start_matches(':').parse() {
+        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+    }
+    let found = text.to_socket_addrs().map_err(|_| expected())?.next();
+    found.ok_or_else(expected)
 }
 
 impl ControlAddress {

@@ -27,8 +27,9 @@ use utoipa_axum::routes;
 use super::access::guard;
 use super::answer::{ErrorBody, Refusal, json_of};
 use super::preview::jpeg;
+use super::settings::{Settings, SettingsChange};
 use super::shared::Shared;
-use super::state::{Settings, SettingsChange, State};
+use super::state::State;
 use super::{metrics, page};
 use crate::core::frame::Planes;
 use crate::media::preview::PreviewPicture;
@@ -138,7 +139,7 @@ async fn state(Of(shared): Of<App>) -> Json<State> {
 /// The settings.
 #[utoipa::path(get, path = "/api/v1/settings", tag = "settings", responses((status = 200, body = Settings)))]
 async fn settings(Of(shared): Of<App>) -> Json<Settings> {
-    Json(shared.settings())
+    Json(Settings::of(&shared.controls))
 }
 
 /// Changes settings from the next frame on; what is left out stays.
@@ -150,7 +151,8 @@ async fn change_settings(
     body: Body,
 ) -> Result<Json<Settings>, Refusal> {
     let change: SettingsChange = json_of(&headers, body).await?;
-    shared.change(&change).map(Json)
+    change.apply(&shared.controls).map_err(Refusal::bad)?;
+    Ok(Json(Settings::of(&shared.controls)))
 }
 
 /// A model that can be chosen.
@@ -165,7 +167,7 @@ struct Model {
 /// The models of this run, in the order of the command line.
 #[utoipa::path(get, path = "/api/v1/models", tag = "settings", responses((status = 200, body = [Model])))]
 async fn models(Of(shared): Of<App>) -> Json<Vec<Model>> {
-    let names = shared.known().models.clone();
+    let names = shared.controls.monitor.models();
     let model = |(n, name)| {
         let painted = shared.controls.monitor.sample(n).is_some();
         Model { name, thumbnail: painted.then(|| format!("/api/v1/models/{n}/thumbnail")) }

@@ -141,7 +141,6 @@ impl Observer for ControlObserver<'_> {
     }
 
     fn models(&mut self, names: &[String]) {
-        self.shared.known().models = names.to_vec();
         self.shared.changed();
         self.inner.models(names);
     }

@@ -1,20 +1,19 @@
-//! The state of a run, as the API shows it. Words are those of the command line.
+//! The state of a run, as the API shows it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::Refusal;
+use super::settings::{Settings, rounded};
 use super::shared::Shared;
 use crate::core::histogram::HistogramCounts;
-use crate::stream::{LiveSettings, LiveStatus, OutputState};
+use crate::stream::{LiveStatus, OutputState};
 
 /// What the main thread has told.
 #[derive(Default)]
 pub(super) struct Known {
-    pub models: Vec<String>,
     pub status: Option<LiveStatus>,
     pub newest: Option<Rates>,
     pub rates: VecDeque<Rates>,
@@ -44,45 +43,6 @@ pub(super) struct State {
     delay: Delay,
     outputs: Vec<Output>,
     recording: Option<Recording>,
-}
-
-/// What can be changed while the run goes on.
-#[derive(Serialize, ToSchema, Clone, PartialEq, Debug)]
-pub(super) struct Settings {
-    /// Name of the model that paints, as in `/api/v1/models`.
-    pub model: String,
-    /// How much of the style to apply, 0–1.
-    pub strength: f64,
-    /// Fraction of the frame size at which the network paints, 0.01–1.
-    pub scale: f64,
-    /// Factor for the size of brush strokes, 0.25–4.
-    stroke: f64,
-    /// How steady video is held, 0–1.
-    steady: f64,
-    /// Keep the colours of the source.
-    preserve_color: bool,
-}
-
-/// Settings to change; what is left out stays.
-#[derive(Deserialize, ToSchema, Default, Debug)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SettingsChange {
-    /// Name of the model that paints, as in `/api/v1/models`.
-    model: Option<String>,
-    /// How much of the style to apply, 0–1.
-    #[schema(minimum = 0, maximum = 1)]
-    strength: Option<f64>,
-    /// Fraction of the frame size at which the network paints, 0.01–1.
-    #[schema(minimum = 0.01, maximum = 1)]
-    scale: Option<f64>,
-    /// Factor for the size of brush strokes, 0.25–4.
-    #[schema(minimum = 0.25, maximum = 4)]
-    stroke: Option<f64>,
-    /// How steady video is held, 0–1.
-    #[schema(minimum = 0, maximum = 1)]
-    steady: Option<f64>,
-    /// Keep the colours of the source.
-    preserve_color: Option<bool>,
 }
 
 /// Where frames come from.
@@ -179,7 +139,7 @@ impl Shared {
     /// The state now.
     pub(super) fn state(&self) -> State {
         let ready = self.unready().is_none();
-        let settings = self.settings();
+        let settings = Settings::of(&self.controls);
         let stream = self.controls.monitor.stream();
         let stages = self.controls.monitor.stages();
         let (capture, network, output) =
@@ -242,59 +202,6 @@ impl Shared {
             }),
         }
     }
-
-    /// The settings now.
-    pub(super) fn settings(&self) -> Settings {
-        let settings = self.controls.wanted.get();
-        let models = self.known().models.clone();
-        let LiveSettings { model, scale, stroke, mix, steady } = settings;
-        Settings {
-            model: models.get(model).cloned().unwrap_or_default(),
-            strength: rounded(f64::from(mix.strength), 1000.0),
-            scale: rounded(scale, 1000.0),
-            stroke: rounded(stroke, 1000.0),
-            steady: rounded(f64::from(steady), 1000.0),
-            preserve_color: mix.preserve_color,
-        }
-    }
-
-    /// Changes settings: all that are given, or none.
-    ///
-    /// # Errors
-    /// When a value is out of its range, or there is no such model.
-    pub(super) fn change(&self, change: &SettingsChange) -> Result<Settings, Refusal> {
-        let within = |name: &str, value: Option<f64>, low: f64, high: f64| match value {
-            Some(value) if !(low..=high).contains(&value) => {
-                Err(Refusal::bad(format!("{name}: expected a number from {low} to {high}")))
-            }
-            value => Ok(value),
-        };
-        let strength = within("strength", change.strength, 0.0, 1.0)?;
-        let scale = within("scale", change.scale, 0.01, 1.0)?;
-        let stroke = within("stroke", change.stroke, 0.25, 4.0)?;
-        let steady = within("steady", change.steady, 0.0, 1.0)?;
-        let model = change.model.as_ref().map(|name| self.model(name)).transpose()?;
-        self.controls.wanted.change(|settings| {
-            settings.model = model.unwrap_or(settings.model);
-            settings.scale = scale.unwrap_or(settings.scale);
-            settings.stroke = stroke.unwrap_or(settings.stroke);
-            settings.steady = steady.map_or(settings.steady, |steady| steady as f32);
-            let mix = &mut settings.mix;
-            mix.strength = strength.map_or(mix.strength, |strength| strength as f32);
-            mix.preserve_color = change.preserve_color.unwrap_or(mix.preserve_color);
-        });
-        Ok(self.settings())
-    }
-
-    fn model(&self, name: &str) -> Result<usize, Refusal> {
-        let models = self.known().models.clone();
-        models.iter().position(|known| known == name).ok_or_else(|| {
-            Refusal::bad(format!(
-                "model: there is no such model; those of this run are {} (--model gives more)",
-                models.join(", ")
-            ))
-        })
-    }
 }
 
 impl From<&crate::stream::OutputStatus> for Output {
@@ -314,10 +221,6 @@ impl From<&crate::stream::OutputStatus> for Output {
             clients: output.clients,
         }
     }
-}
-
-fn rounded(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
 }
 
 fn mean_ms(counts: &HistogramCounts) -> Option<f64> {

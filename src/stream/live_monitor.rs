@@ -40,6 +40,7 @@ struct Shared {
     painted: AtomicU64,
     requests: Mutex<VecDeque<LiveRequest>>,
     samples: Mutex<Samples>,
+    models: Mutex<Vec<String>>,
     stream: Mutex<Option<(String, VideoStream)>>,
 }
 
@@ -166,6 +167,15 @@ impl LiveMonitor {
     /// Whether the models have painted their samples.
     pub fn has_samples(&self) -> bool {
         !lock(&self.0.samples).painted.is_empty()
+    }
+
+    /// Names of the models, in their order; none before they are known.
+    pub fn models(&self) -> Vec<String> {
+        lock(&self.0.models).clone()
+    }
+
+    pub(super) fn set_models(&self, names: &[String]) {
+        *lock(&self.0.models) = names.to_vec();
     }
 
     pub(super) fn began(&self, source: String, stream: &VideoStream) {

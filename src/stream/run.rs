@@ -382,6 +382,7 @@ pub fn run_live(
     let Some(mask) = config.mask.clone() else {
         let choose = |rate: super::SourceRate, context: &mut RunContext| {
             let chosen = candidates.choose(rate, false, context)?;
+            controls.monitor.set_models(&chosen.names);
             context.observer.models(&chosen.names);
             Ok(chosen.models)
         };
@@ -392,7 +393,9 @@ pub fn run_live(
             .map_err(StylizeError::from)
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
         let chosen = candidates.choose(rate, true, context)?;
-        context.observer.models(&[chosen.names.join(" + ")]);
+        let names = [chosen.names.join(" + ")];
+        controls.monitor.set_models(&names);
+        context.observer.models(&names);
         Ok(vec![Regions::new(mask, chosen.models)])
     };
     super::stylize_live(job, choose, controls, context)
