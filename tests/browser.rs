@@ -18,10 +18,12 @@ mod program;
 mod run;
 #[path = "browser/screenshots.rs"]
 mod screenshots;
+#[path = "browser/webrtc.rs"]
+mod webrtc;
 
 use serde_json::json;
 
-use driver::{Browser, Driver, difference};
+use driver::{Browser, Driver, PICTURE, difference};
 use run::{Run, files};
 
 /// Runs what is asynchronous.
@@ -36,7 +38,7 @@ fn the_picture_moves_and_a_click_on_a_style_changes_it_without_an_error() {
         let run = Run::start(&["-m", "starry-night-lite", "--steady", "0"]).ready();
         let driver = Driver::start();
         let page = Browser::open(&driver, &run.link).await;
-        page.until("a picture", "return document.getElementById('picture').width === 96").await;
+        page.until("a picture", PICTURE).await;
         let first = page.pixels().await;
         page.until_pixels("they move", |now| difference(&first, now) > 1.0).await;
         page.until("thumbnails", "return document.querySelectorAll('.style img').length === 2")
@@ -64,7 +66,7 @@ fn sliders_keys_and_the_divider_act_and_a_reload_comes_back_to_the_same_state() 
         let run = Run::start(&["-m", "starry-night-lite", "--steady", "0"]).ready();
         let driver = Driver::start();
         let page = Browser::open(&driver, &run.link).await;
-        page.until("a picture", "return document.getElementById('picture').width === 96").await;
+        page.until("a picture", PICTURE).await;
         page.until(
             "settings",
             "return document.getElementById('strength-value').textContent === '100 %'",
@@ -160,7 +162,7 @@ fn snapshots_download_recordings_run_and_a_lost_connection_is_shown_and_retried(
         let run = Run::start(&[]).ready();
         let driver = Driver::start();
         let page = Browser::open(&driver, &run.link).await;
-        page.until("a picture", "return document.getElementById('picture').width === 96").await;
+        page.until("a picture", PICTURE).await;
         page.click("#snapshot").await;
         run.until("it is saved", |run| run.files(".png").len() == 1);
         let name = run.files(".png").remove(0);
@@ -221,7 +223,7 @@ fn the_link_signs_in_and_leaves_no_token_in_the_address() {
         .await;
         page.go("about:blank").await;
         page.go(&format!("{plain}#{token}")).await;
-        page.until("a picture", "return document.getElementById('picture').width === 96").await;
+        page.until("a picture", PICTURE).await;
         assert_eq!(
             page.run(
                 "return [location.href, document.cookie, document.getElementById('sign-in').open]"
@@ -230,11 +232,7 @@ fn the_link_signs_in_and_leaves_no_token_in_the_address() {
             json!([plain, "", false])
         );
         page.reload().await;
-        page.until(
-            "it is still signed in",
-            "return document.getElementById('picture').width === 96",
-        )
-        .await;
+        page.until("it is still signed in", PICTURE).await;
         page.close().await;
         run.ends();
     });

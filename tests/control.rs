@@ -20,3 +20,5 @@ mod program;
 mod run;
 #[path = "control/secured.rs"]
 mod secured;
+#[path = "control/webrtc.rs"]
+mod webrtc;

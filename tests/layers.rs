@@ -23,7 +23,7 @@ const MODULES: [(&str, u8); 9] = [
 ];
 
 /// Foreign crates and the modules that may name them.
-const FOREIGN: [(&[&str], &[&str]); 5] = [
+const FOREIGN: [(&[&str], &[&str]); 8] = [
     (
         &["gstreamer", "gstreamer_app", "gstreamer_video", "gst", "gst_app", "gst_video", "glib"],
         &["media"],
@@ -31,7 +31,11 @@ const FOREIGN: [(&[&str], &[&str]); 5] = [
     (&["tch", "torch_sys"], &["engine", "train"]),
     // Lower layers have errors of their own, which their callers can tell apart.
     (&["anyhow"], &["train", "stream", "control", "cli"]),
-    (&["axum", "tokio", "hyper", "utoipa"], &["control"]),
+    (&["axum", "hyper", "utoipa"], &["control"]),
+    // The connections of WebRTC are many, and each waits for packets and for times.
+    (&["tokio"], &["media", "control"]),
+    (&["str0m"], &["media"]),
+    (&["rosc"], &["control"]),
     (&["cudarc"], &["engine"]),
 ];
 

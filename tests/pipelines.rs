@@ -82,6 +82,7 @@ fn what_is_no_camera_is_told_what_it_is() {
             &InputSpec::Device(path.into()),
             options,
             &clock,
+            None,
             &StopSignal::default(),
         )
         .err()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::interrupts::Interrupts;
 use super::keys::{self, Controls, Keys};
@@ -16,6 +16,7 @@ use crate::control::{ControlServer, OscServer};
 use crate::core::encoding::{Container, StreamEncoding};
 use crate::core::endpoint::{InputSpec, OutputSpec, RtspUrl};
 use crate::core::sequence::Pattern;
+use crate::media::webrtc::WebRtc;
 use crate::stream::{
     InputKind, LiveConfig, LiveControls, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind,
     RunContext, run_live, unpainted_part,
@@ -38,19 +39,26 @@ pub(super) fn run(
     check(args, &input, &outputs)?;
     let control = args.live.control()?;
     let engine = args.engine();
-    let controls = LiveControls::new(LiveSettings {
+    let mut controls = LiveControls::new(LiveSettings {
         model: 0,
         scale: engine.scale,
         stroke: engine.stroke,
         mix: engine.mix,
         steady: args.steadiness(),
     });
+    let options = args.live.options(args.fps)?;
+    if let Some(control) = &control {
+        let publisher = (input == InputSpec::Whip).then_some(options.requested);
+        let webrtc = WebRtc::start(control.address.socket().port(), publisher);
+        controls.webrtc = Some(webrtc.context("cannot start a thread")?);
+    }
     let ModelSelection { mut models, mask } =
         regions::select(&args.models, &args.blend, args.mask.as_deref())?;
     // Keys step through the styles of each.
     if mask.is_none() && args.blend.is_empty() {
         models = ModelChoice::every_style(models.into_iter().map(|choice| choice.model))?;
     }
+    let is_publisher_awaited = input == InputSpec::Whip;
     let unpainted = unpainted_part(mask.as_ref(), models.len());
     let key_interval = args.live.key_interval(&outputs);
     let shown = if mask.is_some() { 1 } else { models.len() };
@@ -61,7 +69,7 @@ pub(super) fn run(
         job: LiveJob {
             input,
             outputs,
-            options: args.live.options(args.fps)?,
+            options,
             adapt: args.live.adapt,
             unpainted,
             overwrite: args.overwrite,
@@ -85,6 +93,9 @@ pub(super) fn run(
     let control = control.map(|options| ControlServer::start(&options, &controls)).transpose()?;
     if let Some(control) = &control {
         reporter.note(&format!("control: {}", control.link()));
+        if is_publisher_awaited {
+            reporter.note("waiting for a camera: open the page and press Camera");
+        }
         if args.live.open {
             open_in_browser(control.link());
         }
@@ -140,6 +151,11 @@ fn check(args: &StreamArgs, input: &InputSpec, outputs: &[OutputSpec]) -> Result
         && !matches!(input, InputSpec::Pipeline(_) | InputSpec::Stream(_))
     {
         bail!(UsageError("--loop is for what has an end: a file, a stream over HTTP".to_owned()));
+    }
+    if *input == InputSpec::Whip && !args.live.is_controlled() {
+        bail!(UsageError(
+            "--input whip: needs --control, whose page sends the camera of a browser".to_owned()
+        ));
     }
     only_between_files(input, outputs)?;
     check_encoding(args, outputs)?;

@@ -67,7 +67,7 @@ pub struct StreamArgs {
     trust: bool,
     /// What to paint: a video, an animation, a picture, a folder of pictures or numbered pictures
     /// (frames/%04d.png), - for YUV4MPEG2 on stdin, /dev/videoN, rtsp://…, rtsps://…,
-    /// http(s)://… (HLS, MJPEG), udp://…, srt://…, rtmp(s)://… or test:
+    /// http(s)://… (HLS, MJPEG), udp://…, srt://…, rtmp(s)://…, whip: (a browser's camera, with --control) or test:
     #[arg(short, long, value_name = "INPUT", help_heading = IO)]
     pub(super) input: Option<OsString>,
     /// Where to write: a video (.mp4, .mov, .mkv, .webm), a picture (.png, .jpg), pictures (out/ or

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -76,6 +76,32 @@ pub(super) fn secured(mut answer: Response) -> Response {
     answer
 }
 
+/// The body of a request, which must be of this kind.
+///
+/// # Errors
+/// When it is of another kind, too long or too slow.
+pub(super) async fn body_of(
+    headers: &HeaderMap,
+    body: Body,
+    wanted: &str,
+    longest: usize,
+) -> Result<Bytes, Refusal> {
+    let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    // Other kinds can be sent by forms of foreign pages.
+    if kind.split(';').next().unwrap_or_default().trim() != wanted {
+        let text = format!("send it with 'Content-Type: {wanted}'");
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    match tokio::time::timeout(BODY_COMES, axum::body::to_bytes(body, longest)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => {
+            let text = format!("the body must come whole and have {longest} bytes at most");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+        }
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")),
+    }
+}
+
 /// The JSON in a request.
 ///
 /// # Errors
@@ -84,23 +110,7 @@ pub(super) async fn json_of<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, Refusal> {
-    let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    // Other kinds can be sent by forms of foreign pages.
-    if kind.split(';').next().unwrap_or_default().trim() != "application/json" {
-        let text = "send JSON with 'Content-Type: application/json'";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
-    let read = tokio::time::timeout(BODY_COMES, axum::body::to_bytes(body, LONGEST_BODY));
-    let bytes = match read.await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            let text = format!("the body must come whole and have {LONGEST_BODY} bytes at most");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-        }
-        Err(_) => {
-            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"));
-        }
-    };
+    let bytes = body_of(headers, body, "application/json", LONGEST_BODY).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let status = if error.is_data() {
             StatusCode::UNPROCESSABLE_ENTITY

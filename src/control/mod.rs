@@ -4,6 +4,7 @@
 //! - `options`: where and for whom; `access`: who may ask; `answer`: refusals, and headers of every answer
 //! - `routes`: what can be asked; `state`: the state of a run and its settings; `preview`: the picture; `metrics`
 //! - `settings`: what can be changed, whoever asks; [`OscServer`]: by messages over UDP (`--osc ADDRESS:PORT`)
+//! - `webrtc`: offers of browsers that watch (WHEP), and of one whose camera is painted (WHIP)
 //! - `page`: the page itself, plain files in `page/`
 
 mod access;
@@ -18,6 +19,7 @@ mod server;
 mod settings;
 mod shared;
 mod state;
+mod webrtc;
 
 pub use options::{ControlAddress, ControlOptions, OscAddress, Token};
 pub use osc::OscServer;

@@ -11,12 +11,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("/", HTML, include_bytes!("page/index.html")),
     ("/style.css", CSS, include_bytes!("page/style.css")),
     ("/main.js", JS, include_bytes!("page/main.js")),
     ("/api.js", JS, include_bytes!("page/api.js")),
     ("/picture.js", JS, include_bytes!("page/picture.js")),
+    ("/webrtc.js", JS, include_bytes!("page/webrtc.js")),
     ("/controls.js", JS, include_bytes!("page/controls.js")),
     ("/health.js", JS, include_bytes!("page/health.js")),
     ("/icon.svg", SVG, include_bytes!("page/icon.svg")),

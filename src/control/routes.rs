@@ -30,7 +30,7 @@ use super::preview::jpeg;
 use super::settings::{Settings, SettingsChange};
 use super::shared::Shared;
 use super::state::State;
-use super::{metrics, page};
+use super::{metrics, page, webrtc};
 use crate::core::frame::Planes;
 use crate::media::preview::PreviewPicture;
 use crate::stream::LiveRequest;
@@ -42,7 +42,7 @@ const CARRIED_OUT: Duration = Duration::from_secs(30);
 /// Silence after which a comment keeps an event stream alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-type App = Arc<Shared>;
+pub(super) type App = Arc<Shared>;
 
 /// All routes and their description.
 pub(super) fn router(shared: App) -> (Router, OpenApi) {
@@ -77,6 +77,10 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(events))
         .routes(routes!(snapshot))
         .routes(routes!(start_recording, stop_recording))
+        .routes(routes!(webrtc::watch))
+        .routes(routes!(webrtc::watch_no_more))
+        .routes(routes!(webrtc::publish))
+        .routes(routes!(webrtc::publish_no_more))
         .routes(routes!(prometheus))
         .routes(routes!(alive))
         .routes(routes!(ready))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,6 +26,7 @@ use super::page::SAMPLE;
 use super::preview::Previews;
 use super::routes::router;
 use super::shared::Shared;
+use super::webrtc::CameTo;
 use crate::core::picture::rgb_frame;
 use crate::stream::{LiveControls, LiveStatus, Observer, Progress};
 
@@ -36,6 +38,8 @@ const HEAD_COMES: Duration = Duration::from_secs(10);
 const TLS_BEGINS: Duration = Duration::from_secs(10);
 /// For a client to take what is sent: a browser that is suspended takes nothing.
 const TAKES: Duration = Duration::from_secs(10);
+/// The state is told so often at least: before the source is open nothing else is.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
 /// Bytes of the head of a request.
 const LONGEST_HEAD: usize = 16 * 1024;
 
@@ -77,6 +81,7 @@ impl ControlServer {
         Previews::start(&shared).context("cannot start a thread")?;
         let (router, _) = router(Arc::clone(&shared));
         let (end, ended) = oneshot::channel();
+        let told = Arc::clone(&shared);
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -88,6 +93,7 @@ impl ControlServer {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
                 tokio::select! {
                     () = accept(listener, router, tls) => {}
+                    () = tell(&told) => {}
                     _ = ended => {}
                 }
             });
@@ -113,6 +119,9 @@ impl Drop for ControlServer {
     fn drop(&mut self) {
         drop(self.end.take());
         self.shared.previews.end();
+        if let Some(webrtc) = &self.shared.controls.webrtc {
+            webrtc.end();
+        }
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -186,6 +195,14 @@ fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Tells all who watch that the program is alive, for ever.
+async fn tell(shared: &Shared) {
+    loop {
+        tokio::time::sleep(TOLD_EVERY).await;
+        shared.changed();
+    }
+}
+
 /// Accepts connections for ever.
 async fn accept(listener: tokio::net::TcpListener, router: Router, tls: Option<TlsAcceptor>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
@@ -197,6 +214,8 @@ async fn accept(listener: tokio::net::TcpListener, router: Router, tls: Option<T
         };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
         let _ = stream.set_nodelay(true);
+        let Ok(at) = stream.local_addr() else { continue };
+        let at = CameTo(at.ip().to_canonical());
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(TAKES));
         let (router, tls) = (router.clone(), tls.clone());
@@ -204,12 +223,12 @@ async fn accept(listener: tokio::net::TcpListener, router: Router, tls: Option<T
             let _place = place;
             let stream = Box::pin(stream);
             match tls {
-                None => serve(stream, router).await,
+                None => serve(stream, router, at).await,
                 Some(tls) => {
                     if let Ok(Ok(stream)) =
                         tokio::time::timeout(TLS_BEGINS, tls.accept(stream)).await
                     {
-                        serve(stream, router).await;
+                        serve(stream, router, at).await;
                     }
                 }
             }
@@ -218,12 +237,17 @@ async fn accept(listener: tokio::net::TcpListener, router: Router, tls: Option<T
 }
 
 /// Answers the requests of one connection.
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, at: CameTo) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(at);
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_COMES)
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::trace!("a connection to the control page ended: {error}");

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::settings::{Settings, rounded};
 use super::shared::Shared;
 use crate::core::histogram::HistogramCounts;
+use crate::media::webrtc::WebRtc;
 use crate::stream::{LiveStatus, OutputState};
 
 /// What the main thread has told.
@@ -43,6 +44,23 @@ pub(super) struct State {
     delay: Delay,
     outputs: Vec<Output>,
     recording: Option<Recording>,
+    /// Browsers that watch by WebRTC.
+    viewers: usize,
+    /// The browser whose camera is painted; none where the input is another one.
+    publisher: Option<Publisher>,
+}
+
+/// A browser whose camera is painted.
+#[derive(Serialize, ToSchema)]
+struct Publisher {
+    /// Whether there is one now.
+    connected: bool,
+    /// Width that its camera should have (`--size`).
+    width: Option<u32>,
+    /// Height that its camera should have.
+    height: Option<u32>,
+    /// Frames a second that its camera should give (`--fps`).
+    fps: Option<u32>,
 }
 
 /// Where frames come from.
@@ -144,6 +162,7 @@ impl Shared {
         let stages = self.controls.monitor.stages();
         let (capture, network, output) =
             (stages.capture.counts(), stages.network.counts(), stages.output.counts());
+        let webrtc = self.controls.webrtc.as_ref();
         let known = self.known();
         let status = known.status.as_ref();
         let rate = |of: fn(&Rates) -> u64| {
@@ -194,6 +213,13 @@ impl Shared {
                     output_frames: output.count,
                 },
             },
+            viewers: webrtc.map_or(0, WebRtc::viewers),
+            publisher: webrtc.and_then(WebRtc::publisher).map(|(connected, wanted)| Publisher {
+                connected,
+                width: wanted.size.map(|(width, _)| width),
+                height: wanted.size.map(|(_, height)| height),
+                fps: wanted.fps,
+            }),
             outputs: status
                 .map_or_else(Vec::new, |status| status.outputs.iter().map(Output::from).collect()),
             recording: status.and_then(|status| status.recording.as_ref()).map(|recording| {

@@ -21,6 +21,8 @@ pub enum InputSpec {
     Rtsp(RtspUrl),
     /// A stream over HTTP (HLS, MJPEG and others), UDP, SRT or RTMP.
     Stream(StreamUrl),
+    /// A camera that a browser sends by WebRTC (WHIP): `whip:`.
+    Whip,
     /// File with the user's own GStreamer description, which ends in an appsink named `frames`.
     Pipeline(PathBuf),
     /// A moving test picture with a live clock: `test:`, `test:640x360`, `test:640x360@30`.
@@ -44,6 +46,9 @@ impl InputSpec {
         if let Some(rest) = text.strip_prefix("test:").filter(|_| !Path::new(text).exists()) {
             return parse_test(rest);
         }
+        if text == "whip:" && !Path::new(text).exists() {
+            return Ok(InputSpec::Whip);
+        }
         if let Some(path) = file_of(text) {
             return Ok(InputSpec::File(path));
         }
@@ -58,7 +63,7 @@ impl InputSpec {
         if is_device(text) {
             return Ok(InputSpec::Device(text.into()));
         }
-        no_other_scheme(text, "rtsp://, http://, udp://, srt://, rtmp:// or test:")?;
+        no_other_scheme(text, "rtsp://, http://, udp://, srt://, rtmp://, whip: or test:")?;
         Ok(InputSpec::File(text.into()))
     }
 
@@ -77,6 +82,7 @@ impl fmt::Display for InputSpec {
             }
             InputSpec::Rtsp(url) => write!(f, "{url}"),
             InputSpec::Stream(url) => write!(f, "{url}"),
+            InputSpec::Whip => f.write_str("whip:"),
             InputSpec::Test { .. } => f.write_str("test:"),
         }
     }
@@ -332,6 +338,7 @@ mod tests {
             InputSpec::parse("/dev/videos/a.mp4"),
             Ok(InputSpec::File("/dev/videos/a.mp4".into()))
         );
+        assert_eq!(InputSpec::parse("whip:"), Ok(InputSpec::Whip));
         assert_eq!(InputSpec::parse("test:"), Ok(InputSpec::Test { size: None, fps: None }));
         let test = InputSpec::Test { size: Some((640, 360)), fps: Some(30) };
         assert_eq!(InputSpec::parse("test:640x360@30"), Ok(test));

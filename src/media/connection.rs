@@ -22,6 +22,7 @@ use super::rtsp_peer;
 use super::source::{DECODED, DecodeAttempt, FileDecoder, SourceFindings, link_video};
 use super::stream_source;
 use super::tls_peer;
+use super::webrtc::WebRtc;
 use super::workarounds::ContainerFacts;
 use crate::core::endpoint::InputSpec;
 use crate::core::queue::PushError;
@@ -45,7 +46,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Opens a source and waits for its first picture, unless `stop` is set before.
+    /// Opens a source and waits for its first picture, unless `stop` is set before. A publisher comes by `webrtc`.
     ///
     /// # Errors
     /// [`PipelineError`]: no such device, in use, refused, unreachable, no picture in time.
@@ -53,6 +54,7 @@ impl Connection {
         input: &InputSpec,
         options: LiveOptions,
         clock: &LiveClock,
+        webrtc: Option<&WebRtc>,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
         if let InputSpec::Rtsp(url) = input {
@@ -60,6 +62,7 @@ impl Connection {
         }
         let (pipeline, frames, plan, fit) = match input {
             InputSpec::File(path) => open_file(path, clock, stop)?,
+            InputSpec::Whip => open_publisher(webrtc, clock, stop)?,
             _ => open_device(input, options, clock, stop)
                 .map_err(|error| tls_peer::explain(&input.to_string(), error))?,
         };
@@ -223,6 +226,7 @@ fn open_device(
         InputSpec::Rtsp(_) => include_str!("../../pipelines/source-rtsp.pipeline"),
         InputSpec::Test { .. } => include_str!("../../pipelines/source-test.pipeline"),
         InputSpec::Stream(url) => return open_stream(url, clock, stop),
+        InputSpec::Whip => return open_publisher(None, clock, stop),
         InputSpec::Pipeline(path) | InputSpec::File(path) => {
             return open_description(path, clock, stop);
         }
@@ -250,6 +254,41 @@ fn open_stream(
     let limit = (!url.listens() || url.scheme() == StreamScheme::Udp).then_some(FIRST_LIVE_FRAME);
     let state = if paced { gst::State::Paused } else { gst::State::Playing };
     decoded(pipeline, state, limit, stop)
+}
+
+/// Waits for a browser that sends its camera, however long that takes, and opens what it sends.
+fn open_publisher(
+    webrtc: Option<&WebRtc>,
+    clock: &LiveClock,
+    stop: &StopSignal,
+) -> Result<Opened, PipelineError> {
+    let webrtc =
+        webrtc.ok_or_else(|| PipelineError::new("whip", "there is no page that takes it"))?;
+    let publisher = webrtc.publishing().wait(stop).ok_or_else(PipelineError::stopped)?;
+    let sound = match publisher.sound {
+        true => {
+            "appsrc name=sound format=time is-live=true leaky-type=downstream max-bytes=0 max-buffers=100 \
+             caps=audio/x-opus,rate=48000,channels=2,channel-mapping-family=0 \
+             ! opusparse ! queue name=track max-size-buffers=0 max-size-time=0 max-size-bytes=1048576 \
+             ! appsink name=packets sync=false async=false max-buffers=200"
+        }
+        false => "",
+    };
+    let head = include_str!("../../pipelines/source-whip.pipeline");
+    let description = format!("{head}\n{sound}\n{DECODED}");
+    let pipeline = Pipeline::parse(PipelineRole::Source, &description)?;
+    clock.apply_to(pipeline.gst());
+    let picture: gst_app::AppSrc = pipeline.element_as("src")?;
+    picture.set_caps(Some(&publisher.codec.caps()));
+    let sound = match publisher.sound {
+        true => Some(pipeline.element_as("sound")?),
+        false => None,
+    };
+    if !webrtc.publishing().deliver(&publisher, picture, sound) {
+        let left = PipelineError::new("whip", "the browser has left before its first picture");
+        return Err(left.of_kind(ErrorKind::NoVideo));
+    }
+    decoded(pipeline, gst::State::Playing, None, stop)
 }
 
 /// Starts a pipeline whose picture comes out of `decode`.
@@ -315,7 +354,7 @@ fn set_up(
 ) -> Result<(), PipelineError> {
     let src = pipeline.element("src")?;
     match input {
-        InputSpec::Pipeline(_) | InputSpec::File(_) | InputSpec::Stream(_) => {}
+        InputSpec::Pipeline(_) | InputSpec::File(_) | InputSpec::Stream(_) | InputSpec::Whip => {}
         InputSpec::Device(path) => {
             src.set_property("device", path.display().to_string());
             // In state Ready the device is open and its capabilities can be queried.

@@ -18,6 +18,7 @@ use super::live_audio::LiveAudio;
 use super::mode::RequestedMode;
 use super::pipeline::{Event, PipelineRole};
 use super::video::VideoStream;
+use super::webrtc::WebRtc;
 use crate::core::backoff::Backoff;
 use crate::core::endpoint::InputSpec;
 use crate::core::frame::{Frame, FramePool};
@@ -44,6 +45,7 @@ pub struct LiveSource {
     input: InputSpec,
     options: LiveOptions,
     clock: LiveClock,
+    webrtc: Option<WebRtc>,
     stream: VideoStream,
     notes: Vec<String>,
     audio: Option<LiveAudio>,
@@ -57,7 +59,7 @@ pub struct LiveSource {
 
 impl LiveSource {
     /// Opens a source and waits for its first picture, unless `stop` is set before. Frames are I420 of even size; when the
-    /// source changes its size later, they keep this one, with black borders where needed.
+    /// source changes its size later, they keep this one, with black borders where needed. `whip:` comes by `webrtc`.
     ///
     /// # Errors
     /// [`PipelineError`]: no such device, in use, refused, unreachable, no picture in time.
@@ -65,14 +67,16 @@ impl LiveSource {
         input: &InputSpec,
         options: LiveOptions,
         clock: &LiveClock,
+        webrtc: Option<&WebRtc>,
         stop: &StopSignal,
     ) -> Result<Self, PipelineError> {
-        let connection = open_first(input, options, clock, stop)?;
+        let connection = open_first(input, options, clock, webrtc, stop)?;
         let (plan, fit) = (connection.plan().clone(), connection.fit().clone());
         Ok(LiveSource {
             input: input.clone(),
             options,
             clock: clock.clone(),
+            webrtc: webrtc.cloned(),
             stream: plan.stream(fit.caps())?,
             notes: plan.notes.clone(),
             audio: connection.sound().map(LiveAudio::of),
@@ -130,6 +134,7 @@ impl LiveSource {
             options: self.options,
             reopens: self.is_reopened(),
             clock: self.clock.clone(),
+            webrtc: self.webrtc.clone(),
             target,
             audio: self.audio.clone(),
             signal: self.signal.clone(),
@@ -183,13 +188,18 @@ fn open_first(
     input: &InputSpec,
     options: LiveOptions,
     clock: &LiveClock,
+    webrtc: Option<&WebRtc>,
     stop: &StopSignal,
 ) -> Result<Connection, PipelineError> {
     let mut backoff = Backoff::default();
     let mut left = options.loss.retries.unwrap_or(0);
-    let listens = matches!(input, InputSpec::Stream(url) if url.listens());
+    let listens = match input {
+        InputSpec::Stream(url) => url.listens(),
+        InputSpec::Whip => true,
+        _ => false,
+    };
     loop {
-        let error = match Connection::open(input, options, clock, stop) {
+        let error = match Connection::open(input, options, clock, webrtc, stop) {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
@@ -299,6 +309,7 @@ struct Watcher {
     options: LiveOptions,
     reopens: bool,
     clock: LiveClock,
+    webrtc: Option<WebRtc>,
     target: LiveTarget,
     audio: Option<LiveAudio>,
     signal: SourceSignal,
@@ -401,7 +412,8 @@ impl Watcher {
                 return Err(PipelineError::stopped());
             }
             attempts += 1;
-            let opened = Connection::open(&self.input, self.options, &self.clock, &self.stop);
+            let (clock, webrtc) = (&self.clock, self.webrtc.as_ref());
+            let opened = Connection::open(&self.input, self.options, clock, webrtc, &self.stop);
             let delivers = opened.and_then(|connection| {
                 *lock(&self.connection) = Some(connection);
                 self.deliver()

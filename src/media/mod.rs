@@ -14,6 +14,7 @@
 //! - `leaky`: where frames go into an output that is never waited for; [`live_sink`]: frames → a window, a virtual camera, a media server (`window`: how to show one);
 //!   [`live_file`] → a file while live (`live_encode`: its sound in another codec), [`rtsp_server`] → RTSP clients;
 //!   `rtsp_peer`: why an RTSP server cannot be reached, `tls_peer`: whether its certificate is trusted
+//! - [`webrtc`]: browsers that watch, and one whose camera is the source
 //! - [`remux`]: the index of a finished MP4 goes to the front, `edit_list`: tracks that begin
 //!   within a packet
 //! - [`packets`]: encoded pictures of a part of a longer video
@@ -74,6 +75,7 @@ mod stream_source;
 mod tls_peer;
 pub mod tracks;
 pub mod video;
+pub mod webrtc;
 mod window;
 mod workarounds;
 

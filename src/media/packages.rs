@@ -28,6 +28,7 @@ pub const ELEMENTS: &[(&str, &str, &str)] = &[
     ("deinterlace", "gstreamer1.0-plugins-good", "makes interlaced video progressive"),
     ("videocrop", "gstreamer1.0-plugins-good", "makes odd sizes even"),
     ("opusenc", "gstreamer1.0-plugins-base", "encodes Opus where a track cannot be copied"),
+    ("opusparse", "gstreamer1.0-plugins-bad", "parses Opus"),
     ("v4l2src", "gstreamer1.0-plugins-good", "reads cameras"),
     ("v4l2sink", "gstreamer1.0-plugins-good", "writes virtual cameras"),
     ("rtspsrc", "gstreamer1.0-plugins-good", "reads RTSP"),

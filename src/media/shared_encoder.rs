@@ -8,7 +8,7 @@ use gstreamer as gst;
 use super::clock::LiveClock;
 use super::error::PipelineError;
 use super::pipeline::{Event, PipelineRole};
-use super::stream_encoder::{Encoder, OnEncoded};
+use super::stream_encoder::{Encoder, OnEncoded, Profile};
 use super::video::VideoStream;
 use crate::core::encoding::StreamEncoding;
 use crate::core::watchdog::Heartbeat;
@@ -59,8 +59,9 @@ impl SharedEncoder {
             // Without the lock, since some wait.
             consumers.iter().for_each(|consumer| consumer.unit(&unit));
         };
+        let settings = (encoding, Profile::Any);
         let (encoder, first) =
-            Encoder::start(role, stream, clock, events, encoding, on_encoded, deliver)?;
+            Encoder::start(role, stream, clock, events, settings, on_encoded, deliver)?;
         let parts = first.caps_owned().zip(first.buffer_owned());
         let (caps, first) =
             parts.ok_or_else(|| PipelineError::new("encode", "it produced nothing"))?;

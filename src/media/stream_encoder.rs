@@ -31,6 +31,15 @@ const SLACK: Duration = Duration::from_millis(10);
 /// Frame rate assumed if the source states none, in frames per second.
 const USUAL_RATE: f64 = 30.0;
 
+/// Which features of H.264 are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::media) enum Profile {
+    /// Whatever the encoder likes.
+    Any,
+    /// What every browser takes by WebRTC.
+    ConstrainedBaseline,
+}
+
 /// Told how long after its capture an encoded frame left the encoder.
 pub type OnEncoded = Box<dyn Fn(Duration) + Send + Sync>;
 
@@ -94,14 +103,24 @@ impl Encoder {
         stream: &VideoStream,
         clock: &LiveClock,
         events: &Sender<Event>,
-        encoding: StreamEncoding,
+        (encoding, profile): (StreamEncoding, Profile),
         on_encoded: OnEncoded,
         deliver: impl Fn(gst::Buffer) + Send + Sync + 'static,
     ) -> Result<(Self, gst::Sample), PipelineError> {
-        let pipeline = Pipeline::parse(role, DESCRIPTION)?;
+        let description = match profile {
+            Profile::Any => DESCRIPTION.to_owned(),
+            Profile::ConstrainedBaseline => DESCRIPTION
+                .replace("! x264enc", "! video/x-raw,format=I420 ! x264enc")
+                .replace("! h264parse", "! video/x-h264,profile=constrained-baseline ! h264parse"),
+        };
+        let pipeline = Pipeline::parse(role, &description)?;
         clock.apply_to(pipeline.gst());
         let frames: gst_app::AppSrc = pipeline.element_as("frames")?;
-        frames.set_caps(Some(&stream.caps()?));
+        // Of frames without a rate, as a browser sends them, x264 would hold back one, and give nothing for the first.
+        let usual = Some((USUAL_RATE as i32, 1));
+        let mut timed = stream.clone();
+        timed.framerate = timed.framerate.or(usual);
+        frames.set_caps(Some(&timed.caps()?));
         let encode = pipeline.element("encode")?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // Each thread encodes a slice of the picture, and more slices lower the quality.

@@ -54,10 +54,11 @@ pub fn stylize_live<S: Adjustable + 'static>(
     controls: &LiveControls,
     context: &mut RunContext,
 ) -> Result<Summary> {
-    let LiveControls { wanted, snapshot, monitor } = controls;
+    let LiveControls { wanted, snapshot, monitor, webrtc } = controls;
+    let webrtc = webrtc.as_ref();
     let clock = LiveClock::start()?;
     let stop = context.stop.clone();
-    let source = match LiveSource::open(&job.input, job.options, &clock, &stop) {
+    let source = match LiveSource::open(&job.input, job.options, &clock, webrtc, &stop) {
         // An error after the stop signal was set is a consequence of it, not a failure.
         Err(_) if stop.is_set() => return Ok(nothing_made(job, context)),
         opened => opened.with_context(|| format!("cannot open '{}'", job.input))?,
@@ -80,6 +81,9 @@ pub fn stylize_live<S: Adjustable + 'static>(
         opened => opened?,
     };
     outputs.notes().iter().for_each(|note| context.observer.note(note));
+    if let Some(webrtc) = webrtc {
+        webrtc.begin(&stream, &clock, source.audio());
+    }
 
     let (captured_in, captured_out) = bounded::<Frame>(4);
     let (styled_in, styled_out) = bounded::<Frame>(2);
@@ -117,6 +121,9 @@ pub fn stylize_live<S: Adjustable + 'static>(
             let shows = |picture: &Buffer, pts: Duration, filled: bool| {
                 let age = clock.now().saturating_sub(pts);
                 monitor.outputs_get(picture, pts, age, filled);
+                if let Some(webrtc) = webrtc {
+                    webrtc.push(picture);
+                }
                 // With the page alone, that is all the delay there is.
                 if job.outputs.is_empty() && !filled {
                     on_delay(age);

@@ -68,8 +68,17 @@ impl WebDriverCompatibleCommand for Own {
     }
 }
 
-/// Every so many bytes of a picture are looked at.
-const SPARSE: &str = "const canvas = document.getElementById('picture');\
+/// True once a picture of the test's width is shown.
+pub const PICTURE: &str = "const video = document.getElementById('video');\
+    return (video.hidden ? document.getElementById('picture').width : video.videoWidth) === 96";
+
+/// Every so many bytes of a picture are looked at: of the video, where it is shown.
+const SPARSE: &str = "const video = document.getElementById('video');\
+    let canvas = document.getElementById('picture');\
+    if (!video.hidden) {\
+        canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);\
+        canvas.getContext('2d').drawImage(video, 0, 0);\
+    }\
     const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;";
 
 impl Browser {
@@ -83,6 +92,7 @@ impl Browser {
         let options = json!({
             "binary": program,
             "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+                "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
                 "--window-size=1280,1000", "--hide-scrollbars", profile],
             "prefs": {"download.default_directory": downloads, "download.prompt_for_download": false},
         });

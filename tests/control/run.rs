@@ -34,6 +34,21 @@ impl Run {
         Run { live, host, link, folder }
     }
 
+    /// A small moving picture with a tone (AAC), which is painted by itself.
+    #[allow(dead_code)]
+    pub fn with_sound() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source.pipeline");
+        let text = "videotestsrc is-live=true pattern=ball \
+                    ! video/x-raw,format=I420,width=96,height=64,framerate=15/1 ! appsink name=frames \
+                    audiotestsrc is-live=true ! audioconvert ! avenc_aac ! aacparse \
+                    ! appsink name=packets sync=false async=false";
+        std::fs::write(&source, text).unwrap();
+        let source = source.to_str().unwrap();
+        let page = ["--steady", "0", "--control", "127.0.0.1:0"];
+        Self::of(&[&["-m", "mosaic-lite", "--pipeline-source", source], &page[..]].concat()).ready()
+    }
+
     /// Waits until frames flow.
     pub fn ready(self) -> Self {
         self.until("frames flow", |run| get(&run.host, "/readyz").status == 200);

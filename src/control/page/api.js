@@ -1,5 +1,10 @@
 // Talks to the program: requests as JSON, and the stream of states.
 
+/** Whether the page's address leaves something on: `?webrtc=off` shows single pictures. */
+export function isAsked(name) {
+  return new URLSearchParams(location.search).get(name) !== "off";
+}
+
 /** An answer that says why something was not done. */
 export class Refused extends Error {
   constructor(status, text) {
@@ -30,7 +35,7 @@ export async function ask(method, path, body) {
 export async function signInByLink() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
-  history.replaceState(null, "", location.pathname);
+  history.replaceState(null, "", location.pathname + location.search);
   await ask("POST", "/api/v1/session", { token }).catch(() => {});
 }
 

@@ -2,6 +2,7 @@
 
 import { ask, settingsSender } from "./api.js";
 import { isComparing, setComparing } from "./picture.js";
+import { Camera } from "./webrtc.js";
 
 const id = (name) => document.getElementById(name);
 const percent = (value) => `${Math.round(100 * value)} %`;
@@ -19,6 +20,8 @@ const OWN_CHANGE = 700;
 let settings = null;
 let models = [];
 let recording = null;
+let publisher = null;
+const camera = new Camera();
 const touched = {};
 
 let toastTimer;
@@ -109,6 +112,32 @@ export function setRecording(given) {
   button.setAttribute("aria-label", recording ? "Stop recording" : "Record");
 }
 
+/** Shows whether this browser's camera can be painted. */
+export function setPublisher(given) {
+  publisher = given;
+  id("camera").hidden = !publisher;
+  id("camera").setAttribute("aria-pressed", String(camera.isOn));
+}
+
+/** Shows that there is sound. */
+export function setSound() {
+  id("sound").hidden = false;
+}
+
+function sound() {
+  const video = id("video");
+  video.muted = !video.muted;
+  id("sound").setAttribute("aria-pressed", String(!video.muted));
+}
+
+function sendCamera() {
+  return whileBusy(id("camera"), async () => {
+    if (camera.isOn) await camera.stop();
+    else await camera.start(publisher, (why) => (setPublisher(publisher), toast(why)));
+    setPublisher(publisher);
+  });
+}
+
 function clock(seconds) {
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
@@ -196,6 +225,8 @@ export function listen() {
   id("colours").addEventListener("change", (event) => change("preserve_color", event.target.checked));
   id("snapshot").addEventListener("click", snapshot);
   id("record").addEventListener("click", record);
+  id("camera").addEventListener("click", sendCamera);
+  id("sound").addEventListener("click", sound);
   id("compare").addEventListener("click", compare);
   id("fullscreen").addEventListener("click", fullscreen);
   addEventListener("keydown", (event) => {

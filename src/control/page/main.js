@@ -1,9 +1,10 @@
 // The page of a live run. All it loads and shows comes from the program itself.
 
 import { ask, signInByLink, watch } from "./api.js";
-import { listen, setModels, setRecording, setSettings } from "./controls.js";
+import { listen, setModels, setPublisher, setRecording, setSettings, setSound } from "./controls.js";
 import { setHealth } from "./health.js";
-import { restart, setTrouble, show } from "./picture.js";
+import { restart, setTrouble, show, videoFrame, videoGone } from "./picture.js";
+import * as webrtc from "./webrtc.js";
 
 const id = (name) => document.getElementById(name);
 let connected = false;
@@ -19,6 +20,7 @@ async function readModels() {
 function onState(state) {
   setSettings(state.settings);
   setRecording(state.recording);
+  setPublisher(state.publisher);
   setHealth(state);
   setTrouble(null);
   if (performance.now() > modelsDue) {
@@ -30,6 +32,7 @@ function onState(state) {
 function onConnection(now) {
   if (now && !connected) {
     restart();
+    webrtc.retry();
     modelsDue = 0;
   }
   connected = now;
@@ -43,6 +46,7 @@ function onConnection(now) {
 await signInByLink();
 listen();
 show();
+webrtc.show(id("video"), videoFrame, setSound, videoGone);
 const reopen = watch(onState, onConnection, () => {
   const dialog = id("sign-in");
   if (!dialog.open) dialog.showModal();

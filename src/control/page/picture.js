@@ -1,7 +1,8 @@
-// The picture: each is asked for when the one before has been drawn, so that none is late and a page that nobody looks
-// at asks for nothing.
+// The picture: a video by WebRTC where there is a way for it. Else, and before and after, single pictures: each is asked
+// for when the one before has been drawn, so that none is late and a page that nobody looks at asks for nothing.
 
 const canvas = document.getElementById("picture");
+const video = document.getElementById("video");
 const stage = document.getElementById("stage");
 const layer = document.getElementById("compare-layer");
 const divider = document.getElementById("divider");
@@ -10,6 +11,8 @@ const context = canvas.getContext("2d", { alpha: false });
 
 let newest = 0;
 let shown = null; // The newest picture, decoded: { bitmap, pair }
+let live = false; // The video goes on.
+let any = false; // There has been a picture.
 let comparing = false;
 let wanted = new AbortController();
 let drawn = performance.now();
@@ -34,6 +37,7 @@ export function isComparing() {
 
 export function setComparing(on) {
   comparing = on;
+  choose();
   layer.hidden = !on || !shown;
   // The next picture is of the other kind; the newest may be asked for once more.
   newest = 0;
@@ -41,10 +45,44 @@ export function setComparing(on) {
   draw();
 }
 
+/** The video has shown a frame. */
+export function videoFrame(now) {
+  if (any) every += 0.2 * (now - drawn - every);
+  drawn = now;
+  any = true;
+  if (!live) {
+    live = true;
+    choose();
+    // What is still on its way is not needed.
+    if (!comparing) wanted.abort();
+  }
+}
+
+/** The video has stopped. */
+export function videoGone() {
+  if (!live) return;
+  live = false;
+  every = 1000;
+  choose();
+}
+
+let chosen = () => {};
+/** Shows the video, or single pictures. */
+function choose() {
+  video.hidden = !live || comparing;
+  canvas.hidden = !video.hidden;
+  chosen();
+}
+
+/** Waits until single pictures are needed. */
+async function needed() {
+  while (live && !comparing) await new Promise((done) => (chosen = done));
+}
+
 function tell() {
   // A slow network is not a picture that stands.
   const late = performance.now() - drawn > Math.max(3000, 4 * every) && !document.hidden;
-  const text = trouble ?? (shown ? (late ? "No new picture" : null) : "Waiting for the picture…");
+  const text = trouble ?? (any ? (late ? "No new picture" : null) : "Waiting for the picture…");
   notice.hidden = !text;
   if (text && notice.textContent !== text) notice.textContent = text;
   stage.classList.toggle("stale", Boolean(trouble) || late);
@@ -93,6 +131,7 @@ export async function show() {
   setInterval(tell, 500);
   for (;;) {
     if (document.hidden) await visible();
+    await needed();
     wanted = new AbortController();
     const pair = comparing;
     try {
@@ -114,6 +153,7 @@ export async function show() {
       if (number > newest && newest > 0) every += 0.2 * (performance.now() - drawn - every);
       newest = number;
       drawn = performance.now();
+      any = true;
       draw();
       tell();
     } catch (error) {
