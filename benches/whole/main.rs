@@ -3,16 +3,20 @@
 //! `make bench` runs this after the criterion benches and has it write `BENCHMARKS.md`. What is
 //! compared runs in turns, so that other work on the machine hits both sides.
 //!
-//! `cargo bench --bench whole -- [--quick] [--write BENCHMARKS.md] [queue|identity|network|memory|delay]…`
+//! `cargo bench --bench whole -- [--quick] [--write BENCHMARKS.md] [queue|identity|network|memory|delay|browser]…`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod browser;
 #[allow(dead_code)]
 #[path = "../../tests/live/camera.rs"]
 mod camera;
 mod clips;
 mod criterion;
 mod delay;
+#[allow(dead_code)]
+#[path = "../../tests/browser/driver.rs"]
+mod driver;
 mod inner;
 mod machine;
 mod measure;
@@ -26,7 +30,7 @@ use std::path::Path;
 use measure::Effort;
 use report::Report;
 
-const PARTS: [&str; 5] = ["queue", "identity", "network", "memory", "delay"];
+const PARTS: [&str; 6] = ["queue", "identity", "network", "memory", "delay", "browser"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -57,10 +61,12 @@ fn all(options: &[&str]) {
             other => panic!("'{other}' is none of --quick, --write FILE, {}", PARTS.join(", ")),
         }
     }
-    let (whole, only_delay) = (parts.is_empty(), parts == ["delay"]);
+    let is_live = |part: &&str| ["delay", "browser"].contains(part);
+    let (whole, only_live) = (parts.is_empty(), !parts.is_empty() && parts.iter().all(is_live));
+    let both_live = only_live && parts.len() == 2;
     assert!(
-        page.is_none() || whole || only_delay,
-        "a page is written of all parts, or of the delay alone"
+        page.is_none() || whole || both_live,
+        "a page is written of all parts, or of delay and browser alone"
     );
     let load = machine::Load::begin();
     let clips = clips::Clips::make();
@@ -71,16 +77,17 @@ fn all(options: &[&str]) {
             "identity" => measure::identity(&clips, &effort, &mut report),
             "network" => measure::with_network(&clips, &effort, &mut report),
             "memory" => measure::memory(&clips, &mut report),
-            _ => delay::live(&effort, &mut delays),
+            "delay" => delay::live(&effort, &mut delays),
+            _ => browser::shown(&effort, &mut delays),
         }
     }
     let machine = machine::describe(&load);
     let live = format!("{machine}\n{}", delays.table());
     let text = report.markdown(&machine, &criterion::table());
-    if !only_delay {
+    if !only_live {
         println!("\n{text}");
     }
-    if whole || parts.contains(&"delay") {
+    if whole || parts.iter().any(is_live) {
         println!("\n{live}");
     }
     let Some(page) = page.map(Path::new) else { return };

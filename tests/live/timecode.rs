@@ -11,9 +11,9 @@ pub const HEIGHT: usize = 360;
 pub const FPS: i32 = 25;
 /// Milliseconds in 20 bits: 17 minutes.
 const BITS: usize = 20;
-const COLUMNS: usize = 5;
-const BLOCK_W: usize = WIDTH / COLUMNS;
-const BLOCK_H: usize = HEIGHT / (BITS / COLUMNS);
+pub const COLUMNS: usize = 5;
+pub const BLOCK_W: usize = WIDTH / COLUMNS;
+pub const BLOCK_H: usize = HEIGHT / (BITS / COLUMNS);
 
 /// When the time code was zero.
 #[derive(Clone, Copy)]
@@ -48,7 +48,8 @@ pub fn draw_into(frames: &gst_app::AppSrc, epoch: Epoch) {
     });
 }
 
-fn picture(code: u32) -> Vec<u8> {
+/// The planes (I420) of a picture of this time.
+pub fn picture(code: u32) -> Vec<u8> {
     let mut planes = vec![128u8; WIDTH * HEIGHT * 3 / 2];
     for y in 0..HEIGHT {
         for x in 0..WIDTH {
