@@ -9,6 +9,9 @@ mod common;
 mod hostile;
 #[path = "control/http.rs"]
 mod http;
+#[path = "model_file/make.rs"]
+#[allow(dead_code)]
+mod make;
 #[path = "control/monitoring.rs"]
 mod monitoring;
 #[path = "control/osc.rs"]

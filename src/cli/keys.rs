@@ -150,6 +150,7 @@ mod tests {
             scale: 1.0,
             stroke: 1.0,
             mix: StyleMix::default(),
+            blend: None,
             steady: 0.0,
         };
         press(&mut settings, KeyCode::Char('p'));

@@ -44,6 +44,7 @@ pub(super) fn run(
         scale: engine.scale,
         stroke: engine.stroke,
         mix: engine.mix,
+        blend: None,
         steady: args.steadiness(),
     });
     let options = args.live.options(args.fps)?;

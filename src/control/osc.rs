@@ -3,7 +3,7 @@
 //!
 //! Addresses are the words of the API: `/strength 0.5`, `/model starry-night-lite`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,6 +131,7 @@ impl Osc {
             "/scale" => change.scale = Some(number()?),
             "/stroke" => change.stroke = Some(number()?),
             "/steady" => change.steady = Some(number()?),
+            "/blend" => change.blend = Some(self.blend(message)?),
             "/preserve_color" => change.preserve_color = Some(number()? != 0.0),
             "/model" | "/style" => match message.args.first() {
                 Some(OscType::String(model)) => change.model = Some(model.clone()),
@@ -162,6 +163,22 @@ impl Osc {
         found.cloned().ok_or_else(|| {
             format!("model: expected a number from 1 to {}, or a name", models.len().max(1))
         })
+    }
+
+    /// The shares of the styles of the model that paints, in their order.
+    fn blend(&self, message: &OscMessage) -> Result<BTreeMap<String, f64>, String> {
+        let styles = self.controls.monitor.styles(self.controls.wanted.get().model);
+        if styles.is_empty() || styles.len() != message.args.len() {
+            let names: Vec<_> = styles.into_iter().map(|(name, _)| name).collect();
+            return Err(match names.len() {
+                0 => "blend: this model has one style".to_owned(),
+                n => format!("blend: expected {n} numbers, the shares of {}", names.join(", ")),
+            });
+        }
+        let share = |(n, (name, _)): (usize, (String, f32))| {
+            Ok((name, number_of(&message.args[n]).ok_or("blend: expected numbers")?))
+        };
+        styles.into_iter().enumerate().map(share).collect()
     }
 
     fn step(&self, by: isize) {
@@ -214,17 +231,24 @@ impl Osc {
 /// The settings as messages; the model with its number, from 1.
 fn values(controls: &LiveControls) -> Vec<OscMessage> {
     let number = controls.wanted.get().model as i32 + 1;
-    let Settings { model, strength, scale, stroke, steady, preserve_color } =
+    let Settings { model, strength, scale, stroke, steady, preserve_color, blend } =
         Settings::of(controls);
+    let styles = controls.monitor.styles(controls.wanted.get().model);
+    let share = |(name, _): &(String, f32)| {
+        OscType::Float(blend.get(name).copied().unwrap_or_default() as f32)
+    };
+    let shares = (!styles.is_empty()).then(|| styles.iter().map(share).collect());
     let of = |address: &str, value: f64| message_of(address, vec![OscType::Float(value as f32)]);
-    vec![
+    let mut values = vec![
         message_of("/model", vec![OscType::String(model), OscType::Int(number)]),
         of("/strength", strength),
         of("/scale", scale),
         of("/stroke", stroke),
         of("/steady", steady),
         message_of("/preserve_color", vec![OscType::Int(i32::from(preserve_color))]),
-    ]
+    ];
+    values.extend(shares.map(|shares| message_of("/blend", shares)));
+    values
 }
 
 fn message_of(address: &str, args: Vec<OscType>) -> OscMessage {
@@ -253,17 +277,21 @@ fn unpack(packet: OscPacket, into: &mut Vec<OscMessage>) {
 
 /// The first value, which must be a number, or true or false.
 fn number_in(name: &str, message: &OscMessage) -> Result<f64, String> {
-    let number = match message.args.first() {
-        Some(OscType::Float(value)) => Some(f64::from(*value)),
-        Some(OscType::Double(value)) => Some(*value),
-        Some(OscType::Int(value)) => Some(f64::from(*value)),
-        Some(OscType::Long(value)) => Some(*value as f64),
-        Some(OscType::Bool(value)) => Some(f64::from(u8::from(*value))),
-        _ => None,
+    let number = message.args.first().and_then(number_of);
+    number.ok_or_else(|| format!("{}: expected a number", name.trim_start_matches('/')))
+}
+
+fn number_of(value: &OscType) -> Option<f64> {
+    let number = match value {
+        OscType::Float(value) => f64::from(*value),
+        OscType::Double(value) => *value,
+        OscType::Int(value) => f64::from(*value),
+        OscType::Long(value) => *value as f64,
+        OscType::Bool(value) => f64::from(u8::from(*value)),
+        _ => return None,
     };
     // 0.8 as 32 bits is a little more than 0.8.
-    let number = number.filter(|n| n.is_finite()).map(|n| (n * 1e6).round() / 1e6);
-    number.ok_or_else(|| format!("{}: expected a number", name.trim_start_matches('/')))
+    number.is_finite().then(|| (number * 1e6).round() / 1e6)
 }
 
 /// Buttons send 1 when they are pressed, and 0 when they are let go.
@@ -284,6 +312,7 @@ mod tests {
             scale: 1.0,
             stroke: 1.0,
             mix: StyleMix::default(),
+            blend: None,
             steady: 0.0,
         };
         let controls = LiveControls::new(settings);

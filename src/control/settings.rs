@@ -1,8 +1,11 @@
 //! The settings of a run as they are read and changed from outside, over HTTP and OSC. Words are those of the command line.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::engine::blend::LiveBlend;
 use crate::stream::{LiveControls, LiveSettings};
 
 /// What can be changed while the run goes on.
@@ -20,6 +23,9 @@ pub(super) struct Settings {
     pub steady: f64,
     /// Keep the colours of the source.
     pub preserve_color: bool,
+    /// The styles of the model's network, each with its share, which sum up to 1; left out if it has only one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub blend: BTreeMap<String, f64>,
 }
 
 /// Settings to change; what is left out stays.
@@ -42,12 +48,21 @@ pub(super) struct SettingsChange {
     pub steady: Option<f64>,
     /// Keep the colours of the source.
     pub preserve_color: Option<bool>,
+    /// Shares of the styles of the model's network, at or above 0, of any sum; those left out get none. Another model
+    /// begins with its own.
+    pub blend: Option<BTreeMap<String, f64>>,
 }
 
 impl Settings {
     /// Those of a run now.
     pub fn of(controls: &LiveControls) -> Self {
-        let LiveSettings { model, scale, stroke, mix, steady } = controls.wanted.get();
+        let LiveSettings { model, scale, stroke, mix, blend, steady } = controls.wanted.get();
+        let styles = controls.monitor.styles(model);
+        let count = styles.len();
+        let share = |(n, (name, own)): (usize, (String, f32))| {
+            let share = blend.as_ref().and_then(|blend| blend.shares(count).get(n).copied());
+            (name, rounded(f64::from(share.unwrap_or(own)), 1000.0))
+        };
         Settings {
             model: controls.monitor.models().get(model).cloned().unwrap_or_default(),
             strength: rounded(f64::from(mix.strength), 1000.0),
@@ -55,6 +70,7 @@ impl Settings {
             stroke: rounded(stroke, 1000.0),
             steady: rounded(f64::from(steady), 1000.0),
             preserve_color: mix.preserve_color,
+            blend: styles.into_iter().enumerate().map(share).collect(),
         }
     }
 }
@@ -76,7 +92,10 @@ impl SettingsChange {
         let stroke = within("stroke", self.stroke, 0.25, 4.0)?;
         let steady = within("steady", self.steady, 0.0, 1.0)?;
         let model = self.model.as_ref().map(|name| number_of(name, controls)).transpose()?;
+        let of = model.unwrap_or(controls.wanted.get().model);
+        let blend = self.blend.as_ref().map(|blend| blend_of(blend, of, controls)).transpose()?;
         controls.wanted.change(|settings| {
+            settings.blend = blend.or(settings.blend);
             settings.model = model.unwrap_or(settings.model);
             settings.scale = scale.unwrap_or(settings.scale);
             settings.stroke = stroke.unwrap_or(settings.stroke);
@@ -97,6 +116,25 @@ fn number_of(name: &str, controls: &LiveControls) -> Result<usize, String> {
             models.join(", ")
         )
     })
+}
+
+/// These shares of the styles of a model.
+fn blend_of(
+    blend: &BTreeMap<String, f64>,
+    model: usize,
+    controls: &LiveControls,
+) -> Result<LiveBlend, String> {
+    let styles = controls.monitor.styles(model);
+    let names: Vec<_> = styles.iter().map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        return Err("blend: this model has one style".to_owned());
+    }
+    if let Some(unknown) = blend.keys().find(|name| !names.contains(&name.as_str())) {
+        return Err(format!("blend: no style '{unknown}'; there are {}", names.join(", ")));
+    }
+    let weights: Vec<f64> =
+        names.iter().map(|name| blend.get(*name).copied().unwrap_or(0.0)).collect();
+    LiveBlend::of(&weights).map_err(|expected| format!("blend: {expected}"))
 }
 
 /// Rounded to so many parts of one.

@@ -29,6 +29,37 @@ impl Blend {
     }
 }
 
+/// How many styles can be mixed while a run goes on.
+pub const MOST_LIVE: usize = 16;
+
+/// Shares of a network's first styles, in its order, that can be changed while a run goes on; they sum up to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LiveBlend([f32; MOST_LIVE]);
+
+impl LiveBlend {
+    /// From weights at or above 0, one for each style.
+    ///
+    /// # Errors
+    /// A line that says what is expected: when there are more than [`MOST_LIVE`], one is negative, or none is above 0.
+    pub fn of(weights: &[f64]) -> Result<Self, String> {
+        let sum: f64 = weights.iter().sum();
+        let known = weights.iter().all(|weight| *weight >= 0.0) && sum > 0.0 && sum.is_finite();
+        if !known || weights.len() > MOST_LIVE {
+            return Err(format!(
+                "expected shares of at least 0, one of them above 0, of up to {MOST_LIVE} styles"
+            ));
+        }
+        let mut shares = [0.0; MOST_LIVE];
+        shares.iter_mut().zip(weights).for_each(|(share, weight)| *share = (weight / sum) as f32);
+        Ok(LiveBlend(shares))
+    }
+
+    /// The shares of so many styles.
+    pub fn shares(&self, styles: usize) -> &[f32] {
+        &self.0[..styles.min(MOST_LIVE)]
+    }
+}
+
 /// The weighted sum of `rows`, one row of `channels` values for each style.
 pub(super) fn mixed(rows: &[f32], channels: usize, shares: &[f32]) -> Vec<f32> {
     let mut sum = vec![0.0; channels];
@@ -80,6 +111,15 @@ mod tests {
         assert_eq!(Blend::only("b").shares(&styles).unwrap(), [0.0, 1.0, 0.0]);
         assert_eq!("d".parse::<Blend>().unwrap().shares(&styles), Err("d".to_owned()));
         assert_eq!(blend.to_string(), "c:3,a:1");
+    }
+
+    #[test]
+    fn live_shares_sum_up_to_one() {
+        assert_eq!(LiveBlend::of(&[3.0, 0.0, 1.0]).unwrap().shares(3), [0.75, 0.0, 0.25]);
+        for nonsense in [&[0.0, 0.0][..], &[1.0, -0.1], &[f64::NAN], &[f64::INFINITY], &[]] {
+            assert!(LiveBlend::of(nonsense).is_err(), "{nonsense:?}");
+        }
+        assert!(LiveBlend::of(&[1.0; 17]).is_err());
     }
 
     #[test]

@@ -122,12 +122,21 @@ impl Model {
             style,
             known: network.styles().join(", "),
         })?;
+        self.mix(&shares)
+    }
+
+    /// Paints these shares of its styles, in their order, from the next pass on.
+    ///
+    /// # Errors
+    /// When there are not as many shares as styles, or libtorch fails.
+    pub fn mix(&mut self, shares: &[f32]) -> Result<(), OpenError> {
         // A network of one style has nothing to mix.
-        if shares.len() == 1 {
+        let Self::Network(network) = self else { return Ok(()) };
+        if network.styles().len() < 2 {
             return Ok(());
         }
         let device = network.device();
-        network.blend(&shares).map_err(|e| OpenError::Build { device, reason: words(&e) })
+        network.blend(shares).map_err(|e| OpenError::Build { device, reason: words(&e) })
     }
 
     /// What computes it: where two machines say the same, they paint the same.

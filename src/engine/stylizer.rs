@@ -4,10 +4,11 @@ use std::thread::{self, ThreadId};
 
 use tch::{Kind, TchError, Tensor};
 
+use super::blend::{Blend, LiveBlend};
 use super::color::{Converter, fill, rounded};
 use super::device::gpu::Mark;
 use super::device::{set_threads, while_trying_algorithms};
-use super::model::Model;
+use super::model::{Model, OpenError};
 use super::staging::Staging;
 use super::{failed, failed_on, guarded, memory};
 use crate::core::frame::{Frame, FrameInfo};
@@ -47,6 +48,10 @@ impl StyleMix {
 pub struct NetworkStylizer {
     model: Model,
     mix: StyleMix,
+    /// Shares of its styles, unless others are asked for.
+    own_shares: Vec<f32>,
+    /// Other shares of its styles.
+    blend: Option<LiveBlend>,
     scale: f64,
     /// Factor for the size of brush strokes.
     stroke: f64,
@@ -68,6 +73,8 @@ impl NetworkStylizer {
     pub fn new(model: Model) -> Self {
         NetworkStylizer {
             staging: model.gpu().cloned().map(Staging::new),
+            own_shares: (0..model.styles().len()).map(|n| if n == 0 { 1.0 } else { 0.0 }).collect(),
+            blend: None,
             model,
             mix: StyleMix::default(),
             scale: 1.0,
@@ -119,6 +126,41 @@ impl NetworkStylizer {
     pub fn with_mix(mut self, mix: StyleMix) -> Self {
         self.mix = mix;
         self
+    }
+
+    /// Starts with this blend of the styles of its network.
+    ///
+    /// # Errors
+    /// [`OpenError::NoStyle`].
+    pub fn with_blend(mut self, blend: &Blend) -> Result<Self, OpenError> {
+        self.model.blend(blend)?;
+        if let Ok(shares) = blend.shares(self.model.styles()) {
+            self.own_shares = shares;
+        }
+        Ok(self)
+    }
+
+    /// Paints these shares of the styles from the next batch on; none: those it started with.
+    pub fn set_blend(&mut self, blend: Option<LiveBlend>) {
+        if blend == self.blend {
+            return;
+        }
+        self.blend = blend;
+        let styles = self.own_shares.len();
+        let shares = blend.as_ref().map_or(&self.own_shares[..], |blend| blend.shares(styles));
+        if let Err(error) = self.model.mix(shares) {
+            tracing::warn!("the styles cannot be mixed: {error}");
+        }
+    }
+
+    /// Its styles, each with the share it started with; none if it has only one.
+    pub fn own_shares(&self) -> Vec<(String, f32)> {
+        match self.model.styles() {
+            styles if styles.len() > 1 => {
+                styles.iter().cloned().zip(self.own_shares.iter().copied()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Changes the mix from the next batch on.

@@ -31,6 +31,7 @@ use crate::core::queue::{Consumer, LatestConsumer, Popped, bounded};
 use crate::core::stats::{Delays, Stats, Summary};
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::core::worker;
+use crate::engine::blend::LiveBlend;
 use crate::engine::stylizer::StyleMix;
 use crate::media::clock::LiveClock;
 use crate::media::live::LiveSource;
@@ -91,13 +92,14 @@ pub fn stylize_live<S: Adjustable + 'static>(
     let (close_captured, close_styled) = (captured_in.closer(), styled_in.closer());
     let batcher =
         Batcher::newest(LatestConsumer::of(captured_out).context("cannot start a thread")?);
+    monitor.set_styles(models.iter().map(Adjustable::own_shares).collect());
     let mut network = NetworkWatch::new(&context.stats, &stream.frame, models.len());
     let looks = CrossFade::new(models, wanted.clone());
     let mut stylizer = Adapting {
         looks: LiveSteady {
             steady: Steady::new(looks, 0.0, job.unpainted.clone()),
             wanted: wanted.clone(),
-            mix: wanted.get().mix,
+            mix: (wanted.get().mix, wanted.get().blend),
         },
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
@@ -285,7 +287,7 @@ struct LiveSteady<S> {
     steady: Steady<CrossFade<S>>,
     wanted: SharedSettings,
     /// Of the frame before.
-    mix: StyleMix,
+    mix: (StyleMix, Option<LiveBlend>),
 }
 
 impl<S: Adjustable> Stylizer for LiveSteady<S> {
@@ -297,9 +299,10 @@ impl<S: Adjustable> Stylizer for LiveSteady<S> {
         let settings = self.wanted.get();
         let changes = self.steady.inner().changes(settings);
         self.steady.set_steadiness(if changes { 0.0 } else { settings.steady });
-        if settings.mix != self.mix {
+        let mix = (settings.mix, settings.blend);
+        if mix != self.mix {
             self.steady.forget();
-            self.mix = settings.mix;
+            self.mix = mix;
         }
         self.steady.stylize(batch)
     }

@@ -41,6 +41,7 @@ struct Shared {
     requests: Mutex<VecDeque<LiveRequest>>,
     samples: Mutex<Samples>,
     models: Mutex<Vec<String>>,
+    styles: Mutex<Vec<Vec<(String, f32)>>>,
     stream: Mutex<Option<(String, VideoStream)>>,
 }
 
@@ -172,6 +173,15 @@ impl LiveMonitor {
     /// Names of the models, in their order; none before they are known.
     pub fn models(&self) -> Vec<String> {
         lock(&self.0.models).clone()
+    }
+
+    /// The styles of a model's network, each with its share in that model; none if it has only one.
+    pub fn styles(&self, model: usize) -> Vec<(String, f32)> {
+        lock(&self.0.styles).get(model).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn set_styles(&self, of_models: Vec<Vec<(String, f32)>>) {
+        *lock(&self.0.styles) = of_models;
     }
 
     pub(super) fn set_models(&self, names: &[String]) {

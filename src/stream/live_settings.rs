@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::Regions;
 use crate::core::frame::Frame;
 use crate::core::stylizer::{StylizeError, Stylizer};
+use crate::engine::blend::LiveBlend;
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 
 /// Duration of the cross-fade after a change of the model; half as long after a change of the scale.
@@ -24,6 +25,8 @@ pub struct LiveSettings {
     pub stroke: f64,
     /// Strength and colour preservation.
     pub mix: StyleMix,
+    /// Shares of the styles of the model's network, until another model is chosen; none: the model's own.
+    pub blend: Option<LiveBlend>,
     /// How steady video is held, 0–1; see [`Steady`](crate::steady::Steady).
     pub steady: f32,
 }
@@ -56,6 +59,9 @@ impl SharedSettings {
         let mut settings = self.0.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *settings;
         change(&mut settings);
+        if settings.model != before.model && settings.blend == before.blend {
+            settings.blend = None;
+        }
         let now = *settings;
         drop(settings);
         if now != before {
@@ -76,6 +82,14 @@ impl SharedSettings {
 pub trait Adjustable: Stylizer {
     /// Sets scale, stroke and mix for the next batches.
     fn adjust(&mut self, scale: f64, stroke: f64, mix: StyleMix);
+
+    /// Sets the shares of the styles for the next batches; none: its own.
+    fn blend(&mut self, _blend: Option<LiveBlend>) {}
+
+    /// Its styles, each with its own share; none if it has only one.
+    fn own_shares(&self) -> Vec<(String, f32)> {
+        Vec::new()
+    }
 }
 
 impl Adjustable for NetworkStylizer {
@@ -83,6 +97,14 @@ impl Adjustable for NetworkStylizer {
         self.set_scale(scale);
         self.set_stroke(stroke);
         self.set_mix(mix);
+    }
+
+    fn blend(&mut self, blend: Option<LiveBlend>) {
+        self.set_blend(blend);
+    }
+
+    fn own_shares(&self) -> Vec<(String, f32)> {
+        NetworkStylizer::own_shares(self)
     }
 }
 
@@ -137,6 +159,7 @@ impl<S: Adjustable> CrossFade<S> {
     pub fn samples(&mut self, of: &Frame) -> Vec<Option<Frame>> {
         let sample = |model: &mut S| {
             model.adjust(1.0, 1.0, StyleMix::default());
+            model.blend(None);
             let mut batch = [of.clone()];
             model.stylize(&mut batch).ok()?;
             let [painted] = batch;
@@ -154,6 +177,10 @@ impl<S: Adjustable> CrossFade<S> {
         let last = self.models.len().saturating_sub(1);
         let Some(stylizer) = self.models.get_mut(model.min(last)) else { return Ok(()) };
         stylizer.adjust(scale, stroke, mix);
+        // Those of the model that is chosen; one that fades out keeps its last.
+        if model == self.wanted.get().model {
+            stylizer.blend(self.wanted.get().blend);
+        }
         stylizer.stylize(batch)
     }
 
@@ -243,7 +270,19 @@ mod tests {
     }
 
     fn settings(model: usize, scale: f64) -> LiveSettings {
-        LiveSettings { model, scale, stroke: 1.0, mix: StyleMix::default(), steady: 0.0 }
+        let mix = StyleMix::default();
+        LiveSettings { model, scale, stroke: 1.0, mix, blend: None, steady: 0.0 }
+    }
+
+    #[test]
+    fn shares_of_styles_end_with_the_model_they_are_of() {
+        let wanted = SharedSettings::new(settings(0, 1.0));
+        let blend = LiveBlend::of(&[1.0, 3.0]).ok();
+        assert_eq!(wanted.change(|settings| settings.blend = blend).blend, blend);
+        assert_eq!(wanted.change(|settings| settings.scale = 0.5).blend, blend);
+        assert_eq!(wanted.change(|settings| settings.model = 1).blend, None);
+        let both = wanted.change(|settings| (settings.model, settings.blend) = (0, blend));
+        assert_eq!(both.blend, blend);
     }
 
     fn value(cross_fade: &mut CrossFade<Flat>) -> u8 {

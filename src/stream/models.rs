@@ -149,18 +149,22 @@ impl EngineOptions {
         (device, precision): (Device, Precision),
         observer: &mut dyn Observer,
     ) -> Result<NetworkStylizer> {
-        let mut model = Model::open(&choice.model, self.trust, device, precision)?;
+        let model = Model::open(&choice.model, self.trust, device, precision)?;
         match &choice.blend {
-            Some(blend) => model.blend(blend)?,
             None if model.styles().len() > 1 => observer.note(&format!(
                 "'{}' paints {}; --blend chooses and mixes, now it is {}",
                 choice.model,
                 model.styles().join(", "),
                 model.styles()[0]
             )),
-            None => {}
+            _ => {}
         }
-        Ok(NetworkStylizer::new(model)
+        let stylizer = NetworkStylizer::new(model);
+        let stylizer = match &choice.blend {
+            Some(blend) => stylizer.with_blend(blend)?,
+            None => stylizer,
+        };
+        Ok(stylizer
             .with_scale(self.scale)
             .with_stroke(self.stroke)
             .with_threads(self.threads)

@@ -75,6 +75,57 @@ fn settings_change_from_the_next_frame_on_and_whoever_watches_hears_of_it() {
 }
 
 #[test]
+fn styles_of_one_network_are_mixed_while_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let two = folder.path().join("two.pt");
+    crate::make::two_styles().save(&two).unwrap();
+    let two = two.to_str().unwrap();
+    let run = Run::of(
+        &[["-m", two, "-i", "test:96x64@15"], ["--control", "127.0.0.1:0", "--osc", "127.0.0.1:0"]]
+            .concat(),
+    )
+    .ready();
+    let patch = |change: serde_json::Value| {
+        request(&run.host, "PATCH", "/api/v1/settings", &[], &change.to_string())
+    };
+    let settings = || get(&run.host, "/api/v1/settings").json();
+    assert_eq!(settings()["model"], format!("{two} a"));
+    assert_eq!(settings()["blend"], json!({"a": 1.0, "b": 0.0}));
+    let shown = || {
+        let path = "/api/v1/picture?after=0";
+        // Not the one that was under way.
+        (0..3).for_each(|_| drop(get(&run.host, path)));
+        decoded(&get(&run.host, path).body, run.folder.path()).2
+    };
+    patch(json!({"steady": 0}));
+    let only_a = shown();
+    // Only their proportions count.
+    assert_eq!(
+        patch(json!({"blend": {"a": 1, "b": 3}})).json()["blend"],
+        json!({"a": 0.25, "b": 0.75})
+    );
+    run.until("the mix is seen", |_| difference(&shown(), &only_a) > 2.0);
+    let answer = patch(json!({"model": format!("{two} b")})).json();
+    assert_eq!(answer["blend"], json!({"a": 0.0, "b": 1.0}), "a model begins with its own style");
+    for (change, says) in [
+        (json!({"blend": {"c": 1}}), "no style 'c'; there are a, b"),
+        (json!({"blend": {"a": 0}}), "one of them above 0"),
+        (json!({"blend": {"a": -1, "b": 2}}), "at least 0"),
+    ] {
+        let answer = patch(change);
+        assert_eq!(answer.status, 400);
+        assert!(answer.json().to_string().contains(says), "{}", answer.json());
+    }
+    let osc = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let floats = [rosc::OscType::Float(0.6), rosc::OscType::Float(0.4)].to_vec();
+    let message = rosc::OscMessage { addr: "/blend".to_owned(), args: floats };
+    let bytes = rosc::encoder::encode(&rosc::OscPacket::Message(message)).unwrap();
+    osc.send_to(&bytes, run.live.told("osc: ")).unwrap();
+    run.until("OSC has mixed", |_| settings()["blend"] == json!({"a": 0.6, "b": 0.4}));
+    run.ends();
+}
+
+#[test]
 fn what_is_not_understood_is_refused_with_what_to_do_and_changes_nothing() {
     let run = Run::start(&[]).ready();
     let before = get(&run.host, "/api/v1/settings").json();

@@ -71,6 +71,7 @@ pub fn live_of(folder: &Path, network: impl Adjustable + 'static) -> Result<Summ
             scale: 1.0,
             stroke: 1.0,
             mix: StyleMix::default(),
+            blend: None,
             steady: 0.0,
         });
         let (mut said, stop) = (Said::default(), StopSignal::default());

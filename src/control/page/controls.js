@@ -54,8 +54,41 @@ function showSettings() {
     id(`${name}-value`).textContent = text;
     input.setAttribute("aria-valuetext", text);
   }
+  showBlend();
   id("colours").checked = settings.preserve_color;
   for (const input of document.querySelectorAll("#style-list input")) input.checked = input.value === settings.model;
+}
+
+/** A slider for each style of the network, if it has several. */
+function showBlend() {
+  const names = Object.keys(settings.blend ?? {});
+  const place = id("blend");
+  place.hidden = names.length === 0;
+  if (place.dataset.styles !== JSON.stringify(names)) {
+    place.dataset.styles = JSON.stringify(names);
+    place.replaceChildren(
+      ...names.map((name, n) => {
+        const slider = Object.assign(document.createElement("div"), { className: "slider" });
+        const label = Object.assign(document.createElement("label"), { htmlFor: `blend-${n}`, textContent: title(name) });
+        const output = Object.assign(document.createElement("output"), { htmlFor: `blend-${n}` });
+        const input = Object.assign(document.createElement("input"), { id: `blend-${n}`, type: "range", min: 0, max: 1, step: 0.01 });
+        input.addEventListener("input", () => {
+          const blend = { ...settings.blend, [name]: Number(input.value) };
+          // Of nothing there is no picture: the last style stays.
+          if (Object.values(blend).some((share) => share > 0)) change("blend", blend);
+        });
+        slider.append(label, output, input);
+        return slider;
+      }),
+    );
+  }
+  names.forEach((name, n) => {
+    const input = id(`blend-${n}`);
+    const text = percent(settings.blend[name]);
+    if (document.activeElement !== input || !touched.blend) input.value = settings.blend[name];
+    input.previousElementSibling.textContent = text;
+    input.setAttribute("aria-valuetext", text);
+  });
 }
 
 /** Takes settings of the program; what was just changed here stands. */
