@@ -61,6 +61,31 @@ fn the_picture_moves_and_a_click_on_a_style_changes_it_without_an_error() {
 
 #[test]
 #[ignore = "needs Chromium; make test runs it"]
+fn open_shows_the_page_in_the_browser_of_the_desktop() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    // xdg-open starts what $BROWSER names; this one keeps what it shows after some seconds.
+    let [browser, shot] = ["browser", "shot.png"].map(|name| folder.path().join(name));
+    let chromium = std::env::var("BROWSER_FOR_TESTS").unwrap_or_else(|_| "chromium".to_owned());
+    let script = format!(
+        "#!/bin/sh\nexec {chromium} --headless --no-sandbox --disable-dev-shm-usage --disable-gpu \
+         --user-data-dir={} --window-size=1000,900 --timeout=8000 --screenshot={} \"$@\"\n",
+        folder.path().join("profile").display(),
+        shot.display()
+    );
+    std::fs::write(&browser, script).unwrap();
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let args = ["-m", "mosaic-lite", "-i", "test:96x64@15", "--control", "127.0.0.1:0", "--open"];
+    let run = Run::spawn(common::nst().args(args).env("BROWSER", &browser));
+    run.until("the browser has shown the page", |_| image::open(&shot).is_ok());
+    let colours: std::collections::HashSet<_> =
+        image::open(&shot).unwrap().to_rgb8().pixels().map(|pixel| pixel.0).collect();
+    assert!(colours.len() > 500, "{} colours: no picture in it", colours.len());
+    run.ends();
+}
+
+#[test]
+#[ignore = "needs Chromium; make test runs it"]
 fn sliders_keys_and_the_divider_act_and_a_reload_comes_back_to_the_same_state() {
     block_on(async {
         let run = Run::start(&["-m", "starry-night-lite", "--steady", "0"]).ready();

@@ -1,4 +1,5 @@
-//! The delay of a live picture, from drawing it to the pixels of a browser on the same machine.
+//! The delay of a live picture, from drawing it to the pixels of a browser on the same machine; and from a change of a
+//! setting on the page to the pixels that show it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -16,6 +17,10 @@ use crate::timecode::{BLOCK_H, BLOCK_W, COLUMNS, HEIGHT, WIDTH, picture};
 const FPS: u32 = 15;
 /// What is asked of the delay at p50.
 const GOAL_MS: f64 = 150.0;
+/// The same from a click to the pixels.
+const CLICK_GOAL_MS: f64 = 300.0;
+/// How often a setting is changed.
+const CLICKS: usize = 20;
 
 /// With a network that keeps up; a part of the style is mixed in: the time must still be readable.
 pub fn shown(effort: &Effort, report: &mut Report) {
@@ -23,9 +28,12 @@ pub fn shown(effort: &Effort, report: &mut Report) {
         return eprintln!("delay in a browser: not measured, there is no chromedriver");
     }
     eprintln!("delay in a browser");
-    let mut delays = read(effort.live_frames);
+    let (mut delays, mut clicks) = read(effort.live_frames);
     delays.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| delays[(share * (delays.len() - 1) as f64).round() as usize];
+    clicks.sort_unstable_by(f64::total_cmp);
+    let of =
+        |sorted: &[f64], share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize];
+    let at = |share| of(&delays, share);
     report.row(
         format!("Delay in Chromium (WebRTC), {WIDTH}×{HEIGHT} at {FPS} fps, mosaic-lite: p50"),
         format!(
@@ -38,10 +46,16 @@ pub fn shown(effort: &Effort, report: &mut Report) {
         ),
         Goal::Millis(at(0.5), GOAL_MS),
     );
+    report.row(
+        "From the slider of strength on the page to the pixels in it: p50".to_owned(),
+        format!("{:.0} ms (most {:.0} ms, {CLICKS} changes)", of(&clicks, 0.5), of(&clicks, 1.0)),
+        Goal::Millis(of(&clicks, 0.5), CLICK_GOAL_MS),
+    );
 }
 
-/// How old the pictures are that the browser shows, in milliseconds.
-fn read(frames: usize) -> Vec<f64> {
+/// How old the pictures are that the browser shows, and how long changes of a setting take until they show them, in
+/// milliseconds.
+fn read(frames: usize) -> (Vec<f64>, Vec<f64>) {
     let folder = tempfile::tempdir().unwrap();
     let (port, epoch) = draw();
     let source = folder.path().join("source.pipeline");
@@ -87,6 +101,7 @@ fn read(frames: usize) -> Vec<f64> {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let Value::Array(read) = page.run("return read").await else { panic!("nothing was read") };
+        let clicks = clicks(&page).await;
         page.close().await;
         let pair = |pair: &Value| (pair[0].as_f64().unwrap(), pair[1].as_f64().unwrap());
         let delays = read.iter().map(pair).map(|(code, now)| now - epoch - code);
@@ -100,8 +115,49 @@ fn read(frames: usize) -> Vec<f64> {
             whole.len(),
             delays.len()
         );
-        whole
+        (whole, clicks)
     })
+}
+
+/// How long it takes from a change of the strength until the picture shows it, in milliseconds. What is drawn is grey, and
+/// what is painted of it is not.
+async fn clicks(page: &Browser) -> Vec<f64> {
+    let script = format!(
+        "const video = document.getElementById('video');\
+         const slider = document.getElementById('strength');\
+         const context = new OffscreenCanvas({WIDTH}, {HEIGHT}).getContext('2d', {{ willReadFrequently: true }});\
+         const colour = () => {{\
+             context.drawImage(video, 0, 0, {WIDTH}, {HEIGHT});\
+             const data = context.getImageData(0, 0, {WIDTH}, {HEIGHT}).data;\
+             let sum = 0;\
+             for (let i = 0; i < data.length; i += 64)\
+                 sum += Math.abs(data[i] - data[i + 1]) + Math.abs(data[i + 1] - data[i + 2]);\
+             return sum / (data.length / 64);\
+         }};\
+         const set = (value) => {{ slider.value = value; slider.dispatchEvent(new Event('input')); }};\
+         const pause = (ms) => new Promise((done) => setTimeout(done, ms));\
+         const frame = () => new Promise((done) => video.requestVideoFrameCallback(done));\
+         globalThis.clicks = [];\
+         (async () => {{\
+             set(0); await pause(2000); const grey = colour();\
+             set(1); await pause(2000); const middle = (grey + colour()) / 2;\
+             for (let n = 0; n < {CLICKS}; n++) {{\
+                 set(0); await pause(1200 + 37 * n);\
+                 const began = performance.now();\
+                 set(1);\
+                 while (colour() < middle) await frame();\
+                 clicks.push(performance.now() - began);\
+             }}\
+         }})();"
+    );
+    page.run(&script).await;
+    let started = Instant::now();
+    while page.run("return clicks.length").await.as_u64().unwrap() < CLICKS as u64 {
+        assert!(started.elapsed() < Duration::from_secs(180), "a change is not seen");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let Value::Array(clicks) = page.run("return clicks").await else { panic!("no times") };
+    clicks.iter().map(|took| took.as_f64().unwrap()).collect()
 }
 
 /// Draws the time for whoever connects to the port; the time at which the code is zero, in milliseconds of Unix time.

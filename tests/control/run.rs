@@ -1,6 +1,7 @@
 //! A live run with its page.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::nst;
@@ -27,8 +28,12 @@ impl Run {
     }
 
     pub fn of(args: &[&str]) -> Self {
+        Self::spawn(nst().args(args))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let live = Live::spawn(nst().args(args).current_dir(folder.path()));
+        let live = Live::spawn(command.current_dir(folder.path()));
         let link = live.told("control: ");
         let host = link.split("//").nth(1).unwrap().split('/').next().unwrap().to_owned();
         Run { live, host, link, folder }
