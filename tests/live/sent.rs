@@ -193,13 +193,13 @@ fn a_stream_that_cannot_be_sent_from_the_beginning_is_refused() {
 }
 
 /// nginx as an RTMP server that records each stream into an FLV.
-struct Ingest {
+pub struct Ingest {
     _nginx: Peer,
     folder: PathBuf,
 }
 
 impl Ingest {
-    fn start(port: u16, folder: &Path) -> Self {
+    pub fn start(port: u16, folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let here = folder.display();
         // Unpacked there by scripts/setup.sh.

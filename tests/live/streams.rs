@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::PASSWORD;
 use crate::common::*;
 use crate::program::Live;
+use crate::sent::Ingest;
 
 /// A sender; killed when dropped.
 struct Sender(Child);
@@ -115,6 +116,29 @@ fn a_transport_stream_that_comes_back_with_other_codecs_is_fitted_and_its_sound_
     let _sender = Sender::of("320x240", 30, &H265, &to);
     live.until_said_times("is back after", 2);
     runs(&live, 3);
+    let ended = live.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    is_whole(&out, (320, 240), "aac", &ended.stderr);
+}
+
+#[test]
+fn an_rtmp_stream_whose_publisher_goes_and_comes_back_in_another_size_is_fitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.mkv");
+    let port = free_tcp_port();
+    let _server = Ingest::start(port, &folder.path().join("server"));
+    let url = format!("rtmp://127.0.0.1:{port}/live/art");
+    let to = ["-f", "flv", url.as_str()];
+    let sender = Sender::of("320x240", 25, &H264, &to);
+    let args = ["-i", &url, "-o", out.to_str().unwrap(), "--strength", "0", "--stall", "1"];
+    let live = Live::start(&args);
+    runs(&live, 1);
+    drop(sender);
+    live.until_said(&format!("'{url}' is lost"), 60);
+    let _sender = Sender::of("160x240", 15, &H264, &to);
+    live.until_said("is back after", 60);
+    live.until_said("its picture changes from 320×240 to 160×240", 60);
+    runs(&live, 2);
     let ended = live.interrupt();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     is_whole(&out, (320, 240), "aac", &ended.stderr);
