@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 
+use nst_stream::engine::model_file::{DType, RawTensor};
 use serde_json::json;
 
 use crate::common::{frame_times, size};
@@ -77,13 +78,30 @@ fn settings_change_from_the_next_frame_on_and_whoever_watches_hears_of_it() {
 #[test]
 fn styles_of_one_network_are_mixed_while_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let two = folder.path().join("two.pt");
-    crate::make::two_styles().save(&two).unwrap();
-    let two = two.to_str().unwrap();
-    let run = Run::of(
-        &[["-m", two, "-i", "test:96x64@15"], ["--control", "127.0.0.1:0", "--osc", "127.0.0.1:0"]]
-            .concat(),
-    )
+    let [two, source] = ["two.pt", "source.pipeline"].map(|name| folder.path().join(name));
+    let mut model = crate::make::two_styles();
+    // Strong enough to be seen.
+    let weight = model.tensors.get_mut("deconv3.conv2d.weight").unwrap();
+    let values: Vec<f32> = weight.to_f32().iter().map(|value| 60.0 * value).collect();
+    *weight = RawTensor::from_f32(weight.shape.clone(), &values, DType::F16);
+    model.save(&two).unwrap();
+    // A picture that stands still.
+    let still = "videotestsrc is-live=true pattern=smpte100 ! video/x-raw,format=I420,width=96,height=64,framerate=15/1 \
+                 ! appsink name=frames";
+    std::fs::write(&source, still).unwrap();
+    let (two, source) = (two.to_str().unwrap(), source.to_str().unwrap());
+    let run = Run::of(&[
+        "-m",
+        two,
+        "--pipeline-source",
+        source,
+        "--control",
+        "127.0.0.1:0",
+        "--osc",
+        "127.0.0.1:0",
+        "--steady",
+        "0",
+    ])
     .ready();
     let patch = |change: serde_json::Value| {
         request(&run.host, "PATCH", "/api/v1/settings", &[], &change.to_string())
@@ -97,14 +115,14 @@ fn styles_of_one_network_are_mixed_while_the_run_goes_on() {
         (0..3).for_each(|_| drop(get(&run.host, path)));
         decoded(&get(&run.host, path).body, run.folder.path()).2
     };
-    patch(json!({"steady": 0}));
     let only_a = shown();
+    assert!(difference(&shown(), &only_a) < 1.0, "it stands still");
     // Only their proportions count.
     assert_eq!(
         patch(json!({"blend": {"a": 1, "b": 3}})).json()["blend"],
         json!({"a": 0.25, "b": 0.75})
     );
-    run.until("the mix is seen", |_| difference(&shown(), &only_a) > 2.0);
+    run.until("the mix is seen", |_| difference(&shown(), &only_a) > 5.0);
     let answer = patch(json!({"model": format!("{two} b")})).json();
     assert_eq!(answer["blend"], json!({"a": 0.0, "b": 1.0}), "a model begins with its own style");
     for (change, says) in [
@@ -113,7 +131,7 @@ fn styles_of_one_network_are_mixed_while_the_run_goes_on() {
         (json!({"blend": {"a": -1, "b": 2}}), "at least 0"),
     ] {
         let answer = patch(change);
-        assert_eq!(answer.status, 400);
+        assert_eq!(answer.status, 422);
         assert!(answer.json().to_string().contains(says), "{}", answer.json());
     }
     let osc = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
