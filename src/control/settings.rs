@@ -23,8 +23,7 @@ pub(super) struct Settings {
     pub steady: f64,
     /// Keep the colours of the source.
     pub preserve_color: bool,
-    /// The styles of the model's network, each with its share, which sum up to 1; left out if it has only one.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// The styles of the model's network, each with its share, which sum up to 1; empty if it has only one.
     pub blend: BTreeMap<String, f64>,
 }
 
