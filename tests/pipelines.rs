@@ -26,20 +26,19 @@ fn every_description_parses_and_has_its_ends() {
         assert!(text.starts_with("# "), "{name} says what it is");
         assert!(text.lines().all(|l| !l.contains("://")), "{name}: topology only");
         if name.starts_with("source-") || name.starts_with("sink-") {
-            let rest =
-                match ["source-file", "source-v4l2", "source-rtsp", "source-test", "source-stream"]
-                {
-                    names if names.contains(&name.as_str()) => {
-                        std::fs::read_to_string(path.with_file_name("decoded.pipeline")).unwrap()
-                    }
-                    _ => String::new(),
-                };
+            let decoded = ["file", "v4l2", "rtsp", "test", "stream", "whip"];
+            let rest = match name.strip_prefix("source-") {
+                Some(kind) if decoded.contains(&kind) => {
+                    std::fs::read_to_string(path.with_file_name("decoded.pipeline")).unwrap()
+                }
+                _ => String::new(),
+            };
             let pipeline = Pipeline::parse(PipelineRole::Source, &format!("{text}\n{rest}"))
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             let end = match name.as_str() {
                 "source-track" | "source-contents" => "packets",
                 "source-packets" => "parse",
-                "sink-mpegts" | "sink-rtmp" | "sink-hls" => "units",
+                "sink-mpegts" | "sink-rtmp" | "sink-push" | "sink-hls" => "units",
                 _ => "frames",
             };
             pipeline.element(end).unwrap_or_else(|error| panic!("{name}: {error}"));
