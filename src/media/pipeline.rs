@@ -417,6 +417,11 @@ impl Pipeline {
         self.has("mpegpsdemux")
     }
 
+    /// Whether seeks may go too far: tsdemux (1.22 to 1.26) guesses positions from the clock references that it has read.
+    pub(super) fn guesses_positions(&self) -> bool {
+        self.has("tsdemux")
+    }
+
     /// Instead of seeking, reads from the beginning and drops at `element` all that ends before `start`;
     /// running time then starts at zero there. Does not wait.
     ///

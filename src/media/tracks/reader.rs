@@ -30,6 +30,8 @@ use crate::core::timeouts::{PREROLL, WaitTimer};
 const DESCRIPTION: &str = include_str!("../../../pipelines/source-track.pipeline");
 /// Differences between timestamps up to this are rounding by containers, not a gap in the sound.
 const NO_GAP: gst::ClockTime = gst::ClockTime::from_mseconds(2);
+/// Sound that begins later than this after the start of a span may have been missed by a seek.
+const LATE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
 /// One track of a file.
 pub(in super::super) struct Reader {
@@ -71,6 +73,26 @@ impl Reader {
         path: &Path,
         stream: &TrackInfo,
         order: TrackOptions,
+    ) -> Result<Option<Self>, PipelineError> {
+        let mut guessed = false;
+        let sought = Self::open_by(path, stream, &order, true, &mut guessed)?;
+        // Where the place was guessed and the sound is late or missing, the seek may have gone too far.
+        let begins = |reader: &Self| reader.beginning.as_ref()?.packets.first()?.pts();
+        if guessed && sought.as_ref().is_none_or(|reader| begins(reader) > Some(LATE)) {
+            drop(sought);
+            return Self::open_by(path, stream, &order, false, &mut guessed);
+        }
+        Ok(sought)
+    }
+
+    /// Opens a track by a seek to the start of the span, if it `seeks`, or by reading the file up to there. `guessed`
+    /// becomes whether the demuxer guesses positions.
+    fn open_by(
+        path: &Path,
+        stream: &TrackInfo,
+        order: &TrackOptions,
+        seeks: bool,
+        guessed: &mut bool,
     ) -> Result<Option<Self>, PipelineError> {
         let description = format!("{DESCRIPTION}track. ! {} ! packets.", order.elements);
         let pipeline =
@@ -114,14 +136,14 @@ impl Reader {
         });
 
         match start {
-            Some(_) if order.encoded => seek_unheard(&pipeline, &track, start)?,
+            Some(_) if order.encoded => seek_unheard(&pipeline, &track, start, seeks)?,
             _ => {
                 pipeline.set_state(gst::State::Paused)?;
                 pipeline.wait_prerolled(PREROLL)?;
                 // Seek only if a span asks for it: after a seek, matroskademux (1.22) leaves out what comes
                 // before the first picture.
                 match start {
-                    Some(start) if pipeline.seeks_by_bitrate() => {
+                    Some(start) if !seeks || pipeline.seeks_by_bitrate() => {
                         pipeline.read_up_to(&track, start)?;
                         pipeline.wait_prerolled(PREROLL)?;
                     }
@@ -130,6 +152,7 @@ impl Reader {
                 }
             }
         }
+        *guessed = start.is_some() && pipeline.guesses_positions();
         let pad = packets.static_pad("sink");
         let Some(caps) = pad.as_ref().and_then(gst::Pad::current_caps) else { return Ok(None) };
         if packets.is_eos() {
@@ -143,7 +166,7 @@ impl Reader {
         let rate = caps.structure(0).and_then(|s| s.get::<i32>("rate").ok());
         let rate = rate.and_then(|rate| u64::try_from(rate).ok()).filter(|rate| *rate > 0);
         let delay = u64::from(order.delay) * 1_000_000_000 / rate.unwrap_or(48_000);
-        let mut retiming = Retiming::new(stream, &order, counting, opus_delay, delay);
+        let mut retiming = Retiming::new(stream, order, counting, opus_delay, delay);
         let mut first = Vec::new();
         if stream.kind == TrackKind::Audio {
             // The muxer and the other tracks must know how this track begins before any of them starts.
@@ -316,12 +339,13 @@ fn opus_delay(caps: &gst::CapsRef) -> Option<i64> {
     Some(i64::from(u16::from_le_bytes(skip)) * 1_000_000_000 / 48_000)
 }
 
-/// Seeks to `start` before any sound is decoded: an encoder would keep sound from before the seek and put it
+/// Goes to `start`, by a seek or by reading up to there, before any sound is decoded: an encoder would keep sound from before the seek and put it
 /// in front of the rest.
 fn seek_unheard(
     pipeline: &Pipeline,
     track: &gst::Element,
     start: Option<Duration>,
+    seeks: bool,
 ) -> Result<(), PipelineError> {
     let Some(pad) = track.static_pad("src") else { return Ok(()) };
     let come = Arc::new(AtomicBool::new(false));
@@ -334,7 +358,7 @@ fn seek_unheard(
     pipeline.set_state(gst::State::Paused)?;
     pipeline.wait(PREROLL, &|| come.load(Ordering::Acquire))?;
     let sought = match start {
-        Some(start) if pipeline.seeks_by_bitrate() => pipeline.read_up_to(track, start),
+        Some(start) if !seeks || pipeline.seeks_by_bitrate() => pipeline.read_up_to(track, start),
         start => pipeline.seek_at(track, start),
     };
     if let Some(waiting) = waiting {
