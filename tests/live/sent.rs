@@ -192,6 +192,23 @@ fn a_stream_that_cannot_be_sent_from_the_beginning_is_refused() {
     refused(&format!("{nothing}/{KEY}"), &nothing);
 }
 
+/// Unpacked there by scripts/setup.sh.
+const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
+
+/// nginx with this configuration, once it listens at the port.
+fn nginx(port: u16, folder: &Path, config: &str) -> Peer {
+    let path = folder.join("nginx.conf");
+    std::fs::write(&path, config).unwrap();
+    let args = ["-e", "stderr", "-c", path.to_str().unwrap()];
+    let nginx = Peer::start(&format!("{SERVERS}/usr/sbin/nginx"), &args, Stdio::null());
+    let started = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(30), "nginx does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    nginx
+}
+
 /// nginx as an RTMP server that records each stream into an FLV.
 pub struct Ingest {
     _nginx: Peer,
@@ -202,27 +219,14 @@ impl Ingest {
     pub fn start(port: u16, folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let here = folder.display();
-        // Unpacked there by scripts/setup.sh.
-        let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
         let config = format!(
-            "load_module {servers}/usr/lib/nginx/modules/ngx_rtmp_module.so;\n\
+            "load_module {SERVERS}/usr/lib/nginx/modules/ngx_rtmp_module.so;\n\
              daemon off; master_process off; pid {here}/pid; error_log {here}/log;\n\
              events {{}}\n\
              rtmp {{ access_log off; server {{ listen 127.0.0.1:{port}; application live {{\n\
              live on; record all; record_path {here}; record_unique on; }} }} }}\n"
         );
-        let path = folder.join("nginx.conf");
-        std::fs::write(&path, config).unwrap();
-        let nginx = Peer::start(
-            &format!("{servers}/usr/sbin/nginx"),
-            &["-e", "stderr", "-c", path.to_str().unwrap()],
-            Stdio::null(),
-        );
-        let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(30), "nginx does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let nginx = nginx(port, folder, &config);
         Ingest { _nginx: nginx, folder: folder.to_owned() }
     }
 
@@ -303,27 +307,14 @@ fn tls_front(port: u16, to: u16, folder: &Path) -> Peer {
     std::fs::create_dir_all(folder).unwrap();
     let [certificate, key] = certificate(folder).map(|path| path.display().to_string());
     let here = folder.display();
-    let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers");
     let config = format!(
-        "load_module {servers}/usr/lib/nginx/modules/ngx_stream_module.so;\n\
+        "load_module {SERVERS}/usr/lib/nginx/modules/ngx_stream_module.so;\n\
          daemon off; master_process off; pid {here}/pid; error_log {here}/log;\n\
          events {{}}\n\
          stream {{ server {{ listen 127.0.0.1:{port} ssl; proxy_pass 127.0.0.1:{to};\n\
          ssl_certificate {certificate}; ssl_certificate_key {key}; }} }}\n"
     );
-    let path = folder.join("nginx.conf");
-    std::fs::write(&path, config).unwrap();
-    let nginx = Peer::start(
-        &format!("{servers}/usr/sbin/nginx"),
-        &["-e", "stderr", "-c", path.to_str().unwrap()],
-        Stdio::null(),
-    );
-    let started = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(30), "nginx does not listen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    nginx
+    nginx(port, folder, &config)
 }
 
 #[test]
