@@ -171,15 +171,15 @@ impl<S: Adjustable> CrossFade<S> {
     fn paint(
         &mut self,
         (model, scale, stroke): Faded,
-        mix: StyleMix,
+        settings: &LiveSettings,
         batch: &mut [Frame],
     ) -> Result<(), StylizeError> {
         let last = self.models.len().saturating_sub(1);
         let Some(stylizer) = self.models.get_mut(model.min(last)) else { return Ok(()) };
-        stylizer.adjust(scale, stroke, mix);
+        stylizer.adjust(scale, stroke, settings.mix);
         // Those of the model that is chosen; one that fades out keeps its last.
-        if model == self.wanted.get().model {
-            stylizer.blend(self.wanted.get().blend);
+        if model == settings.model {
+            stylizer.blend(settings.blend);
         }
         stylizer.stylize(batch)
     }
@@ -215,11 +215,11 @@ impl<S: Adjustable> Stylizer for CrossFade<S> {
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let settings = self.wanted.get();
         let Some((fade, share)) = self.advance(settings, Instant::now()) else {
-            return self.paint(self.shown, settings.mix, batch);
+            return self.paint(self.shown, &settings, batch);
         };
         let mut next = batch.to_vec();
-        self.paint(self.shown, settings.mix, batch)?;
-        match self.paint(fade.to, settings.mix, &mut next) {
+        self.paint(self.shown, &settings, batch)?;
+        match self.paint(fade.to, &settings, &mut next) {
             // A larger scale, or a finer stroke: what is shown goes on.
             Err(error @ StylizeError::OutOfMemory { .. }) => {
                 tracing::warn!("the settings go back to what they were: {error}");
