@@ -78,7 +78,7 @@ fn a_test_picture_becomes_a_file_until_it_is_interrupted() {
         let times = frame_times(&path);
         assert!(times.len() > 25, "{name}: {} frames", times.len());
         assert!(times[0].abs() < 0.001, "{name} begins at {}", times[0]);
-        assert!(times.windows(2).all(|t| t[1] > t[0]), "{name}: times increase");
+        assert!(times.windows(2).all(|t| t[1] > t[0]), "{name}: times increase: {times:?}");
         assert_eq!(size(&path), (320, 240));
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no partial file is left");

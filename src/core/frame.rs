@@ -8,6 +8,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Least time between two frames of a live run, a tick of Matroska, RTMP and FLV: closer ones would get the same
+/// time there.
+pub const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Which RGB→Y'CbCr matrix the samples were made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Matrix {

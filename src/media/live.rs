@@ -21,7 +21,7 @@ use super::video::VideoStream;
 use super::webrtc::WebRtc;
 use crate::core::backoff::Backoff;
 use crate::core::endpoint::InputSpec;
-use crate::core::frame::{Frame, FramePool};
+use crate::core::frame::{Frame, FramePool, LEAST_INTERVAL};
 use crate::core::queue::{Producer, PushError};
 use crate::core::signal::{LossOptions, OnLoss, SourceSignal};
 use crate::core::stop::StopSignal;
@@ -273,8 +273,7 @@ struct IncreasingTimes(Option<Duration>);
 impl IncreasingTimes {
     /// The time of the next frame, whose timestamp is `pts`.
     fn time(&mut self, pts: Duration) -> Duration {
-        // One Matroska tick.
-        let earliest = self.0.map(|newest| newest + Duration::from_millis(1));
+        let earliest = self.0.map(|newest| newest + LEAST_INTERVAL);
         let time = earliest.map_or(pts, |earliest| pts.max(earliest));
         self.0 = Some(time);
         time

@@ -6,7 +6,7 @@ use plotters::prelude::{BitMapBackend, IntoDrawingArea, Text, WHITE};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, IntoFont, RGBColor, register_font};
 
-use crate::core::frame::{Frame, FrameInfo, Planes, Range};
+use crate::core::frame::{Frame, FrameInfo, LEAST_INTERVAL, Planes, Range};
 use crate::core::signal::{OnLoss, SourceSignal};
 use crate::core::timeouts::{HOLD_PICTURE, REPEAT_PICTURE};
 use crate::media::Buffer;
@@ -78,7 +78,7 @@ impl NoSignal {
         if self.off {
             return true;
         }
-        if self.filled && pts <= self.newest {
+        if self.filled && pts < self.newest + LEAST_INTERVAL {
             // Its pictures take longer than those before the loss: what is filled waits for them.
             self.lag = self.lag.max(self.clock.now().saturating_sub(pts));
             self.due = Instant::now() + self.interval;
@@ -109,7 +109,7 @@ impl NoSignal {
             self.card = buffer_from_frame(card(self.frame, &self.name)).ok();
         }
         let picture = self.card.as_ref().filter(|_| self.on_card).or(self.last.as_ref())?;
-        let earliest = self.newest + Duration::from_millis(1);
+        let earliest = self.newest + LEAST_INTERVAL;
         let pts = self.clock.now().saturating_sub(self.lag).max(earliest);
         (self.newest, self.filled) = (pts, true);
         if let Some(audio) = self.audio.as_ref().filter(|audio| lost || audio.is_absent()) {
@@ -158,6 +158,41 @@ fn write(rgb: &mut [u8], (width, height): (usize, usize), name: &str) {
 mod tests {
     use super::*;
     use crate::core::frame::{Colorimetry, Matrix};
+
+    const FRAME: FrameInfo = FrameInfo {
+        width: 16,
+        height: 16,
+        colorimetry: Colorimetry { matrix: Matrix::Bt709, range: Range::Limited },
+    };
+
+    #[test]
+    fn a_picture_that_comes_back_within_a_tick_of_a_filled_one_is_too_late() {
+        let mut no_signal = NoSignal {
+            signal: SourceSignal::default(),
+            on_loss: OnLoss::Card,
+            clock: LiveClock::start().unwrap(),
+            audio: None,
+            frame: FRAME,
+            name: "camera".to_owned(),
+            interval: Duration::from_millis(10),
+            off: false,
+            last: None,
+            card: None,
+            on_card: true,
+            filled: false,
+            newest: Duration::ZERO,
+            lag: Duration::ZERO,
+            due: Instant::now(),
+        };
+        let picture = buffer_from_frame(card(FRAME, "camera")).unwrap();
+        assert!(no_signal.passes(&picture, Duration::from_micros(100)));
+        no_signal.on_card = true;
+        let (_, filled) = no_signal.next().unwrap();
+        assert!(!no_signal.passes(&picture, filled));
+        assert!(!no_signal.passes(&picture, filled + Duration::from_micros(10)));
+        assert!(no_signal.passes(&picture, filled + LEAST_INTERVAL));
+        assert!(no_signal.passes(&picture, filled + LEAST_INTERVAL + Duration::from_micros(10)));
+    }
 
     #[test]
     fn the_card_has_bright_letters_on_grey_and_names_the_source() {
