@@ -13,6 +13,8 @@ mod http;
 #[path = "live/program.rs"]
 #[allow(dead_code)]
 mod program;
+#[path = "browser/regions.rs"]
+mod regions;
 #[path = "control/run.rs"]
 #[allow(dead_code)]
 mod run;

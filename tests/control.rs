@@ -19,6 +19,8 @@ mod osc;
 #[path = "live/program.rs"]
 #[allow(dead_code)]
 mod program;
+#[path = "control/regions.rs"]
+mod regions;
 #[path = "control/run.rs"]
 mod run;
 #[path = "control/secured.rs"]

@@ -14,9 +14,14 @@ use super::terminal::leave_raw_mode;
 use crate::core::timeouts::END_KEY_THREAD;
 use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
 
-/// The line that explains the keys, for this number of models.
-pub fn help(models: usize) -> String {
-    let change = if models > 1 { "n/p next/previous model, " } else { "" };
+/// The line that explains the keys, for these numbers of models and regions.
+pub fn help(models: usize, regions: usize) -> String {
+    let change = match (models, regions) {
+        (_, 1) => "1 next model of the region, ".to_owned(),
+        (_, 2..) => format!("1-{} next model of a region, ", regions.min(9)),
+        (2.., _) => "n/p next/previous model, ".to_owned(),
+        _ => String::new(),
+    };
     format!("keys: {change}+/- strength, c keep colours, h hold steady, s snapshot, q quit")
 }
 
@@ -64,6 +69,9 @@ impl Keys {
                     Some(KeyAction::Change(change)) => {
                         controls.wanted.change(|settings| change(settings, controls.models));
                     }
+                    Some(KeyAction::Region(n)) => {
+                        controls.wanted.change(|settings| next_model(settings, n, controls.models));
+                    }
                     None => {}
                 }
             }
@@ -90,6 +98,8 @@ enum KeyAction {
     Quit,
     Snapshot,
     Change(fn(&mut LiveSettings, usize)),
+    /// The next model of the region with this number, from 0.
+    Region(usize),
 }
 
 fn action(key: KeyEvent) -> Option<KeyAction> {
@@ -104,11 +114,12 @@ fn action(key: KeyEvent) -> Option<KeyAction> {
         KeyCode::Char('q') | KeyCode::Esc => KeyAction::Quit,
         KeyCode::Char('s') => KeyAction::Snapshot,
         KeyCode::Char('n') | KeyCode::Right => KeyAction::Change(|settings, models| {
-            settings.model = (settings.model + 1) % models.max(1)
+            step(settings, 1, models);
         }),
         KeyCode::Char('p') | KeyCode::Left => KeyAction::Change(|settings, models| {
-            settings.model = (settings.model + models.max(1) - 1) % models.max(1);
+            step(settings, models.max(1) - 1, models);
         }),
+        KeyCode::Char(digit @ '1'..='9') => KeyAction::Region(digit as usize - '1' as usize),
         KeyCode::Char('+' | '=') | KeyCode::Up => {
             KeyAction::Change(|settings, _| strengthen(settings, STEP))
         }
@@ -125,6 +136,21 @@ fn action(key: KeyEvent) -> Option<KeyAction> {
     })
 }
 
+fn step(settings: &mut LiveSettings, by: usize, models: usize) {
+    // With a mask each region has its own.
+    if settings.regions.is_empty() {
+        settings.model = (settings.model + by) % models.max(1);
+    }
+}
+
+/// After the last model comes none.
+fn next_model(settings: &mut LiveSettings, region: usize, models: usize) {
+    if let Some(region) = settings.regions.each_mut().get_mut(region) {
+        let next = region.model.map_or(0, |model| model + 1);
+        region.model = (next < models).then_some(next);
+    }
+}
+
 fn strengthen(settings: &mut LiveSettings, by: f32) {
     // Rounded to the step, so that ten steps down end at exactly 0.
     let steps = ((settings.mix.strength + by) / STEP).round();
@@ -135,6 +161,7 @@ fn strengthen(settings: &mut LiveSettings, by: f32) {
 mod tests {
     use super::*;
     use crate::engine::stylizer::StyleMix;
+    use crate::stream::RegionSettings;
 
     fn press(settings: &mut LiveSettings, key: KeyCode) {
         match action(KeyEvent::new(key, KeyModifiers::NONE)) {
@@ -143,16 +170,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn models_go_round_and_strength_stays_between_none_and_all() {
-        let mut settings = LiveSettings {
+    fn settings() -> LiveSettings {
+        LiveSettings {
             model: 0,
             scale: 1.0,
             stroke: 1.0,
             mix: StyleMix::default(),
             blend: None,
+            regions: RegionSettings::default(),
             steady: 0.0,
-        };
+        }
+    }
+
+    #[test]
+    fn models_go_round_and_strength_stays_between_none_and_all() {
+        let mut settings = settings();
         press(&mut settings, KeyCode::Char('p'));
         assert_eq!(settings.model, 2);
         press(&mut settings, KeyCode::Char('n'));
@@ -167,6 +199,28 @@ mod tests {
         assert_eq!(settings.steady, 1.0);
         press(&mut settings, KeyCode::Char('h'));
         assert_eq!(settings.steady, 0.0);
+    }
+
+    #[test]
+    fn digits_step_through_the_models_of_a_region_and_through_none() {
+        let mut settings = settings();
+        settings.regions = RegionSettings::of(&[Some(1), None]);
+        let mut press = |digit| {
+            let Some(KeyAction::Region(n)) =
+                action(KeyEvent::new(KeyCode::Char(digit), KeyModifiers::NONE))
+            else {
+                panic!("{digit} is for no region")
+            };
+            next_model(&mut settings, n, 3);
+            settings.regions.models()[..2].to_vec()
+        };
+        assert_eq!(press('1'), [Some(2), None]);
+        assert_eq!(press('1'), [None, None]);
+        assert_eq!(press('2'), [None, Some(0)]);
+        assert_eq!(press('3'), [None, Some(0)]);
+        super::step(&mut settings, 1, 3);
+        assert_eq!(settings.model, 0, "which is not seen");
+        assert!(help(3, 2).contains("1-2 next model of a region") && !help(3, 2).contains("n/p"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::core::sequence::Pattern;
 use crate::media::webrtc::WebRtc;
 use crate::stream::{
     InputKind, LiveConfig, LiveControls, LiveJob, LiveSettings, ModelChoice, Observer, OutputKind,
-    RunContext, run_live, unpainted_part,
+    RunContext, run_live,
 };
 
 /// Runs live.
@@ -39,12 +39,15 @@ pub(super) fn run(
     check(args, &input, &outputs)?;
     let control = args.live.control()?;
     let engine = args.engine();
+    let ModelSelection { mut models, mask, regions } =
+        regions::select(&args.models, &args.blend, args.mask.as_deref(), true)?;
     let mut controls = LiveControls::new(LiveSettings {
         model: 0,
         scale: engine.scale,
         stroke: engine.stroke,
         mix: engine.mix,
         blend: None,
+        regions,
         steady: args.steadiness(),
     });
     let options = args.live.options(args.fps)?;
@@ -53,26 +56,25 @@ pub(super) fn run(
         let webrtc = WebRtc::start(control.address.socket().port(), publisher);
         controls.webrtc = Some(webrtc.context("cannot start a thread")?);
     }
-    let ModelSelection { mut models, mask } =
-        regions::select(&args.models, &args.blend, args.mask.as_deref())?;
+    if let Some(mask) = &mask {
+        controls.monitor.set_mask(mask);
+    }
     // Keys step through the styles of each.
     if mask.is_none() && args.blend.is_empty() {
         models = ModelChoice::every_style(models.into_iter().map(|choice| choice.model))?;
     }
     let is_publisher_awaited = input == InputSpec::Whip;
-    let unpainted = unpainted_part(mask.as_ref(), models.len());
     let key_interval = args.live.key_interval(&outputs);
-    let shown = if mask.is_some() { 1 } else { models.len() };
+    let count = models.len();
     let config = LiveConfig {
         models,
-        mask,
         engine,
         job: LiveJob {
             input,
             outputs,
             options,
             adapt: args.live.adapt,
-            unpainted,
+            mask,
             overwrite: args.overwrite,
             segment: args.live.segment,
             encoding: args.encoding.encoding(),
@@ -84,12 +86,12 @@ pub(super) fn run(
     let mut reporter = Reporter::new(quiet, 1.0);
     let keys = Keys::watch(Controls {
         wanted: controls.wanted.clone(),
-        models: shown,
+        models: count,
         snapshot: controls.snapshot.clone(),
         interrupts: interrupts.clone(),
     });
     if keys.is_some() {
-        reporter.note(&keys::help(shown));
+        reporter.note(&keys::help(count, regions.each().len()));
     }
     let control = control.map(|options| ControlServer::start(&options, &controls)).transpose()?;
     if let Some(control) = &control {

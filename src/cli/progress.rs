@@ -243,8 +243,9 @@ fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> Str
         }
     }
     let settings = &status.settings;
-    if let Some(model) = models.get(settings.model) {
-        text += &format!(", {model}");
+    let painting = settings.painting(models);
+    if !painting.is_empty() {
+        text += &format!(", {painting}");
     }
     if settings.mix.strength < 1.0 {
         text += &format!(" at {:.0} %", settings.mix.strength * 100.0);

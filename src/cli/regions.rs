@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::UsageError;
 use crate::core::regions::{self, Color, Mask, MaskError};
 use crate::engine::blend::Blend;
-use crate::stream::ModelChoice;
+use crate::stream::{MOST_REGIONS, ModelChoice, RegionSettings};
 
 /// A model, and the region it is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,13 +52,16 @@ impl FromStr for BlendAt {
 
 /// The models of a run, and where each of them paints.
 pub(super) struct ModelSelection {
-    /// Models and their styles, each once.
+    /// Models and their styles, each once; those of regions first.
     pub models: Vec<ModelChoice>,
-    /// A plane for each model, and a last one for what stays unpainted; none without `--mask`.
+    /// None without `--mask`.
     pub mask: Option<Mask>,
+    /// Which of the models paints each region of the mask.
+    pub regions: RegionSettings,
 }
 
-/// The models, styles and regions given by `--model`, `--blend` and `--mask`.
+/// The models, styles and regions given by `--model`, `--blend` and `--mask`. `is_live`: regions can be given other models
+/// while the run goes on, also such that were named without a region.
 ///
 /// # Errors
 /// [`UsageError`] if the options do not fit together or the mask lacks a region; an error if the mask cannot
@@ -67,6 +70,7 @@ pub(super) fn select(
     models: &[ModelAt],
     blends: &[BlendAt],
     mask: Option<&Path>,
+    is_live: bool,
 ) -> Result<ModelSelection> {
     let at_model = models.iter().any(|model| model.region.is_some());
     let at_blend = blends.iter().any(|blend| blend.region.is_some());
@@ -86,9 +90,10 @@ pub(super) fn select(
     let names = models.iter().filter_map(|model| model.model.clone());
     let Some(path) = mask else {
         let of = |model| ModelChoice { model, blend: blend.clone() };
-        return Ok(ModelSelection { models: names.map(of).collect(), mask: None });
+        let (models, regions) = (names.map(of).collect(), RegionSettings::default());
+        return Ok(ModelSelection { models, mask: None, regions });
     };
-    let regions: Vec<(Option<Color>, Option<ModelChoice>)> = match (at_blend, models) {
+    let mut regions: Vec<(Option<Color>, Option<ModelChoice>)> = match (at_blend, models) {
         (true, [ModelAt { model: Some(model), .. }]) => {
             let of = |blend| ModelChoice { model: model.clone(), blend: Some(blend) };
             blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
@@ -102,7 +107,7 @@ pub(super) fn select(
         }
     };
     let colors: Vec<Color> = regions.iter().filter_map(|(region, _)| *region).collect();
-    if colors.len() < regions.len() {
+    if colors.is_empty() || (colors.len() < regions.len() && !is_live) {
         let one = if at_blend { "wave" } else { "mosaic" };
         let example = format!("{one}@white {option} none@black");
         return usage(format!("with --mask each {option} names its region: {option} {example}"));
@@ -110,6 +115,11 @@ pub(super) fn select(
     if let Some(color) = first_duplicate(&colors) {
         return usage(format!("{option} …@{color}: the region {color} is given twice"));
     }
+    if colors.len() > MOST_REGIONS {
+        return usage(format!("{option} …@REGION: at most {MOST_REGIONS} regions can be painted"));
+    }
+    // A model that is there to be chosen later comes behind those that paint from the beginning.
+    regions.sort_by_key(|(region, _)| region.is_none());
     let mut models: Vec<ModelChoice> = Vec::new();
     for choice in regions.iter().filter_map(|(_, choice)| choice.as_ref()) {
         if !models.contains(choice) {
@@ -120,13 +130,16 @@ pub(super) fn select(
         let what = option.trim_start_matches('-');
         return usage(format!("no region has a {what}: all are 'none'"));
     }
-    // What stays as it is comes last.
-    let place = |choice: &Option<ModelChoice>| {
-        models.iter().position(|model| Some(model) == choice.as_ref()).unwrap_or(models.len())
+    let number = |choice: &Option<ModelChoice>| {
+        models.iter().position(|model| Some(model) == choice.as_ref())
     };
-    let groups: Vec<usize> = regions.iter().map(|(_, choice)| place(choice)).collect();
+    let numbers: Vec<_> =
+        regions.iter().take(colors.len()).map(|(_, choice)| number(choice)).collect();
     match Mask::open(path, &colors, option) {
-        Ok(mask) => Ok(ModelSelection { models, mask: Some(mask.grouped(&groups)) }),
+        Ok(mask) => {
+            let regions = RegionSettings::of(&numbers);
+            Ok(ModelSelection { models, mask: Some(mask), regions })
+        }
         Err(MaskError::Refused(text)) => usage(text),
         Err(error) => Err(error.into()),
     }

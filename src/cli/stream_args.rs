@@ -34,7 +34,8 @@ use crate::stream::EngineOptions;
 #[derive(Debug, Args)]
 pub struct StreamArgs {
     /// Style model: a file, or the name of a shipped model (see `nst-stream models`). Repeat it for
-    /// live runs, where keys switch models, and with --mask: mosaic@white, none@black
+    /// live runs, where keys switch models, and with --mask: mosaic@white, none@black; live, regions
+    /// can be given other models later, also such that are named without a region
     #[arg(short, long = "model", value_name = "MODEL", required = true, help_heading = STYLE)]
     pub(super) models: Vec<ModelAt>,
     /// Styles of a multi-style model: wave, or a mixture such as mosaic:0.6,wave:0.4. Repeat it with

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use rosc::{OscMessage, OscPacket, OscType, decoder, encoder};
 
 use super::options::OscAddress;
-use super::settings::{Settings, SettingsChange};
+use super::settings::{EACH_REGION, RegionChange, Settings, SettingsChange, UNPAINTED};
 use crate::stream::{LiveControls, LiveRequest};
 
 /// Longest packet that is read, in bytes: nested bundles of this length need little stack.
@@ -133,13 +133,14 @@ impl Osc {
             "/steady" => change.steady = Some(number()?),
             "/blend" => change.blend = Some(self.blend(message)?),
             "/preserve_color" => change.preserve_color = Some(number()? != 0.0),
+            _ if name.starts_with("/region/") => change.regions = Some(vec![self.region(message)?]),
             "/model" | "/style" => match message.args.first() {
                 Some(OscType::String(model)) => change.model = Some(model.clone()),
                 _ => change.model = Some(self.model(number()?)?),
             },
             "/next" | "/previous" | "/snapshot" if !is_pressed(message) => {}
-            "/next" => self.step(1),
-            "/previous" => self.step(-1),
+            "/next" => self.step(1)?,
+            "/previous" => self.step(-1)?,
             "/snapshot" => {
                 let (answer, from) = (self.answer.clone(), from);
                 self.controls.snapshot.ask_for(move |saved| {
@@ -181,11 +182,40 @@ impl Osc {
         styles.into_iter().enumerate().map(share).collect()
     }
 
-    fn step(&self, by: isize) {
+    /// `/region/NUMBER/model` and `/region/NUMBER/strength`, with numbers from 1.
+    fn region(&self, message: &OscMessage) -> Result<RegionChange, String> {
+        let names = self.controls.monitor.regions();
+        let rest = message.addr.trim_start_matches("/region/");
+        let (number, what) = rest.split_once('/').unwrap_or((rest, ""));
+        let number = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        let name =
+            number.and_then(|number| names.get(number)).ok_or_else(|| match names.len() {
+                0 => "region: this run has no --mask".to_owned(),
+                count => format!("region: expected a number from 1 to {count}"),
+            })?;
+        let mut change = RegionChange { region: name.clone(), ..RegionChange::default() };
+        match (what, message.args.first()) {
+            ("model", Some(OscType::String(model))) => change.model = Some(model.clone()),
+            ("model", _) => {
+                let number = number_in("model", message)?;
+                let none = number == 0.0;
+                change.model = Some(if none { UNPAINTED.to_owned() } else { self.model(number)? });
+            }
+            ("strength", _) => change.strength = Some(number_in("strength", message)?),
+            _ => return Err("region: expected /region/N/model or /region/N/strength".to_owned()),
+        }
+        Ok(change)
+    }
+
+    fn step(&self, by: isize) -> Result<(), String> {
+        if !self.controls.wanted.get().regions.is_empty() {
+            return Err(EACH_REGION.to_owned());
+        }
         let models = self.controls.monitor.models().len().max(1) as isize;
         self.controls.wanted.change(|settings| {
             settings.model = (settings.model as isize + by).rem_euclid(models) as usize;
         });
+        Ok(())
     }
 
     fn record(&self, on: bool, from: SocketAddr) -> Result<(), String> {
@@ -231,8 +261,9 @@ impl Osc {
 /// The settings as messages; the model with its number, from 1.
 fn values(controls: &LiveControls) -> Vec<OscMessage> {
     let number = controls.wanted.get().model as i32 + 1;
-    let Settings { model, strength, scale, stroke, steady, preserve_color, blend } =
+    let Settings { model, strength, scale, stroke, steady, preserve_color, blend, regions } =
         Settings::of(controls);
+    let models = controls.monitor.models();
     let styles = controls.monitor.styles(controls.wanted.get().model);
     let share = |(name, _): &(String, f32)| {
         OscType::Float(blend.get(name).copied().unwrap_or_default() as f32)
@@ -240,7 +271,6 @@ fn values(controls: &LiveControls) -> Vec<OscMessage> {
     let shares = (!styles.is_empty()).then(|| styles.iter().map(share).collect());
     let of = |address: &str, value: f64| message_of(address, vec![OscType::Float(value as f32)]);
     let mut values = vec![
-        message_of("/model", vec![OscType::String(model), OscType::Int(number)]),
         of("/strength", strength),
         of("/scale", scale),
         of("/stroke", stroke),
@@ -248,6 +278,16 @@ fn values(controls: &LiveControls) -> Vec<OscMessage> {
         message_of("/preserve_color", vec![OscType::Int(i32::from(preserve_color))]),
     ];
     values.extend(shares.map(|shares| message_of("/blend", shares)));
+    if regions.is_empty() {
+        values.push(message_of("/model", vec![OscType::String(model), OscType::Int(number)]));
+    }
+    for (n, region) in regions.into_iter().enumerate() {
+        let number = models.iter().position(|model| *model == region.model);
+        let number = number.map_or(0, |number| number as i32 + 1);
+        let model = vec![OscType::String(region.model), OscType::Int(number)];
+        values.push(message_of(&format!("/region/{}/model", n + 1), model));
+        values.push(of(&format!("/region/{}/strength", n + 1), region.strength));
+    }
     values
 }
 
@@ -303,7 +343,7 @@ fn is_pressed(message: &OscMessage) -> bool {
 mod tests {
     use super::*;
     use crate::engine::stylizer::StyleMix;
-    use crate::stream::LiveSettings;
+    use crate::stream::{LiveSettings, RegionSettings};
 
     /// A run that is steered, and somebody who sends.
     fn steered() -> (OscServer, LiveControls, UdpSocket) {
@@ -313,6 +353,7 @@ mod tests {
             stroke: 1.0,
             mix: StyleMix::default(),
             blend: None,
+            regions: RegionSettings::default(),
             steady: 0.0,
         };
         let controls = LiveControls::new(settings);

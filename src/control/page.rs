@@ -11,7 +11,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("/", HTML, include_bytes!("page/index.html")),
     ("/style.css", CSS, include_bytes!("page/style.css")),
     ("/main.js", JS, include_bytes!("page/main.js")),
@@ -19,6 +19,7 @@ const PARTS: [Part; 10] = [
     ("/picture.js", JS, include_bytes!("page/picture.js")),
     ("/webrtc.js", JS, include_bytes!("page/webrtc.js")),
     ("/controls.js", JS, include_bytes!("page/controls.js")),
+    ("/regions.js", JS, include_bytes!("page/regions.js")),
     ("/health.js", JS, include_bytes!("page/health.js")),
     ("/icon.svg", SVG, include_bytes!("page/icon.svg")),
     ("/favicon.ico", SVG, include_bytes!("page/icon.svg")),

@@ -31,7 +31,7 @@ use super::settings::{Settings, SettingsChange};
 use super::shared::Shared;
 use super::state::State;
 use super::{metrics, page, webrtc};
-use crate::core::frame::Planes;
+use crate::core::frame::{Frame, Planes};
 use crate::media::preview::PreviewPicture;
 use crate::stream::LiveRequest;
 
@@ -73,6 +73,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(settings, change_settings))
         .routes(routes!(models))
         .routes(routes!(thumbnail))
+        .routes(routes!(region_shape))
         .routes(routes!(picture))
         .routes(routes!(events))
         .routes(routes!(snapshot))
@@ -164,7 +165,7 @@ async fn change_settings(
 struct Model {
     /// What `model` in the settings names it by.
     name: String,
-    /// Where a small picture of what it paints is; none before it is painted, or with a mask.
+    /// Where a small picture of what it paints is; none before it is painted.
     thumbnail: Option<String>,
 }
 
@@ -184,15 +185,31 @@ async fn models(Of(shared): Of<App>) -> Json<Vec<Model>> {
     params(("number" = usize, Path, description = "Number of the model, from 0")),
     responses((status = 200, body = [u8], content_type = "image/jpeg"), (status = 404, body = ErrorBody)))]
 async fn thumbnail(Of(shared): Of<App>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let none = || {
+    let frame = number.parse().ok().and_then(|number| shared.controls.monitor.sample(number));
+    frame.as_ref().and_then(jpeg_of).ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "there is no such thumbnail; /api/v1/models lists them")
-    };
-    let number: usize = number.parse().map_err(|_| none())?;
-    let frame = shared.controls.monitor.sample(number).ok_or_else(none)?;
-    let Planes::Rgb(rgb) = &frame.planes else { return Err(none()) };
+    })
+}
+
+/// Where a region of the mask is: white on black.
+#[utoipa::path(get, path = "/api/v1/regions/{number}/shape", tag = "settings",
+    params(("number" = usize, Path, description = "Number of the region in the settings, from 0")),
+    responses((status = 200, body = [u8], content_type = "image/jpeg"), (status = 404, body = ErrorBody)))]
+async fn region_shape(
+    Of(shared): Of<App>,
+    Path(number): Path<String>,
+) -> Result<Response, Refusal> {
+    let frame = number.parse().ok().and_then(|number| shared.controls.monitor.region_shape(number));
+    frame.as_ref().and_then(jpeg_of).ok_or_else(|| {
+        Refusal::new(StatusCode::NOT_FOUND, "there is no such region; /api/v1/settings lists them")
+    })
+}
+
+fn jpeg_of(frame: &Frame) -> Option<Response> {
+    let Planes::Rgb(rgb) = &frame.planes else { return None };
     let (width, height) = (frame.info.width, frame.info.height);
-    let bytes = jpeg(&PreviewPicture { width, height, rgb: rgb.to_vec() }).ok_or_else(none)?;
-    Ok(([(CONTENT_TYPE, "image/jpeg")], bytes).into_response())
+    let bytes = jpeg(&PreviewPicture { width, height, rgb: rgb.to_vec() })?;
+    Some(([(CONTENT_TYPE, "image/jpeg")], bytes).into_response())
 }
 
 /// Which picture.

@@ -91,6 +91,8 @@ const SHAPE_TOLERANCE: f64 = 0.01;
 pub struct Mask {
     /// As messages call it: `--mask 'sky.png'`.
     name: String,
+    /// Colours of its regions, one for each plane.
+    colors: Vec<Color>,
     width: usize,
     height: usize,
     planes: Vec<Vec<f32>>,
@@ -130,23 +132,28 @@ impl Mask {
         let name = format!("{kind} '{}'", path.display());
         let planes = read(&picture.unwrap_or_default(), regions, option)
             .map_err(|text| MaskError::Refused(format!("{name}: {text}")))?;
-        Ok(Mask { name, width, height, planes })
+        Ok(Mask { name, colors: regions.to_vec(), width, height, planes })
     }
 
-    /// Adds up planes: that of region n becomes part of plane `groups[n]`.
+    /// The colours of its regions, in their order.
+    pub fn colors(&self) -> &[Color] {
+        &self.colors
+    }
+
+    /// A mask of one plane: those of some regions, chosen by their numbers, added up.
     #[must_use]
-    pub fn grouped(self, groups: &[usize]) -> Self {
-        let count = groups.iter().max().map_or(0, |last| last + 1);
-        let mut planes = vec![vec![0.0; self.width * self.height]; count];
-        for (plane, &group) in self.planes.iter().zip(groups) {
-            planes[group].iter_mut().zip(plane).for_each(|(sum, part)| *sum += part);
+    pub fn part(&self, is_part: impl Fn(usize) -> bool) -> Self {
+        let (mut plane, mut colors) = (vec![0.0; self.width * self.height], Vec::new());
+        for (n, of_region) in self.planes.iter().enumerate().filter(|(n, _)| is_part(*n)) {
+            plane.iter_mut().zip(of_region).for_each(|(sum, weight)| *sum += weight);
+            colors.extend(self.colors.get(n));
         }
-        Mask { planes, ..self }
+        Mask { name: self.name.clone(), colors, planes: vec![plane], ..*self }
     }
 
-    /// Number of planes.
-    pub fn regions(&self) -> usize {
-        self.planes.len()
+    /// The size of its picture, in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
     }
 
     /// Checks the aspect ratio against that of `what` (`the photo`), whose size is given in pixels.
@@ -286,7 +293,8 @@ mod tests {
     }
 
     fn mask(width: usize, height: usize, planes: Vec<Vec<f32>>) -> Mask {
-        Mask { name: "--mask 'mask.png'".to_owned(), width, height, planes }
+        let (name, colors) = ("--mask 'mask.png'".to_owned(), colors(&["0", "128", "255"]));
+        Mask { name, colors, width, height, planes }
     }
 
     fn near(a: &[f32], b: &[f32]) {
@@ -362,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_one_at_any_size_and_in_groups() {
+    fn weights_add_up_to_one_at_any_size_and_so_do_those_of_a_part() {
         let left: Vec<f32> = (0..7 * 5).map(|n| (n % 7) as f32 / 6.0).collect();
         let middle: Vec<f32> = left.iter().map(|part| 0.3 * (1.0 - part)).collect();
         let right: Vec<f32> =
@@ -376,10 +384,10 @@ mod tests {
                 assert!((sum - 1.0).abs() < 1e-5, "{width}×{height}: {sum}");
             }
         }
-        let grouped = mask.grouped(&[1, 0, 1]);
-        assert_eq!(grouped.regions(), 2);
+        let part = mask.part(|n| n != 1);
+        assert_eq!((part.planes.len(), part.colors), (1, colors(&["0", "255"])));
         let both: Vec<f32> = left.iter().zip(&right).map(|(a, b)| a + b).collect();
-        near(&grouped.planes[1], &both);
+        near(&part.planes[0], &both);
     }
 
     #[test]

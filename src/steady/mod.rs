@@ -73,8 +73,7 @@ pub struct Steady<S> {
 
 impl<S: Stylizer> Steady<S> {
     /// `steadiness` is the share of carried paint where the flow is sure, 0–1: 0 leaves frames as they are painted, 1
-    /// keeps paint until what it lies on changes. With a mask that leaves a part unpainted, `unpainted` is
-    /// that mask, whose last plane says where.
+    /// keeps paint until what it lies on changes. Where a mask leaves a part unpainted, `unpainted` is that part.
     pub fn new(inner: S, steadiness: f32, unpainted: Option<Mask>) -> Self {
         let carried = Arc::new(Mutex::new(Carried::new(unpainted)));
         let mut steady = Steady { inner, steadiness: 0.0, carried };
@@ -85,6 +84,11 @@ impl<S: Stylizer> Steady<S> {
     /// Changes the steadiness from the next batch on. Values outside 0–1 count as the nearer of the two, NaN as 0.
     pub fn set_steadiness(&mut self, steadiness: f32) {
         self.steadiness = if steadiness.is_nan() { 0.0 } else { steadiness.clamp(0.0, 1.0) };
+    }
+
+    /// Changes what stays unpainted; see [`new`](Self::new). Paint that is carried is forgotten.
+    pub fn set_unpainted(&mut self, unpainted: Option<Mask>) {
+        *lock(&self.carried) = Carried::new(unpainted);
     }
 
     /// What paints.

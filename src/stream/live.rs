@@ -17,10 +17,11 @@ use super::adapt::Adapter;
 use super::live_controls::LiveControls;
 use super::live_job::LiveJob;
 use super::live_monitor::{LiveMonitor, LiveRequest};
-use super::live_settings::{Adjustable, CrossFade, Faded, LiveSettings, SharedSettings, faded};
+use super::live_settings::{Adjustable, CrossFade, Faded, LiveSettings, SharedSettings};
 use super::model_fallback::SourceRate;
 use super::no_signal::NoSignal;
 use super::outputs::Outputs;
+use super::regions::RegionSettings;
 use super::snapshot::Snapshots;
 use super::supervisor::{NetworkWatch, Stage, Supervisor, join, join_network, stopped_at_once};
 use super::{LiveStatus, RunContext};
@@ -28,6 +29,7 @@ use crate::core::batch::Batcher;
 use crate::core::endpoint::OutputSpec;
 use crate::core::frame::{Frame, FramePool};
 use crate::core::queue::{Consumer, LatestConsumer, Popped, bounded};
+use crate::core::regions::Mask;
 use crate::core::stats::{Delays, Stats, Summary};
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::core::worker;
@@ -97,9 +99,10 @@ pub fn stylize_live<S: Adjustable + 'static>(
     let looks = CrossFade::new(models, wanted.clone());
     let mut stylizer = Adapting {
         looks: LiveSteady {
-            steady: Steady::new(looks, 0.0, job.unpainted.clone()),
+            steady: Steady::new(looks, 0.0, None),
             wanted: wanted.clone(),
-            mix: (wanted.get().mix, wanted.get().blend),
+            mask: job.mask.clone(),
+            last: None,
         },
         wanted: wanted.clone(),
         adapter: job.adapt.then(|| Adapter::new(wanted.get().scale)),
@@ -145,7 +148,7 @@ pub fn stylize_live<S: Adjustable + 'static>(
             job,
             monitor,
             network: &mut network,
-            painted: faded(&wanted.get()),
+            painted: Faded::of(&wanted.get()),
             wanted,
             show: &mut |shown| match shown {
                 Shown::Note(text) => context.observer.note(&text),
@@ -281,13 +284,14 @@ impl<S: Adjustable> Stylizer for Adapting<S> {
     }
 }
 
-/// Holds what is painted as steady as the settings say; after a change of strength or colours, and during a cross-fade,
-/// all is painted anew.
+/// Holds what is painted as steady as the settings say; after a change of strength, colours or regions, and during a
+/// cross-fade, all is painted anew.
 struct LiveSteady<S> {
     steady: Steady<CrossFade<S>>,
     wanted: SharedSettings,
+    mask: Option<Mask>,
     /// Of the frame before.
-    mix: (StyleMix, Option<LiveBlend>),
+    last: Option<(StyleMix, Option<LiveBlend>, RegionSettings)>,
 }
 
 impl<S: Adjustable> Stylizer for LiveSteady<S> {
@@ -299,10 +303,16 @@ impl<S: Adjustable> Stylizer for LiveSteady<S> {
         let settings = self.wanted.get();
         let changes = self.steady.inner().changes(settings);
         self.steady.set_steadiness(if changes { 0.0 } else { settings.steady });
-        let mix = (settings.mix, settings.blend);
-        if mix != self.mix {
+        let now = Some((settings.mix, settings.blend, settings.regions));
+        if now != self.last {
             self.steady.forget();
-            self.mix = mix;
+            let models = self.last.map(|(.., regions)| regions.models());
+            if let Some(mask) =
+                self.mask.as_ref().filter(|_| models != Some(settings.regions.models()))
+            {
+                self.steady.set_unpainted(settings.regions.unpainted(mask));
+            }
+            self.last = now;
         }
         self.steady.stylize(batch)
     }
@@ -425,7 +435,7 @@ impl LiveStage<'_> {
 
     /// Ends the run if the network hangs, and an output that does; a picture that stands must not look like a live one.
     fn watch(&mut self) -> ControlFlow<LiveEnd> {
-        let now = faded(&self.wanted.get());
+        let now = Faded::of(&self.wanted.get());
         if std::mem::replace(&mut self.painted, now) != now {
             self.network.forget();
         }

@@ -20,8 +20,8 @@ pub struct LiveJob {
     pub options: LiveOptions,
     /// Lower the scale when the network cannot keep up, raise it when it can.
     pub adapt: bool,
-    /// With a mask that leaves a part unpainted: that mask, whose last plane says where.
-    pub unpainted: Option<Mask>,
+    /// With `--mask`: the regions that the settings say a model for.
+    pub mask: Option<Mask>,
     /// Replace existing files.
     pub overwrite: bool,
     /// Record in pieces of this length.

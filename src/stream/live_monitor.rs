@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::core::frame::Frame;
 use crate::core::histogram::Histogram;
+use crate::core::picture::rgb_frame;
+use crate::core::regions::{Color, Mask};
 use crate::media::Buffer;
 use crate::media::video::{VideoStream, buffer_from_frame};
 
@@ -21,6 +23,8 @@ const PICTURE_EVERY: Duration = Duration::from_millis(66);
 const REMEMBERED: usize = 64;
 /// Sources that are kept between the network and the outputs: one more than frames can be there.
 const SOURCES: usize = 4;
+/// Longest side of the picture of a region, in pixels.
+const SHAPE_SIZE: usize = 160;
 /// Requests that may wait for the main thread.
 const REQUESTS: usize = 16;
 
@@ -42,6 +46,7 @@ struct Shared {
     samples: Mutex<Samples>,
     models: Mutex<Vec<String>>,
     styles: Mutex<Vec<Vec<(String, f32)>>>,
+    regions: Mutex<Vec<Region>>,
     stream: Mutex<Option<(String, VideoStream)>>,
 }
 
@@ -68,6 +73,14 @@ struct Between {
 struct Shown {
     number: u64,
     picture: Option<LivePicture>,
+}
+
+/// A region of the mask, for whoever chooses what paints it.
+struct Region {
+    /// Its colour, as the command line names it.
+    name: String,
+    /// Where it is: white on black.
+    shape: Frame,
 }
 
 /// Pictures of what each model paints.
@@ -178,6 +191,31 @@ impl LiveMonitor {
     /// The styles of a model's network, each with its share in that model; none if it has only one.
     pub fn styles(&self, model: usize) -> Vec<(String, f32)> {
         lock(&self.0.styles).get(model).cloned().unwrap_or_default()
+    }
+
+    /// Takes note of the regions of the mask.
+    pub fn set_mask(&self, mask: &Mask) {
+        let (width, height) = mask.size();
+        let factor = SHAPE_SIZE as f64 / width.max(height).max(1) as f64;
+        let side = |length: usize| ((length as f64 * factor.min(1.0)).round() as usize).max(1);
+        let (width, height) = (side(width), side(height));
+        let region = |(color, plane): (&Color, Vec<f32>)| {
+            let grey = plane.iter().map(|weight| (255.0 * weight).round() as u8);
+            let shape = rgb_frame(width, height, grey.flat_map(|grey| [grey; 3]).collect());
+            Region { name: color.to_string(), shape }
+        };
+        let regions = mask.colors().iter().zip(mask.sized(width, height)).map(region);
+        *lock(&self.0.regions) = regions.collect();
+    }
+
+    /// The regions of the mask, by their colours, in the order of the command line; none without a mask.
+    pub fn regions(&self) -> Vec<String> {
+        lock(&self.0.regions).iter().map(|region| region.name.clone()).collect()
+    }
+
+    /// A small picture of where a region is, white on black.
+    pub fn region_shape(&self, region: usize) -> Option<Frame> {
+        lock(&self.0.regions).get(region).map(|region| region.shape.clone())
     }
 
     pub(super) fn set_styles(&self, of_models: Vec<Vec<(String, f32)>>) {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Regions;
+use super::regions::{RegionModels, RegionSettings, Regions};
 use crate::core::frame::Frame;
 use crate::core::stylizer::{StylizeError, Stylizer};
 use crate::engine::blend::LiveBlend;
@@ -14,7 +14,7 @@ use crate::engine::stylizer::{NetworkStylizer, StyleMix};
 const MODEL_FADE: Duration = Duration::from_secs(1);
 const SCALE_FADE: Duration = Duration::from_millis(500);
 
-/// Model, scale, stroke and mix of a live run.
+/// What paints in a live run, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LiveSettings {
     /// Index of the model among the loaded ones.
@@ -27,8 +27,21 @@ pub struct LiveSettings {
     pub mix: StyleMix,
     /// Shares of the styles of the model's network, until another model is chosen; none: the model's own.
     pub blend: Option<LiveBlend>,
+    /// What paints each region of the mask, instead of `model`; empty without a mask.
+    pub regions: RegionSettings,
     /// How steady video is held, 0–1; see [`Steady`](crate::steady::Steady).
     pub steady: f32,
+}
+
+impl LiveSettings {
+    /// Names of the models that paint, of all these; with a mask they are joined: `mosaic + starry-night`.
+    pub fn painting(&self, names: &[String]) -> String {
+        let numbers =
+            if self.regions.is_empty() { vec![self.model] } else { self.regions.painting() };
+        let names: Vec<&str> =
+            numbers.iter().filter_map(|number| names.get(*number)).map(String::as_str).collect();
+        names.join(" + ")
+    }
 }
 
 /// The settings the user has chosen; can be changed on any thread, and apply from the next frame on. Clones share them.
@@ -90,6 +103,19 @@ pub trait Adjustable: Stylizer {
     fn own_shares(&self) -> Vec<(String, f32)> {
         Vec::new()
     }
+
+    /// Sets what paints each region of a mask for the next batches.
+    fn set_regions(&mut self, _regions: RegionSettings) {}
+
+    /// What each of its models makes of a picture; none where it cannot paint it.
+    fn samples(&mut self, of: &Frame) -> Vec<Option<Frame>> {
+        self.adjust(1.0, 1.0, StyleMix::default());
+        self.blend(None);
+        let mut batch = [of.clone()];
+        let painted = self.stylize(&mut batch).is_ok();
+        let [frame] = batch;
+        vec![painted.then_some(frame)]
+    }
 }
 
 impl Adjustable for NetworkStylizer {
@@ -112,16 +138,38 @@ impl<S: Adjustable> Adjustable for Regions<S> {
     fn adjust(&mut self, scale: f64, stroke: f64, mix: StyleMix) {
         self.painters().iter_mut().for_each(|painter| painter.adjust(scale, stroke, mix));
     }
+
+    fn set_regions(&mut self, regions: RegionSettings) {
+        Regions::set_regions(self, regions);
+    }
+
+    fn samples(&mut self, of: &Frame) -> Vec<Option<Frame>> {
+        self.painters().iter_mut().flat_map(|painter| painter.samples(of)).collect()
+    }
 }
 
-/// Model, scale and stroke: a change of these is cross-faded.
-pub(super) type Faded = (usize, f64, f64);
-
-pub(super) fn faded(settings: &LiveSettings) -> Faded {
-    (settings.model, settings.scale, settings.stroke)
+/// The settings whose change is cross-faded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Faded {
+    model: usize,
+    regions: RegionModels,
+    scale: f64,
+    stroke: f64,
 }
 
-/// Paints with the current settings. After a change of model, scale or stroke it cross-fades: both are painted, and
+impl Faded {
+    pub(super) fn of(settings: &LiveSettings) -> Self {
+        let LiveSettings { model, scale, stroke, regions, .. } = *settings;
+        Faded { model, regions: regions.models(), scale, stroke }
+    }
+
+    fn put_into(self, settings: &mut LiveSettings) {
+        (settings.model, settings.scale, settings.stroke) = (self.model, self.scale, self.stroke);
+        settings.regions = settings.regions.with_models(self.regions);
+    }
+}
+
+/// Paints with the current settings. After a change of a model, scale or stroke it cross-fades: both are painted, and
 /// the rate may halve.
 pub struct CrossFade<S> {
     models: Vec<S>,
@@ -141,7 +189,7 @@ struct Fade {
 impl<S: Adjustable> CrossFade<S> {
     /// `models` must not be empty; an index in `wanted` beyond its end means the last one.
     pub fn new(models: Vec<S>, wanted: SharedSettings) -> Self {
-        let shown = faded(&wanted.get());
+        let shown = Faded::of(&wanted.get());
         CrossFade { models, wanted, shown, fade: None }
     }
 
@@ -150,27 +198,19 @@ impl<S: Adjustable> CrossFade<S> {
         self.fade.is_some()
     }
 
-    /// Whether the next frame shows, or begins to show, another model, scale or stroke.
+    /// Whether the next frame shows, or begins to show, another model, of a region too, scale or stroke.
     pub fn changes(&self, settings: LiveSettings) -> bool {
-        self.fading() || faded(&settings) != self.shown
+        self.fading() || Faded::of(&settings) != self.shown
     }
 
     /// What each model makes of a picture, whatever the settings are; none where it cannot paint it.
     pub fn samples(&mut self, of: &Frame) -> Vec<Option<Frame>> {
-        let sample = |model: &mut S| {
-            model.adjust(1.0, 1.0, StyleMix::default());
-            model.blend(None);
-            let mut batch = [of.clone()];
-            model.stylize(&mut batch).ok()?;
-            let [painted] = batch;
-            Some(painted)
-        };
-        self.models.iter_mut().map(sample).collect()
+        self.models.iter_mut().flat_map(|model| model.samples(of)).collect()
     }
 
     fn paint(
         &mut self,
-        (model, scale, stroke): Faded,
+        Faded { model, regions, scale, stroke }: Faded,
         settings: &LiveSettings,
         batch: &mut [Frame],
     ) -> Result<(), StylizeError> {
@@ -181,15 +221,18 @@ impl<S: Adjustable> CrossFade<S> {
         if model == settings.model {
             stylizer.blend(settings.blend);
         }
+        stylizer.set_regions(settings.regions.with_models(regions));
         stylizer.stylize(batch)
     }
 
     /// Begins a fade if the settings have changed, and ends one that is complete. Returns the fade and its
     /// progress, 0–1.
     fn advance(&mut self, settings: LiveSettings, now: Instant) -> Option<(Fade, f64)> {
-        let target = faded(&settings);
+        let target = Faded::of(&settings);
         if self.fade.is_none() && target != self.shown {
-            let takes = if settings.model == self.shown.0 { SCALE_FADE } else { MODEL_FADE };
+            let models = |of: &Faded| (of.model, of.regions);
+            let is_same = models(&target) == models(&self.shown);
+            let takes = if is_same { SCALE_FADE } else { MODEL_FADE };
             self.fade = Some(Fade { to: target, began: now, takes });
         }
         let fade = self.fade?;
@@ -224,10 +267,7 @@ impl<S: Adjustable> Stylizer for CrossFade<S> {
             Err(error @ StylizeError::OutOfMemory { .. }) => {
                 tracing::warn!("the settings go back to what they were: {error}");
                 self.fade = None;
-                let (model, scale, stroke) = self.shown;
-                self.wanted.change(|settings| {
-                    (settings.model, settings.scale, settings.stroke) = (model, scale, stroke);
-                });
+                self.wanted.change(|settings| self.shown.put_into(settings));
                 return Ok(());
             }
             painted => painted?,
@@ -252,6 +292,7 @@ fn blend(a: &mut [u8], b: &[u8], share: f64) {
 mod tests {
     use super::*;
     use crate::core::picture::rgb_frame;
+    use crate::stream::regions::RegionSetting;
 
     /// Paints everything in one value, and remembers at which scale.
     struct Flat(u8, f64);
@@ -271,7 +312,8 @@ mod tests {
 
     fn settings(model: usize, scale: f64) -> LiveSettings {
         let mix = StyleMix::default();
-        LiveSettings { model, scale, stroke: 1.0, mix, blend: None, steady: 0.0 }
+        let regions = RegionSettings::default();
+        LiveSettings { model, scale, stroke: 1.0, mix, blend: None, regions, steady: 0.0 }
     }
 
     #[test]
@@ -316,12 +358,57 @@ mod tests {
         assert_eq!(cross_fade.fade.unwrap().takes, SCALE_FADE);
         wanted.change(|settings| settings.model = 1);
         value(&mut cross_fade);
-        assert_eq!(cross_fade.fade.unwrap().to, (0, 0.5, 1.0), "the first fade is finished first");
+        let to = |model| Faded::of(&settings(model, 0.5));
+        assert_eq!(cross_fade.fade.unwrap().to, to(0), "the first fade is finished first");
         cross_fade.fade.as_mut().unwrap().began -= SCALE_FADE;
         value(&mut cross_fade);
         value(&mut cross_fade);
-        assert_eq!(cross_fade.fade.unwrap().to, (1, 0.5, 1.0));
+        assert_eq!(cross_fade.fade.unwrap().to, to(1));
         assert_eq!(cross_fade.models[0].1, 0.5);
+    }
+
+    /// Shows the number of the model of its first region.
+    struct OneRegion(RegionSettings);
+
+    impl Stylizer for OneRegion {
+        fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
+            let RegionSetting { model, strength } = self.0.each()[0];
+            let value = 100.0 * model.map_or(0.0, |model| model as f32) * strength;
+            batch.iter_mut().for_each(|f| f.planes.bytes_mut().fill(value as u8));
+            Ok(())
+        }
+    }
+
+    impl Adjustable for OneRegion {
+        fn adjust(&mut self, _scale: f64, _stroke: f64, _mix: StyleMix) {}
+
+        fn set_regions(&mut self, regions: RegionSettings) {
+            self.0 = regions;
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_regions_model_fades_in_and_of_its_strength_acts_at_once() {
+        let regions = RegionSettings::of(&[Some(0)]);
+        let wanted = SharedSettings::new(LiveSettings { regions, ..settings(0, 1.0) });
+        let mut cross_fade = CrossFade::new(vec![OneRegion(regions)], wanted.clone());
+        let shows = |cross_fade: &mut CrossFade<OneRegion>| {
+            let mut batch = [rgb_frame(2, 1, vec![0; 6])];
+            cross_fade.stylize(&mut batch).unwrap();
+            batch[0].planes.bytes()[0]
+        };
+        assert_eq!(shows(&mut cross_fade), 0);
+        wanted.change(|settings| settings.regions.each_mut()[0].model = Some(2));
+        assert!(cross_fade.changes(wanted.get()) && shows(&mut cross_fade) < 100);
+        let fade = cross_fade.fade.as_mut().unwrap();
+        assert_eq!(fade.takes, MODEL_FADE);
+        fade.began -= MODEL_FADE;
+        assert_eq!(shows(&mut cross_fade), 200);
+        wanted.change(|settings| settings.regions.each_mut()[0].strength = 0.5);
+        assert!(!cross_fade.changes(wanted.get()));
+        assert_eq!(shows(&mut cross_fade), 100);
+        let names = ["a", "b", "c"].map(str::to_owned);
+        assert_eq!(wanted.get().painting(&names), "c");
     }
 
     /// Paints in one value; has no memory for strokes below 1.

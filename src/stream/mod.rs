@@ -92,9 +92,7 @@ pub use output_status::{OutputState, OutputStatus, RecordingStatus};
 pub use partial::PartialFile;
 pub use path_kinds::{InputKind, OutputKind, Pictures};
 pub use pictures::stylize_pictures;
-pub use regions::Regions;
-#[cfg(feature = "media")]
-pub(crate) use run::unpainted_part;
+pub use regions::{MOST_REGIONS, RegionSetting, RegionSettings, Regions};
 pub use run::{Config, run};
 #[cfg(feature = "media")]
 pub use run::{LiveConfig, run_live};

@@ -80,7 +80,7 @@ impl EngineOptions {
 impl Candidates {
     /// Chooses between models and their lite versions by painting a trial picture, once, before the run. The
     /// first model that has a lite version paints it: all shipped networks of a kind are equally fast. With
-    /// `together` (a mask) every frame is painted by all models, so all of them paint it. The choice stays
+    /// a mask every frame is painted by the first `together` models, so all of these paint it. The choice stays
     /// for the whole run, even if the source's size or rate changes.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Candidates {
     pub fn choose(
         self,
         pace: SourceRate,
-        together: bool,
+        together: Option<usize>,
         context: &mut RunContext,
     ) -> Result<ChosenModels> {
         let Candidates(mut all) = self;
@@ -115,13 +115,19 @@ impl Candidates {
 fn trial(
     all: &mut [Candidate],
     source: SourceRate,
-    together: bool,
+    together: Option<usize>,
     stop: &StopSignal,
 ) -> Result<Option<Trial>, StylizeError> {
     let Some(first) = all.iter().position(|candidate| candidate.lite.is_some()) else {
         return Ok(None);
     };
-    let tried = if together { all } else { &mut all[first..=first] };
+    let tried = match together {
+        Some(count) => {
+            let count = count.clamp(1, all.len());
+            &mut all[..count]
+        }
+        None => &mut all[first..=first],
+    };
     let mut trial = Trial { seconds: 0.0, models: tried.len(), pace: source };
     for candidate in tried {
         if stop.is_set() {

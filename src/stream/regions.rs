@@ -1,4 +1,4 @@
-//! Paints each region of a mask with a model of its own.
+//! Paints each region of a mask with a model of its own, or leaves it unpainted.
 
 use std::ops::Range;
 
@@ -6,22 +6,107 @@ use crate::core::frame::{Frame, FrameInfo, Layout};
 use crate::core::regions::Mask;
 use crate::core::stylizer::{StylizeError, Stylizer};
 
-/// Paints whole frames with each of several stylizers (a network's statistics are those of the whole
+/// Most regions that are painted by models.
+pub const MOST_REGIONS: usize = 16;
+
+/// What paints a region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegionSetting {
+    /// Number of the model among the loaded ones; none: it stays unpainted.
+    pub model: Option<usize>,
+    /// How much of the style to apply, 0–1, of what the model applies.
+    pub strength: f32,
+}
+
+impl Default for RegionSetting {
+    fn default() -> Self {
+        RegionSetting { model: None, strength: 1.0 }
+    }
+}
+
+/// The model of each region; none behind the last.
+pub type RegionModels = [Option<usize>; MOST_REGIONS];
+
+/// What paints each region of a mask; empty without a mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RegionSettings {
+    count: usize,
+    each: [RegionSetting; MOST_REGIONS],
+}
+
+impl RegionSettings {
+    /// Regions with these models, or none, each at full strength; those beyond [`MOST_REGIONS`] are left out.
+    pub fn of(models: &[Option<usize>]) -> Self {
+        let mut settings =
+            RegionSettings { count: models.len().min(MOST_REGIONS), ..Self::default() };
+        settings.each.iter_mut().zip(models).for_each(|(region, model)| region.model = *model);
+        settings
+    }
+
+    /// The regions, in the order of the command line.
+    pub fn each(&self) -> &[RegionSetting] {
+        &self.each[..self.count]
+    }
+
+    /// The regions, to change them.
+    pub fn each_mut(&mut self) -> &mut [RegionSetting] {
+        &mut self.each[..self.count]
+    }
+
+    /// Without a mask there is no region.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The model of each region.
+    pub fn models(&self) -> RegionModels {
+        self.each.map(|region| region.model)
+    }
+
+    /// The same regions with these models.
+    #[must_use]
+    pub fn with_models(mut self, models: RegionModels) -> Self {
+        self.each.iter_mut().zip(models).for_each(|(region, model)| region.model = model);
+        self
+    }
+
+    /// Numbers of the models that paint a region, each once, from the lowest.
+    pub fn painting(&self) -> Vec<usize> {
+        let painted = self.each().iter().filter(|region| region.strength > 0.0);
+        let mut models: Vec<usize> = painted.filter_map(|region| region.model).collect();
+        models.sort_unstable();
+        models.dedup();
+        models
+    }
+
+    /// The part of `mask` that stays unpainted; none if all is painted.
+    pub fn unpainted(&self, mask: &Mask) -> Option<Mask> {
+        let stays = |n: usize| self.each().get(n).is_none_or(|region| region.model.is_none());
+        (0..mask.colors().len()).any(stays).then(|| mask.part(stays))
+    }
+}
+
+/// Paints whole frames with each of the models that paint a region (a network's statistics are those of the whole
 /// picture), and mixes the results by the mask's weights.
 pub struct Regions<S> {
-    /// Plane n weights stylizer n; a further plane, if there is one, weights the unpainted frame.
     mask: Mask,
     painters: Vec<S>,
+    settings: RegionSettings,
     /// Weights for the current frame size; kept while it does not change.
     weights: Option<Weights>,
-    /// Copies of the batch, one for each further stylizer; kept, so that no frame allocates.
+    /// Copies of the batch that models paint on; kept, so that no frame allocates.
     copies: Vec<Vec<Frame>>,
 }
 
 impl<S: Stylizer> Regions<S> {
-    /// `mask` has a plane for each of `painters`, and may have one more for what stays unpainted.
-    pub fn new(mask: Mask, painters: Vec<S>) -> Self {
-        Regions { mask, painters, weights: None, copies: Vec::new() }
+    /// `settings` says for each region of `mask` which of `painters` paints it.
+    pub fn new(mask: Mask, painters: Vec<S>, settings: RegionSettings) -> Self {
+        Regions { mask, painters, settings, weights: None, copies: Vec::new() }
+    }
+
+    /// Changes what paints the regions from the next batch on.
+    pub fn set_regions(&mut self, settings: RegionSettings) {
+        self.settings = settings;
     }
 
     /// All of its stylizers.
@@ -63,11 +148,16 @@ impl<S: Stylizer> Stylizer for Regions<S> {
                 Weights::new(&self.mask, info, layout)
             }
         };
-        // If no region shows the unpainted frame, the last stylizer paints on the frames themselves.
-        let sheets = self.mask.regions() - 1;
-        self.copies.resize_with(sheets, Vec::new);
-        for (n, painter) in self.painters.iter_mut().enumerate() {
-            match self.copies.get_mut(n) {
+        let mut painting = self.settings.painting();
+        painting.retain(|model| *model < self.painters.len());
+        let shares = self.shares(&painting);
+        // If no region shows the unpainted frame, the last model paints on the frames themselves.
+        let shows_source = shares.iter().any(|share| share.painted < WHOLE);
+        let copies = if shows_source { painting.len() } else { painting.len().saturating_sub(1) };
+        self.copies.resize_with(copies.max(self.copies.len()), Vec::new);
+        for (n, model) in painting.iter().enumerate() {
+            let Some(painter) = self.painters.get_mut(*model) else { continue };
+            match self.copies[..copies].get_mut(n) {
                 Some(sheet) => {
                     copy(batch, sheet);
                     painter.stylize(sheet)?;
@@ -75,14 +165,34 @@ impl<S: Stylizer> Stylizer for Regions<S> {
                 None => painter.stylize(batch)?,
             }
         }
-        for (n, frame) in batch.iter_mut().enumerate() {
+        for (n, frame) in batch.iter_mut().enumerate().filter(|_| copies > 0) {
             let sheets: Vec<&[u8]> =
-                self.copies.iter().map(|sheet| &sheet[n].planes.bytes()[..]).collect();
-            weights.mix(frame.planes.bytes_mut(), &sheets);
+                self.copies[..copies].iter().map(|sheet| &sheet[n].planes.bytes()[..]).collect();
+            weights.mix(frame.planes.bytes_mut(), &sheets, &shares);
         }
         self.weights = Some(weights);
         Ok(())
     }
+}
+
+impl<S> Regions<S> {
+    /// What each region shows, where these models paint.
+    fn shares(&self, painting: &[usize]) -> Vec<Share> {
+        let share = |region: &RegionSetting| {
+            let sheet = painting.iter().position(|model| Some(*model) == region.model);
+            let strength = region.strength.clamp(0.0, 1.0) * f32::from(WHOLE);
+            let painted = if sheet.is_some() { strength.round() as u16 } else { 0 };
+            Share { sheet: sheet.unwrap_or_default(), painted }
+        };
+        self.settings.each().iter().map(share).collect()
+    }
+}
+
+/// What a region shows: so much of a sheet, in units of 1/[`WHOLE`], and the frame itself for the rest. A sheet that is
+/// not there is the frame itself.
+struct Share {
+    sheet: usize,
+    painted: u16,
 }
 
 /// Copies `batch` to `sheet`, and reuses its memory where that is large enough.
@@ -134,12 +244,12 @@ impl Weights {
         (self.info, self.layout) == (info, layout)
     }
 
-    /// Mixes `others` into a frame, which has the last weights.
-    fn mix(&self, frame: &mut [u8], others: &[&[u8]]) {
+    /// Mixes `sheets` into a frame: each region as its share says.
+    fn mix(&self, frame: &mut [u8], sheets: &[&[u8]], shares: &[Share]) {
         let pixels = self.info.width * self.info.height;
         let mut plane = |at: Range<usize>, weights: &[Vec<u16>], samples: usize| {
-            let others: Vec<_> = others.iter().map(|other| &other[at.clone()]).collect();
-            mix(&mut frame[at], &others, weights, samples);
+            let sheets: Vec<_> = sheets.iter().map(|sheet| &sheet[at.clone()]).collect();
+            mix(&mut frame[at], &sheets, weights, shares, samples);
         };
         match self.layout {
             Layout::Rgb => plane(0..3 * pixels, &self.full, 3),
@@ -176,20 +286,34 @@ fn whole(planes: &[Vec<f32>]) -> Vec<Vec<u16>> {
     planes.iter().enumerate().map(weights).collect()
 }
 
-/// Replaces each sample of `out` by the weighted mean of all, rounded; each weight counts for `samples`
-/// samples. `out` has the last weights.
-fn mix(out: &mut [u8], others: &[&[u8]], weights: &[Vec<u16>], samples: usize) {
-    let Some((own, weights)) = weights.split_last() else { return };
+/// Replaces each sample of `out` by the mean of what the regions show of it and of `sheets`, rounded; each weight counts
+/// for `samples` samples.
+fn mix(out: &mut [u8], sheets: &[&[u8]], weights: &[Vec<u16>], shares: &[Share], samples: usize) {
     let mut sums = [0; 3 * BLOCK];
+    let (mut painted, mut rest) = ([0; BLOCK], [0; BLOCK]);
     for (n, out) in out.chunks_mut(samples * BLOCK).enumerate() {
         let sums = &mut sums[..out.len()];
         let pixels = n * BLOCK..n * BLOCK + out.len() / samples;
         // Half a step, since the division below rounds down.
         sums.fill(WHOLE / 2);
-        add(sums, out, &own[pixels.clone()], samples);
-        for (other, weights) in others.iter().zip(weights) {
-            let other = &other[samples * n * BLOCK..][..out.len()];
-            add(sums, other, &weights[pixels.clone()], samples);
+        for (weights, share) in weights.iter().zip(shares) {
+            let weights = &weights[pixels.clone()];
+            let sheet =
+                sheets.get(share.sheet).map(|sheet| &sheet[samples * n * BLOCK..][..out.len()]);
+            match (sheet, share.painted) {
+                (None, _) | (_, 0) => add(sums, out, weights, samples),
+                (Some(sheet), WHOLE) => add(sums, sheet, weights, samples),
+                (Some(sheet), part) => {
+                    let parts = painted.iter_mut().zip(&mut rest).zip(weights);
+                    for ((painted, rest), weight) in parts {
+                        // At most 256 · 256 + 128.
+                        *painted = ((u32::from(*weight) * u32::from(part) + 128) >> 8) as u16;
+                        *rest = weight - *painted;
+                    }
+                    add(sums, sheet, &painted[..weights.len()], samples);
+                    add(sums, out, &rest[..weights.len()], samples);
+                }
+            }
         }
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (*sum >> 8) as u8);
     }
@@ -252,9 +376,12 @@ mod tests {
         let greys = [0, 0, 0, 0, 255, 255, 255, 255];
         for layout in [Layout::I420, Layout::Y444, Layout::Rgb] {
             let before = frame(layout, 8, 4);
-            let mut two =
-                Regions::new(mask(&greys, 4, &["0", "255"]), vec![Flat(10, 0), Flat(200, 0)]);
-            let mut one = Regions::new(mask(&greys, 4, &["255", "0"]), vec![Flat(200, 0)]);
+            let painters = vec![Flat(10, 0), Flat(200, 0)];
+            let settings = RegionSettings::of(&[Some(0), Some(1)]);
+            let mut two = Regions::new(mask(&greys, 4, &["0", "255"]), painters, settings);
+            let settings = RegionSettings::of(&[Some(0), None]);
+            let painters = vec![Flat(200, 0)];
+            let mut one = Regions::new(mask(&greys, 4, &["255", "0"]), painters, settings);
             // Twice: the second time nothing is made anew.
             for _ in 0..2 {
                 let (mut both, mut right) = (vec![before.clone(); 2], vec![before.clone(); 2]);
@@ -284,7 +411,8 @@ mod tests {
     #[test]
     fn a_soft_edge_is_a_mixture_and_what_is_alike_stays_exact() {
         let mask = mask(&[0, 64, 128, 255], 2, &["0", "255"]);
-        let mut regions = Regions::new(mask, vec![Flat(0, 0), Flat(200, 0)]);
+        let settings = RegionSettings::of(&[Some(0), Some(1)]);
+        let mut regions = Regions::new(mask, vec![Flat(0, 0), Flat(200, 0)], settings);
         let mut batch = [frame(Layout::Y444, 4, 2)];
         regions.stylize(&mut batch).unwrap();
         let line = &batch[0].planes.bytes()[..4];
@@ -293,6 +421,35 @@ mod tests {
         regions.painters[0].0 = 200;
         regions.stylize(&mut batch).unwrap();
         assert!(batch[0].planes.bytes().iter().all(|value| *value == 200));
+    }
+
+    #[test]
+    fn regions_change_their_models_and_strengths_and_only_models_that_are_seen_paint() {
+        let mask = mask(&[0, 0, 128, 128, 255, 255], 2, &["0", "128", "255"]);
+        let mut settings = RegionSettings::of(&[Some(0), None, Some(1)]);
+        let painters = vec![Flat(100, 0), Flat(200, 0), Flat(50, 0)];
+        let mut regions = Regions::new(mask, painters, settings);
+        let mut line = |settings: RegionSettings| {
+            regions.set_regions(settings);
+            let mut batch = [frame(Layout::Y444, 6, 2)];
+            batch[0].planes.bytes_mut().fill(20);
+            regions.stylize(&mut batch).unwrap();
+            let painted: Vec<usize> = regions.painters.iter().map(|painter| painter.1).collect();
+            (batch[0].planes.bytes()[..6].to_vec(), painted)
+        };
+        assert_eq!(line(settings), (vec![100, 100, 20, 20, 200, 200], vec![1, 1, 0]));
+        settings.each_mut()[1] = RegionSetting { model: Some(2), strength: 0.5 };
+        settings.each_mut()[2].model = Some(0);
+        assert_eq!(line(settings), (vec![100, 100, 35, 35, 100, 100], vec![2, 1, 1]));
+        // All by one model: it paints on the frame itself.
+        settings = RegionSettings::of(&[Some(1); 3]);
+        assert_eq!(line(settings), (vec![200; 6], vec![2, 2, 1]));
+        settings = RegionSettings::of(&[None; 3]);
+        assert_eq!(line(settings), (vec![20; 6], vec![2, 2, 1]));
+        // What has no strength is not painted.
+        settings = RegionSettings::of(&[Some(0), Some(1), Some(1)]);
+        settings.each_mut()[0].strength = 0.0;
+        assert_eq!(line(settings), (vec![20, 20, 200, 200, 200, 200], vec![2, 3, 1]));
     }
 
     #[test]
@@ -308,8 +465,9 @@ mod tests {
 
     #[test]
     fn another_size_takes_the_mask_anew_and_another_shape_is_refused() {
-        let mut regions =
-            Regions::new(mask(&[0, 255], 2, &["0", "255"]), vec![Flat(1, 0), Flat(9, 0)]);
+        let settings = RegionSettings::of(&[Some(0), Some(1)]);
+        let painters = vec![Flat(1, 0), Flat(9, 0)];
+        let mut regions = Regions::new(mask(&[0, 255], 2, &["0", "255"]), painters, settings);
         for (layout, side) in [(Layout::I420, 6), (Layout::Rgb, 6), (Layout::Rgb, 50)] {
             let mut batch = [frame(layout, side, side)];
             regions.stylize(&mut batch).unwrap();

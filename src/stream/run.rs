@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::path_kinds::{InputKind, OutputKind, Pictures, part_of};
 use super::pictures::{pairs, remove_rest, stylize_pictures};
-use super::{EngineOptions, ModelChoice, Observer, Regions, RunContext, still};
+use super::{EngineOptions, ModelChoice, Observer, RegionSettings, Regions, RunContext, still};
 use crate::core::animation::Animation;
 use crate::core::encoding::Encoding;
 use crate::core::picture::{self, Picture};
@@ -31,8 +31,10 @@ use crate::steady::Steady;
 pub struct Config {
     /// The model, and which of its styles; with a mask, those of its regions.
     pub models: Vec<ModelChoice>,
-    /// With `--mask`: a plane of weights for each model, and one for what stays unpainted.
+    /// The mask of `--mask`, if there is one.
     pub mask: Option<Mask>,
+    /// What paints each region of the mask.
+    pub regions: RegionSettings,
     /// How the model runs.
     pub engine: EngineOptions,
     /// How steady video is held, 0–1; see [`Steady`].
@@ -143,7 +145,7 @@ fn make(
     }
     let stylizers = config.engine.open(&config.models, context.observer)?;
     let mut stylizer: Box<dyn Stylizer> = match config.mask.clone() {
-        Some(mask) => Box::new(Regions::new(mask, stylizers)),
+        Some(mask) => Box::new(Regions::new(mask, stylizers, config.regions)),
         None => Box::new(stylizers.into_iter().next().context("no model")?),
     };
     match (still, pairs) {
@@ -175,14 +177,9 @@ fn make(
     }
 }
 
-/// The mask, if it leaves a part unpainted: that is its last plane.
-pub(crate) fn unpainted_part(mask: Option<&Mask>, models: usize) -> Option<Mask> {
-    mask.filter(|mask| mask.regions() > models).cloned()
-}
-
 /// Holds a video steady as `config` wants.
 fn steady(config: &Config, stylizer: Box<dyn Stylizer>) -> Steady<Box<dyn Stylizer>> {
-    let unpainted = unpainted_part(config.mask.as_ref(), config.models.len());
+    let unpainted = config.mask.as_ref().and_then(|mask| config.regions.unpainted(mask));
     Steady::new(stylizer, config.steady, unpainted)
 }
 
@@ -357,10 +354,8 @@ fn video(
 #[cfg(feature = "media")]
 #[derive(Debug, Clone)]
 pub struct LiveConfig {
-    /// Models and their styles; the first is shown first, or with a mask all of them.
+    /// Models and their styles; the first is shown first, or with a mask those that the settings say.
     pub models: Vec<ModelChoice>,
-    /// With `--mask`: a plane of weights for each model, and one for what stays unpainted.
-    pub mask: Option<Mask>,
     /// How the models run.
     pub engine: EngineOptions,
     /// Source and outputs.
@@ -379,11 +374,10 @@ pub fn run_live(
 ) -> Result<Summary> {
     let candidates = config.engine.open_live(&config.models, context.observer)?;
     let job = &config.job;
-    let Some(mask) = config.mask.clone() else {
+    let Some(mask) = job.mask.clone() else {
         let choose = |rate: super::SourceRate, context: &mut RunContext| {
-            let chosen = candidates.choose(rate, false, context)?;
-            controls.monitor.set_models(&chosen.names);
-            context.observer.models(&chosen.names);
+            let chosen = candidates.choose(rate, None, context)?;
+            tell(&chosen, controls, context);
             Ok(chosen.models)
         };
         return super::stylize_live(job, choose, controls, context);
@@ -392,11 +386,17 @@ pub fn run_live(
         mask.check(rate.width, rate.height, "the picture")
             .map_err(StylizeError::from)
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
-        let chosen = candidates.choose(rate, true, context)?;
-        let names = [chosen.names.join(" + ")];
-        controls.monitor.set_models(&names);
-        context.observer.models(&names);
-        Ok(vec![Regions::new(mask, chosen.models)])
+        let regions = controls.wanted.get().regions;
+        let chosen = candidates.choose(rate, Some(regions.painting().len()), context)?;
+        tell(&chosen, controls, context);
+        Ok(vec![Regions::new(mask, chosen.models, regions)])
     };
     super::stylize_live(job, choose, controls, context)
+}
+
+/// Tells whoever watches which models were chosen.
+#[cfg(feature = "media")]
+fn tell(chosen: &super::ChosenModels, controls: &super::LiveControls, context: &mut RunContext) {
+    controls.monitor.set_models(&chosen.names);
+    context.observer.models(&chosen.names);
 }

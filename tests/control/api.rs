@@ -67,6 +67,7 @@ fn settings_change_from_the_next_frame_on_and_whoever_watches_hears_of_it() {
     let answer = request(&run.host, "PATCH", "/api/v1/settings", &[], &change.to_string());
     let mut now = change;
     now["blend"] = json!({});
+    now["regions"] = json!([]);
     assert_eq!((answer.status, answer.json()), (200, now.clone()));
     assert_eq!(get(&run.host, "/api/v1/settings").json(), now);
     while told()["settings"] != now {}
@@ -163,6 +164,7 @@ fn what_is_not_understood_is_refused_with_what_to_do_and_changes_nothing() {
     refused(r#"{"model": "no-such"}"#, 422, "mosaic-lite");
     refused(r#"{"stenght": 1}"#, 422, "unknown field `stenght`");
     refused(r#"{"strength": 1"#, 400, "EOF");
+    refused(r#"{"regions": [{"region": "0"}]}"#, 422, "this run has no --mask");
     refused("[]", 422, "expected struct");
     assert_eq!(get(&run.host, "/api/v1/settings").json(), before);
     let form = request(&run.host, "PATCH", "/api/v1/settings", &["Content-Type: text/plain"], "");

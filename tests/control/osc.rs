@@ -10,10 +10,10 @@ use crate::http::get;
 use crate::run::Run;
 
 /// A controller.
-struct Sender(UdpSocket);
+pub struct Sender(UdpSocket);
 
 impl Sender {
-    fn to(address: &str) -> Self {
+    pub fn to(address: &str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -24,8 +24,12 @@ impl Sender {
         self.0.send(&encoder::encode(packet).unwrap()).unwrap();
     }
 
+    pub fn say(&self, address: &str, args: Vec<OscType>) {
+        self.send(&message(address, args));
+    }
+
     /// The next message to this address.
-    fn hears(&self, address: &str) -> Vec<OscType> {
+    pub fn hears(&self, address: &str) -> Vec<OscType> {
         let mut bytes = [0; 2048];
         loop {
             let length = self.0.recv(&mut bytes).unwrap();

@@ -93,3 +93,15 @@ pub fn files(folder: &Path, end: &str) -> Vec<String> {
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(end)).collect()
 }
+
+/// A mask, black on its left and white on its right, and a source of its shape that stands still.
+#[allow(dead_code)]
+pub fn still_in_halves(folder: &Path) -> (String, String) {
+    let [mask, source] = ["mask.png", "source.pipeline"].map(|name| folder.join(name));
+    let halves = |x, _| image::Rgb(if x < 48 { [0; 3] } else { [255; 3] });
+    image::RgbImage::from_fn(96, 64, halves).save(&mask).unwrap();
+    let still = "videotestsrc is-live=true pattern=smpte100 \
+                 ! video/x-raw,format=I420,width=96,height=64,framerate=15/1 ! appsink name=frames";
+    std::fs::write(&source, still).unwrap();
+    (mask.to_str().unwrap().to_owned(), source.to_str().unwrap().to_owned())
+}

@@ -83,6 +83,33 @@ impl Drop for Terminal {
 }
 
 #[test]
+fn digits_step_through_the_models_of_a_region() {
+    let folder = tempfile::tempdir().unwrap();
+    let mask =
+        image::RgbImage::from_fn(96, 64, |x, _| image::Rgb([if x < 48 { 0 } else { 255 }; 3]));
+    mask.save(folder.path().join("mask.png")).unwrap();
+    let command = format!(
+        "{} -m mosaic-lite@black -m none@white -m starry-night-lite --mask mask.png -i test:96x64@15 \
+         -o rtsp://127.0.0.1:0/art",
+        env!("CARGO_BIN_EXE_nst-stream")
+    );
+    let mut terminal = Terminal::start(folder.path(), &command);
+    terminal.shows(0, "keys: 1-2 next model of a region, +/-");
+    terminal.shows(0, " ms, mosaic-lite, held steady");
+    for (key, painting) in [
+        ("1", " ms, starry-night-lite, held steady"),
+        ("2", " ms, mosaic-lite + starry-night-lite, held steady"),
+        ("1", " ms, mosaic-lite, held steady"),
+    ] {
+        let now = terminal.now();
+        terminal.press(key);
+        terminal.shows(now, painting);
+    }
+    terminal.press("q");
+    assert_eq!(terminal.ends().0, Some(0));
+}
+
+#[test]
 fn keys_change_the_picture_and_the_client_stays() {
     let folder = tempfile::tempdir().unwrap();
     let second = concat!(env!("CARGO_MANIFEST_DIR"), "/models/mosaic.pt");

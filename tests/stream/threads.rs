@@ -13,7 +13,8 @@ use nst_stream::core::stylizer::{StylizeError, Stylizer};
 use nst_stream::engine::stylizer::StyleMix;
 use nst_stream::media::live::LiveOptions;
 use nst_stream::stream::{
-    Adjustable, LiveControls, LiveJob, LiveSettings, RunContext, VideoJob, stylize_live,
+    Adjustable, LiveControls, LiveJob, LiveSettings, RegionSettings, RunContext, VideoJob,
+    stylize_live,
 };
 
 use super::common::*;
@@ -57,7 +58,7 @@ pub fn live_of(folder: &Path, network: impl Adjustable + 'static) -> Result<Summ
         outputs: ["a.mkv", "b.mp4"].map(|name| OutputSpec::File(folder.join(name))).into(),
         options: LiveOptions::default(),
         adapt: false,
-        unpainted: None,
+        mask: None,
         overwrite: false,
         segment: None,
         encoding: Encoding::default(),
@@ -72,6 +73,7 @@ pub fn live_of(folder: &Path, network: impl Adjustable + 'static) -> Result<Summ
             stroke: 1.0,
             mix: StyleMix::default(),
             blend: None,
+            regions: RegionSettings::default(),
             steady: 0.0,
         });
         let (mut said, stop) = (Said::default(), StopSignal::default());

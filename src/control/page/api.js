@@ -78,6 +78,14 @@ export function watch(onState, onConnection, onRefused) {
   return open;
 }
 
+/** Two changes as one; a region that both name is joined. */
+function joined(before, change) {
+  if (!before?.regions || !change.regions) return { ...before, ...change };
+  const regions = new Map(before.regions.map((region) => [region.region, region]));
+  for (const region of change.regions) regions.set(region.region, { ...regions.get(region.region), ...region });
+  return { ...before, ...change, regions: [...regions.values()] };
+}
+
 /** Sends changes of settings, one request at a time, the newest values of each. */
 export function settingsSender(onError) {
   let waiting = null;
@@ -96,7 +104,7 @@ export function settingsSender(onError) {
     send();
   };
   return (change) => {
-    waiting = { ...waiting, ...change };
+    waiting = joined(waiting, change);
     send();
   };
 }

@@ -2,6 +2,7 @@
 
 import { ask, settingsSender } from "./api.js";
 import { isComparing, setComparing } from "./picture.js";
+import { next, showRegions } from "./regions.js";
 import { Camera } from "./webrtc.js";
 
 const id = (name) => document.getElementById(name);
@@ -45,6 +46,15 @@ function change(name, value) {
   showSettings();
 }
 
+/** Changes what paints one region, or how much. */
+function changeRegion(given) {
+  touched.regions = performance.now();
+  const changed = (region) => (region.region === given.region ? { ...region, ...given } : region);
+  settings = { ...settings, regions: settings.regions.map(changed) };
+  send({ regions: [given] });
+  showSettings();
+}
+
 function showSettings() {
   if (!settings) return;
   for (const [name, slider] of Object.entries(SLIDERS)) {
@@ -55,6 +65,7 @@ function showSettings() {
     input.setAttribute("aria-valuetext", text);
   }
   showBlend();
+  showRegions(settings.regions, models, { title, percent }, changeRegion);
   id("colours").checked = settings.preserve_color;
   for (const input of document.querySelectorAll("#style-list input")) input.checked = input.value === settings.model;
 }
@@ -222,7 +233,13 @@ function fullscreen() {
 
 function step(by) {
   const at = models.findIndex((model) => model.name === settings.model);
-  if (models.length > 1) change("model", models[(at + by + models.length) % models.length].name);
+  if (models.length > 1 && settings.regions.length === 0) change("model", models[(at + by + models.length) % models.length].name);
+}
+
+/** The next model of the region with this number, from 1. */
+function stepRegion(number) {
+  const region = settings.regions[number - 1];
+  if (region) changeRegion({ region: region.region, model: next(region.model, models) });
 }
 
 function strengthen(by) {
@@ -247,6 +264,7 @@ const KEYS = {
   b: compare,
   f: fullscreen,
 };
+for (let number = 1; number <= 9; number++) KEYS[number] = () => stepRegion(number);
 
 /** Begins to listen. */
 export function listen() {
