@@ -10,6 +10,7 @@ use prometheus::{Result, TextEncoder};
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::core::histogram::{BOUNDS, HistogramCounts};
+use crate::engine::device::GpuMemory;
 use crate::stream::OutputState;
 
 /// Labels of a sample, and its value.
@@ -220,5 +221,54 @@ fn of_run(shared: &Shared) -> Vec<MetricFamily> {
     if !clients.is_empty() {
         families.push(gauges("nst_stream_output_clients", "Clients of a server.", clients));
     }
+    if let Some(webrtc) = &shared.controls.webrtc {
+        let viewers = one(webrtc.viewers() as f64);
+        families.push(gauges("nst_stream_viewers", "Browsers that watch by WebRTC.", viewers));
+    }
+    if let Some(device) = monitor.device()
+        && let Some(memory) = GpuMemory::of(device)
+    {
+        families.extend(of_gpu(&device.to_string(), memory));
+    }
     families
+}
+
+fn of_gpu(device: &str, memory: GpuMemory) -> [MetricFamily; 2] {
+    let of = |bytes: usize| vec![(vec![("device", device.to_owned())], bytes as f64)];
+    [
+        gauges(
+            "nst_stream_gpu_memory_used_bytes",
+            "Memory of the GPU that the network runs on which all programs use.",
+            of(memory.used),
+        ),
+        gauges(
+            "nst_stream_gpu_memory_size_bytes",
+            "Memory that the GPU has which the network runs on.",
+            of(memory.size),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::Device;
+
+    #[test]
+    fn a_gpus_memory_is_shown_as_the_dashboard_asks_for_it_and_a_cpu_has_none() {
+        let memory = GpuMemory { used: 3 << 30, size: 8 << 30 };
+        let text = TextEncoder::new().encode_to_string(&of_gpu("cuda:0", memory)).unwrap();
+        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            "nst_stream_gpu_memory_used_bytes{device=\"cuda:0\"} 3221225472",
+            "nst_stream_gpu_memory_size_bytes{device=\"cuda:0\"} 8589934592",
+        ];
+        assert_eq!(values, expected);
+        let dashboard = include_str!("../../packaging/grafana/nst-stream.json");
+        for value in values {
+            let name = value.split('{').next().unwrap();
+            assert!(dashboard.contains(&format!("{name}{{instance")), "{name}");
+        }
+        assert_eq!(GpuMemory::of(Device::CPU), None);
+    }
 }

@@ -3,6 +3,7 @@
 //! One binary serves CPU and GPU: libtorch's CUDA part is opened at run time, if it is there.
 
 pub mod gpu;
+mod gpu_memory;
 mod memory;
 pub mod tensor;
 pub mod working_folder;
@@ -11,6 +12,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Once, OnceLock};
+
+pub use gpu_memory::GpuMemory;
 
 /// The libtorch this program is built for.
 pub const LIBTORCH_VERSION: &str = "2.11.0";

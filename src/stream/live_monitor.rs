@@ -12,6 +12,7 @@ use crate::core::frame::Frame;
 use crate::core::histogram::Histogram;
 use crate::core::picture::rgb_frame;
 use crate::core::regions::{Color, Mask};
+use crate::engine::device::Device;
 use crate::media::Buffer;
 use crate::media::video::{VideoStream, buffer_from_frame};
 
@@ -48,6 +49,7 @@ struct Shared {
     styles: Mutex<Vec<Vec<(String, f32)>>>,
     regions: Mutex<Vec<Region>>,
     stream: Mutex<Option<(String, VideoStream)>>,
+    device: Mutex<Option<Device>>,
 }
 
 struct Started(Instant);
@@ -220,6 +222,15 @@ impl LiveMonitor {
 
     pub(super) fn set_styles(&self, of_models: Vec<Vec<(String, f32)>>) {
         *lock(&self.0.styles) = of_models;
+    }
+
+    /// Where the network runs; none before it is known.
+    pub fn device(&self) -> Option<Device> {
+        *lock(&self.0.device)
+    }
+
+    pub(super) fn set_device(&self, device: Device) {
+        *lock(&self.0.device) = Some(device);
     }
 
     pub(super) fn set_models(&self, names: &[String]) {

@@ -394,9 +394,12 @@ pub fn run_live(
     super::stylize_live(job, choose, controls, context)
 }
 
-/// Tells whoever watches which models were chosen.
+/// Tells whoever watches which models were chosen, and where they run.
 #[cfg(feature = "media")]
 fn tell(chosen: &super::ChosenModels, controls: &super::LiveControls, context: &mut RunContext) {
     controls.monitor.set_models(&chosen.names);
+    if let Some(model) = chosen.models.first() {
+        controls.monitor.set_device(model.model().device());
+    }
     context.observer.models(&chosen.names);
 }
