@@ -21,7 +21,7 @@ use crate::train::dataset::Dataset;
 use crate::train::dataset_error::DatasetError;
 use crate::train::optimize::regions::StyleAt;
 use crate::train::recipe::{Recipe, RecipePreset, StyleSource};
-use crate::train::run::{RunObserver, choose_previews, train};
+use crate::train::run::{RunObserver, architecture_of, choose_previews, train};
 use crate::train::run_folder::{RunFile, RunFolder};
 use crate::train::vgg::Vgg;
 
@@ -36,8 +36,12 @@ use crate::train::vgg::Vgg;
 pub struct TrainArgs {
     /// Style picture. Several are mixed into one hybrid style, by weight: a.jpg:0.7. With --masks each
     /// names its region: a.jpg@white, a.jpg:0.7@#ff0000, none@black
-    #[arg(long = "style", value_name = "PICTURE", required_unless_present = "resume", help_heading = IO)]
+    #[arg(long = "style", value_name = "PICTURE", required_unless_present_any = ["resume", "style_folder"], help_heading = IO)]
     styles: Vec<StyleAt>,
+    /// Folder of style pictures (.jpg, .png, .webp), searched with its subfolders: the network learns to paint in
+    /// the style of any picture, also of ones it has never seen; hundreds are needed
+    #[arg(long = "styles", value_name = "FOLDER", conflicts_with = "styles", help_heading = IO)]
+    style_folder: Option<PathBuf>,
     /// Folder of photos (.jpg, .png, .webp), searched with its subfolders
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume", help_heading = IO)]
     dataset: Option<PathBuf>,
@@ -91,6 +95,9 @@ pub struct TrainArgs {
     numbers: RecipeArgs,
 }
 
+/// Hidden values of a style predictor.
+const PREDICTOR: i64 = 256;
+
 // Headings of the help.
 const IO: &str = "Input and output";
 const RUN: &str = "Run";
@@ -115,6 +122,12 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         bar.note(&format!(
             "the dataset held {was} photos and now holds {is}: the results will differ"
         ));
+    }
+    if let (None, Some(init)) = (&args.resume, &args.numbers.init) {
+        // What cannot be opened is told when the run opens it.
+        if let Ok(architecture) = architecture_of(init) {
+            run.recipe.take_architecture(&architecture);
+        }
     }
     args.numbers.apply(&mut run.recipe, photos.len());
     if args.resume.is_none() {
@@ -161,6 +174,7 @@ fn with_new_paths(args: &TrainArgs, run: RunFile) -> RunFile {
         dataset: place(&args.dataset, run.dataset),
         masks: args.masks.as_deref().map(absolute).or(run.masks),
         videos: args.videos.as_deref().map(absolute).or(run.videos),
+        styles: args.style_folder.as_deref().map(absolute).or(run.styles),
         output: place(&args.output, run.output),
         vgg: args.vgg.as_deref().map(absolute).or(run.vgg),
         licence: args.licence.clone().or(run.licence),
@@ -215,12 +229,17 @@ fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
         photos: 0,
         masks: args.masks.as_deref().map(absolute),
         videos: args.videos.as_deref().map(absolute),
+        styles: args.style_folder.as_deref().map(absolute),
         output: absolute(&output),
         vgg: args.vgg.as_deref().map(absolute),
         licence: args.licence.clone(),
         credit: args.credit.clone(),
         previews: args.previews.iter().map(|path| absolute(path)).collect(),
-        recipe: Recipe { unstyled, ..Recipe::preset(preset, styles) },
+        recipe: Recipe {
+            unstyled,
+            predictor: if args.style_folder.is_some() { PREDICTOR } else { 0 },
+            ..Recipe::preset(preset, styles)
+        },
     };
     Ok((run, folder))
 }

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::predictor;
+
 /// Family of networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -123,6 +125,10 @@ pub struct Architecture {
     /// Input and output are brightness alone, the same in all three channels (Gatys et al. 2017).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub luminance: bool,
+    /// Hidden values of the style predictor, whose output takes the place of the norms' weights and biases
+    /// ([`predictor`](super::predictor)); none: they are the network's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<i64>,
 }
 
 // Default values: the meaning of files written before a field existed. Fields with these values are not
@@ -171,6 +177,7 @@ impl Default for Architecture {
             padding: Padding::Reflect,
             styles: 1,
             luminance: false,
+            predictor: None,
         }
     }
 }
@@ -185,7 +192,8 @@ impl Architecture {
 
     /// Name and shape of every parameter, in the order in which the published network lists them.
     /// Convolution weights are `[out, in, height, width]` (transposed ones `[in, out, …]`), norms'
-    /// `[channels]`, or `[styles, channels]` where there are several styles.
+    /// `[channels]`, or `[styles, channels]` where there are several styles. With a style predictor there are
+    /// none of norms, and the predictor's come last.
     pub fn parameters(&self) -> Vec<(String, Vec<i64>)> {
         let norm = |channels: i64| match self.styles {
             1 => vec![channels],
@@ -201,12 +209,20 @@ impl Architecture {
             };
             list.push((format!("{conv}.conv2d.weight"), vec![first, second, size, size]));
             list.push((format!("{conv}.conv2d.bias"), vec![outputs]));
-            if let Some(name) = layer.norm {
+            if let (Some(name), None) = (layer.norm, self.predictor) {
                 list.push((format!("{name}.weight"), norm(outputs)));
                 list.push((format!("{name}.bias"), norm(outputs)));
             }
         }
+        if let Some(hidden) = self.predictor {
+            list.extend(predictor::parameters(hidden, self.norm_values()));
+        }
         list
+    }
+
+    /// Number of values of all norms of one style: weights and biases.
+    pub fn norm_values(&self) -> i64 {
+        layers(self).iter().filter(|l| l.norm.is_some()).map(|l| 2 * l.channels.1).sum()
     }
 
     /// Number of trained values.
@@ -260,6 +276,15 @@ impl Architecture {
         if self.styles > 1 && self.norm != Normalization::Instance {
             return Some("several styles need instance norms".to_owned());
         }
+        if let Some(hidden) = self.predictor {
+            if !(1..=Self::MAX_WIDTH).contains(&hidden) {
+                let most = Self::MAX_WIDTH;
+                return Some(format!("a style predictor of {hidden} values, expected 1 to {most}"));
+            }
+            if self.styles != 1 || self.norm != Normalization::Instance {
+                return Some("a style predictor needs instance norms and no styles".to_owned());
+            }
+        }
         if self.norm == Normalization::Batch {
             return Some("batch norms, which should have been folded".to_owned());
         }
@@ -290,6 +315,9 @@ impl fmt::Display for Architecture {
         }
         if self.styles > 1 {
             write!(f, ", {} styles", self.styles)?;
+        }
+        if let Some(hidden) = self.predictor {
+            write!(f, ", any style (predictor {hidden})")?;
         }
         if self.luminance { f.write_str(", luminance") } else { Ok(()) }
     }

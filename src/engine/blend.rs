@@ -13,6 +13,12 @@ impl Blend {
         Blend(vec![(style.to_owned(), 1.0)])
     }
 
+    /// Of styles and their shares, above 0; none without a style.
+    pub fn of(styles: impl IntoIterator<Item = (String, f64)>) -> Option<Self> {
+        let styles: Vec<(String, f64)> = styles.into_iter().collect();
+        (!styles.is_empty()).then_some(Blend(styles))
+    }
+
     /// The share of each of a network's styles, in its order; they sum up to 1.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! * `gpu`: the network on GPUs, between libtorch's convolutions.
 //! * `layers` → [`network`] → [`checked_network`] (GPU kernels compared with libtorch) → [`model`]: the network, or
 //!   a TorchScript program in its place.
-//! * [`blend`]: which of a network's styles.
+//! * [`blend`]: which of a network's styles; [`predictor`]: a style from a picture's statistics.
 //! * [`export`]: the network for other programs, without libtorch; [`mod@bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`yuv_cpu`]: on a CPU, in one pass.
 //! * [`stylizer`] (through `staging` to a GPU): all of it as a [`Stylizer`](crate::core::stylizer::Stylizer).
@@ -33,6 +33,7 @@ pub mod model;
 pub mod model_file;
 pub mod network;
 pub mod precision;
+pub mod predictor;
 pub mod report;
 pub mod shipped;
 mod staging;

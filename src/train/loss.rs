@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
 use super::recipe::{ContentForm, LayerWeight, Recipe, StyleForm, TvForm};
+use super::statistics;
 use super::vgg::{Layer, Vgg};
 
 /// The loss terms, each multiplied by its weight, averaged over the batch.
@@ -41,6 +42,11 @@ impl LossTerms {
         self.temporal += other.temporal * part;
     }
 }
+
+/// Distance of photos from most paintings, as [`relative_distance`] has it.
+const USUAL_DISTANCE: f64 = 0.6;
+/// Most that a style which is close to photos counts more.
+const MOST_WEIGHT: f64 = 2.0;
 
 /// Gram matrix of features: batch × channels × channels, one for each picture, in single
 /// precision.
@@ -111,6 +117,32 @@ pub struct Losses {
 #[derive(Debug)]
 pub struct StyleTarget(Vec<Part>);
 
+impl StyleTarget {
+    /// Its Gram matrices in a row, of a whole picture's target.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(super) fn row(&self) -> Result<Tensor, TchError> {
+        let grams = self.0.iter().flat_map(|part| &part.grams);
+        let flat = grams.map(|gram| gram.f_reshape([-1])).collect::<Result<Vec<_>, _>>()?;
+        Tensor::f_cat(&flat, 0)
+    }
+
+    /// The mixture with `share` of another one, both of whole pictures.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn mixed(self, other: &Self, share: f64) -> Result<Self, TchError> {
+        let mut mixed = self;
+        for (part, other) in mixed.0.iter_mut().zip(&other.0) {
+            for (gram, other) in part.grams.iter_mut().zip(&other.grams) {
+                *gram = gram.f_lerp(other, share)?;
+            }
+        }
+        Ok(mixed)
+    }
+}
+
 /// A style, of the whole picture or of a region of it.
 #[derive(Debug)]
 struct Part {
@@ -143,8 +175,9 @@ impl Losses {
         layers.sort_unstable();
         layers.dedup();
         let vgg = vgg.with_padding(recipe.loss_padding);
-        let vgg = match layers.last() {
-            Some(&deepest) => vgg.up_to(deepest),
+        let of_statistics = (recipe.predictor > 0).then_some(statistics::LAYERS[3]);
+        let vgg = match layers.last().copied().max(of_statistics) {
+            Some(deepest) => vgg.up_to(deepest),
             None => vgg,
         };
         Losses {
@@ -175,6 +208,59 @@ impl Losses {
     pub fn style_target(&self, pictures: &[(Tensor, f64)]) -> Result<StyleTarget, TchError> {
         let grams = self.grams(pictures)?;
         Ok(StyleTarget(vec![Part { grams, guides: None, share: 1.0 }]))
+    }
+
+    /// The target of one style picture, and its [moments](super::statistics).
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub(super) fn style_and_moments(
+        &self,
+        picture: &Tensor,
+    ) -> Result<(Tensor, StyleTarget), TchError> {
+        let style = self.style.iter().map(|l| l.layer);
+        let layers: Vec<Layer> = statistics::LAYERS.into_iter().chain(style).collect();
+        let features = tch::no_grad(|| self.features_of(picture, &layers))?;
+        let (own, of_style) = features.split_at(statistics::LAYERS.len());
+        let grams = of_style.iter().map(gram).collect::<Result<_, _>>()?;
+        let target = StyleTarget(vec![Part { grams, guides: None, share: 1.0 }]);
+        Ok((statistics::moments(own)?, target))
+    }
+
+    /// The target of a whole picture whose Gram matrices are in this [row](StyleTarget::row).
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(super) fn target_of_row(&self, row: &Tensor) -> Result<StyleTarget, TchError> {
+        let (mut grams, mut place) = (Vec::new(), 0);
+        for wanted in &self.style {
+            let side = wanted.layer.channels();
+            grams.push(row.f_narrow(0, place, side * side)?.f_reshape([1, side, side])?);
+            place += side * side;
+        }
+        Ok(StyleTarget(vec![Part { grams, guides: None, share: 1.0 }]))
+    }
+
+    /// A style target whose loss counts as that of other styles: divided by the distance that photos with these
+    /// Gram matrices have from it. A pale drawing's own Gram matrices are so small that any photo is far from it.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(super) fn balanced(
+        &self,
+        mut target: StyleTarget,
+        photos: &StyleTarget,
+    ) -> Result<StyleTarget, TchError> {
+        for (part, photo) in target.0.iter_mut().zip(&photos.0) {
+            let (mut far, mut sum) = (0.0, 0.0);
+            for (n, wanted) in self.style.iter().enumerate() {
+                let distance = relative_distance(&photo.grams[n], &part.grams[n])?;
+                far += wanted.weight * distance.f_double_value(&[])?;
+                sum += wanted.weight;
+            }
+            part.share = (USUAL_DISTANCE * sum / far.max(f64::MIN_POSITIVE)).min(MOST_WEIGHT);
+        }
+        Ok(target)
     }
 
     /// A target with a style for each region. A region is weighted by its share of the area, so that each

@@ -5,6 +5,7 @@
 //!   [`crop`]: what a step sees of them.
 //! * [`network`], [`optimizer`]: what is trained, and how (in kernels: `painter`); [`temporal`]: so that it is steady,
 //!   also on frames of videos ([`video_pairs`]).
+//! * `style_pictures` → [`statistics`] → `style_predictor`: a network for the style of any picture.
 //! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
 //! * [`run`]: one run (told by [`config`], opened by `open`) of [`trainer`] steps; [`checkpoint`], [`run_folder`],
@@ -36,6 +37,9 @@ pub mod random;
 pub mod recipe;
 pub mod run;
 pub mod run_folder;
+pub mod statistics;
+mod style_pictures;
+mod style_predictor;
 pub mod temporal;
 pub mod trainer;
 pub mod vgg;

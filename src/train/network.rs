@@ -69,11 +69,42 @@ impl TrainNetwork {
     /// When memory is short, or a tensor is missing.
     pub fn from_model(model: &ModelFile, device: Device, kind: Kind) -> Result<Self, TchError> {
         let architecture = model.description.architecture.clone();
+        Self::with_convolutions_of(model, architecture, device, kind)
+    }
+
+    /// The same for norms of another number of styles: all get the values of the model's first style, if it has
+    /// any, else 1 and 0.
+    ///
+    /// # Errors
+    /// When memory is short, or a tensor is missing.
+    pub fn with_convolutions_of(
+        model: &ModelFile,
+        architecture: Architecture,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self, TchError> {
+        let has = model.description.architecture.styles;
         let mut values = Vec::new();
         for (name, shape) in architecture.parameters() {
-            let missing = || TchError::FileFormat(format!("'{name}' is missing"));
-            let raw = model.tensors.get(&name).ok_or_else(missing)?;
-            let value = Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape.as_slice())?;
+            let raw = model.tensors.get(&name);
+            let value = match raw {
+                Some(raw) if raw.shape == shape => {
+                    Tensor::f_from_slice(&raw.to_f32())?.f_reshape(shape.as_slice())?
+                }
+                Some(raw) if !name.contains(".conv2d.") => {
+                    let rows = Tensor::f_from_slice(&raw.to_f32())?.f_reshape([has as i64, -1])?;
+                    let row = rows.f_select(0, 0)?;
+                    row.f_expand(shape.as_slice(), false)?.f_contiguous()?
+                }
+                None if !name.contains(".conv2d.") => {
+                    let value = f64::from(u8::from(name.ends_with("weight")));
+                    Tensor::f_full(shape.as_slice(), value, (Kind::Float, Device::Cpu))?
+                }
+                _ => {
+                    let text = format!("'{name}' is missing or of another shape");
+                    return Err(TchError::FileFormat(text));
+                }
+            };
             let value = scaled(&name, &value, &architecture, true)?;
             values.push((name, value));
         }
@@ -237,6 +268,64 @@ impl TrainNetwork {
         let Some(norm) = &layer.norm else { return Ok(None) };
         let get = |part| self.parameter(&format!("{norm}.{part}"));
         Ok(Some([get("weight")?, get("bias")?]))
+    }
+
+    /// The trained parameters beside those of norms, with their names.
+    pub fn convolutions(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let all = self.names.iter().map(String::as_str).zip(&self.parameters);
+        all.filter(|(name, _)| name.contains(".conv2d."))
+    }
+
+    /// The values of all norms of one style in a row: of each norm in the layers' order, weights, then biases.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn norm_row(&self, style: usize) -> Result<Tensor, TchError> {
+        let style = style as i64;
+        let rows = self.norm_parameters()?.into_iter().map(|p| match p.dim() {
+            2 => p.f_select(0, style),
+            _ => Ok(p.shallow_clone()),
+        });
+        Tensor::f_cat(&rows.collect::<Result<Vec<_>, _>>()?, 0)?.f_detach()
+    }
+
+    /// Sets the norms of all styles: styles × values, as [`norm_row`](Self::norm_row) has them.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn set_norms(&self, rows: &Tensor) -> Result<(), TchError> {
+        let _guard = tch::no_grad_guard();
+        let mut place = 0;
+        for parameter in self.norm_parameters()? {
+            let channels = *parameter.size().last().unwrap_or(&0);
+            let values = rows.f_narrow(1, place, channels)?.f_reshape(parameter.size())?;
+            parameter.shallow_clone().f_copy_(&values)?;
+            place += channels;
+        }
+        Ok(())
+    }
+
+    /// The gradients of the norms of all styles: styles × values.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn norm_gradients(&self) -> Result<Tensor, TchError> {
+        let mut rows = Vec::new();
+        for parameter in self.norm_parameters()? {
+            let gradient = parameter.f_grad()?;
+            let gradient = if gradient.defined() { gradient } else { parameter.f_zeros_like()? };
+            let channels = *parameter.size().last().unwrap_or(&0);
+            rows.push(gradient.f_detach()?.f_reshape([-1, channels])?);
+        }
+        Tensor::f_cat(&rows, 1)
+    }
+
+    fn norm_parameters(&self) -> Result<Vec<&Tensor>, TchError> {
+        let mut all = Vec::new();
+        for layer in &self.layers {
+            all.extend(self.norm_of(layer)?.into_iter().flatten());
+        }
+        Ok(all)
     }
 
     fn parameter(&self, name: &str) -> Result<&Tensor, TchError> {

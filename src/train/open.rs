@@ -7,15 +7,22 @@ use tch::{Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
 use super::config::TrainingConfig;
-use super::dataset::resized;
+use super::dataset::{Dataset, resized};
 use super::network::TrainNetwork;
 use super::preview::to_tensor;
+use super::statistics::StyleReader;
+use super::style_pictures::StylePictures;
+use super::style_predictor::StylePredictor;
 use super::trainer::{Trainer, architecture, named, photos_in_a_pass};
 use super::vgg::Vgg;
 use crate::engine::architecture::Normalization;
+use crate::engine::blend::Blend;
+use crate::engine::export::blended;
 use crate::engine::memory;
 use crate::engine::model_file::{Description, ModelFile};
+use crate::engine::predictor::STATISTICS;
 use crate::engine::shipped;
+use crate::train::recipe::Recipe;
 
 /// What training takes on the CPU beside the pixels of a pass, bytes: libtorch, the loss network,
 /// the network and its optimizer.
@@ -62,7 +69,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-pub(super) fn open_trainer(config: &TrainingConfig) -> Result<Trainer> {
+pub(super) fn open_trainer(config: &TrainingConfig, photos: &Dataset) -> Result<Trainer> {
     let recipe = &config.run.recipe;
     let device = config.device.torch();
     let kind = recipe.precision.kind();
@@ -77,15 +84,29 @@ pub(super) fn open_trainer(config: &TrainingConfig) -> Result<Trainer> {
         let at = |size| Ok(to_tensor(&resized(&style.picture, size)?)?);
         styles.push(sizes.into_iter().map(at).collect::<Result<_>>()?);
     }
-    let init = match recipe.init.as_deref() {
-        Some(run) if Path::new(run).is_dir() => Some(model_of_run(Path::new(run))?),
-        Some(model) => Some(shipped::open(model)?),
-        None => None,
+    let init = recipe.init.as_deref().map(open_init).transpose()?;
+    // Its own style predictor tells where to start.
+    let init = match init {
+        Some(any) if recipe.predictor == 0 && any.description.architecture.predictor.is_some() => {
+            Some(predicted_start(&any, recipe)?)
+        }
+        init => init,
     };
     if let Some(init) = &init {
-        let (found, wanted) = (&init.description.architecture, architecture(recipe));
+        let (mut found, wanted) = (init.description.architecture.clone(), architecture(recipe));
+        if recipe.predictor > 0 {
+            let hidden = found.predictor.take();
+            ensure!(
+                hidden.is_none_or(|hidden| hidden == recipe.predictor),
+                "--init '{}': its style predictor has {} hidden values, the recipe asks for {}",
+                recipe.init.as_deref().unwrap_or_default(),
+                hidden.unwrap_or_default(),
+                recipe.predictor
+            );
+            found.styles = wanted.styles;
+        }
         ensure!(
-            *found == wanted,
+            found == wanted,
             "--init '{}': its network is {found}, the recipe asks for {wanted}",
             recipe.init.as_deref().unwrap_or_default()
         );
@@ -99,7 +120,32 @@ pub(super) fn open_trainer(config: &TrainingConfig) -> Result<Trainer> {
             recipe.teacher.as_deref().unwrap_or_default()
         );
     }
-    Ok(Trainer::new(recipe, vgg, &styles, init.as_ref(), teacher.as_ref(), device, kind)?)
+    let trainer =
+        Trainer::new(recipe, vgg, &styles, init.as_ref(), teacher.as_ref(), device, kind)?;
+    let Some(folder) = &config.run.styles else { return Ok(trainer) };
+    let size = recipe.scaled_style_sizes().into_iter().max().unwrap_or_default();
+    let pictures = StylePictures::open(folder, size, recipe.seed)?;
+    trainer.with_predictor(pictures, photos, init.as_ref())
+}
+
+/// The network that a model with a style predictor paints the styles of a recipe with: one for each, or their
+/// mixture.
+fn predicted_start(any: &ModelFile, recipe: &Recipe) -> Result<ModelFile> {
+    let model = StyleReader::new()?.model(any, &recipe.styles)?;
+    if recipe.styles_separate {
+        return Ok(model);
+    }
+    let names = model.description.styles.iter().cloned();
+    let shares = Blend::of(names.zip(recipe.styles.iter().map(|style| style.weight)));
+    Ok(blended(&model, &shares.context("a recipe without a style")?)?)
+}
+
+/// What a run starts from: a model, or the network of another run.
+pub(super) fn open_init(init: &str) -> Result<ModelFile> {
+    match Path::new(init) {
+        run if run.is_dir() => model_of_run(run),
+        _ => Ok(shipped::open(init)?),
+    }
 }
 
 /// The network of a run as its newest sound checkpoint has it.
@@ -110,6 +156,14 @@ fn model_of_run(folder: &Path) -> Result<ModelFile> {
     let (cpu, float) = (tch::Device::Cpu, Kind::Float);
     let network = TrainNetwork::random(architecture(recipe), recipe.seed, cpu, float)?;
     let part = if recipe.averaging > 0.0 { "average" } else { "weight" };
-    checkpoint.restore(named(part, &network))?;
-    Ok(network.to_model(Description::new("init", architecture(recipe)))?)
+    let description = Description::new("init", architecture(recipe));
+    if recipe.predictor == 0 {
+        checkpoint.restore(named(part, &network, None))?;
+        return Ok(network.to_model(description)?);
+    }
+    let statistics = Tensor::f_zeros([1, STATISTICS as i64], (float, cpu))?;
+    let norms = network.norm_row(0)?;
+    let predictor = StylePredictor::random(&statistics, &norms, recipe.predictor, recipe.seed)?;
+    checkpoint.restore(named(part, &network, Some(&predictor)))?;
+    Ok(predictor.model_of(network.to_model(description)?)?)
 }

@@ -237,6 +237,9 @@ pub struct Recipe {
     pub luminance: bool,
     /// One network with a style for each picture, instead of one style made of all.
     pub styles_separate: bool,
+    /// Hidden values of a style predictor, for a network that paints in the style of any picture; 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub predictor: i64,
     /// Arithmetic of the convolutions.
     pub precision: Precision,
     /// The style pictures.
@@ -274,12 +277,29 @@ fn is_full(scale: &f64) -> bool {
     *scale == 1.0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 /// The meaning of recipes written before this field existed.
 const fn zeros() -> Padding {
     Padding::Zero
 }
 
 impl Recipe {
+    /// Trains a network of this kind and size; its number of styles is the recipe's own matter.
+    pub fn take_architecture(&mut self, of: &Architecture) {
+        self.arch = of.kind;
+        self.width = of.widths.first().copied().unwrap_or(self.width);
+        self.residual_blocks = of.residual_blocks;
+        if of.norm != Normalization::None {
+            self.norm = of.norm;
+        }
+        (self.output_layer, self.upsample, self.padding) = (of.output, of.upsample, of.padding);
+        self.luminance = of.luminance;
+    }
+
     /// The learning rate of a step, the first being 0.
     pub fn rate(&self, step: u64) -> f64 {
         let (step, steps) = (step as f64, self.steps as f64);
@@ -374,11 +394,36 @@ impl Recipe {
             // The running statistics of batch norm belong to the last weights, not to their average.
             return Err("--norm batch goes with --averaging 0 only".to_owned());
         }
-        if self.styles.is_empty() || self.content_layers.is_empty() || self.style_layers.is_empty()
-        {
-            return Err("a style, a content layer and a style layer are needed".to_owned());
+        if self.predictor > 0 {
+            self.check_predictor()?;
+        } else if self.styles.is_empty() {
+            return Err("a style is needed".to_owned());
+        }
+        if self.content_layers.is_empty() || self.style_layers.is_empty() {
+            return Err("a content layer and a style layer are needed".to_owned());
         }
         Ok(())
+    }
+
+    /// What does not go with a style predictor.
+    fn check_predictor(&self) -> Result<(), String> {
+        let refused = [
+            (!self.styles.is_empty(), "--style"),
+            (self.styles_separate, "--styles-separate"),
+            (self.teacher.is_some(), "--teacher"),
+            (self.luminance, "--luminance"),
+            (self.norm != Normalization::Instance, "--norm batch"),
+            (self.style_size.0.len() > 1, "several --style-size"),
+            (self.loss_network != Release::Caffe, "another loss network than the shipped one"),
+        ];
+        match refused.iter().find(|(given, _)| *given) {
+            Some((_, what)) => Err(format!("--styles does not go with {what}")),
+            None if self.predictor > Architecture::MAX_WIDTH => {
+                let most = Architecture::MAX_WIDTH;
+                Err(format!("--predictor {}: expected 1 to {most}", self.predictor))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that the loss weights fit the loss network: weights of absolute forms are valid for one release

@@ -14,13 +14,14 @@ use super::crop::CropOptions;
 use super::dataset::{CropLoader, Dataset, resized};
 use super::loss::LossTerms;
 use super::loss_row::LossRow;
-use super::open::{enough_memory, open_trainer, writable};
+use super::open::{enough_memory, open_init, open_trainer, writable};
 use super::preview::Previews;
 use super::random::generator;
 use super::recipe::{Recipe, StyleSource};
 use super::run_folder::{RunFile, RunFolder};
 use super::trainer::{Trainer, architecture};
 use super::video_pairs::VideoPairs;
+use crate::engine::architecture::Architecture;
 use crate::engine::device::set_threads;
 use crate::engine::model_file::Description;
 use crate::engine::{guarded, words};
@@ -103,7 +104,7 @@ fn run(
         .videos
         .as_deref()
         .map(|folder| VideoPairs::open(folder, cut, stop, &mut |text| watcher.note(text)));
-    let mut trainer = open_trainer(config)?.with_videos(pairs.transpose()?);
+    let mut trainer = open_trainer(config, &photos)?.with_videos(pairs.transpose()?);
     let mut done = if config.resume { restore(config, &trainer, watcher)? } else { 0 };
     let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);
     let batch = recipe.batch as u64;
@@ -117,6 +118,7 @@ fn run(
     let mut pace = StepRate::default();
     let styles = trainer.network().architecture().styles;
     if done == 0 {
+        trainer.prepare_previews()?;
         previews.paint(trainer.network(), config.device.torch(), &folder.preview(0))?;
     }
     while done < recipe.steps && !stop.load(Ordering::Relaxed) {
@@ -138,6 +140,7 @@ fn run(
             save(&trainer, recipe, done, &mut folder)?;
         }
         if done.is_multiple_of(config.preview_every) || last || is_early(done) {
+            trainer.prepare_previews()?;
             previews.paint(trainer.network(), config.device.torch(), &folder.preview(done))?;
         }
         let seconds = pace.seconds();
@@ -157,7 +160,7 @@ fn run(
     // Read from the file, so that a resumed run records the same as one that was never interrupted.
     let terms = folder.last_terms(RECORDED_STEPS)?;
     previews.evolution(&folder, styles, &folder.path().join("evolution.jpg"))?;
-    let model = trainer.network().to_model(description(config, photos.len(), &terms))?;
+    let model = trainer.to_model(description(config, photos.len(), &terms))?;
     model.save(output)?;
     Ok(Trained { step: done, interrupted: false, terms })
 }
@@ -289,6 +292,9 @@ fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Des
     if let Some(videos) = &config.run.videos {
         facts["dataset"]["videos"] = serde_json::json!(last_name(videos));
     }
+    if let Some(styles) = &config.run.styles {
+        facts["dataset"]["styles"] = serde_json::json!(last_name(styles));
+    }
     facts["losses"] = serde_json::to_value(terms).unwrap_or_default();
     Description {
         styles: if recipe.styles_separate { styles } else { vec![styles.join(" + ")] },
@@ -298,6 +304,14 @@ fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Des
         source: Some(format!("trained by nst-stream {}", env!("CARGO_PKG_VERSION"))),
         ..Description::new(name, architecture(recipe))
     }
+}
+
+/// The kind and sizes of the network of `init`: a model, or the folder of a run.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn architecture_of(init: &str) -> Result<Architecture> {
+    guarded(|| Ok(open_init(init)?.description.architecture), anyhow::Error::from)
 }
 
 /// Photos for previews when none are named: some of the dataset's, chosen by the seed.

@@ -38,6 +38,9 @@ pub struct RunFile {
     /// Folder of videos for the temporal loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub videos: Option<PathBuf>,
+    /// Folder of style pictures, for a network that paints in the style of any picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub styles: Option<PathBuf>,
     /// The model to make.
     pub output: PathBuf,
     /// The loss network, when it is not the shipped one.
@@ -62,6 +65,12 @@ impl RunFile {
     /// One line.
     pub fn check(&self) -> std::result::Result<(), String> {
         self.recipe.check()?;
+        if self.styles.is_some() != (self.recipe.predictor > 0) {
+            return Err("--predictor goes with --styles".to_owned());
+        }
+        if self.styles.is_some() && (self.masks.is_some() || self.vgg.is_some()) {
+            return Err("--styles does not go with --masks or --vgg".to_owned());
+        }
         match (&self.masks, self.recipe.regions().is_empty()) {
             (Some(_), true) => Err(Recipe::EACH_ITS_REGION.to_owned()),
             (None, false) => Err("--style …@REGION needs --masks".to_owned()),
@@ -251,6 +260,7 @@ mod tests {
             dataset: "photos".into(),
             photos: 3,
             videos: None,
+            styles: None,
             masks: None,
             output: "a.pt".into(),
             vgg: None,

@@ -3,16 +3,19 @@
 use tch::{Device, Kind as Type, TchError, Tensor};
 
 use super::crop::Crop;
+use super::dataset::Dataset;
 use super::loss::{LossTerms, Losses, StyleTarget};
 use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
 use super::painter::{Idle, Painter};
 use super::recipe::Recipe;
+use super::style_pictures::StylePictures;
+use super::style_predictor::{StylePredictor, pass_on};
 use super::temporal::{Motion, with_noise};
 use super::vgg::Vgg;
 use super::video_pairs::VideoPairs;
 use crate::engine::architecture::{Architecture, NetworkKind, Normalization};
-use crate::engine::model_file::ModelFile;
+use crate::engine::model_file::{Description, ModelFile};
 use crate::engine::network::luma;
 
 /// A network in training, with everything that one step needs.
@@ -33,6 +36,18 @@ pub struct Trainer {
     idle: Idle,
     /// Frames of videos for the temporal loss.
     videos: Option<VideoPairs>,
+    /// Makes the network's norms from pictures, if the recipe asks for it; each photo of a batch then has a style
+    /// of its own in the network.
+    predicting: Option<Predicting>,
+}
+
+/// A style predictor in training.
+#[derive(Debug)]
+struct Predicting {
+    predictor: StylePredictor,
+    /// Its running average, if the recipe asks for one.
+    average: Option<StylePredictor>,
+    pictures: StylePictures,
 }
 
 impl Trainer {
@@ -52,7 +67,10 @@ impl Trainer {
         kind: Type,
     ) -> Result<Self, TchError> {
         let network = match init {
-            Some(model) => TrainNetwork::from_model(model, device, kind)?,
+            Some(model) => {
+                let architecture = architecture(recipe);
+                TrainNetwork::with_convolutions_of(model, architecture, device, kind)?
+            }
             None => TrainNetwork::random(architecture(recipe), recipe.seed, device, kind)?,
         };
         let losses = Losses::new(vgg, recipe);
@@ -82,6 +100,8 @@ impl Trainer {
             groups.retain(|group| !group.is_empty());
             groups
         };
+        // Those of a predictor's pictures are made in each step.
+        let groups = if recipe.predictor > 0 { Vec::new() } else { groups };
         let styles: Result<_, _> = groups.iter().map(|group| losses.style_target(group)).collect();
         let styles = styles?;
         let optimizer = OptimizerState::new(recipe.optimizer, network.parameters())?;
@@ -98,7 +118,53 @@ impl Trainer {
             device,
             idle: Idle::default(),
             videos: None,
+            predicting: None,
         })
+    }
+
+    /// Makes the norms by a style predictor, trained on these pictures, each as important as photos are far from it. `init`: a model to take it from, if it has
+    /// one.
+    ///
+    /// # Errors
+    /// When a picture cannot be read, or memory is short.
+    pub fn with_predictor(
+        self,
+        mut pictures: StylePictures,
+        photos: &Dataset,
+        init: Option<&ModelFile>,
+    ) -> anyhow::Result<Self> {
+        let recipe = &self.recipe;
+        pictures.balance(&self.losses, photos, recipe.image_size)?;
+        let known = match init {
+            Some(model) => StylePredictor::from_model(model, self.device)?,
+            None => None,
+        };
+        let predictor = match known {
+            Some(predictor) => predictor,
+            None => {
+                let sample = pictures.sample(&self.losses)?;
+                let norms = self.network.norm_row(0)?;
+                StylePredictor::random(&sample, &norms, recipe.predictor, recipe.seed)?
+            }
+        };
+        let average = (recipe.averaging > 0.0).then(|| predictor.copied()).transpose()?;
+        let predicting = Some(Predicting { predictor, average, pictures });
+        let mut trainer = Trainer { predicting, ..self };
+        let trained: Vec<Tensor> = trainer.trained().into_iter().map(|(_, t)| t).collect();
+        trainer.optimizer = OptimizerState::new(trainer.recipe.optimizer, &trained)?;
+        Ok(trainer)
+    }
+
+    /// What the optimizer changes, by name; shares its memory with the trainer.
+    fn trained(&self) -> Vec<(String, Tensor)> {
+        let (network, predictor) = (&self.network, self.predicting.as_ref().map(|p| &p.predictor));
+        trained_of(network, predictor)
+    }
+
+    /// The running average of what is trained, if there is one.
+    fn averaged(&self) -> Option<Vec<(String, Tensor)>> {
+        let predictor = self.predicting.as_ref().and_then(|p| p.average.as_ref());
+        Some(trained_of(self.average.as_ref()?, predictor))
     }
 
     /// Takes every second pair of the temporal loss from videos.
@@ -114,14 +180,48 @@ impl Trainer {
 
     /// All that a run needs to go on, by name; shares its memory with the trainer.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let mut all = named("weight", &self.network);
+        let predicting = self.predicting.as_ref();
+        let mut all = named("weight", &self.network, predicting.map(|p| &p.predictor));
         for (part, memory) in self.optimizer.memory() {
-            for (name, value) in self.network.names().iter().zip(memory) {
+            for ((name, _), value) in self.trained().iter().zip(memory) {
                 all.push((format!("optimizer/{part}/{name}"), value.shallow_clone()));
             }
         }
-        all.extend(self.average.iter().flat_map(|average| named("average", average)));
+        if let Some(average) = &self.average {
+            all.extend(named("average", average, predicting.and_then(|p| p.average.as_ref())));
+        }
         all
+    }
+
+    /// The model as it is now.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn to_model(&self, description: Description) -> Result<ModelFile, TchError> {
+        let model = self.network().to_model(description)?;
+        match &self.predicting {
+            Some(p) => p.average.as_ref().unwrap_or(&p.predictor).model_of(model),
+            None => Ok(model),
+        }
+    }
+
+    /// Makes [`network`](Self::network) paint in the styles of the first pictures, if a predictor makes its norms.
+    ///
+    /// # Errors
+    /// When a picture cannot be read, or libtorch fails.
+    pub fn prepare_previews(&self) -> anyhow::Result<()> {
+        let Some(Predicting { predictor, average, pictures }) = &self.predicting else {
+            return Ok(());
+        };
+        let styles = self.network.architecture().styles;
+        // Far apart in the folder, so that they are by different hands.
+        let of = |n: usize| pictures.plain(&self.losses, n * pictures.len() / styles);
+        let rows = (0..styles).map(of).collect::<anyhow::Result<Vec<_>>>()?;
+        let predictor = average.as_ref().unwrap_or(predictor);
+        let norms = tch::no_grad(|| {
+            predictor.forward(&Tensor::f_stack(&rows, 0)?.f_to_device(self.device)?)
+        })?;
+        Ok(self.network().set_norms(&norms)?)
     }
 
     /// One step on a batch of crops; `step` counts from 0. Returns the batch's loss terms, from
@@ -129,8 +229,9 @@ impl Trainer {
     ///
     /// # Errors
     /// When libtorch fails, as for want of memory.
-    pub fn step(&mut self, step: u64, crops: &[Crop]) -> Result<LossTerms, TchError> {
+    pub fn step(&mut self, step: u64, crops: &[Crop]) -> anyhow::Result<LossTerms> {
         self.network.zero_grad();
+        let predicted = self.predict(step * crops.len() as u64)?;
         let mut terms = LossTerms::default();
         let together = photos_in_a_pass(&self.recipe, self.device.is_cuda()).max(1);
         let passes = crops.chunks(together);
@@ -144,22 +245,45 @@ impl Trainer {
             terms.add(&self.pass(&mut painter, crops_of_pass, style, share, number)?, share);
         }
         painter.finish()?;
+        if let Some(predicted) = predicted {
+            pass_on(&self.network, &predicted)?;
+        }
         if terms.is_finite() {
             let rate = self.recipe.rate(step);
-            self.optimizer.step(self.network.parameters(), step, rate)?;
+            let trained: Vec<Tensor> = self.trained().into_iter().map(|(_, t)| t).collect();
+            self.optimizer.step(&trained, step, rate)?;
             self.follow(step)?;
         }
         Ok(terms)
     }
 
+    /// With a predictor: takes a style for each photo of a step, of which the first has this number. Returns the
+    /// norms predicted, which wait for their gradients.
+    fn predict(&mut self, first: u64) -> anyhow::Result<Option<Tensor>> {
+        let Some(Predicting { predictor, pictures, .. }) = &self.predicting else {
+            return Ok(None);
+        };
+        predictor.parameters().for_each(|(_, parameter)| parameter.shallow_clone().zero_grad());
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for n in 0..self.network.architecture().styles as u64 {
+            let (statistics, target) = pictures.style(&self.losses, first + n)?;
+            rows.push(statistics);
+            targets.push(target);
+        }
+        let predicted = predictor.forward(&Tensor::f_stack(&rows, 0)?.f_to_device(self.device)?)?;
+        self.network.set_norms(&predicted)?;
+        self.styles = targets;
+        Ok(Some(predicted))
+    }
+
     /// Moves the average towards the weights.
     fn follow(&mut self, step: u64) -> Result<(), TchError> {
-        let Some(average) = &self.average else { return Ok(()) };
+        let Some(average) = self.averaged() else { return Ok(()) };
         let _guard = tch::no_grad_guard();
         // Early weights are worth little: at first, the average is the plain mean of all weights so far.
         let kept = self.recipe.averaging.min(step as f64 / (step + 1) as f64);
-        for (average, weight) in average.parameters().iter().zip(self.network.parameters()) {
-            let _ = average.shallow_clone().f_lerp_(weight, 1.0 - kept)?;
+        for ((_, mut average), (_, weight)) in average.into_iter().zip(self.trained()) {
+            let _ = average.f_lerp_(&weight, 1.0 - kept)?;
         }
         Ok(())
     }
@@ -319,14 +443,30 @@ impl Trainer {
     }
 }
 
-/// Weights and running statistics of a network, by name; shares their memory.
-pub(super) fn named(of: &str, network: &TrainNetwork) -> Vec<(String, Tensor)> {
-    let weights = network.names().iter().zip(network.parameters());
-    let weights = weights.map(|(name, value)| (format!("{of}/{name}"), value.shallow_clone()));
+/// What is trained of a network and its predictor, by name; shares their memory.
+fn trained_of(network: &TrainNetwork, predictor: Option<&StylePredictor>) -> Vec<(String, Tensor)> {
+    let Some(predictor) = predictor else {
+        let all = network.names().iter().zip(network.parameters());
+        return all.map(|(name, value)| (name.clone(), value.shallow_clone())).collect();
+    };
+    let own = |(name, value): (&str, &Tensor)| (name.to_owned(), value.shallow_clone());
+    network.convolutions().map(own).chain(predictor.parameters().map(own)).collect()
+}
+
+/// Weights of a network and its predictor with what else belongs to them, as a checkpoint has them, by name; shares
+/// their memory.
+pub(super) fn named(
+    of: &str,
+    network: &TrainNetwork,
+    predictor: Option<&StylePredictor>,
+) -> Vec<(String, Tensor)> {
+    let weights = trained_of(network, predictor).into_iter();
+    let mut all: Vec<_> = weights.map(|(name, value)| (format!("{of}/{name}"), value)).collect();
     let statistics = network.statistics();
-    let statistics =
-        statistics.map(|(name, value)| (format!("statistic/{name}"), value.shallow_clone()));
-    weights.chain(statistics).collect()
+    all.extend(statistics.map(|(name, v)| (format!("statistic/{name}"), v.shallow_clone())));
+    let constants = predictor.into_iter().flat_map(StylePredictor::constants);
+    all.extend(constants.map(|(name, value)| (name.to_owned(), value.shallow_clone())));
+    all
 }
 
 /// Number of photos per pass of a step, on a GPU or on the CPU.
@@ -336,11 +476,13 @@ pub(super) fn named(of: &str, network: &TrainNetwork) -> Vec<(String, Tensor)> {
 /// stays in the caches. A GPU needs many pictures at once to be busy. Batch norm needs the whole batch; a
 /// multi-style network takes one style per pass, and photos with masks have different targets.
 pub fn photos_in_a_pass(recipe: &Recipe, on_gpu: bool) -> usize {
-    let one_by_one = !on_gpu || recipe.styles_separate || !recipe.regions().is_empty();
+    let one_by_one =
+        !on_gpu || recipe.styles_separate || recipe.predictor > 0 || !recipe.regions().is_empty();
     if one_by_one && recipe.norm != Normalization::Batch { 1 } else { recipe.batch }
 }
 
-/// The network that a recipe trains.
+/// The network that a recipe trains. With a predictor it is not that of the model: its norms are those of the
+/// styles of a step.
 pub fn architecture(recipe: &Recipe) -> Architecture {
     Architecture {
         kind: recipe.arch,
@@ -353,8 +495,14 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
         output: recipe.output_layer,
         upsample: recipe.upsample,
         padding: recipe.padding,
-        styles: if recipe.styles_separate { recipe.styles.len() } else { 1 },
+        styles: match recipe.predictor {
+            0 if recipe.styles_separate => recipe.styles.len(),
+            0 => 1,
+            // One for each photo of a step.
+            _ => recipe.batch,
+        },
         luminance: recipe.luminance,
+        predictor: None,
     }
 }
 

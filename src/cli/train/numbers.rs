@@ -104,9 +104,10 @@ pub struct RecipeArgs {
     /// Make one network with a style for each picture (conditional instance norm), not a hybrid
     #[arg(long)]
     styles_separate: bool,
-    /// Start from a model, or from the newest checkpoint of a run [default: random weights]
+    /// Start from a model, or from the newest checkpoint of a run, with its kind of network; a model for any style
+    /// (any-lite) begins with the style predicted from --style [default: random weights]
     #[arg(long, value_name = "MODEL|RUN")]
-    init: Option<String>,
+    pub init: Option<String>,
     /// Learn from the pictures of this model too: a lite network from a large one of the same style
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,

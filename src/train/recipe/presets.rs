@@ -81,6 +81,7 @@ impl Recipe {
             padding: Padding::Reflect,
             luminance: false,
             styles_separate: false,
+            predictor: 0,
             precision: Precision::Fp32,
             styles,
             unstyled: Vec::new(),
