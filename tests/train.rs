@@ -1,6 +1,8 @@
 //! Training, measured against PyTorch and against itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "train/any_style.rs"]
+mod any_style;
 #[path = "train/border.rs"]
 mod border;
 mod common;

@@ -84,7 +84,9 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
     };
     let mut reporter = Reporter::new(quiet, 1.0);
     // All styles of a model are equally fast.
-    let choice = ModelChoice::every_style([args.model.clone()])?.into_iter().next();
+    let choice = ModelChoice::every_style([ModelChoice::named(args.model.clone(), None)])?
+        .into_iter()
+        .next();
     let choice = choice.context("the model has no style")?;
     let mut stylizers = options.open(&[choice], &mut reporter)?;
     reporter.finish_well();

@@ -39,8 +39,7 @@ pub(super) fn run(
     check(args, &input, &outputs)?;
     let control = args.live.control()?;
     let engine = args.engine();
-    let ModelSelection { mut models, mask, regions } =
-        regions::select(&args.models, &args.blend, args.mask.as_deref(), true)?;
+    let ModelSelection { mut models, mask, regions } = regions::select(args.painters(), true)?;
     let mut controls = LiveControls::new(LiveSettings {
         model: 0,
         scale: engine.scale,
@@ -61,7 +60,7 @@ pub(super) fn run(
     }
     // Keys step through the styles of each.
     if mask.is_none() && args.blend.is_empty() {
-        models = ModelChoice::every_style(models.into_iter().map(|choice| choice.model))?;
+        models = ModelChoice::every_style(models)?;
     }
     let is_publisher_awaited = input == InputSpec::Whip;
     let key_interval = args.live.key_interval(&outputs);

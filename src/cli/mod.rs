@@ -27,6 +27,7 @@ mod service;
 mod sheet;
 mod stream;
 mod stream_args;
+mod styles;
 #[cfg(feature = "media")]
 mod terminal;
 mod text;
@@ -43,12 +44,13 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[command(
     name = "nst-stream",
     version = env!("NST_VERSION"),
-    override_usage = "nst-stream --model <MODEL> --input <INPUT> [--output <OUTPUT>] [OPTIONS]\n       \
+    override_usage = "nst-stream --model <MODEL> | --style <PICTURE> --input <INPUT> [--output <OUTPUT>] [OPTIONS]\n       \
         nst-stream <COMMAND>",
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
     after_help = "Examples:\n  \
         nst-stream --model mosaic --input in.mp4 --output out.mp4\n  \
+        nst-stream --style wave.jpg --input in.mp4 --output out.mp4\n  \
         nst-stream --model mosaic --input in.mp4 --output look.png --preview 12.5\n  \
         nst-stream --model my.pt --input photo.jpg --output painted.png --preserve-color\n  \
         nst-stream --model mosaic --input frames/ --output painted/\n  \
@@ -130,6 +132,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// List, show, import, average and export style models
     Models(models::ModelsArgs),
+    /// Make models that paint in the style of a picture, without training
+    Styles(styles::StylesArgs),
     /// Show what this installation can read and write, and what is missing (-v lists all codecs)
     Probe(probe::ProbeArgs),
     /// Draw frames of several videos as one picture, a row for each video
@@ -186,6 +190,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Evaluate(args)) => evaluate::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Bench(args)) => bench::run(&args, cli.quiet).map(|()| Outcome::Done),
         Some(Command::Models(args)) => models::run(args).map(|()| Outcome::Done),
+        Some(Command::Styles(args)) => {
+            print(&styles::run(&args)?)?;
+            Ok(Outcome::Done)
+        }
         Some(Command::Probe(args)) => probe::run(&args, cli.verbose > 0).map(|()| Outcome::Done),
         #[cfg(feature = "media")]
         Some(Command::Sheet(args)) => sheet::run(&args).map(|()| Outcome::Done),

@@ -101,13 +101,16 @@ fn list() -> anyhow::Result<String> {
     for &Shipped { name, role, bytes, .. } in shipped::all() {
         let size = megabytes(bytes.len() as u64);
         match role {
-            ModelRole::Style => {
+            ModelRole::Style | ModelRole::Any => {
                 let Description { styles, architecture, licence, .. } =
                     shipped::open(name)?.description;
                 let licence = licence.unwrap_or_default();
                 rows.push([
                     name.to_owned(),
-                    styles.join(", "),
+                    match role {
+                        ModelRole::Any => "that of any picture (--style)".to_owned(),
+                        _ => styles.join(", "),
+                    },
                     architecture.to_string(),
                     size,
                     licence,

@@ -227,6 +227,13 @@ pub fn split(args: &SplitArgs, quiet: bool) -> Result<Outcome> {
     let source = Fingerprint::of_video(&input)?;
     let mut models = Vec::new();
     for choice in &config.models {
+        if choice.made.is_some() {
+            return usage(
+                "--style is for one run: save the style as a model first (nst-stream styles save \
+                 PICTURE --output MODEL.pt), and give it as --model"
+                    .to_owned(),
+            );
+        }
         models.push(Fingerprint::of_model(&choice.model, &shipped::bytes(&choice.model)?));
     }
     let mut reporter = Reporter::new(quiet, 1.0);

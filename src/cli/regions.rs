@@ -1,15 +1,20 @@
-//! Which models paint, and where: `--model`, `--blend` and `--mask` together.
+//! Which models paint, and where: `--model`, `--style`, `--blend` and `--mask` together.
 
 use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::Result;
 
 use super::UsageError;
+use super::styles::{ANY, predicted};
 use crate::core::regions::{self, Color, Mask, MaskError};
 use crate::engine::blend::Blend;
+use crate::engine::shipped;
 use crate::stream::{MOST_REGIONS, ModelChoice, RegionSettings};
+use crate::train::optimize::regions::StyleAt;
+use crate::train::recipe::StyleSource;
 
 /// A model, and the region it is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,27 +65,104 @@ pub(super) struct ModelSelection {
     pub regions: RegionSettings,
 }
 
-/// The models, styles and regions given by `--model`, `--blend` and `--mask`. `is_live`: regions can be given other models
+/// What the user gave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    /// `--model`.
+    pub models: &'a [ModelAt],
+    /// `--style`.
+    pub styles: &'a [StyleAt],
+    /// `--blend`.
+    pub blends: &'a [BlendAt],
+    /// `--mask`.
+    pub mask: Option<&'a Path>,
+}
+
+/// What paints a region; none: it stays as it is.
+type Painted = (Option<Color>, Option<ModelChoice>);
+
+fn at_region(choices: &[Painted]) -> bool {
+    choices.iter().any(|(region, _)| region.is_some())
+}
+
+/// The models but for the one that predicts styles, and what it makes of the pictures: with a mask a model for each,
+/// else one with all of their styles, mixed by their shares; live, pictures without shares are styles to step through.
+fn with_pictures(
+    models: &[ModelAt],
+    styles: &[StyleAt],
+    masked: bool,
+    is_live: bool,
+) -> Result<(Vec<ModelAt>, Vec<Painted>)> {
+    let mut models = models.to_vec();
+    if styles.is_empty() {
+        return Ok((models, Vec::new()));
+    }
+    let predicts = |at: &ModelAt| {
+        let model = at.model.as_deref().filter(|_| at.region.is_none());
+        model.is_some_and(|model| {
+            shipped::open(model).is_ok_and(|m| m.description.architecture.predictor.is_some())
+        })
+    };
+    let any = models.iter().position(predicts).and_then(|n| models.remove(n).model);
+    let any = any.as_deref().unwrap_or(ANY);
+    let sources: Vec<StyleSource> = styles.iter().filter_map(|at| at.source.clone()).collect();
+    if masked {
+        let mut choices = Vec::new();
+        for StyleAt { source, region } in styles {
+            let choice = match source {
+                Some(source) => {
+                    let made = Arc::new(predicted(any, std::slice::from_ref(source))?);
+                    Some(ModelChoice { model: source.name(), blend: None, made: Some(made) })
+                }
+                None => None,
+            };
+            choices.push((*region, choice));
+        }
+        return Ok((models, choices));
+    }
+    if let Some(at) = styles.iter().find(|at| at.region.is_some()) {
+        let region = at.region.map_or_else(String::new, |region| region.to_string());
+        return Err(UsageError(format!("--style …@{region} needs a --mask")).into());
+    }
+    let made = predicted(any, &sources)?;
+    let names = made.description.styles.clone();
+    let shared = !is_live || sources.iter().any(|source| source.weight != 1.0);
+    let blend = match &sources[..] {
+        [_, _, ..] if shared => {
+            Blend::of(names.iter().cloned().zip(sources.iter().map(|source| source.weight)))
+        }
+        _ => None,
+    };
+    let model = if sources.len() == 1 { names.join("") } else { made.description.name.clone() };
+    Ok((models, vec![(None, Some(ModelChoice { model, blend, made: Some(Arc::new(made)) }))]))
+}
+
+/// The models, styles and regions given by `--model`, `--style`, `--blend` and `--mask`. `is_live`: regions can be given other models
 /// while the run goes on, also such that were named without a region.
 ///
 /// # Errors
 /// [`UsageError`] if the options do not fit together or the mask lacks a region; an error if the mask cannot
 /// be read.
-pub(super) fn select(
-    models: &[ModelAt],
-    blends: &[BlendAt],
-    mask: Option<&Path>,
-    is_live: bool,
-) -> Result<ModelSelection> {
-    let at_model = models.iter().any(|model| model.region.is_some());
+pub(super) fn select(given: Given<'_>, is_live: bool) -> Result<ModelSelection> {
+    let Given { models, styles, blends, mask } = given;
+    let (models, pictures) = with_pictures(models, styles, mask.is_some(), is_live)?;
+    let models = models.as_slice();
+    let at_model = models.iter().any(|model| model.region.is_some()) || at_region(&pictures);
     let at_blend = blends.iter().any(|blend| blend.region.is_some());
-    let option = if at_blend { "--blend" } else { "--model" };
+    let option = match (at_blend, styles.is_empty()) {
+        (true, _) => "--blend",
+        (false, true) => "--model",
+        (false, false) => "--style",
+    };
     let usage = |text: String| Err(UsageError(text).into());
     if mask.is_none() && (at_model || at_blend) {
         return usage(format!("{option} …@REGION needs a --mask"));
     }
     if at_model && at_blend {
         return usage("--model and --blend both name regions: use only one of them".to_owned());
+    }
+    if !pictures.is_empty() && !blends.is_empty() {
+        return usage("--style names its own shares: --style a.jpg:0.7, not --blend".to_owned());
     }
     if blends.len() > 1 && !at_blend {
         return usage("several --blend need a --mask".to_owned());
@@ -89,26 +171,30 @@ pub(super) fn select(
     let blend = blends.first().and_then(|blend| blend.blend.clone());
     let names = models.iter().filter_map(|model| model.model.clone());
     let Some(path) = mask else {
-        let of = |model| ModelChoice { model, blend: blend.clone() };
-        let (models, regions) = (names.map(of).collect(), RegionSettings::default());
+        let of = |model| ModelChoice::named(model, blend.clone());
+        let of_pictures = pictures.into_iter().filter_map(|(_, choice)| choice);
+        let models = of_pictures.chain(names.map(of)).collect();
+        let regions = RegionSettings::default();
         return Ok(ModelSelection { models, mask: None, regions });
     };
-    let mut regions: Vec<(Option<Color>, Option<ModelChoice>)> = match (at_blend, models) {
+    let mut regions: Vec<Painted> = match (at_blend, models) {
         (true, [ModelAt { model: Some(model), .. }]) => {
-            let of = |blend| ModelChoice { model: model.clone(), blend: Some(blend) };
+            let of = |blend| ModelChoice::named(model, Some(blend));
             blends.iter().map(|at| (at.region, at.blend.clone().map(of))).collect()
         }
         (true, _) => {
             return usage("--blend …@REGION needs one --model, with several styles".to_owned());
         }
         (false, _) => {
-            let of = |model| ModelChoice { model, blend: blend.clone() };
-            models.iter().map(|at| (at.region, at.model.clone().map(of))).collect()
+            let of = |model| ModelChoice::named(model, blend.clone());
+            let of_models = models.iter().map(|at| (at.region, at.model.clone().map(of)));
+            pictures.into_iter().chain(of_models).collect()
         }
     };
     let colors: Vec<Color> = regions.iter().filter_map(|(region, _)| *region).collect();
     if colors.is_empty() || (colors.len() < regions.len() && !is_live) {
         let one = if at_blend { "wave" } else { "mosaic" };
+        let one = if option == "--style" { "sky.jpg" } else { one };
         let example = format!("{one}@white {option} none@black");
         return usage(format!("with --mask each {option} names its region: {option} {example}"));
     }

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 #[cfg(feature = "media")]
 use super::UsageError;
 use super::encoding::EncodingArgs;
-use super::regions::{BlendAt, ModelAt};
+use super::regions::{BlendAt, Given, ModelAt};
 #[cfg(feature = "media")]
 use crate::control::{ControlAddress, ControlOptions, OscAddress, Token};
 #[cfg(feature = "media")]
@@ -29,6 +29,7 @@ use crate::media::live::LiveOptions;
 #[cfg(feature = "media")]
 use crate::media::mode::RequestedMode;
 use crate::stream::EngineOptions;
+use crate::train::optimize::regions::StyleAt;
 
 /// Options of the main command, in the groups of its help.
 #[derive(Debug, Args)]
@@ -36,8 +37,13 @@ pub struct StreamArgs {
     /// Style model: a file, or the name of a shipped model (see `nst-stream models`). Repeat it for
     /// live runs, where keys switch models, and with --mask: mosaic@white, none@black; live, regions
     /// can be given other models later, also such that are named without a region
-    #[arg(short, long = "model", value_name = "MODEL", required = true, help_heading = STYLE)]
+    #[arg(short, long = "model", value_name = "MODEL", required_unless_present = "styles", help_heading = STYLE)]
     pub(super) models: Vec<ModelAt>,
+    /// Picture whose style to paint at once, without training (by the model any-lite, or by one that --model names).
+    /// Several are mixed, by weight: a.jpg:0.7; live, keys step through those without weights. With --mask each names
+    /// its region: sky.jpg@white
+    #[arg(long = "style", value_name = "PICTURE[:SHARE][@COLOUR]", help_heading = STYLE)]
+    pub(super) styles: Vec<StyleAt>,
     /// Styles of a multi-style model: wave, or a mixture such as mosaic:0.6,wave:0.4. Repeat it with
     /// --mask: wave@white [default: the first style; live, keys step through all]
     #[arg(long, value_name = "STYLE[:SHARE],…", help_heading = STYLE)]
@@ -173,6 +179,12 @@ fn stroke(text: &str) -> Result<f64, String> {
 }
 
 impl StreamArgs {
+    /// What is to paint, and where.
+    pub(super) fn painters(&self) -> Given<'_> {
+        let (models, styles) = (&self.models, &self.styles);
+        Given { models, styles, blends: &self.blend, mask: self.mask.as_deref() }
+    }
+
     #[cfg(feature = "media")]
     pub(super) fn own_source(&self) -> Option<PathBuf> {
         self.live.pipeline_source.clone()

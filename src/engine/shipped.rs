@@ -18,6 +18,8 @@ use super::model_file::{ModelError, ModelFile};
 pub enum ModelRole {
     /// A network that paints: a model file.
     Style,
+    /// A network with a style predictor, which paints in the style of any picture: a model file.
+    Any,
     /// The network that training measures pictures with: safetensors, not a model file.
     Loss,
 }
@@ -43,7 +45,7 @@ impl fmt::Debug for Shipped {
     }
 }
 
-static SHIPPED: [Shipped; 11] = [
+static SHIPPED: [Shipped; 12] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
@@ -105,6 +107,12 @@ static SHIPPED: [Shipped; 11] = [
         bytes: include_bytes!("../../models/composition-vii-lite.pt"),
     },
     Shipped {
+        name: "any-lite",
+        file: "any-lite.pt",
+        role: ModelRole::Any,
+        bytes: include_bytes!("../../models/any-lite.pt"),
+    },
+    Shipped {
         name: "vgg16",
         file: "vgg16.safetensors",
         role: ModelRole::Loss,
@@ -145,7 +153,7 @@ pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
         return ModelFile::open(path);
     }
     match find(name_or_path) {
-        Some(Shipped { role: ModelRole::Style, file, bytes, .. }) => {
+        Some(Shipped { role: ModelRole::Style | ModelRole::Any, file, bytes, .. }) => {
             ModelFile::from_bytes(file, bytes)
         }
         Some(Shipped { role: ModelRole::Loss, file, .. }) => Err(ModelError::NotAModel {
@@ -155,7 +163,7 @@ pub fn open(name_or_path: &str) -> Result<ModelFile, ModelError> {
         // A folder, or a file that cannot be accessed: the system's error is the more useful one.
         None if path.exists() => ModelFile::open(path),
         None => {
-            let styles = all().iter().filter(|shipped| shipped.role == ModelRole::Style);
+            let styles = all().iter().filter(|shipped| shipped.role != ModelRole::Loss);
             let names: Vec<&str> = styles.map(|shipped| shipped.name).collect();
             let (name, shipped) = (name_or_path.escape_debug().to_string(), names.join(", "));
             Err(ModelError::NotFound { name, shipped })

@@ -61,11 +61,12 @@ impl EngineOptions {
     ) -> Result<Candidates> {
         let on = self.place(observer)?;
         let mut open = |choice: &ModelChoice| -> Result<Candidate> {
-            let sibling = choice.blend.is_none().then(|| shipped::lite_of(&choice.model)).flatten();
+            let is_plain = choice.blend.is_none() && choice.made.is_none();
+            let sibling = is_plain.then(|| shipped::lite_of(&choice.model)).flatten();
             let named = self.load(choice, on, observer)?;
             let mut lite = None;
             if let Some(sibling) = sibling {
-                let choice = ModelChoice { model: sibling.name.to_owned(), blend: None };
+                let choice = ModelChoice::named(sibling.name, None);
                 let model = self.load(&choice, on, observer)?;
                 lite = Some((choice, model));
             }
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn it_says_which_one_paints_and_why() {
         let pace = SourceRate { width: 640, height: 360, interval: Duration::from_millis(40) };
-        let name = |model: &str| ModelChoice { model: model.to_owned(), blend: None };
+        let name = |model: &str| ModelChoice::named(model, None);
         let say =
             |seconds, models| Trial { seconds, models, pace }.in_words(&name("a"), &name("a-lite"));
         let words = |seconds| say(seconds, 1);

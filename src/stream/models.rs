@@ -1,6 +1,7 @@
 //! Opens models, and how they run: device, precision, threads.
 
 use std::fmt;
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -8,7 +9,7 @@ use super::Observer;
 use crate::engine::blend::Blend;
 use crate::engine::device::{self, Device, DeviceChoice};
 use crate::engine::model::Model;
-use crate::engine::model_file::ModelError;
+use crate::engine::model_file::{ModelError, ModelFile};
 use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::engine::shipped;
 use crate::engine::stylizer::{NetworkStylizer, StyleMix};
@@ -37,10 +38,12 @@ pub struct EngineOptions {
 /// A model, and which of its styles are painted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelChoice {
-    /// File, or name of a shipped one.
+    /// File, or name of a shipped one; of one that was made for this run, how it is called.
     pub model: String,
     /// Its styles; none: the first alone.
     pub blend: Option<Blend>,
+    /// The model itself, if it was made for this run and is in no file.
+    pub made: Option<Arc<ModelFile>>,
 }
 
 impl fmt::Display for ModelChoice {
@@ -52,22 +55,37 @@ impl fmt::Display for ModelChoice {
 }
 
 impl ModelChoice {
-    /// Every style of these models as a choice of its own, for live keys to step through.
+    /// A model by its file or name.
+    pub fn named(model: impl Into<String>, blend: Option<Blend>) -> Self {
+        ModelChoice { model: model.into(), blend, made: None }
+    }
+
+    /// Every style of these models as a choice of its own, for live keys to step through; a choice of styles stays.
     ///
     /// # Errors
     /// When a model cannot be read.
-    pub fn every_style(models: impl IntoIterator<Item = String>) -> Result<Vec<Self>> {
+    pub fn every_style(models: impl IntoIterator<Item = Self>) -> Result<Vec<Self>> {
         let mut choices = Vec::new();
-        for model in models {
-            let styles = match shipped::open(&model) {
-                Ok(file) if file.description.architecture.styles > 1 => file.description.styles,
-                // A TorchScript program does not list its styles; it is opened, or refused, later.
-                Ok(_) | Err(ModelError::TorchScript { .. }) => Vec::new(),
-                Err(error) => return Err(error.into()),
+        for choice in models {
+            let read;
+            let file = match &choice.made {
+                Some(file) => Some(&**file),
+                None => match shipped::open(&choice.model) {
+                    Ok(file) => {
+                        read = file;
+                        Some(&read)
+                    }
+                    // A TorchScript program does not list its styles; it is opened, or refused, later.
+                    Err(ModelError::TorchScript { .. }) => None,
+                    Err(error) => return Err(error.into()),
+                },
             };
-            let of = |blend| ModelChoice { model: model.clone(), blend };
+            let several = file.map(|file| &file.description);
+            let several = several.filter(|d| d.architecture.styles > 1 && choice.blend.is_none());
+            let styles = several.map_or_else(Vec::new, |d| d.styles.clone());
+            let of = |blend| ModelChoice { blend, ..choice.clone() };
             if styles.is_empty() {
-                choices.push(of(None));
+                choices.push(choice.clone());
             }
             choices.extend(styles.iter().map(|style| of(Some(Blend::only(style)))));
         }
@@ -149,7 +167,10 @@ impl EngineOptions {
         (device, precision): (Device, Precision),
         observer: &mut dyn Observer,
     ) -> Result<NetworkStylizer> {
-        let model = Model::open(&choice.model, self.trust, device, precision)?;
+        let model = match &choice.made {
+            Some(file) => Model::from_file(file, device, precision)?,
+            None => Model::open(&choice.model, self.trust, device, precision)?,
+        };
         match &choice.blend {
             None if model.styles().len() > 1 => observer.note(&format!(
                 "'{}' paints {}; --blend chooses and mixes, now it is {}",

@@ -57,7 +57,7 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
         let sum: String =
             Sha256::digest(shipped.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(entry.sha256, sum, "{}", shipped.file);
-        if shipped.role == ModelRole::Style {
+        if shipped.role != ModelRole::Loss {
             let description = shipped::open(shipped.name).unwrap().description;
             assert_eq!(description.licence.as_ref(), Some(&entry.licence));
             assert_eq!(description.credit.as_ref(), Some(&entry.credit));
@@ -85,6 +85,14 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
 }
 
 #[test]
+fn any_lite_predicts_styles_for_a_lite_network() {
+    let any = shipped::open("any-lite").unwrap().description.architecture;
+    assert!(any.predictor.is_some());
+    let painted = Architecture { predictor: None, ..any };
+    assert_eq!(painted, shipped::open("mosaic-lite").unwrap().description.architecture);
+}
+
+#[test]
 fn the_loss_network_is_there_but_is_no_model_to_paint_with() {
     let vgg = shipped::find("vgg16").unwrap();
     assert_eq!(vgg.role, ModelRole::Loss);
@@ -104,7 +112,7 @@ fn a_name_that_is_nothing_lists_what_there_is() {
         error.to_string(),
         "no model 'mozaic': no such file, and the shipped models are mosaic, \
          mosaic-lite, starry-night, starry-night-lite, great-wave, great-wave-lite, the-scream, \
-         the-scream-lite, composition-vii, composition-vii-lite"
+         the-scream-lite, composition-vii, composition-vii-lite, any-lite"
     );
     assert!(shipped::find("Mosaic").is_none());
 }

@@ -26,7 +26,7 @@ impl RunObserver for StopAfter<'_> {
     }
 }
 
-fn recipe() -> Recipe {
+pub(crate) fn recipe() -> Recipe {
     let styles = vec![StyleSource { picture: style(), weight: 1.0, region: None }];
     Recipe {
         style_size: 64.into(),
@@ -39,7 +39,7 @@ fn recipe() -> Recipe {
     }
 }
 
-fn config(folder: &Path, recipe: Recipe) -> TrainingConfig {
+pub(crate) fn config(folder: &Path, recipe: Recipe) -> TrainingConfig {
     photos(&folder.join("photos"));
     TrainingConfig {
         run: RunFile {
@@ -47,6 +47,7 @@ fn config(folder: &Path, recipe: Recipe) -> TrainingConfig {
             photos: 6,
             masks: None,
             videos: None,
+            styles: None,
             output: folder.join("a.pt"),
             vgg: None,
             licence: Some("MIT".to_owned()),
@@ -64,13 +65,13 @@ fn config(folder: &Path, recipe: Recipe) -> TrainingConfig {
     }
 }
 
-fn run(config: &TrainingConfig, steps: u64) -> Trained {
+pub(crate) fn run(config: &TrainingConfig, steps: u64) -> Trained {
     let stop = AtomicBool::new(false);
     train(config, &stop, &mut StopAfter(steps, &stop)).unwrap()
 }
 
 /// Losses without the seconds, which never repeat.
-fn losses(folder: &Path) -> Vec<LossRow> {
+pub(crate) fn losses(folder: &Path) -> Vec<LossRow> {
     let rows = read_losses(&folder.join("a.run/losses.csv")).unwrap();
     rows.into_iter().map(|row| LossRow { seconds: 0.0, ..row }).collect()
 }

@@ -1,0 +1,200 @@
+//! A network with a style predictor: trained on a folder of pictures, it paints in the style of others.
+
+use std::path::Path;
+use std::process::Command;
+
+use image::{Rgb, RgbImage};
+use nst_stream::engine::architecture::NetworkKind;
+use nst_stream::engine::model_file::ModelFile;
+use nst_stream::train::config::TrainingConfig;
+use nst_stream::train::recipe::Recipe;
+use nst_stream::train::run_folder::RunFile;
+
+use crate::common::{nst, output, succeed};
+use crate::runs::{config, losses, run};
+
+/// Pictures in plain colours with stripes.
+fn pictures(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (n, color) in
+        [[220, 40, 30], [30, 60, 210], [40, 190, 60], [230, 200, 40]].iter().enumerate()
+    {
+        let stripes = RgbImage::from_fn(60, 44 + 4 * n as u32, |x, y| match (x / 4 + y / 6) % 2 {
+            0 => Rgb(*color),
+            _ => Rgb(color.map(|c: u8| c / 3)),
+        });
+        stripes.save(folder.join(format!("{n}.png"))).unwrap();
+    }
+}
+
+/// A run that trains a predictor on them.
+fn with_pictures(folder: &Path, recipe: Recipe) -> TrainingConfig {
+    pictures(&folder.join("styles"));
+    let recipe = Recipe {
+        predictor: 32,
+        styles: Vec::new(),
+        arch: NetworkKind::Lite,
+        averaging: 0.5,
+        content_weight: 0.01,
+        learning_rate: 1e-3,
+        ..recipe
+    };
+    let config = config(folder, recipe);
+    let run = RunFile { styles: Some(folder.join("styles")), ..config.run };
+    TrainingConfig { run, ..config }
+}
+
+fn recipe() -> Recipe {
+    Recipe { styles: Vec::new(), ..crate::runs::recipe() }
+}
+
+#[test]
+fn a_run_with_a_predictor_resumes_exactly() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let whole_run = with_pictures(whole.path(), recipe());
+    run(&whole_run, u64::MAX);
+    let mut parted = with_pictures(parts.path(), recipe());
+    run(&parted, 13);
+    parted.resume = true;
+    run(&parted, u64::MAX);
+    assert_eq!(losses(whole.path()), losses(parts.path()));
+    let read = |folder: &Path| ModelFile::open(&folder.join("a.pt")).unwrap();
+    assert_eq!(read(whole.path()).tensors, read(parts.path()).tensors);
+}
+
+#[test]
+fn pictures_of_two_colours_are_painted_in_each_and_saved_as_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let recipe = Recipe { steps: 400, width: 8, ..recipe() };
+    run(&with_pictures(folder.path(), recipe), u64::MAX);
+    let any = ModelFile::open(&at("a.pt")).unwrap();
+    assert_eq!(any.description.architecture.predictor, Some(32));
+    let save = |pictures: &[&str], output: &str| {
+        let mut command = nst();
+        command.args(["styles", "save", "--model"]).arg(at("a.pt")).arg("--output").arg(at(output));
+        command.args(pictures.iter().map(|picture| at(picture)));
+        command
+    };
+    // Mean colour of a photo as a model paints it.
+    let painted = |model: &str| -> [f64; 3] {
+        let png = at(model).with_extension("png");
+        let mut paint = nst();
+        paint.arg("--model").arg(at(model)).args(["--overwrite", "--input"]);
+        succeed(paint.arg(at("photos/0.png")).arg("--output").arg(&png));
+        let picture = image::open(&png).unwrap().into_rgb8();
+        let sum = |c: usize| picture.pixels().map(|p| f64::from(p[c])).sum::<f64>();
+        [0, 1, 2].map(|c| sum(c) / f64::from(picture.width() * picture.height()))
+    };
+    succeed(&mut save(&["styles/0.png"], "red.pt"));
+    succeed(&mut save(&["styles/1.png"], "blue.pt"));
+    let (red, blue) = (painted("red.pt"), painted("blue.pt"));
+    let lean = |[red, _, blue]: [f64; 3]| red - blue;
+    assert!(lean(red) > lean(blue) + 20.0, "{red:?} {blue:?}");
+    // A mixture lies between.
+    let mixture =
+        [at("styles/0.png").display().to_string() + ":3", at("styles/1.png").display().to_string()];
+    let mut mix = nst();
+    mix.args(["styles", "save", "--model"]).arg(at("a.pt")).arg("--output").arg(at("mix.pt"));
+    succeed(mix.args(&mixture));
+    let mixed = ModelFile::open(&at("mix.pt")).unwrap();
+    assert_eq!(
+        (mixed.description.architecture.styles, &mixed.description.styles[..]),
+        (1, &["mix".to_owned()][..])
+    );
+    let between = lean(painted("mix.pt"));
+    assert!((lean(blue)..lean(red)).contains(&between), "{red:?} {between} {blue:?}");
+    // A run paints the same without a file.
+    let run = |styles: &[String], more: &[&str]| {
+        let mut paint = nst();
+        paint
+            .arg("--model")
+            .arg(at("a.pt"))
+            .args(["--overwrite", "--input"])
+            .arg(at("photos/0.png"));
+        paint.args(styles.iter().flat_map(|style| ["--style", style])).args(more);
+        paint.arg("--output").arg(at("at-once.png"));
+        paint
+    };
+    let same = |model: &str| {
+        let read = |name: &str| image::open(at(name)).unwrap().into_rgb8();
+        let (a, b) = (read("at-once.png"), read(&format!("{model}.png")));
+        a.iter().zip(b.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    };
+    succeed(&mut run(&mixture[1..], &[]));
+    assert!(same("blue") <= 1, "{}", same("blue"));
+    succeed(&mut run(&mixture, &[]));
+    assert!(same("mix") <= 1, "{}", same("mix"));
+    // In regions of a mask.
+    RgbImage::from_fn(24, 20, |x, _| Rgb([if x < 12 { 0 } else { 255 }; 3]))
+        .save(at("mask.png"))
+        .unwrap();
+    let mask = at("mask.png").display().to_string();
+    let regions =
+        [mixture[1].clone() + "@black", at("styles/0.png").display().to_string() + "@white"];
+    succeed(&mut run(&regions, &["--mask", &mask]));
+    let both = image::open(at("at-once.png")).unwrap().into_rgb8();
+    let half = |name: &str, x: u32| image::open(at(name)).unwrap().into_rgb8()[(x, 20)];
+    assert_eq!(both[(4, 20)], half("blue.png", 4));
+    assert_eq!(both[(44, 20)], half("red.png", 44));
+    // Kept apart, one model has both.
+    succeed(save(&["styles/0.png", "styles/1.png"], "both.pt").arg("--separate"));
+    assert_eq!(ModelFile::open(&at("both.pt")).unwrap().description.styles, ["0", "1"]);
+    // Fine-tuning begins with what is predicted.
+    let mut train = nst();
+    train.args([
+        "train",
+        "--steps",
+        "1",
+        "--learning-rate",
+        "1e-9",
+        "--image-size",
+        "32",
+        "--style-size",
+        "64",
+        "--init",
+    ]);
+    train.arg(at("a.pt")).arg("--style").arg(at("styles/0.png")).arg("--dataset").arg(at("photos"));
+    succeed(train.arg("--output").arg(at("tuned.pt")));
+    let apart: f64 = painted("tuned.pt").iter().zip(red).map(|(a, b)| (a - b).abs()).sum();
+    assert!(apart < 3.0, "{apart}");
+}
+
+#[test]
+fn what_cannot_be_is_said_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    pictures(&at("styles"));
+    std::fs::write(at("no.jpg"), "no picture").unwrap();
+    let refused = |command: &mut Command, code: i32, words: &str| {
+        let done = output(command);
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(code), "{said}");
+        assert!(said.contains(words) && said.trim_end().lines().count() == 1, "{said}");
+    };
+    let save = || {
+        let mut save = nst();
+        save.args(["styles", "save", "--output"]).arg(at("a.pt"));
+        save
+    };
+    let paint = |args: &[&str]| {
+        let mut paint = nst();
+        paint
+            .args(["--input"])
+            .arg(at("styles/0.png"))
+            .arg("--output")
+            .arg(at("out.png"))
+            .args(args);
+        paint
+    };
+    let style = at("styles/0.png").display().to_string();
+    let blend = ["--style", &style, "--blend", "0"];
+    refused(&mut paint(&blend), 2, "--style names its own shares");
+    refused(&mut paint(&["--style", &(style.clone() + "@white")]), 2, "needs a --mask");
+    let broken = at("no.jpg").display().to_string();
+    refused(&mut paint(&["--style", &broken]), 1, "no.jpg");
+    refused(&mut paint(&["--style", "none.jpg"]), 1, "none.jpg");
+    refused(&mut paint(&["--model", "any-lite"]), 1, "name one with --style");
+    refused(save().args(["--model", "mosaic"]).arg(at("styles/0.png")), 2, "paints its own style");
+    assert!(!at("a.pt").exists());
+}
