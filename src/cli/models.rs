@@ -108,7 +108,7 @@ fn list() -> anyhow::Result<String> {
                 rows.push([
                     name.to_owned(),
                     match role {
-                        ModelRole::Any => "that of any picture (--style)".to_owned(),
+                        ModelRole::Any => "any picture's (--style)".to_owned(),
                         _ => styles.join(", "),
                     },
                     architecture.to_string(),

@@ -77,9 +77,10 @@ impl StyleReader {
     /// # Errors
     /// One line: when a picture cannot be read, there are too many, or the model has no predictor.
     pub fn model(&self, any: &ModelFile, pictures: &[StyleSource]) -> Result<ModelFile> {
+        let size = picture_size(any);
         let mut styles: Vec<PredictedStyle> = Vec::new();
         for source in pictures {
-            let statistics = self.read(&source.picture)?;
+            let statistics = self.read(&source.picture, size)?;
             let same = |name: &str| styles.iter().any(|style| style.name == name);
             let plain = source.name();
             let numbered = (2..).map(|n| format!("{plain}-{n}"));
@@ -92,12 +93,12 @@ impl StyleReader {
         })
     }
 
-    /// The statistics of a picture file.
+    /// The statistics of a picture file, its shorter side at `size` pixels.
     ///
     /// # Errors
     /// One line: when it cannot be read or decoded.
-    pub fn read(&self, picture: &Path) -> Result<Vec<f32>> {
-        let picture = to_tensor(&not_too_long(resized(picture, STYLE_SIZE)?))?;
+    pub fn read(&self, picture: &Path, size: u32) -> Result<Vec<f32>> {
+        let picture = to_tensor(&not_too_long(resized(picture, size)?))?;
         let measure = || -> Result<Vec<f32>, TchError> {
             let _guard = tch::no_grad_guard();
             let features = self.0.features(&picture, &LAYERS)?;
@@ -106,4 +107,13 @@ impl StyleReader {
         guarded(measure, |error| error)
             .map_err(|error| anyhow!("cannot measure the style: {}", words(&error)))
     }
+}
+
+/// Shorter side of pictures as the predictor of a model was trained with them, pixels.
+fn picture_size(any: &ModelFile) -> u32 {
+    let recipe = any.description.recipe.as_ref();
+    let number = |name: &str| recipe?.get(name)?.as_f64();
+    let size = number("style_size").unwrap_or_else(|| STYLE_SIZE.into());
+    // The cast saturates.
+    ((size * number("style_scale").unwrap_or(1.0)).round() as u32).clamp(32, 8192)
 }
