@@ -126,7 +126,7 @@ pub struct Architecture {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub luminance: bool,
     /// Hidden values of the style predictor, whose output takes the place of the norms' weights and biases
-    /// ([`predictor`](super::predictor)); none: they are the network's own.
+    /// ([`predictor`]); none: they are the network's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictor: Option<i64>,
 }
