@@ -84,7 +84,9 @@ def main():
             found = json.loads(
                 run(args.nst, "evaluate", "--style", painting, "--json", "--painted", out, "--photo", photo)
             )
-            figures.setdefault(who, []).append((found["style_distance_relative"], found["readability"]))
+            measured = (found["style_distance_relative"], found["readability"])
+            figures.setdefault(who, []).append(measured)
+            print(f"{painting.stem}, {photo.stem}, {who}: {measured[0]:.3f} {measured[1]:.3f}", flush=True)
     print("| | style distance, relative | readability |\n|---|---|---|")
     for who, found in sorted(figures.items()):
         distance, readability = (statistics.mean(column) for column in zip(*found))

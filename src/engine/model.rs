@@ -41,12 +41,6 @@ pub enum OpenError {
         /// The styles it has.
         known: String,
     },
-    /// The model paints in the style of a picture, and none was given.
-    #[error("'{model}' paints in the style of any picture: name one with --style PICTURE")]
-    NoPicture {
-        /// The model's name.
-        model: String,
-    },
     /// The network cannot be built on the device, as for want of memory.
     #[error("cannot put the network onto {device}: {reason}")]
     Build {
@@ -97,9 +91,7 @@ impl Model {
         precision: Precision,
     ) -> Result<Self, OpenError> {
         file.check(&file.description.name)?;
-        if file.description.architecture.predictor.is_some() {
-            return Err(OpenError::NoPicture { model: file.description.name.clone() });
-        }
+        file.check_style(&file.description.name)?;
         match checked_network(file, device, precision) {
             Ok(network) => Ok(Self::Network(Box::new(network))),
             Err(error) => Err(OpenError::Build { device, reason: words(&error) }),

@@ -44,10 +44,8 @@ pub struct PredictedStyle {
 }
 
 /// A model that paints in the style of each of the pictures, made from one with a style predictor: a plain
-/// one, of several styles if there are several pictures. None if `model` has no predictor, or there is no picture.
-///
-/// # Panics
-/// Never: `model` has passed [`check`](ModelFile::check).
+/// one, of several styles if there are several pictures. None if `model` has no predictor, or there is no picture,
+/// or more than a network can have styles. `model` has passed [`check`](ModelFile::check).
 pub fn predicted(model: &ModelFile, styles: &[PredictedStyle]) -> Option<ModelFile> {
     model.description.architecture.predictor?;
     let get = |name: &str| model.tensors.get(name).map(RawTensor::to_f32);
@@ -95,7 +93,7 @@ pub fn predicted(model: &ModelFile, styles: &[PredictedStyle]) -> Option<ModelFi
 /// `weight · x + bias`, `weight` having a row for each result.
 fn affine<'a>(weight: &'a [f32], bias: &'a [f32], x: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
     weight
-        .chunks_exact(x.len())
+        .chunks_exact(x.len().max(1))
         .zip(bias)
         .map(move |(row, bias)| bias + row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>())
 }

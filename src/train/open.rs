@@ -113,6 +113,7 @@ pub(super) fn open_trainer(config: &TrainingConfig, photos: &Dataset) -> Result<
     }
     let teacher = recipe.teacher.as_deref().map(shipped::open).transpose()?;
     if let Some(teacher) = &teacher {
+        teacher.check_style(recipe.teacher.as_deref().unwrap_or_default())?;
         let (has, wanted) = (teacher.description.architecture.styles, architecture(recipe).styles);
         ensure!(
             has == wanted,

@@ -122,8 +122,8 @@ impl Trainer {
         })
     }
 
-    /// Makes the norms by a style predictor, trained on these pictures, each as important as photos are far from it. `init`: a model to take it from, if it has
-    /// one.
+    /// Makes the norms by a style predictor, trained on these pictures, each as important as photos are far from it.
+    /// `init`: a model to take the predictor from, if it has one.
     ///
     /// # Errors
     /// When a picture cannot be read, or memory is short.

@@ -195,6 +195,13 @@ fn what_cannot_be_is_said_in_a_line() {
     refused(&mut paint(&["--style", &broken]), 1, "no.jpg");
     refused(&mut paint(&["--style", "none.jpg"]), 1, "none.jpg");
     refused(&mut paint(&["--model", "any-lite"]), 1, "name one with --style");
+    let mut export = nst();
+    export.args(["models", "export", "any-lite", "--to", "onnx", "--output"]).arg(at("any.onnx"));
+    refused(&mut export, 1, "styles save");
+    let mut learn = nst();
+    learn.args(["train", "--steps", "1", "--teacher", "any-lite", "--style", &style, "--dataset"]);
+    refused(learn.arg(at("styles")).arg("--output").arg(at("b.pt")), 1, "styles save");
+    assert!(!at("any.onnx").exists() && !at("b.pt").exists());
     refused(save().args(["--model", "mosaic"]).arg(at("styles/0.png")), 2, "paints its own style");
     assert!(!at("a.pt").exists());
 }

@@ -50,6 +50,10 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<String> {
         }
         model => model?,
     };
+    // Programs that run a network need its norms; tensors alone are written as they are.
+    if *to != export::Format::Safetensors {
+        model.check_style(name)?;
+    }
     if let Some(blend) = blend {
         model = export::blended(&model, blend)?;
     }

@@ -12,6 +12,15 @@ use super::DType;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// It paints in the style of a picture, and none was given.
+    #[error(
+        "'{file}' paints in the style of any picture: name one with --style, or save its style as a model \
+         (nst-stream styles save PICTURE --output MODEL.pt)"
+    )]
+    NoPicture {
+        /// The model.
+        file: String,
+    },
     /// The bytes are no PyTorch file, or a PyTorch file that holds no network.
     #[error("'{file}' is not a model: {reason}")]
     NotAModel {

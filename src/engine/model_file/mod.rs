@@ -125,6 +125,17 @@ impl ModelFile {
         Ok(model)
     }
 
+    /// Refuses a model with a style predictor, which has no style of its own; `label` names it.
+    ///
+    /// # Errors
+    /// [`ModelError::NoPicture`].
+    pub fn check_style(&self, label: &str) -> Result<(), ModelError> {
+        match self.description.architecture.predictor {
+            Some(_) => Err(ModelError::NoPicture { file: label.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the tensors against the architecture: every one there, none besides, each of the
     /// right shape, in floating point and finite. Both readers and [`save`](Self::save) do this.
     ///
