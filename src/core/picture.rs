@@ -2,7 +2,7 @@
 //! libjpeg-turbo.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -26,7 +26,7 @@ pub enum PictureError {
         error: std::io::Error,
     },
     /// The data is damaged or of a kind that is not supported.
-    #[error("cannot decode '{}': {error}", path.display())]
+    #[error("cannot decode '{}': {}", path.display(), in_a_line(error))]
     Decode {
         /// Which file.
         path: PathBuf,
@@ -41,6 +41,11 @@ pub enum PictureError {
         /// Why.
         error: image::ImageError,
     },
+}
+
+/// Some decoders end their words with a new line.
+fn in_a_line(error: &image::ImageError) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A still picture: its colours as an RGB frame, its opacity and its colour profile.
@@ -93,29 +98,39 @@ pub fn size(path: &Path) -> Result<(usize, usize), PictureError> {
     Ok((width as usize, height as usize))
 }
 
+/// Number of pixels of a picture, from its header alone; none if that cannot be read.
+pub fn pixels(data: &[u8]) -> Option<u64> {
+    let reader = ImageReader::new(Cursor::new(data)).with_guessed_format().ok()?;
+    let (width, height) = reader.into_dimensions().ok()?;
+    Some(u64::from(width) * u64::from(height))
+}
+
 fn reader(path: &Path) -> Result<ImageReader<BufReader<File>>, PictureError> {
     let read = |error| PictureError::Read { path: path.to_owned(), error };
     let mut reader = ImageReader::open(path).map_err(read)?.with_guessed_format().map_err(read)?;
+    reader.limits(limits());
+    Ok(reader)
+}
+
+fn limits() -> image::Limits {
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(4 << 30);
-    reader.limits(limits);
-    Ok(reader)
+    limits
 }
 
 /// Decodes a JPEG with libjpeg-turbo, as PyTorch, Pillow, OpenCV and browsers do; the `image` crate's decoder
 /// differs by up to 4 levels, which networks amplify. None for what libjpeg-turbo cannot decode to grey or RGB
 /// without a warning (CMYK, damage): the `image` crate then decodes it, or reports the error.
-fn jpeg_pixels(path: &Path) -> Option<DynamicImage> {
-    let data = std::fs::read(path).ok()?;
-    let header = turbojpeg::read_header(&data).ok()?;
+fn jpeg_pixels(data: &[u8]) -> Option<DynamicImage> {
+    let header = turbojpeg::read_header(data).ok()?;
     let (width, height) = (u32::try_from(header.width).ok()?, u32::try_from(header.height).ok()?);
     match header.colorspace {
         turbojpeg::Colorspace::Gray => {
-            let grey = turbojpeg::decompress(&data, turbojpeg::PixelFormat::GRAY).ok()?;
+            let grey = turbojpeg::decompress(data, turbojpeg::PixelFormat::GRAY).ok()?;
             GrayImage::from_raw(width, height, grey.pixels).map(DynamicImage::ImageLuma8)
         }
         turbojpeg::Colorspace::YCbCr | turbojpeg::Colorspace::RGB => {
-            let rgb = turbojpeg::decompress(&data, turbojpeg::PixelFormat::RGB).ok()?;
+            let rgb = turbojpeg::decompress(data, turbojpeg::PixelFormat::RGB).ok()?;
             RgbImage::from_raw(width, height, rgb.pixels).map(DynamicImage::ImageRgb8)
         }
         _ => None,
@@ -133,13 +148,26 @@ impl Picture {
     /// # Errors
     /// [`PictureError`].
     pub fn open(path: &Path) -> Result<Self, PictureError> {
-        let decode = |error| PictureError::Decode { path: path.to_owned(), error };
-        let reader = reader(path)?;
+        let data = std::fs::read(path)
+            .map_err(|error| PictureError::Read { path: path.to_owned(), error })?;
+        Self::decode(&data, path)
+    }
+
+    /// Reads a picture from what a file of this name holds, and applies its EXIF orientation.
+    ///
+    /// # Errors
+    /// [`PictureError`].
+    pub fn decode(data: &[u8], name: &Path) -> Result<Self, PictureError> {
+        let decode = |error| PictureError::Decode { path: name.to_owned(), error };
+        let mut reader = ImageReader::new(Cursor::new(data));
+        ImageFormat::from_path(name).ok().into_iter().for_each(|format| reader.set_format(format));
+        let mut reader = reader.with_guessed_format().map_err(|error| decode(error.into()))?;
+        reader.limits(limits());
         let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
         let mut decoder = reader.into_decoder().map_err(decode)?;
         let orientation = decoder.orientation().map_err(decode)?;
         let icc = decoder.icc_profile().map_err(decode)?;
-        let turbo = if is_jpeg { jpeg_pixels(path) } else { None };
+        let turbo = if is_jpeg { jpeg_pixels(data) } else { None };
         let mut picture = match turbo.filter(|p| (p.width(), p.height()) == decoder.dimensions()) {
             Some(picture) => picture,
             None => DynamicImage::from_decoder(decoder).map_err(decode)?,

@@ -221,10 +221,15 @@ impl Worker {
 /// # Errors
 /// When it cannot be read or decoded.
 pub fn decode(file: &Path) -> Result<RgbImage, PictureError> {
-    let picture = Picture::open(file)?.on_white();
+    Ok(pixels(Picture::open(file)?))
+}
+
+/// The pixels of a picture, on white.
+pub(super) fn pixels(picture: Picture) -> RgbImage {
+    let picture = picture.on_white();
     let (width, height) = (picture.frame.info.width as u32, picture.frame.info.height as u32);
     let pixels = picture.frame.planes.bytes().to_vec();
-    Ok(ImageBuffer::from_raw(width, height, pixels).unwrap_or_default())
+    ImageBuffer::from_raw(width, height, pixels).unwrap_or_default()
 }
 
 /// A photograph with its shorter side at `size` pixels, for previews and measurements.
@@ -232,15 +237,19 @@ pub fn decode(file: &Path) -> Result<RgbImage, PictureError> {
 /// # Errors
 /// When it cannot be read or decoded.
 pub fn resized(file: &Path, size: u32) -> Result<ImageBuffer<Rgb<u8>, Vec<u8>>, PictureError> {
-    let photo = decode(file)?;
-    let (width, height) = photo.dimensions();
+    Ok(scaled(decode(file)?, size))
+}
+
+/// A picture with its shorter side at `size` pixels.
+pub(super) fn scaled(picture: RgbImage, size: u32) -> RgbImage {
+    let (width, height) = picture.dimensions();
     let scale = f64::from(size) / f64::from(width.min(height).max(1));
     let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
     let (w, h) = (scaled(width), scaled(height));
-    Ok(match (w, h) == (width, height) {
-        true => photo,
-        false => imageops::resize(&photo, w, h, FilterType::CatmullRom),
-    })
+    match (w, h) == (width, height) {
+        true => picture,
+        false => imageops::resize(&picture, w, h, FilterType::CatmullRom),
+    }
 }
 
 /// A picture at exactly this size, whatever its shape.

@@ -1,17 +1,16 @@
 //! The statistics of a picture from which a style predictor tells its style
 //! ([`predictor`](crate::engine::predictor)).
 
-use std::path::Path;
-
 use anyhow::{Context, Result, anyhow};
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::dataset::resized;
+use super::dataset::{pixels, scaled};
 use super::measures::STYLE_SIZE;
 use super::preview::to_tensor;
 use super::recipe::StyleSource;
 use super::style_pictures::not_too_long;
 use super::vgg::{Layer, Vgg};
+use crate::core::picture::Picture;
 use crate::engine::architecture::{Architecture, Padding};
 use crate::engine::model_file::ModelFile;
 use crate::engine::predictor::{PredictedStyle, predicted};
@@ -77,10 +76,9 @@ impl StyleReader {
     /// # Errors
     /// One line: when a picture cannot be read, there are too many, or the model has no predictor.
     pub fn model(&self, any: &ModelFile, pictures: &[StyleSource]) -> Result<ModelFile> {
-        let size = picture_size(any);
         let mut styles: Vec<PredictedStyle> = Vec::new();
         for source in pictures {
-            let statistics = self.read(&source.picture, size)?;
+            let statistics = self.statistics(Picture::open(&source.picture)?, any)?;
             let same = |name: &str| styles.iter().any(|style| style.name == name);
             let plain = source.name();
             let numbered = (2..).map(|n| format!("{plain}-{n}"));
@@ -93,15 +91,24 @@ impl StyleReader {
         })
     }
 
-    /// The statistics of a picture file, its shorter side at `size` pixels.
+    /// A model with the style of one picture, as [`model`](Self::model). `name` is what the style is called.
     ///
     /// # Errors
-    /// One line: when it cannot be read or decoded.
-    pub fn read(&self, picture: &Path, size: u32) -> Result<Vec<f32>> {
-        let picture = to_tensor(&not_too_long(resized(picture, size)?))?;
+    /// One line: when libtorch fails, or the model has no predictor.
+    pub fn model_of(&self, any: &ModelFile, picture: Picture, name: &str) -> Result<ModelFile> {
+        let statistics = self.statistics(picture, any)?;
+        let style = PredictedStyle { name: name.to_owned(), statistics };
+        predicted(any, &[style])
+            .with_context(|| format!("'{}' predicts no styles", any.description.name))
+    }
+
+    /// The statistics of a picture, at the size at which the predictor of this model learned from pictures.
+    fn statistics(&self, picture: Picture, any: &ModelFile) -> Result<Vec<f32>> {
+        // Cut first: of a line of pixels, which is very long at that size.
+        let picture = scaled(not_too_long(pixels(picture)), picture_size(any));
         let measure = || -> Result<Vec<f32>, TchError> {
             let _guard = tch::no_grad_guard();
-            let features = self.0.features(&picture, &LAYERS)?;
+            let features = self.0.features(&to_tensor(&picture)?, &LAYERS)?;
             Vec::<f32>::try_from(statistics(&moments(&features)?)?)
         };
         guarded(measure, |error| error)

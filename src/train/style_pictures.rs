@@ -14,7 +14,7 @@ use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::dataset::{Dataset, resized};
+use super::dataset::{Dataset, decode, scaled};
 use super::dataset_error::DatasetError;
 use super::loss::{Losses, StyleTarget};
 use super::preview::to_tensor;
@@ -129,8 +129,8 @@ impl StylePictures {
         let files = photos.files();
         let mut some = Vec::new();
         for n in 0..files.len().min(PHOTOS) {
-            if let Ok(photo) = resized(&files[n * files.len() / files.len().min(PHOTOS)], size) {
-                some.push((to_tensor(&not_too_long(photo))?, 1.0));
+            if let Ok(photo) = decode(&files[n * files.len() / files.len().min(PHOTOS)]) {
+                some.push((to_tensor(&scaled(not_too_long(photo), size))?, 1.0));
             }
         }
         self.photos = (!some.is_empty()).then(|| losses.style_target(&some)).transpose()?;
@@ -215,7 +215,7 @@ impl StylePictures {
         if let Some(row) = self.known.borrow().row((index, view))? {
             return Ok(of_row(&row, losses)?);
         }
-        let mut picture = not_too_long(resized(&self.files()[index], self.size)?);
+        let mut picture = scaled(not_too_long(decode(&self.files()[index])?), self.size);
         if view > 0 {
             let number = index as u64 * VIEWS + view;
             picture = changed(&picture, self.size, self.seed, number);

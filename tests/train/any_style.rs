@@ -161,6 +161,58 @@ fn pictures_of_two_colours_are_painted_in_each_and_saved_as_models() {
 }
 
 #[test]
+fn every_kind_of_picture_is_a_style() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let photo = RgbImage::from_fn(96, 64, |x, y| Rgb([x as u8, (x + y) as u8, 255 - 2 * y as u8]));
+    photo.save(at("photo.png")).unwrap();
+    RgbImage::from_pixel(200, 150, Rgb([120, 40, 160])).save(at("plain.png")).unwrap();
+    RgbImage::new(64, 64).save(at("black.png")).unwrap();
+    RgbImage::from_pixel(1, 1, Rgb([250, 200, 30])).save(at("dot.png")).unwrap();
+    RgbImage::from_fn(4000, 2, |x, _| Rgb([x as u8, 90, 60])).save(at("line.png")).unwrap();
+    image::GrayImage::from_fn(80, 60, |x, y| image::Luma([(x * y) as u8]))
+        .save(at("grey.png"))
+        .unwrap();
+    image::ImageBuffer::from_fn(80, 60, |x, y| Rgb([(x * 800) as u16, (y * 1000) as u16, 30000]))
+        .save(at("deep.png"))
+        .unwrap();
+    image::RgbaImage::from_fn(80, 60, |x, _| image::Rgba([200, 60, 40, (3 * x) as u8]))
+        .save(at("clear.png"))
+        .unwrap();
+    std::fs::copy(crate::common::data("jpeg/cmyk.jpg"), at("inks.jpg")).unwrap();
+    let frames = [[250, 20, 20], [20, 20, 250]].map(|[r, g, b]| {
+        image::Frame::new(image::RgbaImage::from_fn(40, 30, |x, _| {
+            image::Rgba([r, g, b.max(x as u8), 255])
+        }))
+    });
+    let gif = std::fs::File::create(at("moving.gif")).unwrap();
+    image::codecs::gif::GifEncoder::new(gif).encode_frames(frames).unwrap();
+    for name in [
+        "plain.png",
+        "black.png",
+        "dot.png",
+        "line.png",
+        "grey.png",
+        "deep.png",
+        "clear.png",
+        "inks.jpg",
+        "moving.gif",
+    ] {
+        let mut paint = nst();
+        paint.arg("--style").arg(at(name)).arg("--input").arg(at("photo.png"));
+        succeed(paint.args(["--overwrite", "--output"]).arg(at("out.png")));
+        let painted = image::open(at("out.png")).unwrap().into_rgb8();
+        assert_eq!(painted.dimensions(), (96, 64));
+        // The photo is still there: its dark left and its light right.
+        let side = |from: u32| -> f64 {
+            let pixels = (from..from + 32).flat_map(|x| (8..56).map(move |y| (x, y)));
+            pixels.map(|at| painted[at].0.iter().map(|v| f64::from(*v)).sum::<f64>()).sum()
+        };
+        assert!(side(64) > 1.05 * side(0), "{name}: {} {}", side(0), side(64));
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_in_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -196,12 +248,20 @@ fn what_cannot_be_is_said_in_a_line() {
     refused(&mut paint(&["--style", "none.jpg"]), 1, "none.jpg");
     refused(&mut paint(&["--model", "any-lite"]), 1, "name one with --style");
     let mut export = nst();
-    export.args(["models", "export", "any-lite", "--to", "onnx", "--output"]).arg(at("any.onnx"));
+    export
+        .args(["models", "export", "any-lite", "--to", "torchscript", "--output"])
+        .arg(at("any.ts"));
     refused(&mut export, 1, "styles save");
+    let mut export = nst();
+    export.args(["models", "export", "any-lite", "--predictor", "--to", "torchscript", "--output"]);
+    refused(export.arg(at("any.ts")), 2, "--to onnx");
+    let mut export = nst();
+    export.args(["models", "export", "mosaic", "--predictor", "--to", "onnx", "--output"]);
+    refused(export.arg(at("any.ts")), 1, "no style predictor");
     let mut learn = nst();
     learn.args(["train", "--steps", "1", "--teacher", "any-lite", "--style", &style, "--dataset"]);
     refused(learn.arg(at("styles")).arg("--output").arg(at("b.pt")), 1, "styles save");
-    assert!(!at("any.onnx").exists() && !at("b.pt").exists());
+    assert!(!at("any.ts").exists() && !at("b.pt").exists());
     refused(save().args(["--model", "mosaic"]).arg(at("styles/0.png")), 2, "paints its own style");
     assert!(!at("a.pt").exists());
 }
