@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use nst_stream::engine::blend::Blend;
 use nst_stream::engine::device::{self, Device, DeviceChoice};
-use nst_stream::engine::export::{Format, blended, to_bytes};
+use nst_stream::engine::export::{Format, blended, predictor as export_predictor, to_bytes};
 use nst_stream::engine::model::Model;
 use nst_stream::engine::model_file::{DType, ModelFile};
 use nst_stream::engine::network::Network;
@@ -30,7 +30,7 @@ fn cpu() -> Device {
     device::resolve(DeviceChoice::Cpu).unwrap().0
 }
 
-fn picture((n, height, width): (i64, i64, i64)) -> Tensor {
+fn picture_of((n, height, width): (i64, i64, i64)) -> Tensor {
     let float = (Kind::Float, cpu().torch());
     // Nowhere flat: norms would multiply what rounding leaves of a variance of 0.
     let line = |length: i64, f: f64| (Tensor::arange(length, float) * f + 0.7).sin();
@@ -94,7 +94,7 @@ fn torchscript_is_the_engines_network_at_any_size() {
     for model in variants::all() {
         let script = script(&model);
         for size in SIZES.into_iter().chain(TINY) {
-            let x = picture(size);
+            let x = picture_of(size);
             let found = script.forward_ts(&[&x]).unwrap();
             // A single value a channel is left where the norms are: its variance is 0, and they
             // multiply what rounding leaves of it by 316, layer after layer.
@@ -122,7 +122,7 @@ fn onnx_is_the_engines_network_at_any_size_from_5_by_5() {
         let first: Vec<f32> = (0..styles).map(|n| f32::from(u8::from(n == 0))).collect();
         let shares = (styles > 1).then_some(first.as_slice());
         for size in SIZES {
-            let x = picture(size);
+            let x = picture_of(size);
             let found = onnx(&bytes, &x, shares);
             agree(
                 &format!("{} {size:?}", model.description.name),
@@ -136,7 +136,7 @@ fn onnx_is_the_engines_network_at_any_size_from_5_by_5() {
 #[test]
 fn the_shipped_model_is_exported_whole() {
     let model = shipped::open("mosaic").unwrap();
-    let x = picture((1, 50, 70));
+    let x = picture_of((1, 50, 70));
     let expected = engine(&model, &x, None);
     agree("TorchScript", &script(&model).forward_ts(&[&x]).unwrap(), &expected);
     agree("ONNX", &onnx(&to_bytes(&model, Format::Onnx).unwrap(), &x, None), &expected);
@@ -145,7 +145,7 @@ fn the_shipped_model_is_exported_whole() {
 #[test]
 fn styles_are_mixed_when_it_runs_or_for_good() {
     let model = variants::several_styles();
-    let x = picture((2, 21, 34));
+    let x = picture_of((2, 21, 34));
     let blend: Blend = "b:3,c:1".parse().unwrap();
     let shares = blend.shares(&model.description.styles).unwrap();
     let expected = engine(&model, &x, Some(&shares));
@@ -163,6 +163,56 @@ fn styles_are_mixed_when_it_runs_or_for_good() {
     agree("ONNX, for good", &onnx(&to_bytes(&mixed, Format::Onnx).unwrap(), &x, None), &expected);
 }
 
+/// The values of all norms of a model, in the order of its layers.
+fn norms(model: &ModelFile) -> Vec<f32> {
+    let layers = nst_stream::engine::architecture::layers(&model.description.architecture);
+    let names = layers.into_iter().filter_map(|layer| layer.norm);
+    names
+        .flat_map(|norm| ["weight", "bias"].map(|part| format!("{norm}.{part}")))
+        .flat_map(|name| model.tensors[&name].to_f32())
+        .collect()
+}
+
+#[test]
+fn a_network_gets_the_style_of_a_picture_from_its_predictor() {
+    let any = shipped::open("any-lite").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("style.png");
+    // Of the size at which pictures are measured, so that nothing is scaled.
+    image::RgbImage::from_fn(480, 520, |x, y| {
+        let spot = ((x as f32 * 0.09).sin() * (y as f32 * 0.07).cos() * 100.0) as i32;
+        image::Rgb([120 + spot, 100 - spot / 2, (x / 3) as i32].map(|v| v.clamp(0, 255) as u8))
+    })
+    .save(&path)
+    .unwrap();
+    let source = path.display().to_string().parse().unwrap();
+    let reader = nst_stream::train::statistics::StyleReader::new().unwrap();
+    let predicted = reader.model(&any, &[source]).unwrap();
+
+    let model = rten::Model::load(export_predictor(&any).unwrap()).unwrap();
+    let id = |name: &str| model.node_id(name).unwrap();
+    let pixels = image::open(&path).unwrap().into_rgb8();
+    let value = |[_, c, y, x]: [usize; 4]| f32::from(pixels[(x as u32, y as u32)][c]);
+    let picture = NdTensor::from_fn([1, 3, 520, 480], value);
+    let inputs: Vec<(NodeId, ValueOrView)> = vec![(id("input"), picture.view().into())];
+    let result = model.run(inputs, &[id("style")], None).unwrap().remove(0);
+    let style: NdTensor<f32, 1> = result.try_into().unwrap();
+    let (found, expected) = (style.to_vec(), norms(&predicted));
+    assert_eq!(found.len(), expected.len());
+    let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let most = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    assert!(apart < 0.01 * most, "{apart} of {most}");
+
+    let bytes = to_bytes(&any, Format::Onnx).unwrap();
+    for size in [(1, 64, 48), (2, 45, 61)] {
+        let x = picture_of(size);
+        agree("any-lite", &onnx(&bytes, &x, Some(&expected)), &engine(&predicted, &x, None));
+    }
+    let mosaic = shipped::open("mosaic-lite").unwrap();
+    let refused = export_predictor(&mosaic).unwrap_err().to_string();
+    assert_eq!(refused, "'mosaic-lite' has no style predictor; any-lite has one");
+}
+
 #[test]
 fn the_program_itself_runs_what_it_exported_when_it_is_trusted() {
     let model = &variants::all()[0];
@@ -173,7 +223,7 @@ fn the_program_itself_runs_what_it_exported_when_it_is_trusted() {
     let refused = Model::open(path, false, cpu(), Precision::Fp32).unwrap_err();
     assert!(refused.to_string().contains("TorchScript program"), "{refused}");
     let opened = Model::open(path, true, cpu(), Precision::Fp32).unwrap();
-    let x = picture((2, 13, 22));
+    let x = picture_of((2, 13, 22));
     agree("by the engine", &opened.forward(&x).unwrap(), &engine(model, &x, None));
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use crate::cli::UsageError;
 use crate::cli::text::{megabytes, printable};
 use crate::engine::blend::Blend;
 use crate::engine::export::{self, Format};
@@ -27,6 +28,10 @@ pub struct ExportArgs {
     /// with their shares as a second input `style`]
     #[arg(long, value_name = "STYLE[:SHARE],…")]
     pub blend: Option<Blend>,
+    /// Write the model's style predictor instead, as an ONNX graph of its own: from a picture to the
+    /// input `style` of the network
+    #[arg(long, conflicts_with = "blend")]
+    pub predictor: bool,
     /// Replace the output if it exists
     #[arg(long)]
     pub overwrite: bool,
@@ -38,7 +43,7 @@ pub struct ExportArgs {
 /// When the model cannot be read, has no such style or is too large for the format; when the output is
 /// there already or cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<String> {
-    let ExportArgs { model: name, to, output, blend, overwrite } = args;
+    let ExportArgs { model: name, to, output, blend, predictor, overwrite } = args;
     if output.exists() && !overwrite {
         bail!("'{}' already exists; use --overwrite to replace it", output.display());
     }
@@ -50,18 +55,23 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<String> {
         }
         model => model?,
     };
-    // Programs that run a network need its norms; tensors alone are written as they are.
-    if *to != export::Format::Safetensors {
+    if *predictor && *to != Format::Onnx {
+        bail!(UsageError("--predictor: only as ONNX, --to onnx".to_owned()));
+    }
+    // TorchScript has no input for norms; tensors alone are written as they are.
+    if *to == Format::TorchScript {
         model.check_style(name)?;
     }
     if let Some(blend) = blend {
         model = export::blended(&model, blend)?;
     }
     let file = output.display();
-    let bytes = export::to_bytes(&model, *to).with_context(|| format!("cannot export '{name}'"))?;
+    let bytes = if *predictor { export::predictor(&model) } else { export::to_bytes(&model, *to) };
+    let bytes = bytes.with_context(|| format!("cannot export '{name}'"))?;
     write_atomically(output, &bytes).with_context(|| format!("cannot write '{file}'"))?;
     let architecture = &model.description.architecture;
     let styles = match architecture.styles {
+        _ if *predictor => " (style predictor)".to_owned(),
         1 => String::new(),
         _ => format!(" ({})", printable(&model.description.styles.join(", "))),
     };

@@ -26,6 +26,12 @@ pub enum ExportError {
         /// Size of the file it would be, MiB.
         mib: usize,
     },
+    /// A model that predicts no styles.
+    #[error("'{model}' has no style predictor; any-lite has one")]
+    NoPredictor {
+        /// The model's name.
+        model: String,
+    },
     /// The library that writes the format refused.
     #[error("cannot write it: {0}")]
     Write(#[from] io::Error),

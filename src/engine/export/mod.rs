@@ -3,7 +3,8 @@
 //!
 //! The first two are the network itself, padding and cropping included: `input` is batch × 3 ×
 //! height × width, RGB 0–255, single precision, every length free; `output` has the same shape and
-//! range, clamped. The last holds the weights alone.
+//! range, clamped. The last holds the weights alone. A network with a style predictor (ONNX) has a second input, `style`,
+//! the values of its norms, which [`predictor`] makes of a picture.
 //!
 //! Inside: `messages` (the part of ONNX's protobuf that is used) → `onnx`; `code` (the program) →
 //! `torchscript`; `weights`.
@@ -12,11 +13,13 @@ mod code;
 mod contents;
 mod messages;
 mod onnx;
+mod predictor;
 mod torchscript;
 mod weights;
 
 use super::model_file::ModelFile;
 pub use contents::{ExportError, blended};
+pub use predictor::to_bytes as predictor;
 
 choice! {
     /// For which programs.

@@ -24,11 +24,14 @@ const LARGEST: usize = i32::MAX as usize;
 
 const WHITE: f32 = 255.0;
 
-/// The shares of the styles, where there are several.
-const STYLE: &str = "style";
+/// The shares of the styles, where there are several; the values of the norms, where a predictor makes them.
+pub(super) const STYLE: &str = "style";
 
 pub(super) fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, ExportError> {
-    let message = network(model)?;
+    encoded(&network(model)?)
+}
+
+pub(super) fn encoded(message: &Model) -> Result<Vec<u8>, ExportError> {
     let length = message.encoded_len();
     if length > LARGEST {
         return Err(ExportError::TooLarge { mib: length >> 20 });
@@ -38,40 +41,33 @@ pub(super) fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, ExportError> {
 
 fn network(model: &ModelFile) -> io::Result<Model> {
     let description = &model.description;
-    let picture = |name: &str, about: &str| {
-        let free = |name: &str| Dimension { dim_param: Some(name.to_owned()), dim_value: None };
-        let three = Dimension { dim_value: Some(3), dim_param: None };
-        value(name, about, vec![free("batch"), three, free("height"), free("width")])
-    };
-    let mut inputs = vec![picture("input", "RGB, 0 to 255")];
-    if description.architecture.styles > 1 {
-        let length =
-            Dimension { dim_value: Some(description.architecture.styles as i64), dim_param: None };
+    let architecture = &description.architecture;
+    let mut inputs = vec![picture("input", "batch", "RGB, 0 to 255")];
+    if architecture.predictor.is_some() {
+        let about = "the style of a picture, as the style predictor gives it";
+        inputs.push(value(STYLE, about, vec![length(architecture.norm_values())]));
+    } else if architecture.styles > 1 {
         let about = format!("shares of {}; they sum up to 1", description.styles.join(", "));
-        inputs.push(value(STYLE, &about, vec![length]));
+        inputs.push(value(STYLE, &about, vec![length(architecture.styles as i64)]));
     }
     let mut graph = Builder { model, nodes: Vec::new(), tensors: Vec::new() };
     graph.build()?;
-    let entry =
-        |(key, value): (&str, String)| Entry { key: Some(key.to_owned()), value: Some(value) };
-    Ok(Model {
-        ir_version: Some(FORMAT),
-        producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
-        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        doc_string: Some(format!("{}: RGB 0-255 in and out, any size from 5x5", description.name)),
-        graph: Some(Graph {
-            node: graph.nodes,
-            name: Some(description.name.clone()),
-            initializer: graph.tensors,
-            input: inputs,
-            output: vec![picture("output", "RGB, 0 to 255")],
-        }),
-        opset_import: vec![OperatorSet { domain: None, version: Some(OPERATORS) }],
-        metadata_props: metadata(model)?.into_iter().map(entry).collect(),
-    })
+    let about = format!("{}: RGB 0-255 in and out, any size from 5x5", description.name);
+    graph.finished(about, inputs, picture("output", "batch", "RGB, 0 to 255"))
 }
 
-fn value(name: &str, about: &str, dim: Vec<Dimension>) -> Value {
+/// A picture of any size; `batch` names how many, or is `1`.
+pub(super) fn picture(name: &str, batch: &str, about: &str) -> Value {
+    let free = |name: &str| Dimension { dim_param: Some(name.to_owned()), dim_value: None };
+    let batch = batch.parse().map_or_else(|_| free(batch), length);
+    value(name, about, vec![batch, length(3), free("height"), free("width")])
+}
+
+pub(super) fn length(of: i64) -> Dimension {
+    Dimension { dim_value: Some(of), dim_param: None }
+}
+
+pub(super) fn value(name: &str, about: &str, dim: Vec<Dimension>) -> Value {
     let tensor = TensorType { elem_type: Some(Tensor::FLOAT), shape: Some(Shape { dim }) };
     Value {
         name: Some(name.to_owned()),
@@ -81,10 +77,10 @@ fn value(name: &str, about: &str, dim: Vec<Dimension>) -> Value {
 }
 
 /// A graph under construction. Values are known by the name of what makes them.
-struct Builder<'a> {
-    model: &'a ModelFile,
-    nodes: Vec<Node>,
-    tensors: Vec<Tensor>,
+pub(super) struct Builder<'a> {
+    pub model: &'a ModelFile,
+    pub nodes: Vec<Node>,
+    pub tensors: Vec<Tensor>,
 }
 
 impl Builder<'_> {
@@ -101,6 +97,9 @@ impl Builder<'_> {
         let mut x = self.node("Pad", "padded", &["input", &pads], vec![text("mode", "reflect")]);
         if architecture.luminance {
             x = self.luma("luma/in", &x);
+        }
+        if architecture.predictor.is_some() {
+            self.norms_of_style();
         }
         let mut block = x.clone();
         for layer in layers(architecture) {
@@ -126,6 +125,23 @@ impl Builder<'_> {
         self.integers("sides", &[2, 3], &[2]);
         self.node("Slice", "output", &[&x, "corner", &size, "sides"], vec![]);
         Ok(())
+    }
+
+    /// Cuts the values of all norms into those of each.
+    fn norms_of_style(&mut self) {
+        let norms = layers(&self.model.description.architecture).into_iter();
+        let norms: Vec<(String, i64)> = norms
+            .filter_map(|layer| Some((layer.norm?, layer.channels.1)))
+            .flat_map(|(norm, channels)| {
+                ["weight", "bias"].map(|part| (format!("{norm}.{part}"), channels))
+            })
+            .collect();
+        let lengths: Vec<i64> = norms.iter().map(|(_, channels)| *channels).collect();
+        self.integers("norms/lengths", &lengths, &[lengths.len() as i64]);
+        self.node("Split", "norms", &[STYLE, "norms/lengths"], vec![int("axis", 0)]);
+        if let Some(split) = self.nodes.last_mut() {
+            split.output = norms.into_iter().map(|(name, _)| name).collect();
+        }
     }
 
     /// Brightness in all three channels, as a 1×1 convolution.
@@ -193,9 +209,13 @@ impl Builder<'_> {
     }
 
     fn norm(&mut self, name: &str, x: &str) -> io::Result<String> {
+        let architecture = &self.model.description.architecture;
         let mut part = |part: &str| -> io::Result<String> {
+            if architecture.predictor.is_some() {
+                return Ok(format!("{name}.{part}"));
+            }
             let all = self.weight(&format!("{name}.{part}"))?;
-            Ok(match self.model.description.architecture.styles {
+            Ok(match architecture.styles {
                 1 => all,
                 // 1 × styles times styles × channels.
                 _ => self.node("MatMul", &format!("{name}/{part}"), &[STYLE, &all], vec![]),
@@ -206,25 +226,46 @@ impl Builder<'_> {
         Ok(self.node("InstanceNormalization", name, &[x, &weight, &bias], vec![epsilon]))
     }
 
+    /// The graph with what goes in and comes out, and what the model says about itself.
+    pub fn finished(self, about: String, input: Vec<Value>, output: Value) -> io::Result<Model> {
+        let entry =
+            |(key, value): (&str, String)| Entry { key: Some(key.to_owned()), value: Some(value) };
+        Ok(Model {
+            ir_version: Some(FORMAT),
+            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            doc_string: Some(about),
+            graph: Some(Graph {
+                node: self.nodes,
+                name: Some(self.model.description.name.clone()),
+                initializer: self.tensors,
+                input,
+                output: vec![output],
+            }),
+            opset_import: vec![OperatorSet { domain: None, version: Some(OPERATORS) }],
+            metadata_props: metadata(self.model)?.into_iter().map(entry).collect(),
+        })
+    }
+
     /// A tensor of the model, under its own name.
-    fn weight(&mut self, name: &str) -> io::Result<String> {
+    pub fn weight(&mut self, name: &str) -> io::Result<String> {
         let RawTensor { shape, data, .. } = single(tensor(self.model, name)?);
         self.constant(name, Tensor::FLOAT, data, &shape);
         Ok(name.to_owned())
     }
 
-    fn floats(&mut self, name: &str, values: &[f32], shape: &[i64]) {
+    pub fn floats(&mut self, name: &str, values: &[f32], shape: &[i64]) {
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(name, Tensor::FLOAT, data, shape);
     }
 
-    fn integers(&mut self, name: &str, values: &[i64], shape: &[i64]) {
+    pub fn integers(&mut self, name: &str, values: &[i64], shape: &[i64]) {
         let data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(name, Tensor::INT64, data, shape);
     }
 
     /// Adds a constant; one of the name that is there already is the same.
-    fn constant(&mut self, name: &str, kind: i32, data: Vec<u8>, shape: &[i64]) {
+    pub fn constant(&mut self, name: &str, kind: i32, data: Vec<u8>, shape: &[i64]) {
         if self.tensors.iter().any(|tensor| tensor.name.as_deref() == Some(name)) {
             return;
         }
@@ -237,7 +278,7 @@ impl Builder<'_> {
     }
 
     /// Adds an operation; its name is that of its result.
-    fn node(
+    pub fn node(
         &mut self,
         operator: &str,
         name: &str,
@@ -259,15 +300,15 @@ fn attribute(name: &str, kind: i32) -> Attribute {
     Attribute { name: Some(name.to_owned()), kind: Some(kind), ..Attribute::default() }
 }
 
-fn int(name: &str, value: i64) -> Attribute {
+pub(super) fn int(name: &str, value: i64) -> Attribute {
     Attribute { i: Some(value), ..attribute(name, 2) }
 }
 
-fn text(name: &str, value: &str) -> Attribute {
+pub(super) fn text(name: &str, value: &str) -> Attribute {
     Attribute { s: Some(value.as_bytes().to_vec()), ..attribute(name, 3) }
 }
 
-fn ints(name: &str, values: &[i64]) -> Attribute {
+pub(super) fn ints(name: &str, values: &[i64]) -> Attribute {
     Attribute { ints: values.to_vec(), ..attribute(name, 7) }
 }
 
