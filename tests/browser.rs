@@ -10,6 +10,8 @@ mod driver;
 #[path = "control/http.rs"]
 #[allow(dead_code)]
 mod http;
+#[path = "browser/pictures.rs"]
+mod pictures;
 #[path = "live/program.rs"]
 #[allow(dead_code)]
 mod program;

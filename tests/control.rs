@@ -16,6 +16,8 @@ mod make;
 mod monitoring;
 #[path = "control/osc.rs"]
 mod osc;
+#[path = "control/pictures.rs"]
+mod pictures;
 #[path = "live/program.rs"]
 #[allow(dead_code)]
 mod program;

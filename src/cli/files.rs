@@ -65,7 +65,7 @@ impl StreamArgs {
     /// [`UsageError`] when options contradict each other or the files they name.
     pub(super) fn file_config(&self, input: PathBuf, output: PathBuf) -> Result<Config> {
         let usage = |text: String| Err(UsageError(text).into());
-        let ModelSelection { models, mask, regions } = regions::select(self.painters(), false)?;
+        let ModelSelection { models, mask, regions, .. } = regions::select(self.painters(), false)?;
         if mask.is_none() && models.len() > 1 {
             return usage(
                 "several models are for live sources or for the regions of a --mask: give one --model"

@@ -12,7 +12,7 @@ use crossterm::terminal::enable_raw_mode;
 use super::interrupts::Interrupts;
 use super::terminal::leave_raw_mode;
 use crate::core::timeouts::END_KEY_THREAD;
-use crate::stream::{LiveSettings, SharedSettings, SnapshotRequest};
+use crate::stream::{LiveMonitor, LiveSettings, SharedSettings, SnapshotRequest};
 
 /// The line that explains the keys, for these numbers of models and regions.
 pub fn help(models: usize, regions: usize) -> String {
@@ -32,8 +32,8 @@ const STEP: f32 = 0.1;
 pub(super) struct Controls {
     /// The live settings.
     pub wanted: SharedSettings,
-    /// Number of models to choose from.
-    pub models: usize,
+    /// Knows the models to choose from.
+    pub monitor: LiveMonitor,
     /// Requests a snapshot of the next frame.
     pub snapshot: SnapshotRequest,
     /// Ends the run.
@@ -62,15 +62,16 @@ impl Keys {
                     continue;
                 }
                 let Ok(Event::Key(key)) = read() else { continue };
+                let models = controls.monitor.models().len();
                 match action(key) {
                     Some(KeyAction::Interrupt) => controls.interrupts.request(),
                     Some(KeyAction::Quit) => controls.interrupts.stop().end(),
                     Some(KeyAction::Snapshot) => controls.snapshot.ask(),
                     Some(KeyAction::Change(change)) => {
-                        controls.wanted.change(|settings| change(settings, controls.models));
+                        controls.wanted.change(|settings| change(settings, models));
                     }
                     Some(KeyAction::Region(n)) => {
-                        controls.wanted.change(|settings| next_model(settings, n, controls.models));
+                        controls.wanted.change(|settings| next_model(settings, n, models));
                     }
                     None => {}
                 }

@@ -39,7 +39,8 @@ pub(super) fn run(
     check(args, &input, &outputs)?;
     let control = args.live.control()?;
     let engine = args.engine();
-    let ModelSelection { mut models, mask, regions } = regions::select(args.painters(), true)?;
+    let ModelSelection { mut models, mask, regions, predictor } =
+        regions::select(args.painters(), true)?;
     let mut controls = LiveControls::new(LiveSettings {
         model: 0,
         scale: engine.scale,
@@ -67,6 +68,7 @@ pub(super) fn run(
     let count = models.len();
     let config = LiveConfig {
         models,
+        predictor,
         engine,
         job: LiveJob {
             input,
@@ -85,7 +87,7 @@ pub(super) fn run(
     let mut reporter = Reporter::new(quiet, 1.0);
     let keys = Keys::watch(Controls {
         wanted: controls.wanted.clone(),
-        models: count,
+        monitor: controls.monitor.clone(),
         snapshot: controls.snapshot.clone(),
         interrupts: interrupts.clone(),
     });

@@ -27,9 +27,6 @@ pub struct Reporter {
     last_line: Instant,
     /// Notes to print once the run makes progress.
     asides: Vec<String>,
-    /// Names of the models, for the status line of a live run.
-    #[cfg_attr(not(feature = "media"), allow(dead_code))]
-    models: Vec<String>,
     /// Counters of the last status, for rates.
     #[cfg_attr(not(feature = "media"), allow(dead_code))]
     last: Option<(Instant, u64, u64)>,
@@ -50,7 +47,6 @@ impl Reporter {
             estimated: false,
             last_line: Instant::now(),
             asides: Vec::new(),
-            models: Vec::new(),
             last: None,
             line: false,
             #[cfg(feature = "media")]
@@ -169,11 +165,6 @@ impl Observer for Reporter {
     }
 
     #[cfg(feature = "media")]
-    fn models(&mut self, names: &[String]) {
-        self.models = names.to_vec();
-    }
-
-    #[cfg(feature = "media")]
     fn live(&mut self, status: &LiveStatus) {
         self.say_asides();
         if let Some(service) = &mut self.service {
@@ -188,7 +179,7 @@ impl Observer for Reporter {
         // Rates over some seconds: half a second of a slow network is a frame or none.
         if self.last.is_none_or(|(at, ..)| now - at >= Duration::from_secs(3)) {
             self.last = Some((now, status.captured, status.sent));
-            let text = status_line(status, rates, &self.models);
+            let text = status_line(status, rates);
             if let Some(service) = &self.service {
                 service.status(&text);
             }
@@ -221,7 +212,7 @@ fn write_out(text: &str) {
 
 /// "in 30.0 fps, out 12.1 fps, 532 dropped, delay 110/160 ms, lost once, 4 s, mosaic"
 #[cfg(feature = "media")]
-fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> String {
+fn status_line(status: &LiveStatus, rates: (f64, f64)) -> String {
     let mut text =
         format!("in {:.1} fps, out {:.1} fps, {} dropped", rates.0, rates.1, status.dropped);
     let late: u64 = status.dropped_by_outputs.iter().sum();
@@ -243,9 +234,8 @@ fn status_line(status: &LiveStatus, rates: (f64, f64), models: &[String]) -> Str
         }
     }
     let settings = &status.settings;
-    let painting = settings.painting(models);
-    if !painting.is_empty() {
-        text += &format!(", {painting}");
+    if !status.painting.is_empty() {
+        text += &format!(", {}", status.painting);
     }
     if settings.mix.strength < 1.0 {
         text += &format!(" at {:.0} %", settings.mix.strength * 100.0);

@@ -63,6 +63,8 @@ pub(super) struct ModelSelection {
     pub mask: Option<Mask>,
     /// Which of the models paints each region of the mask.
     pub regions: RegionSettings,
+    /// The model that predicts styles.
+    pub predictor: String,
 }
 
 /// What the user gave.
@@ -92,10 +94,10 @@ fn with_pictures(
     styles: &[StyleAt],
     masked: bool,
     is_live: bool,
-) -> Result<(Vec<ModelAt>, Vec<Painted>)> {
+) -> Result<(Vec<ModelAt>, Vec<Painted>, String)> {
     let mut models = models.to_vec();
     if styles.is_empty() {
-        return Ok((models, Vec::new()));
+        return Ok((models, Vec::new(), ANY.to_owned()));
     }
     let predicts = |at: &ModelAt| {
         let model = at.model.as_deref().filter(|_| at.region.is_none());
@@ -104,27 +106,27 @@ fn with_pictures(
         })
     };
     let any = models.iter().position(predicts).and_then(|n| models.remove(n).model);
-    let any = any.as_deref().unwrap_or(ANY);
+    let any = any.unwrap_or_else(|| ANY.to_owned());
     let sources: Vec<StyleSource> = styles.iter().filter_map(|at| at.source.clone()).collect();
     if masked {
         let mut choices = Vec::new();
         for StyleAt { source, region } in styles {
             let choice = match source {
                 Some(source) => {
-                    let made = Arc::new(predicted(any, std::slice::from_ref(source))?);
+                    let made = Arc::new(predicted(&any, std::slice::from_ref(source))?);
                     Some(ModelChoice { model: source.name(), blend: None, made: Some(made) })
                 }
                 None => None,
             };
             choices.push((*region, choice));
         }
-        return Ok((models, choices));
+        return Ok((models, choices, any));
     }
     if let Some(at) = styles.iter().find(|at| at.region.is_some()) {
         let region = at.region.map_or_else(String::new, |region| region.to_string());
         return Err(UsageError(format!("--style …@{region} needs a --mask")).into());
     }
-    let made = predicted(any, &sources)?;
+    let made = predicted(&any, &sources)?;
     let names = made.description.styles.clone();
     let shared = !is_live || sources.iter().any(|source| source.weight != 1.0);
     let blend = match &sources[..] {
@@ -134,7 +136,8 @@ fn with_pictures(
         _ => None,
     };
     let model = if sources.len() == 1 { names.join("") } else { made.description.name.clone() };
-    Ok((models, vec![(None, Some(ModelChoice { model, blend, made: Some(Arc::new(made)) }))]))
+    let choice = ModelChoice { model, blend, made: Some(Arc::new(made)) };
+    Ok((models, vec![(None, Some(choice))], any))
 }
 
 /// The models, styles and regions given by `--model`, `--style`, `--blend` and `--mask`. `is_live`: regions can be given other models
@@ -145,7 +148,7 @@ fn with_pictures(
 /// be read.
 pub(super) fn select(given: Given<'_>, is_live: bool) -> Result<ModelSelection> {
     let Given { models, styles, blends, mask } = given;
-    let (models, pictures) = with_pictures(models, styles, mask.is_some(), is_live)?;
+    let (models, pictures, predictor) = with_pictures(models, styles, mask.is_some(), is_live)?;
     let models = models.as_slice();
     let at_model = models.iter().any(|model| model.region.is_some()) || at_region(&pictures);
     let at_blend = blends.iter().any(|blend| blend.region.is_some());
@@ -175,7 +178,7 @@ pub(super) fn select(given: Given<'_>, is_live: bool) -> Result<ModelSelection> 
         let of_pictures = pictures.into_iter().filter_map(|(_, choice)| choice);
         let models = of_pictures.chain(names.map(of)).collect();
         let regions = RegionSettings::default();
-        return Ok(ModelSelection { models, mask: None, regions });
+        return Ok(ModelSelection { models, mask: None, regions, predictor });
     };
     let mut regions: Vec<Painted> = match (at_blend, models) {
         (true, [ModelAt { model: Some(model), .. }]) => {
@@ -224,7 +227,7 @@ pub(super) fn select(given: Given<'_>, is_live: bool) -> Result<ModelSelection> 
     match Mask::open(path, &colors, option) {
         Ok(mask) => {
             let regions = RegionSettings::of(&numbers);
-            Ok(ModelSelection { models, mask: Some(mask), regions })
+            Ok(ModelSelection { models, mask: Some(mask), regions, predictor })
         }
         Err(MaskError::Refused(text)) => usage(text),
         Err(error) => Err(error.into()),

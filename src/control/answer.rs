@@ -16,8 +16,12 @@ use utoipa::ToSchema;
 
 /// Longest body of a request, in bytes.
 const LONGEST_BODY: usize = 16 * 1024;
+/// A longer one is large.
+const LARGE_BODY: usize = 1024 * 1024;
 /// Time for the body of a request to come.
 const BODY_COMES: Duration = Duration::from_secs(5);
+/// The same for one that is large.
+const LARGE_BODY_COMES: Duration = Duration::from_secs(60);
 
 /// What is loaded, and by whom: this server's own files alone, no code within pages, no frame around them.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -76,7 +80,7 @@ pub(super) fn secured(mut answer: Response) -> Response {
     answer
 }
 
-/// The body of a request, which must be of this kind.
+/// The body of a request, which must be of this kind; `image/*` is any picture.
 ///
 /// # Errors
 /// When it is of another kind, too long or too slow.
@@ -87,12 +91,18 @@ pub(super) async fn body_of(
     longest: usize,
 ) -> Result<Bytes, Refusal> {
     let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_wanted = match wanted.strip_suffix('*') {
+        Some(start) => kind.starts_with(start),
+        None => kind == wanted,
+    };
     // Other kinds can be sent by forms of foreign pages.
-    if kind.split(';').next().unwrap_or_default().trim() != wanted {
+    if !is_wanted {
         let text = format!("send it with 'Content-Type: {wanted}'");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    match tokio::time::timeout(BODY_COMES, axum::body::to_bytes(body, longest)).await {
+    let comes = if longest > LARGE_BODY { LARGE_BODY_COMES } else { BODY_COMES };
+    match tokio::time::timeout(comes, axum::body::to_bytes(body, longest)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => {
             let text = format!("the body must come whole and have {longest} bytes at most");

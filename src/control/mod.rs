@@ -5,6 +5,7 @@
 //! - `routes`: what can be asked; `state`: the state of a run and its settings; `preview`: the picture; `metrics`
 //! - `settings`: what can be changed, whoever asks; [`OscServer`]: by messages over UDP (`--osc ADDRESS:PORT`)
 //! - `webrtc`: offers of browsers that watch (WHEP), and of one whose camera is painted (WHIP)
+//! - `pictures`: styles of pictures that are sent while the run goes on
 //! - `page`: the page itself, plain files in `page/`
 
 mod access;
@@ -13,6 +14,7 @@ mod metrics;
 mod options;
 mod osc;
 mod page;
+mod pictures;
 mod preview;
 mod routes;
 mod server;

@@ -3,6 +3,9 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use crate::core::frame::Frame;
+use crate::core::picture::rgb_frame;
+
 /// A file of the page: its path, its type, what it holds.
 type Part = (&'static str, &'static str, &'static [u8]);
 
@@ -11,7 +14,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("/", HTML, include_bytes!("page/index.html")),
     ("/style.css", CSS, include_bytes!("page/style.css")),
     ("/main.js", JS, include_bytes!("page/main.js")),
@@ -19,14 +22,21 @@ const PARTS: [Part; 11] = [
     ("/picture.js", JS, include_bytes!("page/picture.js")),
     ("/webrtc.js", JS, include_bytes!("page/webrtc.js")),
     ("/controls.js", JS, include_bytes!("page/controls.js")),
+    ("/pictures.js", JS, include_bytes!("page/pictures.js")),
     ("/regions.js", JS, include_bytes!("page/regions.js")),
     ("/health.js", JS, include_bytes!("page/health.js")),
     ("/icon.svg", SVG, include_bytes!("page/icon.svg")),
     ("/favicon.ico", SVG, include_bytes!("page/icon.svg")),
 ];
 
-/// The photo that each model paints for its thumbnail: scikit-image's cat (CC0).
-pub(super) const SAMPLE: &[u8] = include_bytes!("page/sample.jpg");
+/// Scikit-image's cat (CC0).
+const SAMPLE: &[u8] = include_bytes!("page/sample.jpg");
+
+/// The photo that each model paints for its thumbnail.
+pub(super) fn sample() -> Option<Frame> {
+    let picture = turbojpeg::decompress(SAMPLE, turbojpeg::PixelFormat::RGB).ok()?;
+    Some(rgb_frame(picture.width, picture.height, picture.pixels))
+}
 
 /// Whether this is a file of the page.
 pub(super) fn is_part(path: &str) -> bool {

@@ -25,12 +25,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::guard;
-use super::answer::{ErrorBody, Refusal, json_of};
+use super::answer::{ErrorBody, Refusal, body_of, json_of};
 use super::preview::jpeg;
 use super::settings::{Settings, SettingsChange};
 use super::shared::Shared;
 use super::state::State;
-use super::{metrics, page, webrtc};
+use super::{metrics, page, pictures, webrtc};
 use crate::core::frame::{Frame, Planes};
 use crate::media::preview::PreviewPicture;
 use crate::stream::LiveRequest;
@@ -73,6 +73,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(settings, change_settings))
         .routes(routes!(models))
         .routes(routes!(thumbnail))
+        .routes(routes!(add_picture))
         .routes(routes!(region_shape))
         .routes(routes!(picture))
         .routes(routes!(events))
@@ -178,6 +179,42 @@ async fn models(Of(shared): Of<App>) -> Json<Vec<Model>> {
         Model { name, thumbnail: painted.then(|| format!("/api/v1/models/{n}/thumbnail")) }
     };
     Json(names.into_iter().enumerate().map(model).collect())
+}
+
+/// What a picture is called.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Named {
+    /// Name of its file; the style gets its name without the end.
+    #[serde(default)]
+    name: String,
+}
+
+/// Adds a model that paints in the style of this picture (`--style`), and can be chosen then. After sixteen, the oldest
+/// that is not painted makes room.
+#[utoipa::path(post, path = "/api/v1/pictures", tag = "settings", params(Named),
+    request_body(content = [u8], content_type = "image/*", description = "A picture file of up to 32 MiB and 64 megapixels: JPEG, PNG, WebP, GIF, TIFF, BMP"),
+    responses((status = 201, body = Model), (status = 413, body = ErrorBody), (status = 415, body = ErrorBody), (status = 422, body = ErrorBody), (status = 503, body = ErrorBody)))]
+async fn add_picture(
+    Of(shared): Of<App>,
+    named: Result<Query<Named>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Model>), Refusal> {
+    let Query(named) = named.map_err(|rejection| Refusal::bad(rejection.body_text()))?;
+    let data = body_of(&headers, body, "image/*", pictures::LONGEST).await?;
+    let run = Arc::clone(&shared);
+    // On a thread that may wait: the runtime's serves all others.
+    let added =
+        tokio::task::spawn_blocking(move || run.pictures.add(&data, &named.name, &run.controls));
+    let (number, name) = added.await.map_err(|_| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the picture could not be measured")
+    })??;
+    shared.changed();
+    let painted = shared.controls.monitor.sample(number).is_some();
+    let thumbnail = painted.then(|| format!("/api/v1/models/{number}/thumbnail"));
+    Ok((StatusCode::CREATED, Json(Model { name, thumbnail })))
 }
 
 /// A photo as a model paints it.

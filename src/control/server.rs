@@ -22,12 +22,11 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::access::Access;
 use super::options::{ControlOptions, Token, reachable};
-use super::page::SAMPLE;
+use super::page::sample;
 use super::preview::Previews;
 use super::routes::router;
 use super::shared::Shared;
 use super::webrtc::CameTo;
-use crate::core::picture::rgb_frame;
 use crate::stream::{LiveControls, LiveStatus, Observer, Progress};
 
 /// Connections at a time; further ones are closed at once.
@@ -149,21 +148,10 @@ impl Observer for ControlObserver<'_> {
         self.inner.remuxing(name, share);
     }
 
-    fn models(&mut self, names: &[String]) {
-        self.shared.changed();
-        self.inner.models(names);
-    }
-
     fn live(&mut self, status: &LiveStatus) {
         self.shared.told(status);
         self.inner.live(status);
     }
-}
-
-/// The built-in photo.
-fn sample() -> Option<crate::core::frame::Frame> {
-    let picture = turbojpeg::decompress(SAMPLE, turbojpeg::PixelFormat::RGB).ok()?;
-    Some(rgb_frame(picture.width, picture.height, picture.pixels))
 }
 
 /// What the user opens. A token of the user's own is not shown.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::access::Access;
+use super::pictures::Pictures;
 use super::preview::Previews;
 use super::state::{Known, Rates};
 use crate::stream::{LiveControls, LiveStatus};
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub access: Access,
     pub controls: LiveControls,
     pub previews: Previews,
+    pub pictures: Pictures,
     known: Mutex<Known>,
     /// Counts changes; who watches is woken by each.
     changes: watch::Sender<u64>,
@@ -36,6 +38,7 @@ impl Shared {
             access,
             previews: Previews::new(controls.monitor.clone()),
             controls,
+            pictures: Pictures::default(),
             known: Mutex::default(),
             changes: watch::Sender::new(0),
             requests: AtomicU64::new(0),

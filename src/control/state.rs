@@ -39,6 +39,8 @@ pub(super) struct State {
     /// Whether frames flow.
     ready: bool,
     settings: Settings,
+    /// Names of the models, as in `/api/v1/models`; pictures that are sent add some.
+    models: Vec<String>,
     source: Option<Source>,
     network: Network,
     delay: Delay,
@@ -179,6 +181,7 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION"),
             ready,
             settings,
+            models: self.controls.monitor.models(),
             source: stream.map(|(name, stream)| Source {
                 name,
                 width: stream.frame.width,

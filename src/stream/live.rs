@@ -57,7 +57,7 @@ pub fn stylize_live<S: Adjustable + 'static>(
     controls: &LiveControls,
     context: &mut RunContext,
 ) -> Result<Summary> {
-    let LiveControls { wanted, snapshot, monitor, webrtc } = controls;
+    let LiveControls { wanted, snapshot, monitor, models: arriving, webrtc } = controls;
     let webrtc = webrtc.as_ref();
     let clock = LiveClock::start()?;
     let stop = context.stop.clone();
@@ -96,7 +96,7 @@ pub fn stylize_live<S: Adjustable + 'static>(
         Batcher::newest(LatestConsumer::of(captured_out).context("cannot start a thread")?);
     monitor.set_styles(models.iter().map(Adjustable::own_shares).collect());
     let mut network = NetworkWatch::new(&context.stats, &stream.frame, models.len());
-    let looks = CrossFade::new(models, wanted.clone());
+    let looks = CrossFade::new(models, wanted.clone()).with_arriving(arriving.clone());
     let mut stylizer = Adapting {
         looks: LiveSteady {
             steady: Steady::new(looks, 0.0, None),
@@ -172,6 +172,7 @@ pub fn stylize_live<S: Adjustable + 'static>(
                     recording: outputs.recording(),
                     losses: source.signal().losses(),
                     settings: wanted.get(),
+                    painting: wanted.get().painting(&monitor.models()),
                 }),
             },
         });

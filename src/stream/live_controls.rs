@@ -1,6 +1,6 @@
 //! What a live run shares with those who steer and watch it.
 
-use super::{LiveMonitor, LiveSettings, SharedSettings, SnapshotRequest};
+use super::{LiveModels, LiveMonitor, LiveSettings, SharedSettings, SnapshotRequest};
 use crate::media::webrtc::WebRtc;
 
 /// The settings, the request for a snapshot, and what can be watched. Clones share them.
@@ -12,6 +12,8 @@ pub struct LiveControls {
     pub snapshot: SnapshotRequest,
     /// The run as it is seen from outside.
     pub monitor: LiveMonitor,
+    /// Takes models that come while the run goes on.
+    pub models: LiveModels,
     /// Browsers that watch by WebRTC, or send their camera; none where nobody can connect.
     pub webrtc: Option<WebRtc>,
 }
@@ -23,6 +25,7 @@ impl LiveControls {
             wanted: SharedSettings::new(settings),
             snapshot: SnapshotRequest::default(),
             monitor: LiveMonitor::default(),
+            models: LiveModels::default(),
             webrtc: None,
         }
     }

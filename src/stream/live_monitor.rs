@@ -224,6 +224,25 @@ impl LiveMonitor {
         *lock(&self.0.styles) = of_models;
     }
 
+    /// Takes note of a model that came while the run goes on.
+    pub(super) fn put_model(
+        &self,
+        number: usize,
+        name: String,
+        styles: Vec<(String, f32)>,
+        sample: Option<Frame>,
+    ) {
+        fn put<T: Default>(all: &mut Vec<T>, number: usize, one: T) {
+            if all.len() <= number {
+                all.resize_with(number + 1, T::default);
+            }
+            all[number] = one;
+        }
+        put(&mut lock(&self.0.samples).painted, number, sample);
+        put(&mut lock(&self.0.styles), number, styles);
+        put(&mut lock(&self.0.models), number, name);
+    }
+
     /// Where the network runs; none before it is known.
     pub fn device(&self) -> Option<Device> {
         *lock(&self.0.device)

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::live_models::LiveModels;
 use super::regions::{RegionModels, RegionSettings, Regions};
 use crate::core::frame::Frame;
 use crate::core::stylizer::{StylizeError, Stylizer};
@@ -107,6 +108,13 @@ pub trait Adjustable: Stylizer {
     /// Sets what paints each region of a mask for the next batches.
     fn set_regions(&mut self, _regions: RegionSettings) {}
 
+    /// Puts a network into `all`, in place of the one with this number or behind the last.
+    fn put(_all: &mut Vec<Self>, _number: usize, _model: NetworkStylizer)
+    where
+        Self: Sized,
+    {
+    }
+
     /// What each of its models makes of a picture; none where it cannot paint it.
     fn samples(&mut self, of: &Frame) -> Vec<Option<Frame>> {
         self.adjust(1.0, 1.0, StyleMix::default());
@@ -132,11 +140,25 @@ impl Adjustable for NetworkStylizer {
     fn own_shares(&self) -> Vec<(String, f32)> {
         NetworkStylizer::own_shares(self)
     }
+
+    fn put(all: &mut Vec<Self>, number: usize, model: NetworkStylizer) {
+        match all.get_mut(number) {
+            Some(place) => *place = model,
+            None => all.push(model),
+        }
+    }
 }
 
 impl<S: Adjustable> Adjustable for Regions<S> {
     fn adjust(&mut self, scale: f64, stroke: f64, mix: StyleMix) {
         self.painters().iter_mut().for_each(|painter| painter.adjust(scale, stroke, mix));
+    }
+
+    fn put(all: &mut Vec<Self>, number: usize, model: NetworkStylizer) {
+        // They are the one that paints.
+        if let Some(regions) = all.first_mut() {
+            S::put(regions.painters(), number, model);
+        }
     }
 
     fn set_regions(&mut self, regions: RegionSettings) {
@@ -173,6 +195,7 @@ impl Faded {
 /// the rate may halve.
 pub struct CrossFade<S> {
     models: Vec<S>,
+    arriving: LiveModels,
     wanted: SharedSettings,
     /// What is shown, apart from a fade.
     shown: Faded,
@@ -190,7 +213,13 @@ impl<S: Adjustable> CrossFade<S> {
     /// `models` must not be empty; an index in `wanted` beyond its end means the last one.
     pub fn new(models: Vec<S>, wanted: SharedSettings) -> Self {
         let shown = Faded::of(&wanted.get());
-        CrossFade { models, wanted, shown, fade: None }
+        CrossFade { models, arriving: LiveModels::default(), wanted, shown, fade: None }
+    }
+
+    /// The same, which also takes the models that arrive there.
+    #[must_use]
+    pub fn with_arriving(self, arriving: LiveModels) -> Self {
+        CrossFade { arriving, ..self }
     }
 
     /// Whether a cross-fade is under way, so that each frame is painted twice.
@@ -257,6 +286,9 @@ impl<S: Adjustable> Stylizer for CrossFade<S> {
 
     fn stylize(&mut self, batch: &mut [Frame]) -> Result<(), StylizeError> {
         let settings = self.wanted.get();
+        for (number, model) in self.arriving.take() {
+            S::put(&mut self.models, number, model);
+        }
         let Some((fade, share)) = self.advance(settings, Instant::now()) else {
             return self.paint(self.shown, &settings, batch);
         };

@@ -32,6 +32,7 @@ mod live_controls;
 #[cfg(feature = "media")]
 mod live_job;
 #[cfg(feature = "media")]
+mod live_models;
 mod live_monitor;
 #[cfg(feature = "media")]
 mod live_settings;
@@ -81,6 +82,7 @@ pub use live_controls::LiveControls;
 #[cfg(feature = "media")]
 pub use live_job::LiveJob;
 #[cfg(feature = "media")]
+pub use live_models::LiveModels;
 pub use live_monitor::{LiveMonitor, LivePicture, LiveRequest, StageTimes};
 #[cfg(feature = "media")]
 pub use live_settings::{Adjustable, CrossFade, LiveSettings, SharedSettings};
@@ -144,6 +146,8 @@ pub struct LiveStatus {
     pub losses: crate::core::signal::Losses,
     /// The current settings: model, scale, strength, colours.
     pub settings: LiveSettings,
+    /// Names of the models that paint, joined.
+    pub painting: String,
 }
 
 /// Receives notes and the progress of a run, for the user.
@@ -159,9 +163,6 @@ pub trait Observer {
     /// Called about ten times a second while the index of the finished file `name` goes to its front;
     /// how much of that is done, 0–1.
     fn remuxing(&mut self, _name: &str, _share: f64) {}
-    /// Names of the models of a live run, in their order, once they are known.
-    #[cfg(feature = "media")]
-    fn models(&mut self, _names: &[String]) {}
     /// Called about twice a second while live.
     #[cfg(feature = "media")]
     fn live(&mut self, _status: &LiveStatus) {}

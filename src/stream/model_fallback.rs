@@ -10,7 +10,8 @@ use super::{Observer, RunContext};
 use crate::core::stop::StopSignal;
 use crate::core::stylizer::StylizeError;
 use crate::engine::bench::{self, Job};
-use crate::engine::device::while_trying_algorithms;
+use crate::engine::device::{Device, while_trying_algorithms};
+use crate::engine::precision::Precision;
 use crate::engine::shipped;
 use crate::engine::stylizer::NetworkStylizer;
 
@@ -39,7 +40,7 @@ struct Candidate {
 }
 
 /// The models of a live run, before the source's size and rate are known.
-pub struct Candidates(Vec<Candidate>);
+pub struct Candidates(Vec<Candidate>, (Device, Precision));
 
 /// The chosen models of a live run, and their names for the user.
 pub struct ChosenModels {
@@ -47,6 +48,8 @@ pub struct ChosenModels {
     pub models: Vec<NetworkStylizer>,
     /// Their names.
     pub names: Vec<String>,
+    /// Where they run, and in which arithmetic.
+    pub on: (Device, Precision),
 }
 
 impl EngineOptions {
@@ -74,7 +77,7 @@ impl EngineOptions {
         };
         let all: Vec<Candidate> = choices.iter().map(&mut open).collect::<Result<_>>()?;
         self.say_what_paints(all.first().map(|one| &one.named), observer);
-        Ok(Candidates(all))
+        Ok(Candidates(all, on))
     }
 }
 
@@ -92,11 +95,11 @@ impl Candidates {
         together: Option<usize>,
         context: &mut RunContext,
     ) -> Result<ChosenModels> {
-        let Candidates(mut all) = self;
+        let Candidates(mut all, on) = self;
         let stop = context.stop.clone();
         let trial = while_trying_algorithms(|| trial(&mut all, pace, together, &stop));
         let trial = trial.context("cannot stylize")?;
-        let mut chosen = ChosenModels { models: Vec::new(), names: Vec::new() };
+        let mut chosen = ChosenModels { models: Vec::new(), names: Vec::new(), on };
         for Candidate { choice, named, lite } in all {
             let (choice, model) = match lite.zip(trial.as_ref()) {
                 Some(((lite, model), trial)) => {

@@ -47,10 +47,13 @@ pub struct ModelChoice {
 }
 
 impl fmt::Display for ModelChoice {
-    /// `mosaic`, or `many.pt wave` for a style of a network with several.
+    /// `mosaic`, or `many.pt wave` for a style of a network with several; of one that was made, the style alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.model)?;
-        self.blend.as_ref().map_or(Ok(()), |blend| write!(f, " {blend}"))
+        match (&self.blend, &self.made) {
+            (None, _) => f.write_str(&self.model),
+            (Some(blend), None) => write!(f, "{} {blend}", self.model),
+            (Some(blend), Some(_)) => write!(f, "{blend}"),
+        }
     }
 }
 
@@ -172,7 +175,7 @@ impl EngineOptions {
             None => Model::open(&choice.model, self.trust, device, precision)?,
         };
         match &choice.blend {
-            None if model.styles().len() > 1 => observer.note(&format!(
+            None if model.styles().len() > 1 && choice.made.is_none() => observer.note(&format!(
                 "'{}' paints {}; --blend chooses and mixes, now it is {}",
                 choice.model,
                 model.styles().join(", "),

@@ -111,7 +111,7 @@ impl<S: Stylizer> Regions<S> {
 
     /// All of its stylizers.
     #[cfg(feature = "media")]
-    pub(super) fn painters(&mut self) -> &mut [S] {
+    pub(super) fn painters(&mut self) -> &mut Vec<S> {
         &mut self.painters
     }
 }

@@ -356,6 +356,8 @@ fn video(
 pub struct LiveConfig {
     /// Models and their styles; the first is shown first, or with a mask those that the settings say.
     pub models: Vec<ModelChoice>,
+    /// The model that predicts the styles of pictures that come while the run goes on: a file, or a shipped one.
+    pub predictor: String,
     /// How the models run.
     pub engine: EngineOptions,
     /// Source and outputs.
@@ -377,7 +379,7 @@ pub fn run_live(
     let Some(mask) = job.mask.clone() else {
         let choose = |rate: super::SourceRate, context: &mut RunContext| {
             let chosen = candidates.choose(rate, None, context)?;
-            tell(&chosen, controls, context);
+            tell(&chosen, config, controls);
             Ok(chosen.models)
         };
         return super::stylize_live(job, choose, controls, context);
@@ -388,7 +390,7 @@ pub fn run_live(
             .with_context(|| format!("cannot stylize '{}'", job.input))?;
         let regions = controls.wanted.get().regions;
         let chosen = candidates.choose(rate, Some(regions.painting().len()), context)?;
-        tell(&chosen, controls, context);
+        tell(&chosen, config, controls);
         Ok(vec![Regions::new(mask, chosen.models, regions)])
     };
     super::stylize_live(job, choose, controls, context)
@@ -396,10 +398,10 @@ pub fn run_live(
 
 /// Tells whoever watches which models were chosen, and where they run.
 #[cfg(feature = "media")]
-fn tell(chosen: &super::ChosenModels, controls: &super::LiveControls, context: &mut RunContext) {
+fn tell(chosen: &super::ChosenModels, config: &LiveConfig, controls: &super::LiveControls) {
+    controls.models.begin(config, chosen.on);
     controls.monitor.set_models(&chosen.names);
     if let Some(model) = chosen.models.first() {
         controls.monitor.set_device(model.model().device());
     }
-    context.observer.models(&chosen.names);
 }

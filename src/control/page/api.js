@@ -16,7 +16,10 @@ export class Refused extends Error {
 /** Sends a request; fails with what the program says is wrong. */
 export async function ask(method, path, body) {
   const options = { method, cache: "no-store" };
-  if (body !== undefined) {
+  if (body instanceof Blob) {
+    options.headers = { "Content-Type": body.type };
+    options.body = body;
+  } else if (body !== undefined) {
     options.headers = { "Content-Type": "application/json" };
     options.body = JSON.stringify(body);
   }

@@ -2,6 +2,7 @@
 
 import { ask, settingsSender } from "./api.js";
 import { isComparing, setComparing } from "./picture.js";
+import { takePictures } from "./pictures.js";
 import { next, showRegions } from "./regions.js";
 import { Camera } from "./webrtc.js";
 
@@ -266,8 +267,19 @@ const KEYS = {
 };
 for (let number = 1; number <= 9; number++) KEYS[number] = () => stepRegion(number);
 
-/** Begins to listen. */
-export function listen() {
+/** Paints in the style of a picture that was added. */
+async function paintIn(model) {
+  await newModels?.();
+  if (settings && settings.regions.length === 0) change("model", model.name);
+  toast(`Added the style of ${model.name}`);
+}
+
+let newModels;
+
+/** Begins to listen; `readModels` has the models listed anew. */
+export function listen(readModels) {
+  newModels = readModels;
+  takePictures(paintIn, toast);
   for (const [name, slider] of Object.entries(SLIDERS)) {
     id(name).addEventListener("input", (event) => change(name, slider.to(Number(event.target.value))));
     // Back to the middle, where there is one.

@@ -9,10 +9,12 @@ import * as webrtc from "./webrtc.js";
 const id = (name) => document.getElementById(name);
 let connected = false;
 let modelsDue = 0;
+let listed = "";
 
 async function readModels() {
   const models = await (await ask("GET", "/api/v1/models")).json();
   setModels(models);
+  listed = JSON.stringify(models.map((model) => model.name));
   // Thumbnails come with the first frame.
   modelsDue = models.length > 0 && models.every((model) => model.thumbnail) ? Infinity : performance.now() + 2000;
 }
@@ -23,7 +25,8 @@ function onState(state) {
   setPublisher(state.publisher);
   setHealth(state);
   setTrouble(null);
-  if (performance.now() > modelsDue) {
+  // Pictures that are sent become models.
+  if (performance.now() > modelsDue || (listed && JSON.stringify(state.models) !== listed)) {
     modelsDue = performance.now() + 2000;
     readModels().catch(() => {});
   }
@@ -44,7 +47,7 @@ function onConnection(now) {
 }
 
 await signInByLink();
-listen();
+listen(readModels);
 show();
 webrtc.show(id("video"), videoFrame, setSound, videoGone);
 const reopen = watch(onState, onConnection, () => {
