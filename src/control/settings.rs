@@ -127,13 +127,18 @@ impl SettingsChange {
         let scale = within("scale", self.scale, 0.01, 1.0)?;
         let stroke = within("stroke", self.stroke, 0.25, 4.0)?;
         let steady = within("steady", self.steady, 0.0, 1.0)?;
-        let model = self.model.as_ref().map(|name| number_of(name, controls)).transpose()?;
         let before = controls.wanted.get();
-        if model.is_some() && !before.regions.is_empty() {
-            return Err(EACH_REGION.to_owned());
-        }
+        let model = match &self.model {
+            // What was read may be sent back.
+            Some(name) if before.regions.is_empty() => Some(number_of(name, controls)?),
+            Some(name) if *name != before.painting(&controls.monitor.models()) => {
+                return Err(EACH_REGION.to_owned());
+            }
+            _ => None,
+        };
         let of = model.unwrap_or(before.model);
-        let blend = self.blend.as_ref().map(|blend| blend_of(blend, of, controls)).transpose()?;
+        let blend = self.blend.as_ref().filter(|blend| !blend.is_empty());
+        let blend = blend.map(|blend| blend_of(blend, of, controls)).transpose()?;
         let regions = self.regions.iter().flatten();
         let regions =
             regions.map(|region| region.check(controls)).collect::<Result<Vec<_>, _>>()?;
