@@ -13,6 +13,8 @@ mod color;
 mod frames;
 #[path = "network/stylizer.rs"]
 mod stylizer;
+#[path = "network/textures.rs"]
+mod textures;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -18,6 +18,8 @@ mod program;
 mod relative;
 #[path = "train/runs.rs"]
 mod runs;
+#[path = "train/texture.rs"]
+mod texture;
 
 use std::path::Path;
 

@@ -31,6 +31,7 @@ mod styles;
 #[cfg(feature = "media")]
 mod terminal;
 mod text;
+mod texture;
 mod train;
 
 use std::ffi::OsString;
@@ -134,6 +135,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Make models that paint in the style of a picture, without training
     Styles(styles::StylesArgs),
+    /// Make a texture of any size with a model trained on one
+    Texture(texture::TextureArgs),
     /// Show what this installation can read and write, and what is missing (-v lists all codecs)
     Probe(probe::ProbeArgs),
     /// Draw frames of several videos as one picture, a row for each video
@@ -194,6 +197,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
             print(&styles::run(&args)?)?;
             Ok(Outcome::Done)
         }
+        Some(Command::Texture(args)) => texture::run(&args).map(|()| Outcome::Done),
         Some(Command::Probe(args)) => probe::run(&args, cli.verbose > 0).map(|()| Outcome::Done),
         #[cfg(feature = "media")]
         Some(Command::Sheet(args)) => sheet::run(&args).map(|()| Outcome::Done),

@@ -13,7 +13,7 @@ use numbers::RecipeArgs;
 
 use super::{Outcome, UsageError};
 use crate::core::regions::{Color, MaskError};
-use crate::engine::architecture::NetworkKind;
+use crate::engine::architecture::{Architecture, NetworkKind};
 use crate::engine::device::{Device, DeviceChoice, cpu_has_matrices, resolve};
 use crate::engine::precision::{Precision, PrecisionChoice};
 use crate::train::config::TrainingConfig;
@@ -32,18 +32,24 @@ use crate::train::vgg::Vgg;
     nst-stream train --style a.jpg:0.7 --style b.jpg:0.3 --dataset photos --output hybrid.pt\n  \
     nst-stream train --style a.jpg@white --style b.jpg@black --masks masks --dataset photos \
     --output both.pt\n  \
+    nst-stream train --texture bricks.jpg --output bricks.pt\n  \
     nst-stream train --resume mosaic.run")]
 pub struct TrainArgs {
     /// Style picture. Several are mixed into one hybrid style, by weight: a.jpg:0.7. With --masks each
     /// names its region: a.jpg@white, a.jpg:0.7@#ff0000, none@black
-    #[arg(long = "style", value_name = "PICTURE", required_unless_present_any = ["resume", "style_folder"], help_heading = IO)]
+    #[arg(long = "style", value_name = "PICTURE", required_unless_present_any = ["resume", "style_folder", "texture"], help_heading = IO)]
     styles: Vec<StyleAt>,
     /// Folder of style pictures (.jpg, .png, .webp), searched with its subfolders: the network learns to paint in
     /// the style of any picture, also of ones it has never seen; hundreds are needed
     #[arg(long = "styles", value_name = "FOLDER", conflicts_with = "styles", help_heading = IO)]
     style_folder: Option<PathBuf>,
+    /// Picture of a texture: the network learns to make such textures of any size from noise, without photos; see
+    /// the command `texture`
+    #[arg(long, value_name = "PICTURE", help_heading = IO, conflicts_with_all =
+        ["styles", "style_folder", "dataset", "masks", "videos", "previews", "epochs"])]
+    texture: Option<PathBuf>,
     /// Folder of photos (.jpg, .png, .webp), searched with its subfolders
-    #[arg(long, value_name = "FOLDER", required_unless_present = "resume", help_heading = IO)]
+    #[arg(long, value_name = "FOLDER", required_unless_present_any = ["resume", "texture"], help_heading = IO)]
     dataset: Option<PathBuf>,
     /// Folder with a mask for each photo (a/cat.png for a/cat.jpg) whose colours mark regions: the
     /// network learns to recognize them and paints each in its style, later without masks
@@ -116,9 +122,10 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
         Some(folder) => (with_new_paths(args, RunFolder::read(folder)?), folder.clone()),
         None => new_run(args)?,
     };
-    let photos = Dataset::open(&run.dataset, 1)?;
-    if args.resume.is_some() && photos.len() != run.photos {
-        let (was, is) = (run.photos, photos.len());
+    let photos = if run.recipe.texture { None } else { Some(Dataset::open(&run.dataset, 1)?) };
+    let is = photos.as_ref().map_or(0, Dataset::len);
+    if args.resume.is_some() && is != run.photos {
+        let was = run.photos;
         bar.note(&format!(
             "the dataset held {was} photos and now holds {is}: the results will differ"
         ));
@@ -126,12 +133,15 @@ pub fn run(args: &TrainArgs, quiet: bool) -> Result<Outcome> {
     if let (None, Some(init)) = (&args.resume, &args.numbers.init) {
         // What cannot be opened is told when the run opens it.
         if let Ok(architecture) = architecture_of(init) {
+            goes_with(args, init, &architecture)?;
             run.recipe.take_architecture(&architecture);
         }
     }
-    args.numbers.apply(&mut run.recipe, photos.len());
+    args.numbers.apply(&mut run.recipe, is);
     if args.resume.is_none() {
-        complete(args, &mut run, &photos, device, &mut bar)?;
+        complete(args, &mut run, photos.as_ref(), device, &mut bar)?;
+    } else if let Some(texture) = &args.texture {
+        run.recipe.styles = vec![whole(texture)];
     } else if !args.styles.is_empty() {
         (run.recipe.styles, run.recipe.unstyled) = styles(args);
     }
@@ -196,6 +206,33 @@ fn as_usage_error(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// Checks that a run can start from a model with this network.
+fn goes_with(args: &TrainArgs, init: &str, found: &Architecture) -> Result<(), UsageError> {
+    let kind = found.kind.name();
+    match args.numbers.arch {
+        Some(arch) if arch != found.kind => {
+            let arch = arch.name();
+            Err(UsageError(format!(
+                "--init '{init}' is a {kind} network: --arch {arch} does not go with it"
+            )))
+        }
+        _ if found.photo == args.texture.is_some() => {
+            let needs = if found.photo {
+                "paints photos: it needs --style"
+            } else {
+                "makes textures: it needs --texture"
+            };
+            Err(UsageError(format!("--init '{init}' {needs}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A picture as the only style.
+fn whole(picture: &Path) -> StyleSource {
+    StyleSource { picture: absolute(picture), weight: 1.0, region: None }
+}
+
 /// The styles, and the regions without one (`none@COLOUR`).
 fn styles(args: &TrainArgs) -> (Vec<StyleSource>, Vec<Color>) {
     let (mut styles, mut unstyled) = (Vec::new(), Vec::new());
@@ -224,8 +261,12 @@ fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
     let folder = args.run.clone().unwrap_or_else(|| output.with_extension("run"));
     let preset = args.numbers.recipe.unwrap_or(RecipePreset::Default);
     let (styles, unstyled) = styles(args);
+    let recipe = match &args.texture {
+        Some(picture) => Recipe::preset(preset, vec![whole(picture)]).of_texture(),
+        None => Recipe::preset(preset, styles),
+    };
     let run = RunFile {
-        dataset: absolute(args.dataset.as_deref().unwrap_or(Path::new(""))),
+        dataset: args.dataset.as_deref().map(absolute).unwrap_or_default(),
         photos: 0,
         masks: args.masks.as_deref().map(absolute),
         videos: args.videos.as_deref().map(absolute),
@@ -238,7 +279,7 @@ fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
         recipe: Recipe {
             unstyled,
             predictor: if args.style_folder.is_some() { PREDICTOR } else { 0 },
-            ..Recipe::preset(preset, styles)
+            ..recipe
         },
     };
     Ok((run, folder))
@@ -248,11 +289,11 @@ fn new_run(args: &TrainArgs) -> Result<(RunFile, PathBuf)> {
 fn complete(
     args: &TrainArgs,
     run: &mut RunFile,
-    photos: &Dataset,
+    photos: Option<&Dataset>,
     device: Device,
     bar: &mut Bar,
 ) -> Result<()> {
-    run.photos = photos.len();
+    run.photos = photos.map_or(0, Dataset::len);
     let precision = match args.numbers.precision.unwrap_or_default() {
         // Half precision's range is too small for gradients.
         PrecisionChoice::Auto if device.is_cuda() => Precision::Bf16,
@@ -266,6 +307,8 @@ fn complete(
                 UsageError("--precision fp16: training takes fp32 or bf16".to_owned()).into()
             );
         }
+        // Of few channels, which bf16 does not make faster.
+        PrecisionChoice::Auto if run.recipe.arch == NetworkKind::Texture => Precision::Fp32,
         choice => {
             let (precision, note) =
                 choice.resolve(device).map_err(|e| UsageError(e.to_string()))?;
@@ -274,7 +317,7 @@ fn complete(
         }
     };
     run.recipe.precision = precision;
-    if run.previews.is_empty() {
+    if let Some(photos) = photos.filter(|_| run.previews.is_empty()) {
         run.previews = choose_previews(photos, run.recipe.seed, 4);
     }
     let release = Vgg::release_of(args.vgg.as_deref())?;

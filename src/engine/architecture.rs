@@ -2,13 +2,17 @@
 //! its parameters. Exports write this list, kernels and training are built from it, `bench` counts its
 //! arithmetic.
 
+mod scales;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::predictor;
+pub(super) use scales::NOISE;
 
 /// Family of networks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,9 @@ pub enum NetworkKind {
     /// A small network that is fast on a CPU: its first convolution halves the picture, its residual blocks
     /// work at a quarter of the size with few channels, and its last convolution enlarges.
     Lite,
+    /// The multi-scale generator of Ulyanov et al. 2016, "Texture Networks": noise, and a photo unless it makes
+    /// textures, at several sizes; small convolutions at each size; joined upward by channels. In libtorch only.
+    Texture,
 }
 
 impl FromStr for NetworkKind {
@@ -28,7 +35,7 @@ impl FromStr for NetworkKind {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        kind.ok_or_else(|| format!("'{text}': expected johnson or lite"))
+        kind.ok_or_else(|| format!("'{text}': expected johnson, lite or texture"))
     }
 }
 
@@ -38,17 +45,19 @@ impl NetworkKind {
         match self {
             Self::Johnson => "johnson",
             Self::Lite => "lite",
+            Self::Texture => "texture",
         }
     }
 
     /// Every kind this release knows.
-    pub const ALL: [Self; 2] = [Self::Johnson, Self::Lite];
+    pub const ALL: [Self; 3] = [Self::Johnson, Self::Lite, Self::Texture];
 
-    /// How many convolutions its encoder has; the decoder has as many.
-    pub const fn depth(self) -> usize {
+    /// How many widths it has: of the convolutions of its encoder, which the decoder mirrors, or of its scales.
+    pub const fn depths(self) -> RangeInclusive<usize> {
         match self {
-            Self::Johnson => 3,
-            Self::Lite => 2,
+            Self::Johnson => 3..=3,
+            Self::Lite => 2..=2,
+            Self::Texture => 1..=Architecture::MAX_SCALES,
         }
     }
 }
@@ -93,6 +102,8 @@ choice! {
         Reflect = "reflect",
         /// Zeros.
         Zero = "zero",
+        /// The opposite side, as of a picture that is laid side by side with itself: texture networks only.
+        Circular = "circular",
     }
 }
 
@@ -101,8 +112,8 @@ choice! {
 pub struct Architecture {
     /// Family of networks.
     pub kind: NetworkKind,
-    /// Output channels of each convolution of the encoder, [`depth`](NetworkKind::depth) of them; the decoder
-    /// mirrors them.
+    /// Output channels of each convolution of the encoder, as many as [`depths`](NetworkKind::depths) says; the
+    /// decoder mirrors them. Of a texture network: channels of each scale, the coarsest first.
     pub widths: Vec<i64>,
     /// Residual blocks between encoder and decoder, each of the last width's channels.
     pub residual_blocks: usize,
@@ -129,6 +140,9 @@ pub struct Architecture {
     /// ([`predictor`]); none: they are the network's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictor: Option<i64>,
+    /// Whether it reads a photo; otherwise it makes a texture of noise alone (texture networks only).
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub photo: bool,
 }
 
 // Default values: the meaning of files written before a field existed. Fields with these values are not
@@ -148,6 +162,9 @@ const fn reflect() -> Padding {
 const fn one() -> usize {
     1
 }
+const fn yes() -> bool {
+    true
+}
 fn is_instance(norm: &Normalization) -> bool {
     *norm == Normalization::Instance
 }
@@ -162,6 +179,11 @@ fn is_reflect(padding: &Padding) -> bool {
 }
 fn is_one(styles: &usize) -> bool {
     *styles == 1
+}
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_yes(photo: &bool) -> bool {
+    *photo
 }
 
 impl Default for Architecture {
@@ -178,6 +200,7 @@ impl Default for Architecture {
             styles: 1,
             luminance: false,
             predictor: None,
+            photo: true,
         }
     }
 }
@@ -187,6 +210,8 @@ impl Architecture {
     pub const MAX_WIDTH: i64 = 4096;
     /// Most residual blocks accepted.
     pub const MAX_BLOCKS: usize = 256;
+    /// Most scales of a texture network.
+    pub const MAX_SCALES: usize = 8;
     /// Most styles accepted.
     pub const MAX_STYLES: usize = 1024;
 
@@ -202,16 +227,17 @@ impl Architecture {
         };
         let mut list = Vec::new();
         for layer in layers(self) {
-            let Layer { conv, channels: (inputs, outputs), size, .. } = layer;
+            let (inputs, outputs) = layer.channels;
+            let (conv, size) = (&layer.conv, layer.size);
             let (first, second) = match layer.change {
                 Change::Transposed => (inputs, outputs),
                 _ => (outputs, inputs),
             };
             list.push((format!("{conv}.conv2d.weight"), vec![first, second, size, size]));
             list.push((format!("{conv}.conv2d.bias"), vec![outputs]));
-            if let (Some(name), None) = (layer.norm, self.predictor) {
-                list.push((format!("{name}.weight"), norm(outputs)));
-                list.push((format!("{name}.bias"), norm(outputs)));
+            for (name, channels) in layer.norms().filter(|_| self.predictor.is_none()) {
+                list.push((format!("{name}.weight"), norm(channels)));
+                list.push((format!("{name}.bias"), norm(channels)));
             }
         }
         if let Some(hidden) = self.predictor {
@@ -222,7 +248,7 @@ impl Architecture {
 
     /// Number of values of all norms of one style: weights and biases.
     pub fn norm_values(&self) -> i64 {
-        layers(self).iter().filter(|l| l.norm.is_some()).map(|l| 2 * l.channels.1).sum()
+        layers(self).iter().flat_map(Layer::norms).map(|(_, channels)| 2 * channels).sum()
     }
 
     /// Number of trained values.
@@ -257,14 +283,28 @@ impl Architecture {
         Ok(Self { widths, residual_blocks, ..Self::default() })
     }
 
+    /// Pictures are padded to multiples of this, in pixels: the network halves them until the coarsest scale.
+    pub fn multiple(&self) -> i64 {
+        match self.kind {
+            NetworkKind::Johnson | NetworkKind::Lite => 4,
+            // At most MAX_SCALES.
+            NetworkKind::Texture => 1 << self.widths.len().saturating_sub(1),
+        }
+    }
+
     /// What is wrong with the architecture, if anything.
     pub(in crate::engine) fn fault(&self) -> Option<String> {
-        if self.widths.len() != self.kind.depth() {
-            let (found, expected) = (self.widths.len(), self.kind.depth());
+        let depths = self.kind.depths();
+        if !depths.contains(&self.widths.len()) {
+            let (found, from, to) = (self.widths.len(), depths.start(), depths.end());
+            let expected = if from == to { from.to_string() } else { format!("{from} to {to}") };
             return Some(format!("{found} widths of layers, expected {expected}"));
         }
-        if self.kind == NetworkKind::Lite && self.upsample != Upsampling::Nearest {
-            return Some("a lite network with transposed convolutions".to_owned());
+        if self.kind != NetworkKind::Johnson && self.upsample != Upsampling::Nearest {
+            return Some(format!("a {} network with transposed convolutions", self.kind.name()));
+        }
+        if let Some(fault) = self.fault_of_scales() {
+            return Some(fault.to_owned());
         }
         if let Some(w) = self.widths.iter().find(|w| !(1..=Self::MAX_WIDTH).contains(*w)) {
             return Some(format!("a layer of {w} channels, expected 1 to {}", Self::MAX_WIDTH));
@@ -299,8 +339,10 @@ impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths: Vec<String> = self.widths.iter().map(ToString::to_string).collect();
         let s = if self.residual_blocks == 1 { "" } else { "s" };
-        let (name, widths) = (self.kind.name(), widths.join("-"));
-        write!(f, "{name} {widths}, {} block{s}", self.residual_blocks)?;
+        write!(f, "{} {}", self.kind.name(), widths.join("-"))?;
+        if self.kind != NetworkKind::Texture {
+            write!(f, ", {} block{s}", self.residual_blocks)?;
+        }
         if self.norm != Normalization::Instance {
             write!(f, ", {} norm", self.norm)?;
         }
@@ -312,6 +354,9 @@ impl fmt::Display for Architecture {
         }
         if self.padding != Padding::Reflect {
             write!(f, ", {} padding", self.padding)?;
+        }
+        if !self.photo {
+            f.write_str(", of noise alone")?;
         }
         if self.styles > 1 {
             write!(f, ", {} styles", self.styles)?;
@@ -341,15 +386,37 @@ pub enum Change {
 pub enum Epilogue {
     /// Negative values become 0.
     Relu,
+    /// Negative values become a hundredth of themselves.
+    LeakyRelu,
     /// The input of the residual block is added.
     Add,
     /// Nothing: the last layer.
     Nothing,
 }
 
+/// What a layer reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// What the layer before made.
+    Previous,
+    /// The picture at 1 / 2^n of its size with noise beside it, or noise alone: a scale of a texture network
+    /// begins here.
+    Scale(usize),
+    /// What the scale that ends here made, then the result of the scale before enlarged 2×2, both normalized,
+    /// joined by channels.
+    Join {
+        /// Channels of this scale, and of all before.
+        channels: [i64; 2],
+        /// Names of the norms of both, where there are norms.
+        norms: Option<[String; 2]>,
+    },
+}
+
 /// A convolution with what follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
+    /// What it reads.
+    pub source: Source,
     /// Published name of the convolution: `res1.conv2`.
     pub conv: String,
     /// Published name of the norm, where there is one: `res1.in2`.
@@ -366,6 +433,18 @@ pub struct Layer {
     pub begins_block: bool,
 }
 
+impl Layer {
+    /// Names and channels of its norms, in the order in which they run: those of what it reads, then its own.
+    pub fn norms(&self) -> impl Iterator<Item = (&str, i64)> {
+        let joined = match &self.source {
+            Source::Join { channels, norms: Some(norms) } => Some(norms.iter().zip(*channels)),
+            _ => None,
+        };
+        let joined = joined.into_iter().flatten().map(|(name, channels)| (name.as_str(), channels));
+        joined.chain(self.norm.as_deref().map(|name| (name, self.channels.1)))
+    }
+}
+
 /// The layers in the order in which they run.
 pub fn layers(architecture: &Architecture) -> Vec<Layer> {
     let widths = architecture.widths.as_slice();
@@ -379,9 +458,11 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
     let (size, head, tail) = match architecture.kind {
         NetworkKind::Johnson => (9, Change::Same, Change::Same),
         NetworkKind::Lite => (5, Change::Halve, Change::Nearest),
+        NetworkKind::Texture => return scales::layers(architecture),
     };
     let named = architecture.norm != Normalization::None;
     let layer = |conv: String, norm: String, channels, size, change| Layer {
+        source: Source::Previous,
         conv,
         norm: named.then_some(norm),
         channels,
@@ -418,15 +499,23 @@ pub fn layers(architecture: &Architecture) -> Vec<Layer> {
 
 /// Name of the last convolution.
 pub fn last(architecture: &Architecture) -> String {
-    format!("deconv{}", architecture.widths.len())
+    match architecture.kind {
+        NetworkKind::Johnson | NetworkKind::Lite => format!("deconv{}", architecture.widths.len()),
+        NetworkKind::Texture => scales::LAST.to_owned(),
+    }
 }
 
 /// Number of multiply-adds of the convolutions for one picture of `width` × `height` pixels, padded to
-/// multiples of 4, when computed as defined. A fast algorithm may need fewer.
+/// [multiples](Architecture::multiple) that it takes, when computed as defined. A fast algorithm may need fewer.
 pub fn multiply_adds(architecture: &Architecture, width: usize, height: usize) -> f64 {
-    let mut pixels = (width.next_multiple_of(4) * height.next_multiple_of(4)) as f64;
-    let mut sum = 0.0;
+    // Lossless: at most 128.
+    let multiple = architecture.multiple() as usize;
+    let full = (width.next_multiple_of(multiple) * height.next_multiple_of(multiple)) as f64;
+    let (mut pixels, mut sum) = (full, 0.0);
     for layer in layers(architecture) {
+        if let Source::Scale(scale) = layer.source {
+            pixels = full / f64::from(1 << (2 * scale));
+        }
         let before = pixels;
         pixels *= match layer.change {
             Change::Same => 1.0,

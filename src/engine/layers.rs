@@ -41,6 +41,31 @@ pub fn pad_reflect(x: &Tensor, pad: [i64; 4]) -> Result<Tensor, TchError> {
     }
 }
 
+/// Pads by `pad` pixels on each side. Returns, too, how many zeros the convolution has to add itself.
+///
+/// # Errors
+/// As [`pad_reflect`].
+pub fn padded(x: &Tensor, padding: Padding, pad: i64) -> Result<(Tensor, i64), TchError> {
+    match padding {
+        Padding::Zero => Ok((x.shallow_clone(), pad)),
+        Padding::Reflect => Ok((pad_reflect(x, [pad; 4])?, 0)),
+        Padding::Circular => Ok((pad_circular(x, pad)?, 0)),
+    }
+}
+
+/// Pads by the opposite side; a picture of fewer pixels is repeated.
+fn pad_circular(x: &Tensor, pad: i64) -> Result<Tensor, TchError> {
+    if pad == 0 {
+        return Ok(x.shallow_clone());
+    }
+    let (_, _, height, width) = x.size4()?;
+    let places = |length: i64| {
+        let places: Vec<i64> = (-pad..length + pad).map(|n| n.rem_euclid(length.max(1))).collect();
+        Tensor::f_from_slice(&places)?.f_to_device(x.device())
+    };
+    x.f_index_select(2, &places(height)?)?.f_index_select(3, &places(width)?)
+}
+
 /// For each pixel of a padded line, the pixel of the line it shows.
 pub(super) fn mirrored(before: i64, length: i64, after: i64) -> Vec<i64> {
     // One period of the mirroring, to the far end and back; a single pixel repeats.
@@ -57,7 +82,7 @@ pub fn channels_last(x: &Tensor) -> Result<Tensor, TchError> {
     x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
 }
 
-/// A convolution with reflection padding of half the kernel, after an optional enlargement.
+/// A convolution with padding of half the kernel, after an optional enlargement.
 #[derive(Debug)]
 pub(super) struct Conv {
     weight: Tensor,
@@ -100,10 +125,7 @@ impl Conv {
             _ => x.shallow_clone(),
         };
         let pad = self.weight.size4()?.2 / 2;
-        let (padded, zeros) = match self.padding {
-            Padding::Reflect => (pad_reflect(&enlarged, [pad; 4])?, 0),
-            Padding::Zero => (enlarged, pad),
-        };
+        let (padded, zeros) = padded(&enlarged, self.padding, pad)?;
         let stride = if self.change == Change::Halve { 2 } else { 1 };
         padded.f_conv2d(weight, bias, [stride; 2], [zeros; 2], [1, 1], 1)
     }

@@ -6,6 +6,7 @@
 //! * `gpu`: the network on GPUs, between libtorch's convolutions.
 //! * `layers` → [`network`] → [`checked_network`] (GPU kernels compared with libtorch) → [`model`]: the network, or
 //!   a TorchScript program in its place.
+//! * `noise`: what the scales of texture networks read.
 //! * [`blend`]: which of a network's styles; [`predictor`]: a style from a picture's statistics.
 //! * [`export`]: the network for other programs, without libtorch; [`mod@bench`]: its speed.
 //! * [`color`]: Y'CbCr planes ↔ RGB tensors; [`yuv_cpu`]: on a CPU, in one pass.
@@ -32,6 +33,7 @@ pub(crate) mod memory;
 pub mod model;
 pub mod model_file;
 pub mod network;
+pub(crate) mod noise;
 pub mod precision;
 pub mod predictor;
 pub mod report;
@@ -47,7 +49,7 @@ use crate::core::stylizer::StylizeError;
 
 pub(crate) use guard::guarded;
 pub(crate) use layers::EPSILON;
-pub use layers::{channels_last, pad_reflect};
+pub use layers::{channels_last, pad_reflect, padded};
 
 /// libtorch's error message in one line, without its C++ stack and source lines.
 pub(crate) fn words(error: &TchError) -> String {
@@ -125,9 +127,9 @@ pub(crate) fn random_model(architecture: architecture::Architecture) -> model_fi
         let count = shape.iter().product::<i64>();
         let inputs = shape[1..].iter().product::<i64>().max(1) as f32;
         let (middle, bound) = match name.as_str() {
-            // As far from zero as those of trained networks.
-            norm if norm.contains("in") && norm.ends_with("weight") => (1.0, 0.5),
             conv if conv.ends_with("conv2d.weight") => (0.0, 2.0 / inputs.sqrt()),
+            // As far from zero as those of trained networks.
+            norm if norm.ends_with("weight") => (1.0, 0.5),
             _ => (0.0, 0.5),
         };
         let value = |_| middle + (random.f32() * 2.0 - 1.0) * bound;

@@ -10,21 +10,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 use tch::{Kind, TchError, Tensor};
 
-use super::architecture::{Architecture, OutputLayer};
-use super::architecture::{Epilogue, Layer, layers};
+use super::architecture::{Architecture, NetworkKind, OutputLayer};
+use super::architecture::{Epilogue, Layer, Source, layers};
 use super::device::Device;
 use super::device::gpu::Gpu;
 #[cfg(target_arch = "x86_64")]
 use super::device::tensor::{UniqueTensor, copied};
-use super::failed;
 use super::gpu::Fused;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{executor::PaintError, select::Kernels};
-use super::layers::{Conv, InstanceNorm, MULTIPLE, channels_last, pad_reflect};
+use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
 use super::model_file::{Description, ModelFile, RawTensor};
+use super::noise::{self, KeptNoise};
 use super::precision::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::threads;
+use super::{failed, failed_on, memory};
 use crate::core::stylizer::StylizeError;
 
 /// Subtracted from the last bias in half precisions, and added again in single precision: numbers around 0
@@ -72,6 +73,10 @@ enum Execution {
 struct Layers {
     list: Vec<WeightedLayer>,
     kind: Kind,
+    /// Of a texture network: how many scales it has, and whether it reads photos.
+    scales: usize,
+    photo: bool,
+    noise: KeptNoise,
 }
 
 /// A layer with its weights.
@@ -80,6 +85,14 @@ struct WeightedLayer {
     layer: Layer,
     conv: Conv,
     norm: Option<InstanceNorm>,
+    /// Of this scale and of those before, where it joins them.
+    joined: Option<[InstanceNorm; 2]>,
+}
+
+impl WeightedLayer {
+    fn norms(&mut self) -> impl Iterator<Item = &mut InstanceNorm> {
+        self.joined.iter_mut().flatten().chain(self.norm.as_mut())
+    }
 }
 
 impl Network {
@@ -170,15 +183,47 @@ impl Network {
     ///
     /// `x`: batch × 3 × height × width, any size but an empty one, RGB 0–255 of any type, on the
     /// network's device. The result has the same shape and scale in single precision; it is not
-    /// clamped, values below 0 and above 255 occur. Sizes that are no multiple of 4 are padded
-    /// right and bottom by reflection and cropped again.
+    /// clamped, values below 0 and above 255 occur. Sizes that are no [multiple](Architecture::multiple)
+    /// of what it takes are padded right and bottom by reflection and cropped again.
+    ///
+    /// The noise of a texture network is the same for every picture and in every pass. One that reads no
+    /// photo takes nothing of `x` but its shape.
     ///
     /// # Errors
     /// [`StylizeError::OutOfMemory`], or [`StylizeError::Failed`] with libtorch's words.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+        self.forward_with_noise(x, noise::SEED)
+    }
+
+    /// The same with the noise of a seed, where the network has noise.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with_noise(&self, x: &Tensor, seed: u64) -> Result<Tensor, StylizeError> {
         self.passes.fetch_add(1, Ordering::Relaxed);
         // Grad mode belongs to the thread; whoever calls may not have switched it off.
-        tch::no_grad(|| self.paint(x))
+        tch::no_grad(|| self.paint_with_noise(x, seed))
+    }
+
+    /// Makes a texture of noise, 1 × 3 × height × width: scale and errors as [`forward`](Self::forward). With
+    /// circular padding, one whose sides are [multiples](Architecture::multiple) continues at its opposite sides.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`StylizeError::OutOfMemory`] before it begins, on a CPU.
+    pub fn texture(
+        &self,
+        (width, height): (usize, usize),
+        seed: u64,
+    ) -> Result<Tensor, StylizeError> {
+        let needed = self.memory_a_pixel() * (width * height) as f64;
+        if !self.device.is_cuda() && memory::free().is_some_and(|free| needed > free) {
+            return Err(StylizeError::OutOfMemory { width, height, batch: 1 });
+        }
+        // Only its shape counts.
+        let shape = [1, 3, height as i64, width as i64];
+        let none = Tensor::f_zeros(shape, (Kind::Float, self.device.torch()));
+        let none = none.map_err(|error| failed_on(&error, width, height, 1))?;
+        self.forward_with_noise(&none, seed)
     }
 
     /// Paints a mixture of the network's styles from the next pass on: a share for each, in their
@@ -206,6 +251,10 @@ impl Network {
     }
 
     pub(super) fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+        self.paint_with_noise(x, noise::SEED)
+    }
+
+    fn paint_with_noise(&self, x: &Tensor, seed: u64) -> Result<Tensor, StylizeError> {
         let failed = |e: TchError| failed(&e, x);
         let grey = self.architecture.luminance;
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
@@ -214,7 +263,8 @@ impl Network {
             Execution::Kernels(kernels) => in_kernels(kernels, &seen)?,
             Execution::Gpu(fused, _) => fused.forward(&seen).map_err(failed)?,
             Execution::Torch(layers) => {
-                any_size(&seen, MULTIPLE, |x| layers.forward(x)).map_err(failed)?
+                let multiple = self.architecture.multiple();
+                any_size(&seen, multiple, |x| layers.forward(x, seed)).map_err(failed)?
             }
         };
         self.finish(y).and_then(|y| if grey { luma(&y) } else { Ok(y) }).map_err(failed)
@@ -272,13 +322,18 @@ impl Network {
 
     /// What painting takes on the CPU, bytes a pixel.
     pub fn memory_a_pixel(&self) -> f64 {
-        // Measured from 500² to 2000², with 32 channels in the first layer.
+        // Measured from 500² to 2000², with 32 channels in the first layer; a texture network with as many
+        // channels in all.
         let measured = match &self.execution {
             #[cfg(target_arch = "x86_64")]
             Execution::Kernels(kernels) => kernels.memory_a_pixel(),
             Execution::Gpu(..) | Execution::Torch(_) => 1_000.0,
         };
-        measured * self.architecture.widths[0] as f64 / 32.0
+        let channels = match self.architecture.kind {
+            NetworkKind::Johnson | NetworkKind::Lite => self.architecture.widths[0],
+            NetworkKind::Texture => self.architecture.widths.iter().sum(),
+        };
+        measured * channels as f64 / 32.0
     }
 
     /// How many forward passes were made: a batch counts once.
@@ -330,21 +385,50 @@ impl Layers {
         let architecture = &model.description.architecture;
         let weights = Weights { model, device, precision };
         let list = layers(architecture).into_iter().map(|layer| weights.layer(layer));
-        Ok(Layers { list: list.collect::<Result<_, _>>()?, kind: precision.kind() })
+        let scales = match architecture.kind {
+            NetworkKind::Johnson | NetworkKind::Lite => 0,
+            NetworkKind::Texture => architecture.widths.len(),
+        };
+        Ok(Layers {
+            list: list.collect::<Result<_, _>>()?,
+            kind: precision.kind(),
+            scales,
+            photo: architecture.photo,
+            noise: KeptNoise::default(),
+        })
     }
 
     fn blend(&mut self, shares: &Tensor) -> Result<(), TchError> {
-        let mut norms = self.list.iter_mut().filter_map(|layer| layer.norm.as_mut());
+        let mut norms = self.list.iter_mut().flat_map(WeightedLayer::norms);
         norms.try_for_each(|norm| norm.blend(shares))
     }
 
-    /// What the last convolution makes of pictures.
-    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    /// What the last convolution makes of pictures, whose sides are multiples of what the network takes.
+    fn forward(&self, x: &Tensor, seed: u64) -> Result<Tensor, TchError> {
         let mut x = channels_last(&x.f_to_kind(self.kind)?)?;
-        let mut block = x.shallow_clone();
-        for WeightedLayer { layer, conv, norm } in &self.list {
+        let (_, _, height, width) = x.size4()?;
+        let place = (self.kind, x.device());
+        let noise = self.noise.scales(seed, (height, width), self.scales, place)?;
+        let (pictures, mut block) = (x.shallow_clone(), x.shallow_clone());
+        let mut coarser = x.shallow_clone();
+        for WeightedLayer { layer, conv, norm, joined } in &self.list {
             if layer.begins_block {
                 block = x.shallow_clone();
+            }
+            match layer.source {
+                Source::Previous => {}
+                Source::Scale(scale) => {
+                    let read = noise::beside(&pictures, self.photo, &noise[scale], scale)?;
+                    coarser = std::mem::replace(&mut x, read);
+                }
+                Source::Join { .. } => {
+                    let mut parts = [x, doubled(&coarser)?];
+                    if let Some([fine, coarse]) = joined {
+                        let [x, before] = parts;
+                        parts = [fine.forward(x)?, coarse.forward(before)?];
+                    }
+                    x = Tensor::f_cat(&parts, 1)?;
+                }
             }
             x = conv.forward(&x)?;
             if let Some(norm) = norm {
@@ -352,12 +436,19 @@ impl Layers {
             }
             x = match layer.after {
                 Epilogue::Relu => x.f_relu_()?,
+                Epilogue::LeakyRelu => x.f_leaky_relu_()?,
                 Epilogue::Add => x.f_add_(&block)?,
                 Epilogue::Nothing => x,
             };
         }
         x.f_to_kind(Kind::Float)
     }
+}
+
+/// Each pixel repeated 2×2.
+pub(crate) fn doubled(x: &Tensor) -> Result<Tensor, TchError> {
+    let (_, _, height, width) = x.size4()?;
+    x.f_upsample_nearest2d([2 * height, 2 * width], 2.0, 2.0)
 }
 
 /// Runs `paint` on pictures padded right and bottom, by reflection, to multiples of `multiple`, and
@@ -417,13 +508,18 @@ impl Weights<'_> {
             bias = bias.f_sub_scalar(MIDDLE)?;
         }
         let conv = Conv::new(&weight, &bias, &layer, self.device, self.precision)?;
-        let norm = layer.norm.as_ref().map(|name| {
+        let norm = |name: &String| {
             let part = |part| self.tensor(&format!("{name}.{part}"));
             InstanceNorm::new(&part("weight")?, &part("bias")?, self.device)
-        });
+        };
+        let joined = match &layer.source {
+            Source::Join { norms: Some([fine, coarse]), .. } => Some([norm(fine)?, norm(coarse)?]),
+            _ => None,
+        };
         Ok(WeightedLayer {
             conv: conv.padded(architecture.padding),
-            norm: norm.transpose()?,
+            norm: layer.norm.as_ref().map(norm).transpose()?,
+            joined,
             layer,
         })
     }

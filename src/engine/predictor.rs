@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::architecture::{Architecture, layers};
+use super::architecture::{Architecture, Layer, layers};
 use super::model_file::{DType, ModelFile, RawTensor};
 
 /// Number of statistics of a picture.
@@ -86,10 +86,9 @@ pub fn predicted(model: &ModelFile, styles: &[PredictedStyle]) -> Option<ModelFi
     tensors.retain(|name, _| !name.starts_with("predictor."));
     let shapes: BTreeMap<String, Vec<i64>> = architecture.parameters().into_iter().collect();
     let mut place = 0;
-    for layer in layers(&architecture) {
-        let Some(norm) = layer.norm else { continue };
+    for (norm, channels) in layers(&architecture).iter().flat_map(Layer::norms) {
         // Lossless: at most MAX_WIDTH.
-        let channels = layer.channels.1 as usize;
+        let channels = channels as usize;
         for part in ["weight", "bias"] {
             let name = format!("{norm}.{part}");
             let values: Vec<f32> =
@@ -120,8 +119,8 @@ pub fn with_style(model: &ModelFile, at: usize, other: &ModelFile) -> Option<Mod
     if description.architecture.fault().is_some() {
         return None;
     }
-    let norms: Vec<_> =
-        layers(&description.architecture).iter().filter_map(|layer| layer.norm.clone()).collect();
+    let layers = layers(&description.architecture);
+    let norms: Vec<&str> = layers.iter().flat_map(Layer::norms).map(|(norm, _)| norm).collect();
     let shapes: BTreeMap<String, Vec<i64>> =
         description.architecture.parameters().into_iter().collect();
     let mut tensors = BTreeMap::new();
@@ -129,7 +128,7 @@ pub fn with_style(model: &ModelFile, at: usize, other: &ModelFile) -> Option<Mod
         let added = other.tensors.get(name)?;
         let is_norm = norms
             .iter()
-            .any(|norm| name.strip_prefix(norm.as_str()).is_some_and(|rest| rest.starts_with('.')));
+            .any(|norm| name.strip_prefix(norm).is_some_and(|rest| rest.starts_with('.')));
         let tensor = if is_norm {
             let (mut values, added) = (tensor.to_f32(), added.to_f32());
             let channels = values.len() / count.max(1);

@@ -46,6 +46,13 @@ struct CropRect {
     mirrored: bool,
 }
 
+impl Crop {
+    /// None, where a network needs no photo.
+    pub(super) fn empty() -> Self {
+        Crop { photo: Vec::new(), noisy: None, regions: Vec::new() }
+    }
+}
+
 impl CropOptions {
     /// Crop number `number` of the run, from this photo and its mask.
     pub(super) fn crop(self, photo: RgbImage, mask: Option<&Mask>, number: u64) -> Crop {

@@ -5,15 +5,17 @@
 //! scales are folded into the first and the last convolution.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::random::generator;
-use crate::engine::architecture::{Architecture, Normalization, OutputLayer, Padding};
-use crate::engine::architecture::{Change, Epilogue, Layer, last, layers};
+use crate::engine::architecture::{Architecture, Normalization, OutputLayer};
+use crate::engine::architecture::{Change, Epilogue, Layer, Source, last, layers};
 use crate::engine::model_file::{DType, Description, ModelFile, RawTensor};
-use crate::engine::network::{MIDDLE, TANH_SCALE, luma};
-use crate::engine::{EPSILON, channels_last, pad_reflect};
+use crate::engine::network::{MIDDLE, TANH_SCALE, doubled, luma};
+use crate::engine::noise::{self, beside, noise, reduced};
+use crate::engine::{EPSILON, channels_last, padded};
 
 /// Change of RGB, in levels, when the last convolution's output changes by 1.
 const OUTPUT_SCALE: f64 = 64.0;
@@ -32,6 +34,8 @@ pub struct TrainNetwork {
     /// Running mean and variance of batch norms, by the norm's name.
     statistics: BTreeMap<String, [Tensor; 2]>,
     kind: Kind,
+    /// Seed of the noise of a batch's first picture, and each has the one after; none: noise as in painting.
+    noise: Mutex<Option<u64>>,
 }
 
 impl TrainNetwork {
@@ -135,7 +139,14 @@ impl TrainNetwork {
         }
         let index = names.iter().cloned().enumerate().map(|(n, name)| (name, n)).collect();
         let layers = layers(&architecture);
-        Ok(TrainNetwork { architecture, layers, index, names, parameters, statistics, kind })
+        let noise = Mutex::new(None);
+        Ok(TrainNetwork { architecture, layers, index, names, parameters, statistics, kind, noise })
+    }
+
+    /// Takes the noise of these seeds from the next pass on, for each picture of a batch its own: of a texture
+    /// network, whose noise is that of painting otherwise.
+    pub fn set_noise(&self, first: Option<u64>) {
+        *self.noise.lock().unwrap_or_else(PoisonError::into_inner) = first;
     }
 
     /// A copy with weights of its own.
@@ -158,6 +169,7 @@ impl TrainNetwork {
             parameters,
             statistics: BTreeMap::new(),
             kind: self.kind,
+            noise: Mutex::new(None),
         })
     }
 
@@ -190,7 +202,7 @@ impl TrainNetwork {
 
     /// Paints pictures, with gradients to the parameters.
     ///
-    /// `x`: batch × 3 × height × width, RGB 0–255, height and width multiples of 4. `style`: index of the
+    /// `x`: batch × 3 × height × width, RGB 0–255, height and width [multiples](Architecture::multiple). `style`: index of the
     /// style in a multi-style network, otherwise 0. The result has the same shape and scale, in single
     /// precision, not clamped.
     ///
@@ -211,11 +223,27 @@ impl TrainNetwork {
     ) -> Result<(Tensor, Option<Tensor>), TchError> {
         let mut middle = None;
         let mut x = channels_last(&self.seen(x)?.f_to_kind(self.kind)?)?;
-        let mut block = x.shallow_clone();
+        let (pictures, mut block) = (x.shallow_clone(), x.shallow_clone());
+        let mut coarser = x.shallow_clone();
         for layer in &self.layers {
             if layer.begins_block {
                 block = x.shallow_clone();
                 middle.get_or_insert_with(|| block.shallow_clone());
+            }
+            match &layer.source {
+                Source::Previous => {}
+                Source::Scale(scale) => {
+                    let read = self.at_scale(&pictures, *scale)?;
+                    coarser = std::mem::replace(&mut x, read);
+                }
+                Source::Join { norms, .. } => {
+                    let mut parts = [x, doubled(&coarser)?];
+                    if let Some([fine, coarse]) = norms {
+                        let [x, before] = parts;
+                        parts = [self.norm(fine, x, style)?, self.norm(coarse, before, style)?];
+                    }
+                    x = Tensor::f_cat(&parts, 1)?;
+                }
             }
             x = self.convolved(layer, &x)?;
             if let Some(norm) = &layer.norm {
@@ -223,12 +251,26 @@ impl TrainNetwork {
             }
             x = match layer.after {
                 Epilogue::Relu => x.f_relu_()?,
+                Epilogue::LeakyRelu => x.f_leaky_relu_()?,
                 Epilogue::Add => x.f_add(&block)?,
                 Epilogue::Nothing => x,
             };
         }
         let middle = middle.map(|middle| middle.f_to_kind(Kind::Float)).transpose()?;
         Ok((self.shown(&x.f_to_kind(Kind::Float)?)?, middle))
+    }
+
+    /// What a scale of a texture network reads of pictures, RGB 0–1, with noise of the same range.
+    fn at_scale(&self, pictures: &Tensor, scale: usize) -> Result<Tensor, TchError> {
+        let (batch, _, height, width) = pictures.size4()?;
+        let first = *self.noise.lock().unwrap_or_else(PoisonError::into_inner);
+        let seeds: Vec<u64> = match first {
+            Some(first) => (0..batch as u64).map(|n| first.wrapping_add(n)).collect(),
+            None => vec![noise::SEED],
+        };
+        let noise = noise(&seeds, scale, reduced((height, width), scale), pictures.device())?;
+        let noise = noise.f_mul_scalar(1.0 / WHITE)?;
+        beside(pictures, self.architecture.photo, &noise, scale)
     }
 
     /// What the first convolution reads of pictures.
@@ -349,10 +391,7 @@ impl TrainNetwork {
             _ => x.shallow_clone(),
         };
         let pad = layer.size / 2;
-        let (x, zeros) = match self.architecture.padding {
-            Padding::Reflect => (pad_reflect(&x, [pad; 4])?, 0),
-            Padding::Zero => (x, pad),
-        };
+        let (x, zeros) = padded(&x, self.architecture.padding, pad)?;
         let stride = if layer.change == Change::Halve { 2 } else { 1 };
         x.f_conv2d(&weight, Some(&bias), [stride; 2], [zeros; 2], [1, 1], 1)
     }
@@ -414,21 +453,55 @@ impl TrainNetwork {
     /// Weight or bias of a convolution with the batch norm behind it folded in.
     fn with_norm_folded(&self, conv: &str, part: &str, value: Tensor) -> Result<Tensor, TchError> {
         let layer = self.layers.iter().find(|layer| layer.conv == conv);
-        let Some((layer, norm)) = layer.and_then(|layer| Some((layer, layer.norm.as_ref()?)))
-        else {
-            return Ok(value);
+        let Some(layer) = layer else { return Ok(value) };
+        let value = match &layer.source {
+            Source::Join { norms: Some(norms), .. } => {
+                self.with_joined_folded(conv, part, value, norms)?
+            }
+            _ => value,
         };
-        let Some([mean, variance]) = self.statistics.get(norm) else { return Ok(value) };
-        let cpu = |t: &Tensor| t.f_to_device(Device::Cpu);
-        let deviation = cpu(variance)?.f_add_scalar(EPSILON)?.f_sqrt()?;
-        let factor = cpu(self.parameter(&format!("{norm}.weight"))?)?.f_div(&deviation)?;
+        let affine = layer.norm.as_ref().map(|norm| self.affine_of(norm)).transpose()?.flatten();
+        let Some([factor, mean, shift]) = affine else { return Ok(value) };
         if part == "bias" {
-            let shift = cpu(self.parameter(&format!("{norm}.bias"))?)?;
-            return value.f_sub(&cpu(mean)?)?.f_mul(&factor)?.f_add(&shift);
+            return value.f_sub(&mean)?.f_mul(&factor)?.f_add(&shift);
         }
         let transposed = layer.change == Change::Transposed;
         let shape = if transposed { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };
         value.f_mul(&factor.f_reshape(shape)?)
+    }
+
+    /// Weight or bias of a convolution with the batch norms before it folded in, those of the parts that are joined
+    /// there. A border that repeats pixels is shifted as they are, so this is exact.
+    fn with_joined_folded(
+        &self,
+        conv: &str,
+        part: &str,
+        value: Tensor,
+        norms: &[String; 2],
+    ) -> Result<Tensor, TchError> {
+        let (mut factors, mut shifts) = (Vec::new(), Vec::new());
+        for norm in norms {
+            let Some([factor, mean, shift]) = self.affine_of(norm)? else { return Ok(value) };
+            shifts.push(shift.f_sub(&mean.f_mul(&factor)?)?);
+            factors.push(factor);
+        }
+        if part == "weight" {
+            return value.f_mul(&Tensor::f_cat(&factors, 0)?.f_reshape([1, -1, 1, 1])?);
+        }
+        let weight = self.parameter(&format!("{conv}.conv2d.weight"))?.f_to_device(Device::Cpu)?;
+        let sums = weight.f_sum_dim_intlist([2_i64, 3].as_slice(), false, Kind::Float)?;
+        value.f_add(&sums.f_mv(&Tensor::f_cat(&shifts, 0)?)?)
+    }
+
+    /// Of a batch norm, which makes `(x - mean) · factor + shift` by its running statistics: factor, mean and shift,
+    /// on the CPU; none of an instance norm.
+    fn affine_of(&self, norm: &str) -> Result<Option<[Tensor; 3]>, TchError> {
+        let Some([mean, variance]) = self.statistics.get(norm) else { return Ok(None) };
+        let cpu = |t: &Tensor| t.f_to_device(Device::Cpu);
+        let deviation = cpu(variance)?.f_add_scalar(EPSILON)?.f_sqrt()?;
+        let factor = cpu(self.parameter(&format!("{norm}.weight"))?)?.f_div(&deviation)?;
+        let shift = cpu(self.parameter(&format!("{norm}.bias"))?)?;
+        Ok(Some([factor, cpu(mean)?, shift]))
     }
 }
 
@@ -444,13 +517,22 @@ fn scaled(
     let (factor, shift) = match (part, architecture.output) {
         (Some("weight"), OutputLayer::Direct) => (OUTPUT_SCALE, 0.0),
         (Some("bias"), OutputLayer::Direct) => (OUTPUT_SCALE, MIDDLE),
-        _ if name == "conv1.conv2d.weight" => (1.0 / WHITE, 0.0),
+        _ if reads_pictures(name, architecture) => (1.0 / WHITE, 0.0),
         _ => return Ok(value.shallow_clone()),
     };
     match back {
         false => value.f_mul_scalar(factor)?.f_add_scalar(shift),
         true => value.f_sub_scalar(shift)?.f_mul_scalar(1.0 / factor),
     }
+}
+
+/// Whether a parameter is the weight of a convolution that reads pictures (or noise of their range).
+fn reads_pictures(name: &str, architecture: &Architecture) -> bool {
+    let layers = layers(architecture);
+    let mut first = layers.iter().enumerate();
+    name.strip_suffix(".conv2d.weight").is_some_and(|conv| {
+        first.any(|(n, l)| l.conv == conv && (n == 0 || matches!(l.source, Source::Scale(_))))
+    })
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-pub(super) fn open_trainer(config: &TrainingConfig, photos: &Dataset) -> Result<Trainer> {
+pub(super) fn open_trainer(config: &TrainingConfig, photos: Option<&Dataset>) -> Result<Trainer> {
     let recipe = &config.run.recipe;
     let device = config.device.torch();
     let kind = recipe.precision.kind();
@@ -123,7 +123,7 @@ pub(super) fn open_trainer(config: &TrainingConfig, photos: &Dataset) -> Result<
     }
     let trainer =
         Trainer::new(recipe, vgg, &styles, init.as_ref(), teacher.as_ref(), device, kind)?;
-    let Some(folder) = &config.run.styles else { return Ok(trainer) };
+    let (Some(folder), Some(photos)) = (&config.run.styles, photos) else { return Ok(trainer) };
     let size = recipe.scaled_style_sizes().into_iter().max().unwrap_or_default();
     let pictures = StylePictures::open(folder, size, recipe.seed)?;
     trainer.with_predictor(pictures, photos, init.as_ref())

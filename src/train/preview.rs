@@ -28,22 +28,35 @@ const COLUMNS: usize = 5;
 #[derive(Debug)]
 pub struct Previews {
     photos: Vec<RgbImage>,
+    /// The picture that textures are made like, without photos.
+    texture: Option<RgbImage>,
 }
 
 impl Previews {
-    /// Reads the photos.
+    /// Reads the photos, and cuts them to multiples of `multiple` pixels, which the network in training takes.
     ///
     /// # Errors
     /// When one cannot be read or decoded.
-    pub fn open(files: &[PathBuf]) -> Result<Self> {
+    pub fn open(files: &[PathBuf], multiple: i64) -> Result<Self> {
+        let multiple = u32::try_from(multiple)?;
         let mut photos = Vec::new();
         for file in files {
             let photo = resized(file, SIZE)?;
-            // The network in training takes multiples of 4.
-            let (width, height) = (photo.width() / 4 * 4, photo.height() / 4 * 4);
+            let cut = |length: u32| length / multiple * multiple;
+            let (width, height) = (cut(photo.width()), cut(photo.height()));
             photos.push(imageops::crop_imm(&photo, 0, 0, width, height).to_image());
         }
-        Ok(Previews { photos })
+        Ok(Previews { photos, texture: None })
+    }
+
+    /// Previews of a network that makes textures like this picture.
+    ///
+    /// # Errors
+    /// When it cannot be read or decoded.
+    pub fn of_texture(file: &Path) -> Result<Self> {
+        let texture = Some(resized(file, SIZE)?);
+        // Only its shape counts.
+        Ok(Previews { photos: vec![RgbImage::new(SIZE, SIZE)], texture })
     }
 
     /// Paints the photos, in each style the network has, below each other.
@@ -64,7 +77,8 @@ impl Previews {
 
     /// The photos themselves, in a column as [`paint`](Self::paint) makes it.
     fn column(&self, styles: usize) -> RgbImage {
-        let thumbnails = self.photos.iter().map(thumbnail);
+        let shown = self.texture.as_ref().map_or(&self.photos[..], std::slice::from_ref);
+        let thumbnails = shown.iter().map(thumbnail);
         let repeated = thumbnails.flat_map(|photo| std::iter::repeat_n(photo, styles));
         column(&repeated.collect::<Vec<_>>())
     }
@@ -76,7 +90,8 @@ impl Previews {
     pub fn evolution(&self, folder: &RunFolder, styles: usize, path: &Path) -> Result<()> {
         let previews = folder.previews();
         let Some(last) = previews.last().map(|(step, _)| *step) else { return Ok(()) };
-        let mut columns = vec![("photo".to_owned(), self.column(styles))];
+        let name = if self.texture.is_some() { "texture" } else { "photo" };
+        let mut columns = vec![(name.to_owned(), self.column(styles))];
         let mut shown = 0;
         for n in 1..=COLUMNS as u64 {
             // Early steps change most, so the steps shown are spaced quadratically.

@@ -4,6 +4,7 @@
 mod presets;
 mod regions;
 mod sizes;
+mod texture;
 
 pub use sizes::StyleSizes;
 
@@ -13,6 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::trainer::architecture;
 use super::vgg::{Layer, Release};
 use crate::core::named_values::weighted;
 use crate::core::regions::Color;
@@ -221,7 +223,7 @@ pub struct Recipe {
     #[serde(default)]
     pub arch: NetworkKind,
     /// Channels after the first convolution. In a johnson network the next two have twice and four times as
-    /// many, in a lite network the next one has three times as many.
+    /// many, in a lite network the next one has three times as many. In a texture network: of each scale.
     pub width: i64,
     /// Residual blocks.
     pub residual_blocks: usize,
@@ -237,6 +239,9 @@ pub struct Recipe {
     pub luminance: bool,
     /// One network with a style for each picture, instead of one style made of all.
     pub styles_separate: bool,
+    /// Makes a texture of the style picture, of noise and without photos.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub texture: bool,
     /// Hidden values of a style predictor, for a network that paints in the style of any picture; 0: none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub predictor: i64,
@@ -327,7 +332,10 @@ impl Recipe {
             ("style-scale", self.style_scale),
         ];
         for (name, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
+            // A texture has no content loss.
+            let none = self.texture && name == "content-weight" && value == 0.0;
+            let sound = value > 0.0 && value.is_finite();
+            if !none && !sound {
                 return Err(format!("--{name} {value}: expected a number above 0"));
             }
         }
@@ -374,12 +382,16 @@ impl Recipe {
         if outside.is_some() || scaled.is_empty() {
             return Err(format!("--style-size {}: expected 32 to 8192", self.style_size));
         }
-        if !self.image_size.is_multiple_of(4) {
-            return Err(format!("--image-size {}: expected a multiple of 4", self.image_size));
+        let multiple = architecture(self).multiple();
+        if i64::from(self.image_size) % multiple != 0 {
+            let size = self.image_size;
+            return Err(format!("--image-size {size}: expected a multiple of {multiple}"));
         }
-        if self.arch == NetworkKind::Lite && self.upsample != Upsampling::Nearest {
-            return Err("--arch lite goes with --upsample nearest only".to_owned());
+        if self.arch != NetworkKind::Johnson && self.upsample != Upsampling::Nearest {
+            let arch = self.arch.name();
+            return Err(format!("--arch {arch} goes with --upsample nearest only"));
         }
+        self.check_texture()?;
         if self.norm == Normalization::None {
             return Err("--norm none: expected instance or batch".to_owned());
         }
@@ -399,7 +411,8 @@ impl Recipe {
         } else if self.styles.is_empty() {
             return Err("a style is needed".to_owned());
         }
-        if self.content_layers.is_empty() || self.style_layers.is_empty() {
+        let no_content = self.content_layers.is_empty() && !self.texture;
+        if no_content || self.style_layers.is_empty() {
             return Err("a content layer and a style layer are needed".to_owned());
         }
         Ok(())
@@ -412,6 +425,7 @@ impl Recipe {
             (self.styles_separate, "--styles-separate"),
             (self.teacher.is_some(), "--teacher"),
             (self.luminance, "--luminance"),
+            (self.arch == NetworkKind::Texture, "--arch texture"),
             (self.norm != Normalization::Instance, "--norm batch"),
             (self.style_size.0.len() > 1, "several --style-size"),
             (self.loss_network != Release::Caffe, "another loss network than the shipped one"),

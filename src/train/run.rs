@@ -10,7 +10,7 @@ use tch::TchError;
 
 use super::checkpoint::Checkpoint;
 use super::config::TrainingConfig;
-use super::crop::CropOptions;
+use super::crop::{Crop, CropOptions};
 use super::dataset::{CropLoader, Dataset, resized};
 use super::loss::LossTerms;
 use super::loss_row::LossRow;
@@ -85,13 +85,17 @@ fn run(
 ) -> Result<Trained> {
     let RunFile { recipe, dataset, masks, output, previews, .. } = &config.run;
     set_threads(config.threads);
-    let mut photos = Dataset::open(dataset, recipe.batch)?;
-    if let Some(masks) = masks {
-        photos = photos.with_masks(masks, recipe.regions())?;
-    }
+    let photos = if recipe.texture { None } else { Some(Dataset::open(dataset, recipe.batch)?) };
+    let photos = match (photos, masks) {
+        (Some(photos), Some(masks)) => Some(photos.with_masks(masks, recipe.regions())?),
+        (photos, _) => photos,
+    };
     writable(output, config.overwrite || config.resume)?;
     enough_memory(config)?;
-    let previews = Previews::open(previews)?;
+    let previews = match recipe.styles.first() {
+        Some(texture) if recipe.texture => Previews::of_texture(&texture.picture)?,
+        _ => Previews::open(previews, architecture(recipe).multiple())?,
+    };
     let cut = CropOptions {
         size: recipe.image_size,
         augment: recipe.augment,
@@ -104,16 +108,19 @@ fn run(
         .videos
         .as_deref()
         .map(|folder| VideoPairs::open(folder, cut, stop, &mut |text| watcher.note(text)));
-    let mut trainer = open_trainer(config, &photos)?.with_videos(pairs.transpose()?);
+    let mut trainer = open_trainer(config, photos.as_ref())?.with_videos(pairs.transpose()?);
     let mut done = if config.resume { restore(config, &trainer, watcher)? } else { 0 };
     let loaders = (crate::engine::device::default_threads() / 2).clamp(1, 8);
     let batch = recipe.batch as u64;
-    photos.check_masks(done * batch..recipe.steps * batch, recipe.seed, loaders, stop)?;
+    if let Some(photos) = &photos {
+        photos.check_masks(done * batch..recipe.steps * batch, recipe.seed, loaders, stop)?;
+    }
     let mut folder = match config.resume {
         true => RunFolder::resume(&config.folder, done)?,
         false => RunFolder::create(&config.folder, config.overwrite, &config.run)?,
     };
-    let mut loader = CropLoader::new(&photos, cut, done * batch, loaders);
+    let mut loader =
+        photos.as_ref().map(|photos| CropLoader::new(photos, cut, done * batch, loaders));
     let (mut smooth, mut start) = (None, None);
     let mut pace = StepRate::default();
     let styles = trainer.network().architecture().styles;
@@ -123,7 +130,8 @@ fn run(
     }
     while done < recipe.steps && !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let crops = (0..recipe.batch).map(|_| loader.crop()).collect::<Result<Vec<_>, _>>()?;
+        let mut crop = || loader.as_mut().map_or_else(|| Ok(Crop::empty()), CropLoader::crop);
+        let crops = (0..recipe.batch).map(|_| crop()).collect::<Result<Vec<_>, _>>()?;
         let terms = trainer.step(done, &crops).inspect_err(|_| drop(folder.draw()))?;
         let smoothed = follow(&mut smooth, &terms);
         let start = *start.get_or_insert(smoothed.total());
@@ -147,7 +155,7 @@ fn run(
         watcher.progress(&Progress { step: done, steps: recipe.steps, terms: smoothed, seconds });
     }
     let terms = smooth.unwrap_or_default();
-    let unreadable = loader.unreadable();
+    let unreadable = loader.as_ref().map_or_else(Vec::new, CropLoader::unreadable);
     if let Some(first) = unreadable.first() {
         let (count, first) = (unreadable.len(), first.display());
         watcher.note(&format!("{count} pictures could not be decoded and were skipped: {first} …"));
@@ -160,7 +168,7 @@ fn run(
     // Read from the file, so that a resumed run records the same as one that was never interrupted.
     let terms = folder.last_terms(RECORDED_STEPS)?;
     previews.evolution(&folder, styles, &folder.path().join("evolution.jpg"))?;
-    let model = trainer.to_model(description(config, photos.len(), &terms))?;
+    let model = trainer.to_model(description(config, photos.as_ref().map(Dataset::len), &terms))?;
     model.save(output)?;
     Ok(Trained { step: done, interrupted: false, terms })
 }
@@ -261,7 +269,7 @@ fn in_words(error: anyhow::Error, recipe: &Recipe) -> anyhow::Error {
 }
 
 /// The description of the model.
-fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Description {
+fn description(config: &TrainingConfig, photos: Option<usize>, terms: &LossTerms) -> Description {
     let RunFile { recipe, dataset, masks, output, licence, credit, .. } = &config.run;
     let name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let styles: Vec<String> = recipe.styles.iter().map(|style| style.name()).collect();
@@ -285,7 +293,9 @@ fn description(config: &TrainingConfig, photos: usize, terms: &LossTerms) -> Des
             facts[key] = serde_json::json!(name);
         }
     }
-    facts["dataset"] = serde_json::json!({ "name": last_name(dataset), "photos": photos });
+    if let Some(photos) = photos {
+        facts["dataset"] = serde_json::json!({ "name": last_name(dataset), "photos": photos });
+    }
     if let Some(masks) = masks {
         facts["dataset"]["masks"] = serde_json::json!(last_name(masks));
     }

@@ -8,6 +8,7 @@ use super::loss::{LossTerms, Losses, StyleTarget};
 use super::network::TrainNetwork;
 use super::optimizer::OptimizerState;
 use super::painter::{Idle, Painter};
+use super::random::generator;
 use super::recipe::Recipe;
 use super::style_pictures::StylePictures;
 use super::style_predictor::{StylePredictor, pass_on};
@@ -242,9 +243,12 @@ impl Trainer {
             let style = ((first + n as u64) % styles) as usize;
             let share = crops_of_pass.len() as f64 / crops.len() as f64;
             let number = first + (n * together) as u64;
+            let noise = generator(self.recipe.seed, "texture", number).u64(..);
+            self.network.set_noise(Some(noise));
             terms.add(&self.pass(&mut painter, crops_of_pass, style, share, number)?, share);
         }
         painter.finish()?;
+        self.network.set_noise(None);
         if let Some(predicted) = predicted {
             pass_on(&self.network, &predicted)?;
         }
@@ -304,7 +308,7 @@ impl Trainer {
             true => self.losses.content_target(&luma(picture)?),
             false => self.losses.content_target(picture),
         };
-        let content = target(&photos)?;
+        let content = if self.recipe.texture { Vec::new() } else { target(&photos)? };
         let lesson = self.teacher.as_ref().map(|teacher| {
             // The teacher sees the photo without noise; only the learning network sees noise.
             let painted = tch::no_grad(|| teacher.forward(&photos, style))?;
@@ -425,6 +429,12 @@ impl Trainer {
     /// Photos, and what the network sees of them: batch × 3 × size × size.
     fn upload(&self, crops: &[Crop]) -> Result<(Tensor, Tensor), TchError> {
         let size = i64::from(self.recipe.image_size);
+        if self.recipe.texture {
+            // Only their shape counts.
+            let none = [crops.len() as i64, 3, size, size];
+            let none = Tensor::f_zeros(none, (Type::Float, self.device))?;
+            return Ok((none.shallow_clone(), none));
+        }
         let (mut photos, mut noisy) = (Vec::new(), Vec::new());
         for crop in crops {
             let photo = Tensor::f_from_slice(&crop.photo)?.f_to_device(self.device)?;
@@ -489,6 +499,7 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
         widths: match recipe.arch {
             NetworkKind::Johnson => vec![recipe.width, recipe.width * 2, recipe.width * 4],
             NetworkKind::Lite => vec![recipe.width, recipe.width * 3],
+            NetworkKind::Texture => vec![recipe.width; Recipe::SCALES],
         },
         residual_blocks: recipe.residual_blocks,
         norm: recipe.norm,
@@ -503,6 +514,7 @@ pub fn architecture(recipe: &Recipe) -> Architecture {
         },
         luminance: recipe.luminance,
         predictor: None,
+        photo: !recipe.texture,
     }
 }
 

@@ -19,7 +19,7 @@ use super::features::{Passes, VggKernels};
 use crate::engine::architecture::Padding;
 use crate::engine::device::cpu_has_matrices;
 use crate::engine::model_file::{DType, ModelError, RawTensor, read_state_dict};
-use crate::engine::{channels_last, pad_reflect, shipped};
+use crate::engine::{channels_last, padded, shipped};
 
 /// Convolutions in their order, by the name of the Caffe release, with torchvision's number.
 const CONVOLUTIONS: [(Layer, &str, u32, [i64; 2]); 10] = [
@@ -370,10 +370,7 @@ impl Vgg {
             if pools_before(*layer) {
                 x = x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
             }
-            let (padded, zeros) = match self.padding {
-                Padding::Zero => (x, 1),
-                Padding::Reflect => (pad_reflect(&x, [1; 4])?, 0),
-            };
+            let (padded, zeros) = padded(&x, self.padding, 1)?;
             // In place: a convolution's backward pass does not need its output.
             x = padded.f_conv2d(weight, Some(bias), [1, 1], [zeros; 2], [1, 1], 1)?.f_relu_()?;
             if wanted.contains(layer) {

@@ -30,7 +30,17 @@ pub fn all() -> Vec<ModelFile> {
             Architecture { output, upsample, padding, styles: 2, luminance: true, ..base() },
         ),
         model("no norms, transposed, zeros", Architecture { norm, upsample, padding, ..base() }),
+        model("texture", texture()),
+        model("texture, circular", Architecture { padding: Padding::Circular, ..texture() }),
+        model("texture, all else", Architecture { norm, output, luminance: true, ..texture() }),
+        model("texture of two styles", Architecture { styles: 2, widths: vec![5], ..texture() }),
     ]
+}
+
+/// Two scales, so that sides are multiples of 2 and 5 pixels are enough.
+fn texture() -> Architecture {
+    let kind = NetworkKind::Texture;
+    Architecture { kind, widths: vec![6, 9], residual_blocks: 0, ..Architecture::default() }
 }
 
 /// A network with the styles a, b and c.
@@ -49,7 +59,7 @@ fn model(name: &str, architecture: Architecture) -> ModelFile {
     let direct = architecture.output == OutputLayer::Direct;
     let tensors = architecture.parameters().into_iter().map(|(name, shape)| {
         let inputs = shape[1..].iter().product::<i64>() as f32;
-        let last = name.starts_with("deconv3") && direct;
+        let last = (name.starts_with("deconv3") || name.starts_with("out.")) && direct;
         let (middle, scale) = match name.contains("conv2d") {
             true if last && name.ends_with("bias") => (127.0, 20.0),
             true if last => (0.0, 40.0 / inputs.sqrt()),

@@ -45,7 +45,7 @@ pub struct RecipeArgs {
     /// Optimizer: adam, adamw, sgd or rmsprop [default: adam]
     #[arg(long, value_name = "NAME")]
     optimizer: Option<Optimizer>,
-    /// Learning rate [default: 0.001]
+    /// Learning rate; of a texture network usually 0.005 [default: 0.001]
     #[arg(long, value_name = "X")]
     learning_rate: Option<f64>,
     /// Last part of the training, as a share of the steps from 0 to 1, over which the learning rate falls
@@ -73,14 +73,14 @@ pub struct RecipeArgs {
     /// [default: true]
     #[arg(long, value_name = "true|false", hide_possible_values = true)]
     augment: Option<bool>,
-    /// Network: johnson (as published) or lite (a tenth of the work: live on a CPU)
-    /// [default: johnson]
+    /// Network: johnson (as published), lite (a tenth of the work: live on a CPU) or texture (the multi-scale
+    /// generator of Ulyanov et al. 2016) [default: johnson]
     #[arg(long, value_name = "NAME")]
     pub arch: Option<NetworkKind>,
-    /// Channels of the first layer [default: 32; lite: 16]
+    /// Channels of the first layer; of a texture network those of each scale, usually 8 [default: 32; lite: 16]
     #[arg(long, value_name = "N")]
     width: Option<i64>,
-    /// Number of residual blocks [default: 5; lite: 4]
+    /// Number of residual blocks; a texture network has none [default: 5; lite: 4]
     #[arg(long, value_name = "N")]
     residual_blocks: Option<usize>,
     /// Normalization: instance or batch [default: instance]
@@ -92,7 +92,8 @@ pub struct RecipeArgs {
     /// Upsampling: nearest or transposed [default: nearest]
     #[arg(long, value_name = "NAME")]
     upsample: Option<Upsampling>,
-    /// Padding: reflect or zero [default: reflect]
+    /// Padding: reflect or zero; of a texture network reflect, or circular, which --texture takes
+    /// [default: reflect]
     #[arg(long, value_name = "NAME")]
     padding: Option<Padding>,
     /// Padding of the loss network: reflect or zero [default: reflect]
@@ -131,6 +132,10 @@ impl RecipeArgs {
     /// Replaces values of the recipe by those given.
     pub fn apply(&self, recipe: &mut Recipe, photos: usize) {
         set(&mut recipe.preset, self.recipe);
+        // Before what its sizes are replaced by.
+        if let Some(arch) = self.arch.filter(|arch| *arch != recipe.arch) {
+            *recipe = recipe.clone().of(arch);
+        }
         self.losses.apply(recipe);
         set(&mut recipe.style_tiles, self.style_tiles);
         set(&mut recipe.tile_share, self.tile_share);
@@ -150,9 +155,6 @@ impl RecipeArgs {
         set(&mut recipe.noise, self.noise);
         set(&mut recipe.exposure, self.exposure);
         set(&mut recipe.augment, self.augment);
-        if let Some(arch) = self.arch.filter(|arch| *arch != recipe.arch) {
-            *recipe = recipe.clone().of(arch);
-        }
         set(&mut recipe.width, self.width);
         set(&mut recipe.residual_blocks, self.residual_blocks);
         set(&mut recipe.norm, self.norm);

@@ -3,11 +3,13 @@
 //!
 //! It is generated as source, not traced: a trace would fix the padding for one picture size.
 
+mod scales;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::engine::EPSILON;
-use crate::engine::architecture::{Architecture, Normalization, OutputLayer, Padding};
+use crate::engine::architecture::{Architecture, NetworkKind, Normalization, OutputLayer, Padding};
 use crate::engine::architecture::{Change, Epilogue, Layer, layers};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
 
@@ -61,6 +63,9 @@ pub(super) fn source(architecture: &Architecture) -> String {
     let mut text = PADDED.to_owned();
     if architecture.luminance {
         text += &luma();
+    }
+    if architecture.kind == NetworkKind::Texture {
+        text += &scales::functions();
     }
     text += &begin(WEIGHTS, &["weight", "bias"], &[]);
     if architecture.norm != Normalization::None {
@@ -130,6 +135,11 @@ fn convolution(class: &str, layer: &Layer, padding: Padding) -> String {
     }
     let zeros = match padding {
         Padding::Zero => pad,
+        _ if pad == 0 => 0,
+        Padding::Circular => {
+            scales::wrapped(&mut text, pad);
+            0
+        }
         Padding::Reflect => {
             let _ = writeln!(text, "    y = __torch__.padded(y, {pad}, {pad}, {pad}, {pad})");
             0
@@ -154,8 +164,10 @@ fn steps(text: &mut String, layer: &Layer) {
     if let Some(norm) = &layer.norm {
         let _ = writeln!(text, "    y = (self.{}).forward(y, style)", short(norm));
     }
-    if layer.after == Epilogue::Relu {
-        *text += "    y = torch.relu(y)\n";
+    match layer.after {
+        Epilogue::Relu => *text += "    y = torch.relu(y)\n",
+        Epilogue::LeakyRelu => *text += "    y = torch.leaky_relu(y, 0.01)\n",
+        Epilogue::Add | Epilogue::Nothing => {}
     }
 }
 
@@ -163,7 +175,7 @@ fn modules(layers: &[Layer]) -> Vec<(&str, String)> {
     let mut modules = Vec::new();
     for layer in layers {
         modules.push((short(&layer.conv), class(layer)));
-        modules.extend(layer.norm.iter().map(|norm| (short(norm), NORM.to_owned())));
+        modules.extend(layer.norms().map(|(norm, _)| (short(norm), NORM.to_owned())));
     }
     modules
 }
@@ -185,6 +197,8 @@ fn network(architecture: &Architecture, layers: &[Layer]) -> String {
         (1..=architecture.residual_blocks).map(|n| format!("res{n}")).collect();
     all.extend(blocks.iter().map(|name| (name.as_str(), BLOCK.to_owned())));
     let mut text = begin(TOP, &[], &all);
+    let first = layers.first().map_or("", |layer| layer.conv.as_str());
+    let multiple = architecture.multiple();
     // Without several styles there is nothing to choose, and so no argument.
     let (argument, style) = match architecture.styles {
         1 => ("", "    style : Optional[Tensor] = None\n"),
@@ -192,11 +206,15 @@ fn network(architecture: &Architecture, layers: &[Layer]) -> String {
     };
     let _ = writeln!(
         text,
-        "  def forward(self: __torch__.{TOP}, x: Tensor{argument}) -> Tensor:\n{style}    height = torch.size(x, 2)\n    width = torch.size(x, 3)\n    y = torch.to(x, ops.prim.dtype(self.conv1.conv2d.weight))\n    y = __torch__.padded(y, 0, (4 - width % 4) % 4, 0, (4 - height % 4) % 4)"
+        "  def forward(self: __torch__.{TOP}, x: Tensor{argument}) -> Tensor:\n{style}    height = torch.size(x, 2)\n    width = torch.size(x, 3)\n    y = torch.to(x, ops.prim.dtype(self.{first}.conv2d.weight))\n    y = __torch__.padded(y, 0, ({multiple} - width % {multiple}) % {multiple}, 0, ({multiple} - height % {multiple}) % {multiple})"
     );
     let grey = if architecture.luminance { "    y = __torch__.luma(y)\n" } else { "" };
     text += grey;
+    if architecture.kind == NetworkKind::Texture {
+        text += "    seen = y\n";
+    }
     for layer in layers {
+        scales::source(&mut text, layer, architecture);
         match layer.conv.split_once('.') {
             None => steps(&mut text, layer),
             Some((block, _)) if layer.begins_block => {

@@ -1,5 +1,7 @@
 //! The network as an ONNX graph.
 
+mod scales;
+
 use std::io;
 
 use prost::Message;
@@ -10,7 +12,7 @@ use super::messages::{
     Value,
 };
 use crate::engine::EPSILON;
-use crate::engine::architecture::{Change, Epilogue, Layer, layers};
+use crate::engine::architecture::{Change, Epilogue, Layer, Source, layers};
 use crate::engine::architecture::{OutputLayer, Padding};
 use crate::engine::model_file::{ModelFile, RawTensor};
 use crate::engine::network::{LUMA, MIDDLE, TANH_SCALE};
@@ -50,9 +52,12 @@ fn network(model: &ModelFile) -> io::Result<Model> {
         let about = format!("shares of {}; they sum up to 1", description.styles.join(", "));
         inputs.push(value(STYLE, &about, vec![length(architecture.styles as i64)]));
     }
+    // Reflection cannot mirror a picture more than once.
+    let least = description.architecture.multiple() + 1;
     let mut graph = Builder { model, nodes: Vec::new(), tensors: Vec::new() };
     graph.build()?;
-    let about = format!("{}: RGB 0-255 in and out, any size from 5x5", description.name);
+    let about =
+        format!("{}: RGB 0-255 in and out, any size from {least}x{least}", description.name);
     graph.finished(about, inputs, picture("output", "batch", "RGB, 0 to 255"))
 }
 
@@ -86,13 +91,13 @@ pub(super) struct Builder<'a> {
 impl Builder<'_> {
     fn build(&mut self) -> io::Result<()> {
         let architecture = &self.model.description.architecture;
-        self.integers("four", &[4], &[]);
+        self.integers("multiple", &[architecture.multiple()], &[]);
         self.integers("no_pads", &[0; 6], &[6]);
         let size = self.node("Shape", "size", &["input"], vec![int("start", 2), int("end", 4)]);
-        // (4 - size mod 4) mod 4 pixels, right and bottom.
-        let over = self.node("Mod", "size/over", &[&size, "four"], vec![]);
-        let missing = self.node("Sub", "size/rest", &["four", &over], vec![]);
-        let missing = self.node("Mod", "size/missing", &[&missing, "four"], vec![]);
+        // (4 - size mod 4) mod 4 pixels, right and bottom, where multiples of 4 are taken.
+        let over = self.node("Mod", "size/over", &[&size, "multiple"], vec![]);
+        let missing = self.node("Sub", "size/rest", &["multiple", &over], vec![]);
+        let missing = self.node("Mod", "size/missing", &[&missing, "multiple"], vec![]);
         let pads = self.node("Concat", "size/pads", &["no_pads", &missing], vec![int("axis", 0)]);
         let mut x = self.node("Pad", "padded", &["input", &pads], vec![text("mode", "reflect")]);
         if architecture.luminance {
@@ -101,10 +106,20 @@ impl Builder<'_> {
         if architecture.predictor.is_some() {
             self.norms_of_style();
         }
-        let mut block = x.clone();
+        let (pictures, mut block, mut coarser) = (x.clone(), x.clone(), x.clone());
         for layer in layers(architecture) {
             if layer.begins_block {
                 block.clone_from(&x);
+            }
+            match &layer.source {
+                Source::Previous => {}
+                Source::Scale(scale) => {
+                    let read = self.at_scale(&pictures, *scale);
+                    coarser = std::mem::replace(&mut x, read);
+                }
+                Source::Join { norms, .. } => {
+                    x = self.joined(&layer.conv, [&x, &coarser], norms.as_ref())?;
+                }
             }
             x = self.layer(&layer, &x, &block)?;
         }
@@ -129,13 +144,12 @@ impl Builder<'_> {
 
     /// Cuts the values of all norms into those of each.
     fn norms_of_style(&mut self) {
-        let norms = layers(&self.model.description.architecture).into_iter();
-        let norms: Vec<(String, i64)> = norms
-            .filter_map(|layer| Some((layer.norm?, layer.channels.1)))
-            .flat_map(|(norm, channels)| {
-                ["weight", "bias"].map(|part| (format!("{norm}.{part}"), channels))
-            })
-            .collect();
+        let parts = |(norm, channels): (&str, i64)| {
+            ["weight", "bias"].map(|part| (format!("{norm}.{part}"), channels))
+        };
+        let layers = layers(&self.model.description.architecture);
+        let norms: Vec<(String, i64)> =
+            layers.iter().flat_map(Layer::norms).flat_map(parts).collect();
         let lengths: Vec<i64> = norms.iter().map(|(_, channels)| *channels).collect();
         self.integers("norms/lengths", &lengths, &[lengths.len() as i64]);
         self.node("Split", "norms", &[STYLE, "norms/lengths"], vec![int("axis", 0)]);
@@ -161,6 +175,7 @@ impl Builder<'_> {
         }
         Ok(match layer.after {
             Epilogue::Relu => self.node("Relu", &format!("{name}/relu"), &[&x], vec![]),
+            Epilogue::LeakyRelu => self.leaky_relu(name, &x),
             Epilogue::Add => self.node("Add", &format!("{name}/sum"), &[&x, block], vec![]),
             Epilogue::Nothing => x,
         })
@@ -185,16 +200,15 @@ impl Builder<'_> {
         }
         let mut x = x.to_owned();
         if layer.change == Change::Nearest {
-            self.floats("twice", &[1.0, 1.0, 2.0, 2.0], &[4]);
-            let attributes = vec![
-                text("mode", "nearest"),
-                text("coordinate_transformation_mode", "asymmetric"),
-                text("nearest_mode", "floor"),
-            ];
-            x = self.node("Resize", &format!("{name}/enlarged"), &[&x, "", "twice"], attributes);
+            x = self.doubled(name, &x);
         }
         let zeros = match self.model.description.architecture.padding {
             Padding::Zero => pad,
+            _ if pad == 0 => 0,
+            Padding::Circular => {
+                x = self.wrapped(name, &x, pad);
+                0
+            }
             Padding::Reflect => {
                 let pads = format!("pads_{pad}");
                 self.integers(&pads, &[0, 0, pad, pad, 0, 0, pad, pad], &[8]);
@@ -222,8 +236,8 @@ impl Builder<'_> {
             })
         };
         let (weight, bias) = (part("weight")?, part("bias")?);
-        let epsilon = Attribute { f: Some(EPSILON as f32), ..attribute("epsilon", 1) };
-        Ok(self.node("InstanceNormalization", name, &[x, &weight, &bias], vec![epsilon]))
+        let epsilon = vec![float("epsilon", EPSILON as f32)];
+        Ok(self.node("InstanceNormalization", name, &[x, &weight, &bias], epsilon))
     }
 
     /// The graph with what goes in and comes out, and what the model says about itself.
@@ -302,6 +316,10 @@ fn attribute(name: &str, kind: i32) -> Attribute {
 
 pub(super) fn int(name: &str, value: i64) -> Attribute {
     Attribute { i: Some(value), ..attribute(name, 2) }
+}
+
+fn float(name: &str, value: f32) -> Attribute {
+    Attribute { f: Some(value), ..attribute(name, 1) }
 }
 
 pub(super) fn text(name: &str, value: &str) -> Attribute {

@@ -70,7 +70,7 @@ impl Pickle<'_> {
         text(&mut self.bytes, "conv2d")?;
         self.weights(code::WEIGHTS, &format!("{}.conv2d", layer.conv))?;
         self.close();
-        if let Some(norm) = &layer.norm {
+        for (norm, _) in layer.norms() {
             text(&mut self.bytes, &short(norm))?;
             self.weights(code::NORM, norm)?;
         }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tch::{Kind, TchError, Tensor};
 
 use super::EPSILON;
-use super::architecture::Padding;
 use super::architecture::{self, Change, Epilogue};
+use super::architecture::{NetworkKind, Padding};
 use super::device::Device;
 use super::device::gpu::{Activation, BLOCK, BorderMode, Form, Gpu, TILE};
 use super::layers::{InstanceNorm, MULTIPLE, channels_last};
@@ -81,7 +81,11 @@ impl Fused {
         let border = match architecture.padding {
             Padding::Reflect => BorderMode::Mirror,
             Padding::Zero => BorderMode::Zero,
+            Padding::Circular => return Ok(None),
         };
+        if architecture.kind == NetworkKind::Texture {
+            return Ok(None);
+        }
         let (Some((last, body)), Some(first)) = (list.split_last(), list.first()) else {
             return Ok(None);
         };

@@ -149,6 +149,7 @@ impl FeatureNetwork {
         let border = match padding {
             Padding::Reflect => BorderMode::Reflect,
             Padding::Zero => BorderMode::Zero,
+            Padding::Circular => return None,
         };
         let (first, mut inputs) = (layers.first()?, COLORS);
         let outputs = first.bias.len();
@@ -177,7 +178,7 @@ impl FeatureNetwork {
                 // What lies beyond the border in a mirrored picture goes back to where it came from.
                 backward: match padding {
                     Padding::Reflect => backward.with_margin(),
-                    Padding::Zero => backward,
+                    Padding::Zero | Padding::Circular => backward,
                 },
                 bias: bias.to_vec(),
                 ones: vec![1.0; outputs],
@@ -628,7 +629,8 @@ impl FoldedInputs {
     fn of(padding: Padding, length: usize) -> Self {
         match padding {
             Padding::Zero => Self::shown(places(BorderMode::Zero, 0, length, length), length),
-            Padding::Reflect => {
+            // Circular is none of the kernels'.
+            Padding::Reflect | Padding::Circular => {
                 Self::shown(places(BorderMode::Reflect, 1, length + 2, length), length)
             }
         }

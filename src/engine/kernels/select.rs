@@ -3,6 +3,7 @@
 use super::Level;
 use super::amx::tiles::Unit;
 use super::executor::{Executor, PaintError};
+use crate::engine::architecture::NetworkKind;
 use crate::engine::device::cpu_has_bf16;
 use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
@@ -25,7 +26,8 @@ impl Kernels {
     /// bf16 uses AMX if the CPU has it and the system allows it. Otherwise, kernels in single precision are
     /// used, which are faster than libtorch in bf16.
     pub fn new(model: &ModelFile, precision: Precision) -> Option<Self> {
-        if precision == Precision::Fp16 {
+        let texture = model.description.architecture.kind == NetworkKind::Texture;
+        if texture || precision == Precision::Fp16 {
             return None;
         }
         if precision == Precision::Bf16 {

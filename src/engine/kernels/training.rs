@@ -19,7 +19,8 @@ use super::source::{BorderMode, ConvInput, Planes, SourceRows, places};
 use super::weights::ScaleShift;
 use super::winograd::Winograd;
 use super::{Level, Shared, at_level};
-use crate::engine::architecture::{self, Architecture, Change, Epilogue, Normalization, Padding};
+use crate::engine::architecture::{self, Architecture, Change, Epilogue};
+use crate::engine::architecture::{NetworkKind, Normalization, Padding};
 use crate::engine::threads;
 
 /// R, G, B.
@@ -163,7 +164,8 @@ impl TrainingNetwork {
             whole && known && reads
         });
         let last = matches!(last.change, Change::Same | Change::Nearest) && rectified;
-        layers && last && architecture.norm == Normalization::Instance
+        let own = architecture.kind != NetworkKind::Texture;
+        own && layers && last && architecture.norm == Normalization::Instance
     }
 
     /// From the weights of each of the [layers](architecture::layers); prepared on `count` threads.
@@ -183,7 +185,8 @@ impl TrainingNetwork {
         let plan = architecture::layers(architecture);
         assert!(weights.len() == plan.len());
         let border = match architecture.padding {
-            Padding::Reflect => BorderMode::Reflect,
+            // Circular is of texture networks, which have no kernels.
+            Padding::Reflect | Padding::Circular => BorderMode::Reflect,
             Padding::Zero => BorderMode::Zero,
         };
         let pool = threads::pool(count).map_err(|error| PaintError::Threads(error.to_string()))?;

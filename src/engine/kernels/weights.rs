@@ -38,7 +38,8 @@ impl<'a> LayerWeights<'a> {
 
     pub(super) fn border(&self) -> BorderMode {
         match self.0.description.architecture.padding {
-            Padding::Reflect => BorderMode::Reflect,
+            // Circular is of texture networks, which have no kernels.
+            Padding::Reflect | Padding::Circular => BorderMode::Reflect,
             Padding::Zero => BorderMode::Zero,
         }
     }

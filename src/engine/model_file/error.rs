@@ -21,6 +21,12 @@ pub enum ModelError {
         /// The model.
         file: String,
     },
+    /// It makes textures of noise.
+    #[error("'{file}' makes textures and paints no pictures: it is for the command `texture`")]
+    MakesTextures {
+        /// The model.
+        file: String,
+    },
     /// The bytes are no PyTorch file, or a PyTorch file that holds no network.
     #[error("'{file}' is not a model: {reason}")]
     NotAModel {

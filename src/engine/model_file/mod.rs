@@ -125,14 +125,17 @@ impl ModelFile {
         Ok(model)
     }
 
-    /// Refuses a model with a style predictor, which has no style of its own; `label` names it.
+    /// Refuses a model that does not paint pictures by itself: with a style predictor, which has no style of its own,
+    /// or one that makes textures. `label` names it.
     ///
     /// # Errors
-    /// [`ModelError::NoPicture`].
+    /// [`ModelError::NoPicture`] or [`ModelError::MakesTextures`].
     pub fn check_style(&self, label: &str) -> Result<(), ModelError> {
-        match self.description.architecture.predictor {
-            Some(_) => Err(ModelError::NoPicture { file: label.to_owned() }),
-            None => Ok(()),
+        let file = || label.to_owned();
+        match (self.description.architecture.predictor, self.description.architecture.photo) {
+            (Some(_), _) => Err(ModelError::NoPicture { file: file() }),
+            (None, false) => Err(ModelError::MakesTextures { file: file() }),
+            (None, true) => Ok(()),
         }
     }
 

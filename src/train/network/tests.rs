@@ -1,14 +1,20 @@
 //! What is trained is what the engine paints.
 
 use super::*;
-use crate::engine::architecture::Upsampling;
+use crate::engine::architecture::{NetworkKind, Padding, Upsampling};
 use crate::engine::device::Device as EngineDevice;
 use crate::engine::network::Network;
 use crate::engine::precision::Precision;
 
 fn lite() -> Architecture {
-    let kind = crate::engine::architecture::NetworkKind::Lite;
+    let kind = NetworkKind::Lite;
     Architecture { kind, widths: vec![4, 12], residual_blocks: 2, ..Architecture::default() }
+}
+
+fn texture() -> Architecture {
+    let kind = NetworkKind::Texture;
+    let widths = vec![4, 5, 6];
+    Architecture { kind, widths, residual_blocks: 0, ..Architecture::default() }
 }
 
 fn small() -> Architecture {
@@ -37,6 +43,10 @@ fn the_engine_paints_what_training_saw_but_for_the_rounding_of_weights() {
         Architecture { norm: Normalization::None, ..small() },
         lite(),
         Architecture { output: OutputLayer::Tanh, padding: Padding::Zero, ..lite() },
+        texture(),
+        Architecture { padding: Padding::Circular, photo: false, ..texture() },
+        Architecture { output: OutputLayer::Tanh, luminance: true, ..texture() },
+        Architecture { norm: Normalization::None, padding: Padding::Circular, ..texture() },
     ];
     for architecture in variants {
         let name = architecture.to_string();
@@ -56,7 +66,8 @@ fn an_untrained_network_is_about_the_middle_of_the_range() {
 #[test]
 fn a_batch_norm_is_folded_into_the_convolution_before_it() {
     let transposed = Architecture { upsample: Upsampling::Transposed, ..small() };
-    for architecture in [small(), transposed, lite()] {
+    let circular = Architecture { padding: Padding::Circular, ..texture() };
+    for architecture in [small(), transposed, lite(), texture(), circular] {
         let name = architecture.to_string();
         let architecture = Architecture { norm: Normalization::Batch, ..architecture };
         let network = TrainNetwork::random(architecture, 3, Device::Cpu, Kind::Float).unwrap();
@@ -82,7 +93,7 @@ fn a_batch_norm_is_folded_into_the_convolution_before_it() {
 
 #[test]
 fn fine_tuning_starts_from_what_a_model_paints() {
-    for architecture in [small(), lite()] {
+    for architecture in [small(), lite(), texture()] {
         let network = TrainNetwork::random(architecture, 3, Device::Cpu, Kind::Float).unwrap();
         let model = network.to_model(Description::new("test", small())).unwrap();
         let again = TrainNetwork::from_model(&model, Device::Cpu, Kind::Float).unwrap();
