@@ -7,7 +7,8 @@
 experiments/styles/unseen.txt names the paintings. Each photo is painted by both in the style of each painting
 (Magenta's at its own 384 pixels), and measured by `nst-stream evaluate`: style_distance_relative (0: the style, 1:
 the untouched photo) and readability (1: as readable as the photo). With --tune N also by any-lite after N steps of
-training on the painting alone (--dataset: its photos).
+training on the painting alone (--dataset: its photos); with --optimize N by N steps of `nst-stream optimize` for each
+picture; with --also MODEL by a model that was trained for the one painting of the list (--list FILE).
 """
 import argparse
 import json
@@ -46,7 +47,10 @@ def main():
     parser.add_argument("--list", type=Path, default=ROOT / "experiments/styles/unseen.txt")
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="any-lite")
-    parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--tune", type=int, nargs="*", default=[], help="numbers of steps")
+    parser.add_argument("--optimize", type=int, default=0)
+    parser.add_argument("--also")
+    parser.add_argument("--alone", action="store_true", help="without Magenta's")
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for the painted pictures")
     args = parser.parse_args()
@@ -62,19 +66,30 @@ def main():
         began = time.time()
         run(args.nst, "styles", "save", painting, "--model", args.model, "--output", folder / "style.pt", "--overwrite")
         seconds.setdefault("predicting a style, the program's start included", []).append(time.time() - began)
-        if args.tune:
-            tuned = folder / "tuned.pt"
-            models[f"any-lite, {args.tune} steps"] = tuned
+        if args.also:
+            models[args.also] = args.also
+        for steps in args.tune:
+            tuned = folder / f"tuned-{steps}.pt"
+            models[f"any-lite, {steps} steps"] = tuned
             began = time.time()
             run(args.nst, "train", "--init", args.model, "--style", painting, "--dataset", args.dataset, "--steps",
-                args.tune, "--output", tuned, "--overwrite")
-            seconds.setdefault(f"{args.tune} steps", []).append(time.time() - began)
+                steps, "--output", tuned, "--overwrite")
+            seconds.setdefault(f"{steps} steps", []).append(time.time() - began)
         painted = []
         for photo in photos:
             for who, model in models.items():
                 out = folder / f"{painting.stem}-{photo.stem}-{who.replace(', ', '-').replace(' ', '-')}.png"
                 run(args.nst, "--model", model, "--input", photo, "--output", out, "--overwrite")
                 painted.append((who, out, photo))
+            if args.optimize:
+                out = folder / f"{painting.stem}-{photo.stem}-optimized.png"
+                began = time.time()
+                run(args.nst, "optimize", "--style", painting, "--content", photo, "--steps", args.optimize,
+                    "--output", out, "--overwrite")
+                seconds.setdefault("optimize, a picture", []).append(time.time() - began)
+                painted.append((f"optimize, {args.optimize} steps", out, photo))
+            if args.alone:
+                continue
             out = folder / f"{painting.stem}-{photo.stem}-magenta.png"
             began = time.time()
             magenta.stylize_with(photo, painting).save(out)
@@ -93,8 +108,9 @@ def main():
         print(f"| {who} | {distance:.3f} | {readability:.3f} |")
     for what, found in seconds.items():
         print(f"{what}: {statistics.median(found):.2f} s")
-    nearer = sum(a[0] < b[0] for a, b in zip(figures["any-lite"], figures["Magenta"]))
-    print(f"any-lite is nearer in {nearer} of {len(figures['Magenta'])} pictures")
+    if not args.alone:
+        nearer = sum(a[0] < b[0] for a, b in zip(figures["any-lite"], figures["Magenta"]))
+        print(f"any-lite is nearer in {nearer} of {len(figures['Magenta'])} pictures")
 
 
 if __name__ == "__main__":
