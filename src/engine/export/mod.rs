@@ -21,8 +21,8 @@ pub use contents::{ExportError, blended};
 choice! {
     /// For which programs.
     Format {
-        /// ONNX, operator set 17: ONNX Runtime, OpenVINO, TensorRT. Sides of 5 pixels and more: its
-        /// reflection padding cannot mirror a picture more than once.
+        /// ONNX, operator set 17: ONNX Runtime, OpenVINO, TensorRT. Sides of 5 pixels and more, for a
+        /// texture network of five scales 17: its reflection padding cannot mirror a picture more than once.
         Onnx = "onnx",
         /// A TorchScript archive: `torch.jit.load` in Python, `torch::jit::load` in C++. Any size.
         TorchScript = "torchscript",
