@@ -307,7 +307,7 @@ fn complete(
                 UsageError("--precision fp16: training takes fp32 or bf16".to_owned()).into()
             );
         }
-        // Of few channels, which bf16 does not make faster.
+        // Convolutions of few channels, which were tried in single precision only.
         PrecisionChoice::Auto if run.recipe.arch == NetworkKind::Texture => Precision::Fp32,
         choice => {
             let (precision, note) =

@@ -129,7 +129,7 @@ pub(crate) fn random_model(architecture: architecture::Architecture) -> model_fi
         let (middle, bound) = match name.as_str() {
             conv if conv.ends_with("conv2d.weight") => (0.0, 2.0 / inputs.sqrt()),
             // As far from zero as those of trained networks.
-            norm if norm.ends_with("weight") => (1.0, 0.5),
+            norm if norm.contains("in") && norm.ends_with("weight") => (1.0, 0.5),
             _ => (0.0, 0.5),
         };
         let value = |_| middle + (random.f32() * 2.0 - 1.0) * bound;

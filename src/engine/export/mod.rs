@@ -24,8 +24,8 @@ pub use predictor::to_bytes as predictor;
 choice! {
     /// For which programs.
     Format {
-        /// ONNX, operator set 17: ONNX Runtime, OpenVINO, TensorRT. Sides of 5 pixels and more: its
-        /// reflection padding cannot mirror a picture more than once.
+        /// ONNX, operator set 17: ONNX Runtime, OpenVINO, TensorRT. Sides of 5 pixels and more, for a
+        /// texture network of five scales 17: its reflection padding cannot mirror a picture more than once.
         Onnx = "onnx",
         /// A TorchScript archive: `torch.jit.load` in Python, `torch::jit::load` in C++. Any size.
         TorchScript = "torchscript",
