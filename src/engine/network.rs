@@ -19,7 +19,7 @@ use super::device::tensor::{UniqueTensor, copied};
 use super::gpu::Fused;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::{executor::PaintError, select::Kernels};
-use super::layers::{Conv, InstanceNorm, channels_last, pad_reflect};
+use super::layers::{Conv, InstanceNorm, channels_last, mirrored, pad_reflect};
 use super::model_file::{Description, ModelFile, RawTensor};
 use super::noise::{self, KeptNoise};
 use super::precision::Precision;
@@ -202,7 +202,17 @@ impl Network {
     pub fn forward_with_noise(&self, x: &Tensor, seed: u64) -> Result<Tensor, StylizeError> {
         self.passes.fetch_add(1, Ordering::Relaxed);
         // Grad mode belongs to the thread; whoever calls may not have switched it off.
-        tch::no_grad(|| self.paint_with_noise(x, seed))
+        tch::no_grad(|| self.paint_with_noise(x, seed, 0))
+    }
+
+    /// The same as [`forward`](Self::forward), painted with `margin` pixels of the mirrored picture beyond each border,
+    /// which are cut off.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with_margin(&self, x: &Tensor, margin: i64) -> Result<Tensor, StylizeError> {
+        self.passes.fetch_add(1, Ordering::Relaxed);
+        tch::no_grad(|| self.paint_with_noise(x, noise::SEED, margin))
     }
 
     /// Makes a texture of noise, 1 × 3 × height × width: scale and errors as [`forward`](Self::forward). With
@@ -251,20 +261,25 @@ impl Network {
     }
 
     pub(super) fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
-        self.paint_with_noise(x, noise::SEED)
+        self.paint_with_noise(x, noise::SEED, 0)
     }
 
-    fn paint_with_noise(&self, x: &Tensor, seed: u64) -> Result<Tensor, StylizeError> {
+    fn paint_with_noise(&self, x: &Tensor, seed: u64, margin: i64) -> Result<Tensor, StylizeError> {
         let failed = |e: TchError| failed(&e, x);
         let grey = self.architecture.luminance;
         let seen = if grey { luma(x).map_err(failed)? } else { x.shallow_clone() };
+        let larger = || pad_reflect(&seen, [margin; 4]).map_err(failed);
         let y = match &self.execution {
             #[cfg(target_arch = "x86_64")]
-            Execution::Kernels(kernels) => in_kernels(kernels, &seen)?,
-            Execution::Gpu(fused, _) => fused.forward(&seen).map_err(failed)?,
+            Execution::Kernels(kernels) => in_kernels(kernels, &seen, margin)?,
+            Execution::Gpu(fused, _) => {
+                fused.forward(&larger()?).and_then(|y| inner(&y, margin)).map_err(failed)?
+            }
             Execution::Torch(layers) => {
                 let multiple = self.architecture.multiple();
-                any_size(&seen, multiple, |x| layers.forward(x, seed)).map_err(failed)?
+                any_size(&larger()?, multiple, |x| layers.forward(x, seed))
+                    .and_then(|y| inner(&y, margin))
+                    .map_err(failed)?
             }
         };
         self.finish(y).and_then(|y| if grey { luma(&y) } else { Ok(y) }).map_err(failed)
@@ -342,10 +357,39 @@ impl Network {
     }
 }
 
-/// Paints batch × 3 × height × width, two pictures at a time: while the threads of one wait for each other at
-/// the end of a layer, there is work on the other.
+/// A picture without `margin` pixels at each border.
+pub(super) fn inner(y: &Tensor, margin: i64) -> Result<Tensor, TchError> {
+    let (_, _, height, width) = y.size4()?;
+    y.f_narrow(2, margin, height - 2 * margin)?.f_narrow(3, margin, width - 2 * margin)
+}
+
+/// Planes of height × width, with `margin` pixels of their mirror image around. (libtorch's own operations are threads
+/// of another pool, which keeps spinning for a while: they cost the kernels more than this.)
 #[cfg(target_arch = "x86_64")]
-fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
+fn with_margin(planes: &[f32], (height, width): (usize, usize), margin: i64) -> Vec<f32> {
+    // Lossless: places within the picture.
+    let places = |length: usize| -> Vec<usize> {
+        mirrored(margin, length as i64, margin).into_iter().map(|place| place as usize).collect()
+    };
+    let (rows, columns) = (places(height), places(width));
+    let (left, right) = (&columns[..margin as usize], &columns[margin as usize + width..]);
+    let mut larger =
+        Vec::with_capacity(planes.len() / (height * width) * rows.len() * columns.len());
+    for plane in planes.chunks_exact(height * width) {
+        for row in &rows {
+            let line = &plane[row * width..][..width];
+            larger.extend(left.iter().map(|column| line[*column]));
+            larger.extend_from_slice(line);
+            larger.extend(right.iter().map(|column| line[*column]));
+        }
+    }
+    larger
+}
+
+/// Paints batch × 3 × height × width with a margin, two pictures at a time: while the threads of one wait for each other
+/// at the end of a layer, there is work on the other.
+#[cfg(target_arch = "x86_64")]
+fn in_kernels(kernels: &Kernels, x: &Tensor, margin: i64) -> Result<Tensor, StylizeError> {
     let failed = |e: TchError| failed(&e, x);
     let (batch, channels, height, width) = x.size4().map_err(failed)?;
     if channels != 3 || height == 0 || width == 0 {
@@ -363,7 +407,22 @@ fn in_kernels(kernels: &Kernels, x: &Tensor) -> Result<Tensor, StylizeError> {
     let painted = y.numbers().chunks_exact_mut(3 * size.0 * size.1);
     let mut all: Vec<_> = pictures.zip(painted).collect();
     let paint = |(picture, painted): &mut (&[f32], &mut [f32])| {
-        kernels.paint(picture, size, painted, threads)
+        if margin == 0 {
+            return kernels.paint(picture, size, painted, threads);
+        }
+        // Lossless: a few pixels.
+        let at = margin as usize;
+        let (height, width) = (size.0 + 2 * at, size.1 + 2 * at);
+        let picture = with_margin(picture, size, margin);
+        let mut larger = vec![0.0; picture.len()];
+        kernels.paint(&picture, (height, width), &mut larger, threads)?;
+        for (painted, larger) in
+            painted.chunks_exact_mut(size.0 * size.1).zip(larger.chunks_exact(height * width))
+        {
+            let lines = painted.chunks_exact_mut(size.1).zip(larger.chunks_exact(width).skip(at));
+            lines.for_each(|(line, larger)| line.copy_from_slice(&larger[at..at + size.1]));
+        }
+        Ok(())
     };
     let done = threads::pool(threads).map_err(|error| PaintError::Threads(error.to_string()));
     let done = done.and_then(|pool| {

@@ -8,7 +8,7 @@ use super::blend::{Blend, LiveBlend};
 use super::color::{Converter, fill, rounded};
 use super::device::gpu::Mark;
 use super::device::{set_threads, while_trying_algorithms};
-use super::model::{Model, OpenError};
+use super::model::{MARGIN, Model, OpenError};
 use super::staging::Staging;
 use super::{failed, failed_on, guarded, memory};
 use crate::core::frame::{Frame, FrameInfo};
@@ -16,6 +16,8 @@ use crate::core::stylizer::{PendingBatch, StylizeError, Stylizer};
 
 /// Frames held in memory for each frame of a batch: in the run's queues and in the network.
 const IN_FLIGHT: usize = 7;
+/// Pixels that are painted beyond two borders.
+const MARGINS: usize = 2 * MARGIN as usize;
 /// Largest share of the free memory that batches may take.
 const MAX_SHARE_OF_MEMORY: f64 = 0.5;
 
@@ -207,7 +209,7 @@ impl NetworkStylizer {
             None => converter.upload(batch).map_err(failed)?,
         };
         let input = self.input(&converter, &samples).map_err(failed)?;
-        let painted = self.model.forward(&input).map_err(|error| match error {
+        let painted = self.model.paint(&input).map_err(|error| match error {
             // The error names the frame size, which the user knows, not the network's input size.
             StylizeError::OutOfMemory { .. } => {
                 StylizeError::OutOfMemory { width: info.width, height: info.height, batch: frames }
@@ -259,7 +261,7 @@ impl NetworkStylizer {
         batch: usize,
     ) -> Result<(), StylizeError> {
         let (w, h) = self.painted_size(width, height);
-        let pixels = w * h * batch;
+        let pixels = (w + MARGINS) * (h + MARGINS) * batch;
         if pixels <= self.largest_batch_pixels {
             return Ok(());
         }
@@ -385,7 +387,8 @@ impl Stylizer for NetworkStylizer {
 
     fn max_batch(&self, info: &FrameInfo, frame_bytes: usize) -> Option<usize> {
         let (width, height) = self.painted_size(info.width, info.height);
-        let painting = self.model.memory_a_pixel().unwrap_or_default() * (width * height) as f64;
+        let painting = self.model.memory_a_pixel().unwrap_or_default()
+            * ((width + MARGINS) * (height + MARGINS)) as f64;
         let each = painting + (IN_FLIGHT * frame_bytes) as f64;
         // Lossless: a number of frames. The rest is for the decoder, the encoder and other programs.
         memory::free().map(|free| ((MAX_SHARE_OF_MEMORY * free / each) as usize).max(1))

@@ -154,7 +154,7 @@ pub fn evaluate_pictures(
 
 /// Paints a picture, clamped to what is displayed.
 fn paint(model: &Model, x: &Tensor) -> Result<Tensor> {
-    let y = tch::no_grad(|| model.forward(x))?;
+    let y = tch::no_grad(|| model.paint(x))?;
     Ok(y.f_clamp(0.0, 255.0)?)
 }
 

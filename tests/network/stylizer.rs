@@ -33,7 +33,7 @@ fn frames_become_what_the_network_makes_of_their_colours() {
         let converter = Converter::new(frame.info, layout, cpu()).unwrap();
         let samples = converter.upload(std::slice::from_ref(&frame)).unwrap();
         let stylizer = stylizer();
-        let rgb = stylizer.model().forward(&converter.to_rgb(&samples).unwrap()).unwrap();
+        let rgb = stylizer.model().paint(&converter.to_rgb(&samples).unwrap()).unwrap();
         let mut expected = [frame.clone()];
         let samples = converter.from_rgb(&rgb.clamp(0.0, 255.0)).unwrap();
         converter.download(&samples, &mut expected).unwrap();
