@@ -234,6 +234,28 @@ fn a_batch_is_one_pass_and_equals_its_pictures_one_by_one() {
 }
 
 #[test]
+fn a_margin_is_the_mirrored_picture_and_is_cut_off() {
+    for kernels in [true, false] {
+        let model = shipped::open("mosaic-lite").unwrap();
+        let network = match kernels {
+            true => Network::new(&model, cpu(), Precision::Fp32).unwrap(),
+            false => Network::in_torch(&model, cpu(), Precision::Fp32).unwrap(),
+        };
+        let x = picture(2, 30, 43);
+        let larger = network.forward(&x.reflection_pad2d([8; 4])).unwrap();
+        let expected = larger.narrow(2, 8, 30).narrow(3, 8, 43);
+        let found = network.forward_with_margin(&x, 8).unwrap();
+        let apart = (&found - expected).abs().max().double_value(&[]);
+        assert!(apart < 1e-3, "{kernels}: {apart}");
+        assert_eq!(found.size(), x.size());
+        // A line is mirrored to and fro.
+        let line = network.forward_with_margin(&picture(1, 1, 5), 8).unwrap();
+        assert_eq!(line.size(), [1, 3, 1, 5]);
+        assert_eq!(line.isfinite().all().int64_value(&[]), 1);
+    }
+}
+
+#[test]
 fn no_size_is_too_small() {
     let network = small(Precision::Fp32);
     for height in 1..=17 {

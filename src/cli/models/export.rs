@@ -58,8 +58,9 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<String> {
     if *predictor && *to != Format::Onnx {
         bail!(UsageError("--predictor: only as ONNX, --to onnx".to_owned()));
     }
-    // TorchScript has no input for norms; tensors alone are written as they are.
-    if *to == Format::TorchScript {
+    // ONNX has an input for the norms that a predictor makes; tensors alone are written as they are.
+    let predicted = model.description.architecture.predictor.is_some();
+    if *to == Format::TorchScript || *to == Format::Onnx && !predicted {
         model.check_style(name)?;
     }
     if let Some(blend) = blend {
