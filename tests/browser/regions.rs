@@ -76,7 +76,8 @@ fn another_model_for_a_region_changes_the_pixels_of_that_region_only() {
         page.press("#region-strength-1", "\u{e011}").await;
         until_halves(&page, "unpainted", |[_, now]| difference(&right, now) > 10.0).await;
         let [now, _] = halves(&page).await;
-        assert!(difference(&left, &now) < 0.5, "the other region stays");
+        // Colours of its last column are those of the next, too: JPEG has half as many.
+        assert!(difference(&left, &now) < 1.0, "the other region stays");
         run.until("strength 0", |run| run.state()["settings"]["regions"][1]["strength"] == 0.0);
         page.reload().await;
         page.until(
