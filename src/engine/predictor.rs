@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_no_painting_has_is_brought_near() {
-        let usual: Vec<f32> = (0..100).map(|n| (n % 7) as f32 - 3.0).collect();
+        let usual: Vec<f32> = (0..100).map(|n| 0.9 * ((n % 7) as f32 - 3.0)).collect();
         assert_eq!(near(usual.clone()), usual);
         let plain = near(vec![-20.0, 0.5, 20.0, -20.0]);
         // Each to 5, then all together to a root mean square of 2.
@@ -200,10 +200,10 @@ mod tests {
         let get = |name: &str| row(&model, name);
         let (centre, scale, w) = (get(CENTRE), get(SCALE), get(LAYERS[0]));
         let mut expected = get(LAYERS[3])[0];
+        let x = (0..STATISTICS).map(|n| (styles[1].statistics[n] - centre[n]) / scale[n]);
+        let x = near(x.collect());
         for h in 0..12 {
-            let sum: f32 = (0..STATISTICS)
-                .map(|n| w[h * STATISTICS + n] * (styles[1].statistics[n] - centre[n]) / scale[n])
-                .sum();
+            let sum: f32 = (0..STATISTICS).map(|n| w[h * STATISTICS + n] * x[n]).sum();
             expected += get(LAYERS[2])[h] * (sum + get(LAYERS[1])[h]).max(0.0);
         }
         let found = row(&one, "in1.weight")[0];
@@ -214,7 +214,8 @@ mod tests {
         let swapped = with_style(&joined, 0, &one).unwrap();
         swapped.check("swapped").unwrap();
         assert_eq!(swapped.description.styles, ["b", "b"]);
-        assert_eq!(row(&swapped, "in3.bias")[..16], row(&one, "in3.bias")[..]);
+        let twice = [row(&one, "in3.bias"), row(&one, "in3.bias")].concat();
+        assert_eq!(row(&swapped, "in3.bias"), twice);
         let mut stranger = one.clone();
         let weights = stranger.tensors.values_mut().find(|tensor| tensor.shape.len() == 4).unwrap();
         weights.data[0] ^= 1;

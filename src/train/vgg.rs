@@ -467,7 +467,7 @@ mod tests {
             let shipped = || Vgg::shipped(Device::Cpu, Kind::Float).unwrap().with_padding(padding);
             let (ours, theirs) = (shipped().up_to(Layer::Relu4_1), shipped().in_torch());
             let mut all = Vec::new();
-            for _ in 0..3 {
+            for _ in 0..5 {
                 let x = Tensor::rand([batch, 3, height, width], (Kind::Float, Device::Cpu)) * 255;
                 let measured = ours.measured(&x, &wanted, &wanted).unwrap().unwrap();
                 let tracked = x.copy().set_requires_grad(true);

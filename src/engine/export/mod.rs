@@ -4,7 +4,7 @@
 //! The first two are the network itself, padding and cropping included: `input` is batch × 3 ×
 //! height × width, RGB 0–255, single precision, every length free; `output` has the same shape and
 //! range, clamped. The last holds the weights alone. A network with a style predictor (ONNX) has a second input, `style`,
-//! the values of its norms, which [`predictor`] makes of a picture.
+//! the values of its norms, which [`predictor()`] makes of a picture.
 //!
 //! Inside: `messages` (the part of ONNX's protobuf that is used) → `onnx`; `code` (the program) →
 //! `torchscript`; `weights`.
