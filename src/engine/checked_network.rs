@@ -59,7 +59,7 @@ pub(super) fn check(ours: &Network, torchs: &Network) -> Result<(), String> {
         let words = |error: TchError| super::words(&error);
         let x = waves(height, width, torchs.device().torch()).map_err(words)?;
         let paint = |network: &Network| {
-            guarded(|| tch::no_grad(|| network.paint(&x)), |e| failed(&e, &x))
+            guarded(|| tch::no_grad(|| network.forward_uncounted(&x)), |e| failed(&e, &x))
                 .map_err(|error| error.to_string())
         };
         let (ours, theirs) = (paint(ours)?, paint(torchs)?);

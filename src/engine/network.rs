@@ -260,7 +260,8 @@ impl Network {
         Ok(())
     }
 
-    pub(super) fn paint(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
+    /// The same as [`forward`](Self::forward), of a pass that is not counted.
+    pub(super) fn forward_uncounted(&self, x: &Tensor) -> Result<Tensor, StylizeError> {
         self.paint_with_noise(x, noise::SEED, 0)
     }
 
