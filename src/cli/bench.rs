@@ -7,16 +7,21 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::UsageError;
 use super::progress::Reporter;
 use super::stream_args::switch;
 use crate::core::endpoint::parse_size;
 use crate::core::stylizer::StylizeError;
 use crate::engine::architecture::multiply_adds;
 use crate::engine::bench::{self, Job, Timing};
-use crate::engine::device::{self, DeviceChoice};
+use crate::engine::device::{self, DeviceChoice, resolve};
 use crate::engine::model::Model;
-use crate::engine::precision::PrecisionChoice;
+use crate::engine::model_file::ModelFile;
+use crate::engine::network::Network;
+use crate::engine::precision::Precision;
+use crate::engine::precision::PrecisionChoice::{self, Auto, Exactly};
 use crate::engine::stylizer::StyleMix;
+use crate::engine::{shipped, words};
 use crate::stream::{EngineOptions, ModelChoice};
 
 /// Approximate duration of each of the two measurements.
@@ -62,6 +67,8 @@ struct Figures<'a> {
     threads: usize,
     network: Timing,
     frames: Option<Timing>,
+    /// Whether the model makes textures, not frames.
+    textures: bool,
     /// Arithmetic of a pass in GFLOP, and the machine's peak in GFLOP/s; unknown for a TorchScript program.
     arithmetic: Option<(f64, f64)>,
 }
@@ -71,6 +78,12 @@ struct Figures<'a> {
 /// # Errors
 /// One line for the user.
 pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
+    // What is no model file here may be a TorchScript program.
+    if let Ok(file) = shipped::open(&args.model)
+        && !file.description.architecture.photo
+    {
+        return textures(args, &file);
+    }
     let threads = args.threads.map(usize::from);
     let options = EngineOptions {
         trust: args.trust,
@@ -117,9 +130,41 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<()> {
         threads: threads.unwrap_or_else(device::default_threads),
         network,
         frames,
+        textures: false,
         arithmetic,
     };
-    super::print(&if args.json { format!("{:#}\n", figures.to_json()) } else { figures.to_text() })
+    figures.print()
+}
+
+/// Measures how fast a model makes textures, as `texture` does: in single precision, one at a time.
+fn textures(args: &BenchArgs, file: &ModelFile) -> Result<()> {
+    let shown = &args.model;
+    if args.batch != 1 || !matches!(args.precision, Auto | Exactly(Precision::Fp32)) {
+        let said = format!("'{shown}' makes textures, in single precision and one at a time");
+        return Err(UsageError(said).into());
+    }
+    let (device, _) = resolve(args.device).map_err(|e| UsageError(format!("--device: {e}")))?;
+    let threads = args.threads.map(usize::from);
+    device::set_threads(threads);
+    let network = Network::in_torch(file, device, Precision::Fp32)
+        .map_err(|e| anyhow!("cannot put the network onto {device}: {}", words(&e)))?;
+    let (width, height) = (args.size.0 as usize, args.size.1 as usize);
+    let job = Job { width, height, batch: 1, budget: BUDGET };
+    let timing = bench::textures(&network, &job).map_err(|error| explained(args, error))?;
+    let peak = bench::peak(device, Precision::Fp32)
+        .map_err(|e| anyhow!("cannot multiply matrices on {device}: {e}"))?;
+    let pass = multiply_adds(network.architecture(), width, height);
+    let figures = Figures {
+        args,
+        device: device.to_string(),
+        precision: Some(Precision::Fp32.to_string()),
+        threads: threads.unwrap_or_else(device::default_threads),
+        network: timing,
+        frames: None,
+        textures: true,
+        arithmetic: Some((2e-9 * pass, 2e-9 * peak)),
+    };
+    figures.print()
 }
 
 /// Explains an error in terms of this command's options.
@@ -134,6 +179,11 @@ fn explained(args: &BenchArgs, error: StylizeError) -> anyhow::Error {
 }
 
 impl Figures<'_> {
+    fn print(&self) -> Result<()> {
+        let json = || format!("{:#}\n", self.to_json());
+        super::print(&if self.args.json { json() } else { self.to_text() })
+    }
+
     fn fps(&self, timing: Timing) -> f64 {
         f64::from(self.args.batch) / timing.seconds
     }
@@ -186,6 +236,7 @@ impl Figures<'_> {
         timing("network alone", self.network);
         match self.frames {
             Some(frames) => timing("I420 to I420", frames),
+            None if self.textures => {}
             None => text += "I420 to I420  not measured: I420 needs even sides\n",
         }
         if let Some((pass, peak)) = self.arithmetic {

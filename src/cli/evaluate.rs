@@ -9,8 +9,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::UsageError;
-use crate::engine::device::{DeviceChoice, resolve, set_threads};
+use crate::engine::device::{Device, DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
+use crate::engine::model_file::ModelFile;
 use crate::engine::precision::Precision;
 use crate::engine::shipped;
 #[cfg(feature = "media")]
@@ -20,6 +21,7 @@ use crate::steady::Steady;
 use crate::train::evaluate::{Evaluation, evaluate, evaluate_pictures};
 use crate::train::measures::Figures;
 use crate::train::optimize::worth::{Worth, median, worth};
+use crate::train::texture_figures::{TextureFigures, evaluate_textures};
 
 /// Options of `evaluate`.
 #[derive(Debug, Args)]
@@ -30,8 +32,8 @@ pub struct EvaluateArgs {
     /// Style picture to compare with; needed for photos and painted pictures
     #[arg(short, long, value_name = "PICTURE", required_unless_present = "video")]
     style: Option<PathBuf>,
-    /// Folder of photos to paint and measure
-    #[arg(short, long, value_name = "FOLDER", required_unless_present_any = ["painted", "video"])]
+    /// Folder of photos to paint and measure; a model that makes textures needs none
+    #[arg(short, long, value_name = "FOLDER")]
     images: Option<PathBuf>,
     /// Measure how much the model's video of this clip flickers; repeat it for several clips
     #[arg(long, value_name = "CLIP", conflicts_with_all = ["images", "photo", "style", "against_optimize"])]
@@ -88,12 +90,18 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     };
     // In single precision, so that every machine gets the same figures.
     let file = shipped::open(name)?;
+    if !file.description.architecture.photo && args.video.is_empty() {
+        return measure_textures(args, name, &file, device);
+    }
     let model = Model::from_file(&file, device, Precision::Fp32)?;
     if !args.video.is_empty() {
         return evaluate_video(args, model, quiet);
     }
-    // Clap has made sure that both are there.
-    let (Some(style), Some(images)) = (&args.style, &args.images) else { return Ok(()) };
+    // Clap has made sure that the style is there.
+    let (Some(style), Some(images)) = (&args.style, &args.images) else {
+        let said = "--images names the folder of the photos to paint; --video measures clips";
+        return Err(UsageError(said.to_owned()).into());
+    };
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| ProgressBar::new(0));
     let sheet = args.sheet.as_deref();
     let measured = evaluate(&model, style, images, sheet, |done, of| {
@@ -128,6 +136,48 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
         }
         super::print(&text)
     }
+}
+
+/// Measures and prints how near the textures of a model are to a picture.
+fn measure_textures(
+    args: &EvaluateArgs,
+    name: &str,
+    file: &ModelFile,
+    device: Device,
+) -> Result<()> {
+    if args.images.is_some() || args.against_optimize.is_some() {
+        let said = format!(
+            "'{name}' makes textures and paints no photos: leave --images and --against-optimize out"
+        );
+        return Err(UsageError(said).into());
+    }
+    // Clap has made sure that it is there.
+    let Some(picture) = &args.style else { return Ok(()) };
+    let figures = evaluate_textures(file, device, picture, args.sheet.as_deref())?;
+    if args.json {
+        return super::print(&format!("{:#}\n", serde_json::to_value(figures)?));
+    }
+    let mut text = String::new();
+    let layers = &figures.style_layers;
+    let plain = "divided by that of the picture's mean colour";
+    for (name, value, meaning) in [
+        (
+            "style distance",
+            figures.style_distance,
+            "Gram matrices of four layers, 0 is the picture",
+        ),
+        ("  relu1_1", layers.relu1_1, "colours"),
+        ("  relu2_1", layers.relu2_1, "fine texture"),
+        ("  relu3_1", layers.relu3_1, "larger parts"),
+        ("  relu4_1", layers.relu4_1, "large forms"),
+        ("  relative", figures.style_distance_relative, plain),
+        ("patch distance", figures.patch_distance, plain),
+    ] {
+        writeln!(text, "{name:22} {value:>12.4}  {meaning}")?;
+    }
+    let TextureFigures { textures, side, .. } = figures;
+    writeln!(text, "mean of {textures} textures of {side}×{side}")?;
+    super::print(&text)
 }
 
 /// Measures and prints how much a model's videos flicker.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tch::{Kind, TchError, Tensor};
 
 use super::device::Device;
+use super::network::Network;
 use super::precision::Precision;
 use super::stylizer::NetworkStylizer;
 use super::{failed_on, guarded};
@@ -73,6 +74,21 @@ pub fn network(stylizer: &NetworkStylizer, job: &Job) -> Result<Timing, StylizeE
             }
         }
         Ok(since.elapsed().as_secs_f64() / passes as f64)
+    })
+}
+
+/// Measures how long a network that makes textures takes for one of this size.
+///
+/// # Errors
+/// As [`network`].
+pub fn textures(network: &Network, job: &Job) -> Result<Timing, StylizeError> {
+    let Job { width, height, budget, .. } = *job;
+    repeat(budget, || {
+        let since = Instant::now();
+        let failed = |error: TchError| failed_on(&error, width, height, 1);
+        let made = guarded(|| network.texture((width, height), 1), failed)?;
+        made.f_double_value(&[0, 0, 0, 0]).map_err(failed)?;
+        Ok(since.elapsed().as_secs_f64())
     })
 }
 

@@ -45,6 +45,18 @@ impl LayerDistances {
     pub fn mean(&self) -> f64 {
         (self.relu1_1 + self.relu2_1 + self.relu3_1 + self.relu4_1) / 4.0
     }
+
+    /// The mean over several pictures, by layer; zeros for none.
+    pub fn mean_of(all: &[Self]) -> Self {
+        let of =
+            |value: fn(&Self) -> f64| all.iter().map(value).sum::<f64>() / all.len().max(1) as f64;
+        LayerDistances {
+            relu1_1: of(|f| f.relu1_1),
+            relu2_1: of(|f| f.relu2_1),
+            relu3_1: of(|f| f.relu3_1),
+            relu4_1: of(|f| f.relu4_1),
+        }
+    }
 }
 
 /// Figures of a painted picture, or their mean over several.
@@ -73,15 +85,30 @@ impl Figures {
         Figures {
             style_distance: of(|f| f.style_distance),
             style_distance_relative: of(|f| f.style_distance_relative),
-            style_layers: LayerDistances {
-                relu1_1: of(|f| f.style_layers.relu1_1),
-                relu2_1: of(|f| f.style_layers.relu2_1),
-                relu3_1: of(|f| f.style_layers.relu3_1),
-                relu4_1: of(|f| f.style_layers.relu4_1),
-            },
+            style_layers: LayerDistances::mean_of(
+                &all.iter().map(|figures| figures.style_layers).collect::<Vec<_>>(),
+            ),
             patch_distance: of(|f| f.patch_distance),
             readability: of(|f| f.readability),
         }
+    }
+}
+
+/// Distances of a picture to the style, divided by nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TextureDistances {
+    /// Of Gram matrices.
+    pub layers: LayerDistances,
+    /// Of small patches.
+    pub patches: f64,
+}
+
+impl TextureDistances {
+    /// The mean of several pictures' distances; zeros for none.
+    pub fn mean(all: &[Self]) -> Self {
+        let layers: Vec<LayerDistances> = all.iter().map(|one| one.layers).collect();
+        let patches = all.iter().map(|one| one.patches).sum::<f64>() / all.len().max(1) as f64;
+        TextureDistances { layers: LayerDistances::mean_of(&layers), patches }
     }
 }
 
@@ -126,6 +153,16 @@ impl Measures {
             patch_distance: patches / self.patch_distance(photo)?,
             readability: readability(painted, photo)?,
         })
+    }
+
+    /// Distances of a picture to the style: 1 × 3 × height × width, RGB 0–255.
+    ///
+    /// # Errors
+    /// When libtorch fails, as for want of memory.
+    pub fn distances(&self, picture: &Tensor) -> Result<TextureDistances, TchError> {
+        let _guard = tch::no_grad_guard();
+        let (layers, patches) = (self.style_layers(picture)?, self.patch_distance(picture)?);
+        Ok(TextureDistances { layers, patches })
     }
 
     fn style_layers(&self, picture: &Tensor) -> Result<LayerDistances, TchError> {

@@ -6,7 +6,8 @@
 //! * [`network`], [`optimizer`]: what is trained, and how (in kernels: `painter`); [`temporal`]: so that it is steady,
 //!   also on frames of videos ([`video_pairs`]).
 //! * `style_pictures` → [`statistics`] → `style_predictor`: a network for the style of any picture.
-//! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`flicker`]: how steady a video is.
+//! * [`measures`]: how good a picture is; [`evaluate`]: how good a model is; [`texture_figures`]: one that makes textures;
+//!   [`flicker`]: how steady a video is.
 //! * [`optimize`]: a picture without a network, by optimization.
 //! * [`run`]: one run (told by [`config`], opened by `open`) of [`trainer`] steps; [`checkpoint`], [`run_folder`],
 //!   [`loss_row`], [`preview`], [`plot`]: what it leaves on disk.
@@ -41,6 +42,7 @@ pub mod statistics;
 mod style_pictures;
 mod style_predictor;
 pub mod temporal;
+pub mod texture_figures;
 pub mod trainer;
 pub mod vgg;
 pub mod video_pairs;

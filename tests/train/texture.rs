@@ -142,12 +142,38 @@ fn the_program_trains_on_a_texture_and_makes_tiles_of_it() {
     let says = ["'bricks", "' makes textures", "it is for the command `texture`"];
     for args in [
         "--model bricks.pt --input cat.png --output wall.png",
-        "bench --model bricks.pt --size 64x64",
         "models export bricks.pt --to onnx --output wall.png",
-        "evaluate --model bricks.pt --style cat.png --images .",
     ] {
         refused(folder, args, 1, &says);
     }
+    refused(
+        folder,
+        "evaluate --model bricks.pt --style cat.png --images .",
+        2,
+        &["'bricks.pt' makes textures and paints no photos: leave --images"],
+    );
+    refused(folder, "evaluate --model mosaic --style cat.png", 2, &["--images names the folder"]);
+    refused(folder, "bench --model bricks.pt --size 64x64 --batch 2", 2, &["one at a time"]);
+    let json = |args: &str| -> serde_json::Value {
+        serde_json::from_str(&succeed(&mut program(folder, args))).unwrap()
+    };
+    let speed = json("bench --model bricks.pt --size 64x64 --threads 1 --json");
+    assert!(speed["ms"].as_f64() > Some(0.0) && speed["i420"].is_null(), "{speed}");
+    assert_eq!((&speed["precision"], &speed["size"]), (&"fp32".into(), &"64x64".into()));
+    let picture = style();
+    let evaluate = format!("evaluate --model bricks.pt --style {}", picture.display());
+    let figures = json(&format!("{evaluate} --sheet sheet.png --threads 1 --json"));
+    assert_eq!((&figures["textures"], &figures["side"]), (&4.into(), &320.into()));
+    // After four steps it is far from the picture, but no longer plain.
+    let relative = figures["style_distance_relative"].as_f64().unwrap();
+    assert!(relative > 0.05 && relative < 3.0, "{figures}");
+    let mean = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
+        .map(|layer| figures["style_layers"][layer].as_f64().unwrap());
+    let distance = figures["style_distance"].as_f64().unwrap();
+    assert!((mean.iter().sum::<f64>() / 4.0 - distance).abs() < 1e-9, "{figures}");
+    assert!(folder.join("sheet.png").is_file());
+    let text = succeed(&mut program(folder, &evaluate));
+    assert!(text.contains("mean of 4 textures of 320×320"), "{text}");
     succeed(&mut program(
         folder,
         "models export bricks.pt --to safetensors --output b.safetensors",
