@@ -45,7 +45,7 @@ impl fmt::Debug for Shipped {
     }
 }
 
-static SHIPPED: [Shipped; 12] = [
+static SHIPPED: [Shipped; 15] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
@@ -105,6 +105,24 @@ static SHIPPED: [Shipped; 12] = [
         file: "composition-vii-lite.pt",
         role: ModelRole::Style,
         bytes: include_bytes!("../../models/composition-vii-lite.pt"),
+    },
+    Shipped {
+        name: "matisse-lite",
+        file: "matisse-lite.pt",
+        role: ModelRole::Style,
+        bytes: include_bytes!("../../models/matisse-lite.pt"),
+    },
+    Shipped {
+        name: "udnie-lite",
+        file: "udnie-lite.pt",
+        role: ModelRole::Style,
+        bytes: include_bytes!("../../models/udnie-lite.pt"),
+    },
+    Shipped {
+        name: "shipwreck-lite",
+        file: "shipwreck-lite.pt",
+        role: ModelRole::Style,
+        bytes: include_bytes!("../../models/shipwreck-lite.pt"),
     },
     Shipped {
         name: "any-lite",

@@ -46,6 +46,18 @@ fn each_large_model_has_a_small_one_that_does_a_tenth_of_its_arithmetic() {
 }
 
 #[test]
+fn styles_without_a_large_model_are_lite_networks() {
+    for name in ["matisse-lite", "udnie-lite", "shipwreck-lite"] {
+        let description = shipped::open(name).unwrap().description;
+        assert_eq!(description.name, name);
+        assert_eq!(description.styles, [name.trim_end_matches("-lite")]);
+        let mosaic = shipped::open("mosaic-lite").unwrap().description.architecture;
+        assert_eq!(description.architecture, mosaic);
+        assert!(shipped::find(name.trim_end_matches("-lite")).is_none());
+    }
+}
+
+#[test]
 fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
     let manifest = shipped::manifest().unwrap();
     assert_eq!(manifest.models.len(), shipped::all().len());
@@ -112,7 +124,8 @@ fn a_name_that_is_nothing_lists_what_there_is() {
         error.to_string(),
         "no model 'mozaic': no such file, and the shipped models are mosaic, \
          mosaic-lite, starry-night, starry-night-lite, great-wave, great-wave-lite, the-scream, \
-         the-scream-lite, composition-vii, composition-vii-lite, any-lite"
+         the-scream-lite, composition-vii, composition-vii-lite, matisse-lite, \
+         udnie-lite, shipwreck-lite, any-lite"
     );
     assert!(shipped::find("Mosaic").is_none());
 }
