@@ -73,7 +73,7 @@ fn the_runner_prints_what_it_would_run_and_names_the_folder_it_lacks() {
     assert_eq!(code, Some(0));
     let line = printed.lines().next().unwrap();
     assert!(
-        line.starts_with("/bin/nst train --recipe classic --style models/styles/mosaic-first.jpg"),
+        line.starts_with("/bin/nst train --style models/styles/mosaic.jpg:0.3 --style /styles/"),
         "{line}"
     );
     assert!(line.contains(" /styles/starry_night.jpg") && line.contains(" --dataset "), "{line}");
