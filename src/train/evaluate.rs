@@ -62,16 +62,21 @@ pub fn evaluate(
     sheet: Option<&Path>,
     progress: impl FnMut(usize, usize),
 ) -> Result<Evaluation> {
-    if let Some(sheet) = sheet {
-        let shown = sheet.display();
-        let known = format_for_output(sheet);
-        known.with_context(|| format!("--sheet '{shown}': its name must end in .png or .jpg"))?;
-    }
+    check_sheet(sheet)?;
     in_words(guarded(|| measure(model, style, images, sheet, progress), anyhow::Error::from))
 }
 
+/// Refuses a name that no picture can be written under.
+pub(super) fn check_sheet(sheet: Option<&Path>) -> Result<()> {
+    let Some(sheet) = sheet else { return Ok(()) };
+    let shown = sheet.display();
+    let known = format_for_output(sheet);
+    known.with_context(|| format!("--sheet '{shown}': its name must end in .png or .jpg"))?;
+    Ok(())
+}
+
 /// libtorch's errors in the user's words.
-fn in_words<T>(measured: Result<T>) -> Result<T> {
+pub(super) fn in_words<T>(measured: Result<T>) -> Result<T> {
     measured.map_err(|error| match error.downcast_ref::<TchError>() {
         Some(torch) => anyhow!("cannot measure: {}", words(torch)),
         None => error,

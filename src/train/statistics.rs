@@ -116,10 +116,13 @@ impl StyleReader {
     }
 }
 
-/// Shorter side of pictures as the predictor of a model was trained with them, pixels.
-fn picture_size(any: &ModelFile) -> u32 {
-    let recipe = any.description.recipe.as_ref();
-    let number = |name: &str| recipe?.get(name)?.as_f64();
+/// Shorter side of style pictures in the training of a model, pixels; the first size, if it was trained with several.
+pub(super) fn picture_size(model: &ModelFile) -> u32 {
+    let recipe = model.description.recipe.as_ref();
+    let number = |name: &str| {
+        let value = recipe?.get(name)?;
+        value.get(0).unwrap_or(value).as_f64()
+    };
     let size = number("style_size").unwrap_or_else(|| STYLE_SIZE.into());
     // The cast saturates.
     ((size * number("style_scale").unwrap_or(1.0)).round() as u32).clamp(32, 8192)

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
-use tch::{Kind, TchError, Tensor};
+use tch::{Kind, Tensor};
 
 use super::dataset::resized;
-use super::measures::{LayerDistances, Measures, PHOTO_SIZE, STYLE_SIZE, TextureDistances};
+use super::evaluate::{check_sheet, in_words};
+use super::measures::{LayerDistances, Measures, PHOTO_SIZE, TextureDistances};
 use super::preview::{save_columns, to_picture, to_tensor};
+use super::statistics::picture_size;
 use crate::core::stylizer::StylizeError;
 use crate::engine::device::Device;
 use crate::engine::model_file::ModelFile;
@@ -47,17 +49,12 @@ pub fn evaluate_textures(
     picture: &Path,
     sheet: Option<&Path>,
 ) -> Result<TextureFigures> {
+    check_sheet(sheet)?;
     // In single precision, as `texture` makes them.
     let network = Network::in_torch(file, device, Precision::Fp32)
         .map_err(|e| anyhow!("cannot put the network onto {device}: {}", words(&e)))?;
-    let measured = guarded(
-        || measure(&network, size_in_training(file), picture, sheet),
-        |error: TchError| error.into(),
-    );
-    measured.map_err(|error: anyhow::Error| match error.downcast_ref::<TchError>() {
-        Some(torch) => anyhow!("cannot measure: {}", words(torch)),
-        None => error,
-    })
+    let size = picture_size(file);
+    in_words(guarded(|| measure(&network, size, picture, sheet), anyhow::Error::from))
 }
 
 fn measure(
@@ -99,12 +96,4 @@ fn measure(
         textures: TEXTURES,
         side,
     })
-}
-
-/// Shorter side of the picture in the training of a model, pixels.
-fn size_in_training(file: &ModelFile) -> u32 {
-    let recipe = file.description.recipe.as_ref();
-    let size = recipe.and_then(|recipe| recipe.get("style_size"));
-    let size = size.and_then(|size| size.get(0).unwrap_or(size).as_u64());
-    u32::try_from(size.unwrap_or_else(|| STYLE_SIZE.into())).unwrap_or(STYLE_SIZE).clamp(32, 8192)
 }

@@ -152,6 +152,12 @@ fn the_program_trains_on_a_texture_and_makes_tiles_of_it() {
         2,
         &["'bricks.pt' makes textures and paints no photos: leave --images"],
     );
+    refused(
+        folder,
+        "evaluate --model bricks.pt --style cat.png --sheet s.txt",
+        1,
+        &["--sheet 's.txt'"],
+    );
     refused(folder, "evaluate --model mosaic --style cat.png", 2, &["--images names the folder"]);
     refused(folder, "bench --model bricks.pt --size 64x64 --batch 2", 2, &["one at a time"]);
     let json = |args: &str| -> serde_json::Value {
