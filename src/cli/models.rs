@@ -28,7 +28,11 @@ pub struct ModelsArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ModelsCommand {
     /// List the shipped models
-    List,
+    List {
+        /// Print JSON: an array with one object for each model
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the description of a model
     Show {
         /// Style model: a file, or the name of a shipped model
@@ -81,7 +85,8 @@ pub struct ImportArgs {
 /// When the model cannot be read, or the output exists or cannot be written.
 pub fn run(args: ModelsArgs) -> anyhow::Result<()> {
     let text = match args.command {
-        None | Some(ModelsCommand::List) => list()?,
+        None | Some(ModelsCommand::List { json: false }) => list()?,
+        Some(ModelsCommand::List { json: true }) => list_json()?,
         Some(ModelsCommand::Show { model, json }) => show(&model, json)?,
         Some(ModelsCommand::Import(args)) => import(args)?,
         Some(ModelsCommand::Average(args)) => average::run(&args)?,
@@ -123,6 +128,29 @@ fn list() -> anyhow::Result<String> {
         }
     }
     Ok(table(&rows) + &loss)
+}
+
+fn list_json() -> anyhow::Result<String> {
+    let manifest = shipped::manifest().context("the manifest of the shipped models")?;
+    let mut all = Vec::new();
+    for &Shipped { name, role, bytes, .. } in shipped::all() {
+        let entry = manifest.entry(name).with_context(|| format!("the manifest lacks '{name}'"))?;
+        let mut found = serde_json::json!({
+            "name": name,
+            "role": role,
+            "about": entry.about,
+            "licence": entry.licence,
+            "credit": entry.credit,
+            "bytes": bytes.len(),
+        });
+        if role != ModelRole::Loss {
+            let Description { styles, architecture, .. } = shipped::open(name)?.description;
+            found["styles"] = styles.into();
+            found["architecture"] = architecture.to_string().into();
+        }
+        all.push(found);
+    }
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
 }
 
 fn show(name: &str, json: bool) -> anyhow::Result<String> {

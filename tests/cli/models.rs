@@ -155,6 +155,13 @@ fn models_are_listed_and_shown() {
             assert_eq!(name.trim_end_matches("-lite"), style, "{line}");
         }
     }
+    let all = succeed(nst().args(["models", "list", "--json"]));
+    let all: Vec<serde_json::Value> = serde_json::from_str(&all).unwrap();
+    let of = |name: &str| all.iter().find(|model| model["name"] == name).unwrap();
+    assert_eq!(of("mosaic")["styles"], serde_json::json!(["mosaic"]));
+    assert_eq!(of("mosaic")["architecture"], "johnson 32-64-128, 5 blocks");
+    assert_eq!(of("any-lite")["role"], "any");
+    assert_eq!(of("vgg16")["licence"], "CC-BY-4.0");
     let text = succeed(nst().args(["models", "show", "mosaic"]));
     assert_says(&text, &["1,679,235", "float16", "MIT", "\"style_weight\": 10.0"]);
     let json = succeed(nst().args(["models", "show", "mosaic.pt", "--json"]));
