@@ -163,7 +163,7 @@ fn models_are_listed_and_shown() {
     assert_eq!(of("any-lite")["role"], "any");
     assert_eq!(of("vgg16")["licence"], "CC-BY-4.0");
     let text = succeed(nst().args(["models", "show", "mosaic"]));
-    assert_says(&text, &["1,679,235", "float16", "MIT", "\"style_weight\": 10.0"]);
+    assert_says(&text, &["1,679,235", "float16", "MIT", "\"style_weight\": 1.0"]);
     let json = succeed(nst().args(["models", "show", "mosaic.pt", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["description"]["name"], "mosaic");
