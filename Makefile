@@ -25,7 +25,7 @@ demo: out/demo.mp4 out/demo.png ## style a short film: out/demo.mp4, and out/dem
 test: ## all tests, then lint
 	@scripts/setup.sh test
 	$(CARGO) test --release
-	$(CARGO) test --release --test rtsp_server -- --ignored --test-threads 1
+	$(CARGO) test --release --test rtsp_server --test live -- --ignored --test-threads 1
 	MALLOC_ARENA_MAX=1 $(CARGO) test --release --test formats -- --ignored
 	@if $(BROWSER); then set -x; $(CARGO) test --release --test browser -- --ignored --test-threads 1; fi
 	@$(MAKE) --no-print-directory lint
