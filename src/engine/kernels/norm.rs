@@ -69,9 +69,13 @@ impl Statistics {
         shift.clear();
         let affine = weight.iter().zip(bias);
         for ((&weight, &bias), (mean, deviation)) in affine.zip(self.moments(weight.len())) {
-            let factor = f64::from(weight) / deviation;
-            scale.push(factor as f32);
-            shift.push((f64::from(bias) - mean * factor) as f32);
+            // Of a plane of one value (a picture of a few pixels has them) the bias is left: exact, whatever the
+            // root of EPSILON would make of rounding.
+            let plain = deviation == EPSILON.sqrt();
+            let factor = if plain { 0.0 } else { (f64::from(weight) / deviation) as f32 };
+            scale.push(factor);
+            // With the factor as it is rounded, for the same reason.
+            shift.push((f64::from(bias) - mean * f64::from(factor)) as f32);
         }
     }
 }
