@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="any-lite")
     parser.add_argument("--tune", type=int, nargs="*", default=[], help="numbers of steps")
+    parser.add_argument("--content-weight", type=float, default=0.07, help="of the training of --tune")
     parser.add_argument("--optimize", type=int, default=0)
     parser.add_argument("--also", nargs="*", default=[], help="names of models, or files")
     parser.add_argument("--alone", action="store_true", help="without Magenta's")
@@ -73,7 +74,7 @@ def main():
             models[f"any-lite, {steps} steps"] = tuned
             began = time.time()
             run(args.nst, "train", "--init", args.model, "--style", painting, "--dataset", args.dataset, "--steps",
-                steps, "--output", tuned, "--overwrite")
+                steps, "--content-weight", args.content_weight, "--output", tuned, "--overwrite")
             seconds.setdefault(f"{steps} steps", []).append(time.time() - began)
         painted = []
         for photo in photos:
