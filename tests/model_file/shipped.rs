@@ -97,6 +97,35 @@ fn the_manifest_speaks_of_every_shipped_file_as_it_is() {
 }
 
 #[test]
+fn the_table_of_figures_for_people_is_that_of_the_manifest() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/models/README.md");
+    let readme = std::fs::read_to_string(file).unwrap();
+    let (_, table) = readme.split_once("| `border` mean, levels | `border` contrast |\n").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let models = shipped::manifest().unwrap().models;
+    let mut rows = table.lines().skip(1);
+    for entry in models.iter().filter(|entry| entry.role == ModelRole::Style) {
+        let figure = |name: &str| entry.figures[name].trim_end_matches(" levels").to_owned();
+        let names = [
+            "style_distance",
+            "style_distance_relu4_1",
+            "patch_distance",
+            "readability",
+            "border_mean",
+            "border_contrast",
+        ];
+        let row = format!("| {} | {} |", entry.name, names.map(figure).join(" | "));
+        assert_eq!(rows.next(), Some(row.as_str()));
+        assert!(
+            readme.contains(&format!("- `{}`: {}.\n", entry.name, entry.figures["weakness"])),
+            "{}",
+            entry.name
+        );
+    }
+    assert_eq!(rows.next(), None);
+}
+
+#[test]
 fn any_lite_predicts_styles_for_a_lite_network() {
     let any = shipped::open("any-lite").unwrap().description.architecture;
     assert!(any.predictor.is_some());
