@@ -7,8 +7,8 @@
 experiments/styles/unseen.txt names the paintings. Each photo is painted by both in the style of each painting
 (Magenta's at its own 384 pixels), and measured by `nst-stream evaluate`: style_distance_relative (0: the style, 1:
 the untouched photo), patch_distance and readability (1: as readable as the photo). With --tune N also by any-lite after
-N steps of training on the painting alone (--dataset: its photos); with --optimize N by N steps of `nst-stream optimize` for each
-picture; with --also MODEL… by models that were trained for the one painting of the list (--list FILE).
+N steps of training on the painting alone (--dataset: its photos); with --optimize N by N steps of `nst-stream optimize`
+for each picture; with --also MODEL… by models that were trained for the one painting of the list (--list FILE).
 """
 import argparse
 import json
@@ -49,13 +49,14 @@ def main():
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--model", default="any-lite")
     parser.add_argument("--tune", type=int, nargs="*", default=[], help="numbers of steps")
-    parser.add_argument("--content-weight", type=float, default=0.07, help="of the training of --tune")
+    parser.add_argument("--content-weight", type=float, help="of the training of --tune, if not the default")
     parser.add_argument("--optimize", type=int, default=0)
     parser.add_argument("--also", nargs="*", default=[], help="names of models, or files")
     parser.add_argument("--alone", action="store_true", help="without Magenta's")
     parser.add_argument("--dataset", type=Path)
     parser.add_argument("--keep", type=Path, help="folder for the painted pictures")
     args = parser.parse_args()
+    weight = [] if args.content_weight is None else ["--content-weight", args.content_weight]
     magenta = StyleTransfer()
     names = args.list.read_text().split()
     folder = args.keep or Path(tempfile.mkdtemp())
@@ -74,7 +75,7 @@ def main():
             models[f"any-lite, {steps} steps"] = tuned
             began = time.time()
             run(args.nst, "train", "--init", args.model, "--style", painting, "--dataset", args.dataset, "--steps",
-                steps, "--content-weight", args.content_weight, "--output", tuned, "--overwrite")
+                steps, *weight, "--output", tuned, "--overwrite")
             seconds.setdefault(f"{steps} steps", []).append(time.time() - began)
         painted = []
         for photo in photos:
