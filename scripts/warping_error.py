@@ -26,13 +26,13 @@ def opencv(folder):
 
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
-    def seen_along(picture, field):
+    def seen_along(picture, field, kernel=cv2.INTER_LANCZOS4):
         y, x = numpy.mgrid[0 : field.shape[0], 0 : field.shape[1]].astype(numpy.float32)
-        return cv2.remap(picture, x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(picture, x + field[..., 0], y + field[..., 1], kernel, borderMode=cv2.BORDER_REPLICATE)
 
     def agree(field, other):
         """Pixels that both pictures show."""
-        there = seen_along(other, field)
+        there = seen_along(other, field, cv2.INTER_LINEAR)
         apart = ((field + there) ** 2).sum(axis=-1)
         y, x = numpy.mgrid[0 : field.shape[0], 0 : field.shape[1]]
         px, py = x + field[..., 0], y + field[..., 1]

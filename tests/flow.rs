@@ -1,6 +1,8 @@
 //! Optical flow on pictures whose motion is known, because the test makes them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::f32::consts::PI;
+
 use nst_stream::flow::{
     FlowField, FlowOptions, Pyramid, flow, flow_both, motion_boundaries, occluded, warp,
 };
@@ -238,4 +240,26 @@ fn warping_the_second_picture_gives_the_first() {
     };
     assert!(apart(&back) < 1.0, "{} levels", apart(&back));
     assert!(apart(&second) > 10.0, "the pictures differ where nothing is warped");
+}
+
+#[test]
+fn warping_by_parts_of_a_pixel_keeps_fine_detail() {
+    // Waves of four pixels: the mean of two neighbours would keep seven tenths of them.
+    let (width, height) = (64, 48);
+    let wave = |x: f32, y: f32| 128.0 + 60.0 * (x * PI / 2.0).sin() + 40.0 * (y * PI / 2.0).cos();
+    let plane = |dx: f32, dy: f32| -> Vec<f32> {
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x as f32, y as f32)));
+        pixels.map(|(x, y)| wave(x + dx, y + dy)).collect()
+    };
+    for (u, v) in [(0.5, 0.5), (3.25, -1.5), (-2.5, 0.0)] {
+        let mut field = FlowField::zero(width, height);
+        field.u.fill(u);
+        field.v.fill(v);
+        let (seen, expected) = (warp(&plane(0.0, 0.0), &field), plane(u, v));
+        for (x, y) in (8..height - 8).flat_map(|y| (8..width - 8).map(move |x| (x, y))) {
+            let n = y * width + x;
+            let apart = (seen[n] - expected[n]).abs();
+            assert!(apart < 3.0, "({x}, {y}) moved by ({u}, {v}): {apart} levels");
+        }
+    }
 }

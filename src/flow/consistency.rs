@@ -2,6 +2,7 @@
 //! Keutzer, ECCV 2010), and pictures that are carried along it.
 
 use super::field::FlowField;
+use super::resample::{Plane, floats};
 
 /// Pixels of the first picture that the second does not show: forward and backward flow disagree there, or the
 /// pixel leaves the picture. Equation (8): |w + w'|² > 0.01 (|w|² + |w'|²) + 0.5.
@@ -45,23 +46,19 @@ pub fn motion_boundaries(field: &FlowField) -> Vec<bool> {
 }
 
 /// A plane of samples seen along the flow: sample (x, y) of the result lies at (x + u, y + v) of `plane`.
-/// What lies outside repeats the border.
+/// Between samples by Lanczos' kernel of eight, which keeps detail (two samples on each axis would blur it, and what is
+/// painted sharply would seem to change wherever it moves by a part of a pixel). What lies outside repeats the border.
 ///
 /// # Panics
 /// When `plane` has another size than the field.
 pub fn warp(plane: &[f32], field: &FlowField) -> Vec<f32> {
     let (width, height) = (field.width, field.height);
     assert_eq!(plane.len(), width * height, "a plane of another size than the flow");
+    let plane = Plane { samples: plane, size: (width, height), step: 1 };
     let mut result = vec![0.0; width * height];
-    for y in 0..height {
-        for x in 0..width {
-            let n = y * width + x;
-            let px = (x as f32 + field.u[n]).clamp(0.0, (width - 1) as f32);
-            let py = (y as f32 + field.v[n]).clamp(0.0, (height - 1) as f32);
-            if let Some(tap) = BilinearSample::at(px, py, width, height) {
-                result[n] = tap.of(plane, width);
-            }
-        }
+    for (y, line) in result.chunks_exact_mut(width.max(1)).enumerate() {
+        let of_line = y * width..(y + 1) * width;
+        floats(&plane, y, &field.u[of_line.clone()], &field.v[of_line], line);
     }
     result
 }

@@ -12,6 +12,7 @@ mod motion;
 mod options;
 mod pyramid;
 mod refine;
+pub mod resample;
 mod search;
 
 pub use consistency::{motion_boundaries, occluded, warp};

@@ -6,9 +6,10 @@
 use rayon::prelude::*;
 
 use super::ground::Ground;
-use super::resample::{Plane, Squares, bytes};
+use super::squares::Squares;
 use crate::core::frame::{Frame, FrameInfo, Layout};
 use crate::core::regions::Mask;
+use crate::flow::resample::{Plane, bytes};
 use crate::flow::{FlowOptions, MotionGrid, Pyramid};
 
 /// Displacements below this are noise: what lies there stays where it is. Pixels.

@@ -3,7 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::resample::{Plane, Squares, floats};
+use super::squares::Squares;
+use crate::flow::resample::{Plane, floats};
 use crate::flow::{MotionGrid, Pyramid, mean_of_nine};
 
 /// The carried source may differ from the new one by this much, levels of 255, and…

@@ -7,12 +7,12 @@
 //!
 //! - `carried`: what is carried from frame to frame, and one step of it
 //! - `ground`: the source under the paint, and what of the paint is kept
-//! - `resample`: samples of a plane between its pixels
+//! - `squares`: values on a grid of squares, and the pixels under it
 //! - [`Steady`]: a stylizer whose frames are held steady
 
 mod carried;
 mod ground;
-mod resample;
+mod squares;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
