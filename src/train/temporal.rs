@@ -63,13 +63,22 @@ impl Motion {
         for n in 0..count as u64 {
             let mut random = generator(seed, "motion", number + n);
             let mut within = |most: f32| most * (2.0 * random.f32() - 1.0);
-            let (sin, cos) = within(TURN).sin_cos();
-            let zoom = 1.0 + within(ZOOM);
-            // Every second shift is small, so that nearly still pictures are trained too.
-            let far = if (number + n).is_multiple_of(2) { 1.0 } else { 0.1 };
-            let (dx, dy) = (2.0 * far * within(SHIFT), 2.0 * far * within(SHIFT));
-            let bend = [within(BEND), within(BEND), within(3.0), within(3.0)];
-            gains.push(within(EXPOSURE).exp2());
+            // Every second motion is a shift by whole pixels, which needs no interpolation, so that what is compared
+            // is exact. Of the others many hardly zoom, turn or bend, and every second shift is small, as between
+            // frames. Hardly any is still: then a pattern that stays on the screen would cost nothing.
+            let whole = (number + n).is_multiple_of(2);
+            let most = if whole { 0.0 } else { within(1.0).powi(2) };
+            let (sin, cos) = (most * within(TURN)).sin_cos();
+            let zoom = 1.0 + most * within(ZOOM);
+            let bend = [most * within(BEND), most * within(BEND), within(3.0), within(3.0)];
+            let far = if whole || (number + n) % 4 == 1 { 1.0 } else { 0.1 };
+            let mut shift = || {
+                let pixels = far * size as f32 * within(SHIFT);
+                2.0 / size as f32 * if whole { pixels.round() } else { pixels }
+            };
+            let (dx, dy) = (shift(), shift());
+            // Light changes little from frame to frame, and seldom much.
+            gains.push((EXPOSURE * within(1.0).powi(3)).exp2());
             let at = |pixel: usize| (2 * pixel + 1) as f32 / size as f32 - 1.0;
             for (y, x) in (0..size).flat_map(|y| (0..size).map(move |x| (y, x))) {
                 let (x, y) = (at(x), at(y));
@@ -122,8 +131,7 @@ impl Motion {
     /// # Errors
     /// When memory is short.
     pub fn moved(&self, picture: &Tensor) -> Result<Tensor, TchError> {
-        // Bilinear; beyond the borders mirrored.
-        picture.f_grid_sampler(&self.grid, 0, 2, false)
+        sampled(picture, &self.grid)
     }
 
     /// The photo after the motion, with changed brightness.
@@ -164,11 +172,17 @@ impl Motion {
         let grid = smaller(&self.grid.f_permute([0, 3, 1, 2])?)?.f_permute([0, 2, 3, 1])?;
         // Features that see a part of the picture for the first time are left out.
         let mask = smaller(&self.mask)?.f_ge(0.999)?.f_to_kind(Kind::Float)?;
-        let expected = features.f_detach()?.f_grid_sampler(&grid, 0, 2, false)?;
+        let expected = sampled(&features.f_detach()?, &grid)?;
         let sum = |t: &Tensor| t.f_square()?.f_mul(&mask)?.f_sum(Kind::Float);
         let whole = sum(&expected)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
         sum(&of_seen.f_sub(&expected)?)?.f_div(&whole)?.f_mul_scalar(MIDDLE_WEIGHT)
     }
+}
+
+/// A picture, or features, taken at other positions. By cubic interpolation, since linear interpolation blurs, and a
+/// painting that must look like a blurred one loses its strokes; beyond the borders mirrored.
+fn sampled(picture: &Tensor, grid: &Tensor) -> Result<Tensor, TchError> {
+    picture.f_grid_sampler(grid, 2, 2, false)
 }
 
 /// Adds noise to the network's input, with a random standard deviation up to `most` levels for each picture.
@@ -223,6 +237,33 @@ mod tests {
             let noisy = motion.loss(&photo, &seen, (&photo, &noisy)).unwrap().double_value(&[]);
             assert!(stuck > 1e-3, "{stuck}");
             assert!(noisy > 1e-6 && noisy < (20.0f64 / 255.0).powi(2), "{noisy}");
+        }
+    }
+
+    #[test]
+    fn every_second_motion_is_by_whole_pixels_and_exact() {
+        // Noise, of which no interpolation would leave a pixel as it is.
+        let photo = with_noise(
+            &Tensor::full([1, 3, 64, 64], 128.0, (Kind::Float, Device::Cpu)),
+            99.0,
+            (5, 1),
+        );
+        let photo = photo.unwrap();
+        let exact = |number: u64| {
+            let moved =
+                Motion::random((1, 64), (1, number), Device::Cpu).unwrap().moved(&photo).unwrap();
+            (-4..=4).any(|dy: i64| {
+                (-4..=4).any(|dx: i64| {
+                    let cut = |picture: &Tensor, x: i64, y: i64| {
+                        picture.narrow(2, 8 + y, 48).narrow(3, 8 + x, 48)
+                    };
+                    let apart = cut(&moved, 0, 0) - cut(&photo, dx, dy);
+                    apart.abs().max().double_value(&[]) < 0.1
+                })
+            })
+        };
+        for number in 0..8 {
+            assert_eq!(exact(number), number % 2 == 0, "motion {number}");
         }
     }
 
