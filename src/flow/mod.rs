@@ -12,7 +12,7 @@ mod motion;
 mod options;
 mod pyramid;
 mod refine;
-pub mod resample;
+pub(crate) mod resample;
 mod search;
 
 pub use consistency::{motion_boundaries, occluded, warp};

@@ -67,10 +67,10 @@ impl Motion {
             // is exact. Of the others many hardly zoom, turn or bend, and every second shift is small, as between
             // frames. Hardly any is still: then a pattern that stays on the screen would cost nothing.
             let whole = (number + n).is_multiple_of(2);
-            let most = if whole { 0.0 } else { within(1.0).powi(2) };
-            let (sin, cos) = (most * within(TURN)).sin_cos();
-            let zoom = 1.0 + most * within(ZOOM);
-            let bend = [most * within(BEND), most * within(BEND), within(3.0), within(3.0)];
+            let amount = if whole { 0.0 } else { within(1.0).powi(2) };
+            let (sin, cos) = (amount * within(TURN)).sin_cos();
+            let zoom = 1.0 + amount * within(ZOOM);
+            let bend = [amount * within(BEND), amount * within(BEND), within(3.0), within(3.0)];
             let far = if whole || (number + n) % 4 == 1 { 1.0 } else { 0.1 };
             let mut shift = || {
                 let pixels = far * size as f32 * within(SHIFT);
