@@ -9,6 +9,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::UsageError;
+use crate::engine::blend::Blend;
 use crate::engine::device::{Device, DeviceChoice, resolve, set_threads};
 use crate::engine::model::Model;
 use crate::engine::model_file::ModelFile;
@@ -29,6 +30,9 @@ pub struct EvaluateArgs {
     /// Style model: a file, or the name of a shipped model
     #[arg(short, long, value_name = "MODEL", required_unless_present = "painted")]
     model: Option<String>,
+    /// Style or mixture of a multi-style model to paint: wave, or mosaic:0.6,wave:0.4 [default: the first style]
+    #[arg(long, value_name = "STYLE[:SHARE],…", conflicts_with = "painted")]
+    blend: Option<Blend>,
     /// Style picture to compare with; needed for photos and painted pictures
     #[arg(short, long, value_name = "PICTURE", required_unless_present = "video")]
     style: Option<PathBuf>,
@@ -91,9 +95,18 @@ pub fn run(args: &EvaluateArgs, quiet: bool) -> Result<()> {
     // In single precision, so that every machine gets the same figures.
     let file = shipped::open(name)?;
     if !file.description.architecture.photo && args.video.is_empty() {
+        if args.blend.is_some() {
+            let said = format!(
+                "'{name}' makes textures, and they are of its first style: leave --blend out"
+            );
+            return Err(UsageError(said).into());
+        }
         return measure_textures(args, name, &file, device);
     }
-    let model = Model::from_file(&file, device, Precision::Fp32)?;
+    let mut model = Model::from_file(&file, device, Precision::Fp32)?;
+    if let Some(blend) = &args.blend {
+        model.blend(blend)?;
+    }
     if !args.video.is_empty() {
         return evaluate_video(args, model, quiet);
     }

@@ -140,6 +140,27 @@ fn pictures_of_two_colours_are_painted_in_each_and_saved_as_models() {
     // Kept apart, one model has both.
     succeed(save(&["styles/0.png", "styles/1.png"], "both.pt").arg("--separate"));
     assert_eq!(ModelFile::open(&at("both.pt")).unwrap().description.styles, ["0", "1"]);
+    // Each is measured by itself, and is nearer to its own picture than the other style is.
+    let measure = |style: &str| {
+        let mut evaluate = nst();
+        evaluate
+            .arg("evaluate")
+            .arg("--model")
+            .arg(at("both.pt"))
+            .args(["--blend", style, "--json"]);
+        evaluate.arg("--style").arg(at("styles/0.png")).arg("--images").arg(at("photos"));
+        evaluate
+    };
+    let distance = |style: &str| {
+        let json: serde_json::Value = serde_json::from_str(&succeed(&mut measure(style))).unwrap();
+        json["style_distance"].as_f64().unwrap()
+    };
+    let (own, other) = (distance("0"), distance("1"));
+    assert!(own < other, "{own} {other}");
+    let unknown = measure("2").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(said.contains("'2'") && said.contains("0, 1"), "{said}");
     // Fine-tuning begins with what is predicted.
     let mut train = nst();
     train.args([
