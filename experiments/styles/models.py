@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The shipped models on four photos: docs/lite.jpg. Two models in a row, the large one of a style left of the lite one.
+"""The shipped models on four photos: docs/lite.jpg. Two models in a row, the large one of a style left of the lite one;
+beneath them the styles of the gallery.
 
     venv/bin/pip install pillow
     venv/bin/python experiments/styles/models.py --photos astronaut.png cat.png coffee.png rocket.jpg --output docs/lite.jpg
@@ -35,19 +36,25 @@ def main():
     folder = Path(tempfile.mkdtemp())
     photos = [square(photo, folder, n) for n, photo in enumerate(args.photos)]
     manifest = tomllib.loads((ROOT / "models/manifest.toml").read_text())
-    names = [model["name"] for model in manifest["model"] if model["role"] == "style"]
+    painting = [model for model in manifest["model"] if model["role"] == "style"]
+    names = [(model["name"],) for model in painting if len(model["style"]) == 1]
+    names += [None] * (len(names) % 2)
+    names += [(model["name"], style["name"]) for model in painting for style in model["style"] if "name" in style]
     width, height = len(photos) * (SIDE + GAP), SIDE + BENEATH
     sheet = Image.new("RGB", (2 * width - GAP, (len(names) + 1) // 2 * height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for n, name in enumerate(names):
+        if name is None:
+            continue
         x, y = n % 2 * width, n // 2 * height
+        chosen = ["--model", name[0], *(part for style in name[1:] for part in ("--blend", style))]
         for photo in photos:
             out = folder / "out.png"
-            subprocess.run([args.nst, "-q", "--model", name, "--input", photo, "--output", out, "--overwrite"], check=True)
+            subprocess.run([args.nst, "-q", *chosen, "--input", photo, "--output", out, "--overwrite"], check=True)
             sheet.paste(Image.open(out).convert("RGB").resize((SIDE, SIDE), Image.LANCZOS), (x, y))
             x += SIDE + GAP
         middle = n % 2 * width + (width - GAP) // 2
-        draw.text((middle, y + SIDE + 2), name, fill=(20, 20, 20), font=font, anchor="ma")
+        draw.text((middle, y + SIDE + 2), ": ".join(name), fill=(20, 20, 20), font=font, anchor="ma")
     sheet.save(args.output, quality=85)
 
 

@@ -45,7 +45,7 @@ impl fmt::Debug for Shipped {
     }
 }
 
-static SHIPPED: [Shipped; 15] = [
+static SHIPPED: [Shipped; 16] = [
     Shipped {
         name: "mosaic",
         file: "mosaic.pt",
@@ -123,6 +123,12 @@ static SHIPPED: [Shipped; 15] = [
         file: "shipwreck-lite.pt",
         role: ModelRole::Style,
         bytes: include_bytes!("../../models/shipwreck-lite.pt"),
+    },
+    Shipped {
+        name: "gallery",
+        file: "gallery.pt",
+        role: ModelRole::Style,
+        bytes: include_bytes!("../../models/gallery.pt"),
     },
     Shipped {
         name: "any-lite",
@@ -240,11 +246,12 @@ pub struct Entry {
     pub credit: String,
     /// Where it was taken from, when it is not our own work.
     pub source: Option<String>,
-    /// The picture it learned its style from.
-    pub style: Option<StylePicture>,
+    /// The pictures it learned from: one for each of its styles, in their order.
+    #[serde(rename = "style", default)]
+    pub styles: Vec<StylePicture>,
     /// How it was trained.
     pub training: Option<Training>,
-    /// Things measured, in words.
+    /// Things measured, in words; of a model with several styles, see [`StylePicture::figures`].
     #[serde(default)]
     pub figures: BTreeMap<String, String>,
 }
@@ -253,12 +260,17 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StylePicture {
+    /// Name of the style, in a model with several.
+    pub name: Option<String>,
     /// Its file in `models/`, when it may be passed on.
     pub picture: Option<String>,
     /// Who made it, and when.
     pub author: String,
     /// Its licence, or `public domain`.
     pub licence: String,
+    /// Things measured of this style, in a model with several.
+    #[serde(default)]
+    pub figures: BTreeMap<String, String>,
 }
 
 /// How a model was trained. The model's own description holds the whole recipe.

@@ -3,7 +3,7 @@
 use nst_stream::engine::architecture::multiply_adds;
 use nst_stream::engine::architecture::{Architecture, NetworkKind};
 use nst_stream::engine::model_file::{DType, ModelError};
-use nst_stream::engine::shipped::{self, ModelRole};
+use nst_stream::engine::shipped::{self, ModelRole, StylePicture};
 use sha2::{Digest, Sha256};
 
 /// The recipe itself, or that of the last model of which this one is the mean.
@@ -103,9 +103,12 @@ fn the_table_of_figures_for_people_is_that_of_the_manifest() {
     let (_, table) = readme.split_once("| `border` mean, levels | `border` contrast |\n").unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
     let models = shipped::manifest().unwrap().models;
-    let mut rows = table.lines().skip(1);
+    // The styles of the gallery follow in a table of their own.
+    let (_, gallery) = readme.split_once("### One network, eight styles\n").unwrap();
+    let gallery = gallery.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let gallery = gallery.take_while(|line| line.starts_with('|'));
+    let mut rows = table.lines().skip(1).chain(gallery);
     for entry in models.iter().filter(|entry| entry.role == ModelRole::Style) {
-        let figure = |name: &str| entry.figures[name].trim_end_matches(" levels").to_owned();
         let names = [
             "style_distance",
             "style_distance_relu4_1",
@@ -114,8 +117,18 @@ fn the_table_of_figures_for_people_is_that_of_the_manifest() {
             "border_mean",
             "border_contrast",
         ];
-        let row = format!("| {} | {} |", entry.name, names.map(figure).join(" | "));
-        assert_eq!(rows.next(), Some(row.as_str()));
+        let measured: Vec<_> = match &entry.styles[..] {
+            [_] => vec![(entry.name.clone(), &entry.figures)],
+            styles => {
+                let name = |style: &StylePicture| style.name.clone().unwrap();
+                styles.iter().map(|style| (name(style), &style.figures)).collect()
+            }
+        };
+        for (name, figures) in measured {
+            let figure = |name: &str| figures[name].trim_end_matches(" levels").to_owned();
+            let row = format!("| {name} | {} |", names.map(figure).join(" | "));
+            assert_eq!(rows.next(), Some(row.as_str()));
+        }
         assert!(
             readme.contains(&format!("- `{}`: {}.\n", entry.name, entry.figures["weakness"])),
             "{}",
@@ -123,6 +136,23 @@ fn the_table_of_figures_for_people_is_that_of_the_manifest() {
         );
     }
     assert_eq!(rows.next(), None);
+}
+
+#[test]
+fn the_gallery_has_every_style_that_a_lite_model_has() {
+    let gallery = shipped::open("gallery").unwrap().description;
+    let lite = shipped::all().iter().filter(|shipped| shipped.role == ModelRole::Style);
+    let mut lite: Vec<&str> =
+        lite.filter_map(|shipped| shipped.name.strip_suffix("-lite")).collect();
+    let mut styles: Vec<&str> = gallery.styles.iter().map(String::as_str).collect();
+    let manifest = shipped::manifest().unwrap();
+    let pictures = &manifest.entry("gallery").unwrap().styles;
+    assert_eq!(pictures.iter().map(|p| p.name.as_deref().unwrap()).collect::<Vec<_>>(), styles);
+    lite.sort_unstable();
+    styles.sort_unstable();
+    assert_eq!(styles, lite);
+    let mosaic = shipped::open("mosaic-lite").unwrap().description.architecture;
+    assert_eq!(gallery.architecture, Architecture { styles: 8, ..mosaic });
 }
 
 #[test]
@@ -154,7 +184,7 @@ fn a_name_that_is_nothing_lists_what_there_is() {
         "no model 'mozaic': no such file, and the shipped models are mosaic, \
          mosaic-lite, starry-night, starry-night-lite, great-wave, great-wave-lite, the-scream, \
          the-scream-lite, composition-vii, composition-vii-lite, matisse-lite, \
-         udnie-lite, shipwreck-lite, any-lite"
+         udnie-lite, shipwreck-lite, gallery, any-lite"
     );
     assert!(shipped::find("Mosaic").is_none());
 }
