@@ -114,6 +114,8 @@ fn list() -> anyhow::Result<String> {
                     name.to_owned(),
                     match role {
                         ModelRole::Any => "any picture's (--style)".to_owned(),
+                        // `models show` lists them.
+                        _ if styles.len() > 3 => format!("{} styles (--blend)", styles.len()),
                         _ => styles.join(", "),
                     },
                     architecture.to_string(),

@@ -152,7 +152,10 @@ fn models_are_listed_and_shown() {
         for line in list.lines().skip(1).take_while(|line| !line.is_empty()) {
             let mut cells = line.split_whitespace();
             let (name, style) = (cells.next().unwrap(), cells.next().unwrap());
-            assert_eq!(name.trim_end_matches("-lite"), style, "{line}");
+            match name {
+                "gallery" => assert!(line.contains(" 8 styles (--blend) "), "{line}"),
+                _ => assert_eq!(name.trim_end_matches("-lite"), style, "{line}"),
+            }
         }
     }
     let all = succeed(nst().args(["models", "list", "--json"]));
@@ -162,6 +165,11 @@ fn models_are_listed_and_shown() {
     assert_eq!(of("mosaic")["architecture"], "johnson 32-64-128, 5 blocks");
     assert_eq!(of("any-lite")["role"], "any");
     assert_eq!(of("vgg16")["licence"], "CC-BY-4.0");
+    assert_eq!(of("gallery")["styles"].as_array().unwrap().len(), 8);
+    assert_says(
+        &succeed(nst().args(["models", "show", "gallery"])),
+        &["the-scream, composition-vii"],
+    );
     let text = succeed(nst().args(["models", "show", "mosaic"]));
     assert_says(&text, &["1,679,235", "float16", "MIT", "\"style_weight\": 1.0"]);
     let json = succeed(nst().args(["models", "show", "mosaic.pt", "--json"]));
