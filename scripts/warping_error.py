@@ -76,7 +76,7 @@ def main():
             for kind, strength in (("source", "0"), ("painted", "1")):
                 folder = pathlib.Path(name, kind)
                 folder.mkdir()
-                program("--model", args.model, "--input", clip, "--strength", strength, "--output", folder / "%06d.png")
+                program("--model", args.model, "--input", clip, "--strength", strength, "--steady", "0", "--output", folder / "%06d.png")
             theirs = subprocess.run([python, __file__, "--opencv", name], check=True, capture_output=True, text=True)
         theirs = json.loads(theirs.stdout)
         painted = ours["warping_error"], theirs["painted"]
