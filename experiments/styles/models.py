@@ -37,7 +37,7 @@ def main():
     photos = [square(photo, folder, n) for n, photo in enumerate(args.photos)]
     manifest = tomllib.loads((ROOT / "models/manifest.toml").read_text())
     painting = [model for model in manifest["model"] if model["role"] == "style"]
-    names = [(model["name"],) for model in painting if len(model["style"]) == 1]
+    names = [(model["name"], None) for model in painting if len(model["style"]) == 1]
     names += [None] * (len(names) % 2)
     names += [(model["name"], style["name"]) for model in painting for style in model["style"] if "name" in style]
     width, height = len(photos) * (SIDE + GAP), SIDE + BENEATH
@@ -47,14 +47,15 @@ def main():
         if name is None:
             continue
         x, y = n % 2 * width, n // 2 * height
-        chosen = ["--model", name[0], *(part for style in name[1:] for part in ("--blend", style))]
+        model, style = name
+        chosen = ["--model", model, *(["--blend", style] if style else [])]
         for photo in photos:
             out = folder / "out.png"
             subprocess.run([args.nst, "-q", *chosen, "--input", photo, "--output", out, "--overwrite"], check=True)
             sheet.paste(Image.open(out).convert("RGB").resize((SIDE, SIDE), Image.LANCZOS), (x, y))
             x += SIDE + GAP
         middle = n % 2 * width + (width - GAP) // 2
-        draw.text((middle, y + SIDE + 2), ": ".join(name), fill=(20, 20, 20), font=font, anchor="ma")
+        draw.text((middle, y + SIDE + 2), f"{model}: {style}" if style else model, fill=(20, 20, 20), font=font, anchor="ma")
     sheet.save(args.output, quality=85)
 
 

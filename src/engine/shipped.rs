@@ -1,6 +1,6 @@
 //! The models that are part of the program, so that it paints without a download.
 //!
-//! `models/manifest.toml` states the origin of each; the bytes (about 34 MB) are embedded in the executable
+//! `models/manifest.toml` states the origin of each; the bytes (about 38 MB) are embedded in the executable
 //! and not copied until a model is opened.
 
 use std::borrow::Cow;
@@ -246,7 +246,8 @@ pub struct Entry {
     pub credit: String,
     /// Where it was taken from, when it is not our own work.
     pub source: Option<String>,
-    /// The pictures it learned from: one for each of its styles, in their order.
+    /// The pictures it learned from: one for each of its styles, in their order; of a model for the style of any
+    /// picture, one entry for all.
     #[serde(rename = "style", default)]
     pub styles: Vec<StylePicture>,
     /// How it was trained.

@@ -29,7 +29,7 @@ const TURN: f32 = 0.07;
 const ZOOM: f32 = 0.06;
 /// Largest displacement, as a share of the side.
 const SHIFT: f32 = 0.06;
-/// Smallest displacement, pixels.
+/// Smallest displacement, pixels, of a picture in which [`SHIFT`] is more; before rounding.
 const SMALL: f32 = 1.5;
 /// Largest bend, as a share of the side.
 const BEND: f32 = 0.015;
@@ -74,9 +74,10 @@ impl Motion {
             let (sin, cos) = (amount * within(TURN)).sin_cos();
             let zoom = 1.0 + amount * within(ZOOM);
             let bend = [amount * within(BEND), amount * within(BEND), within(3.0), within(3.0)];
+            let most = size as f32 * SHIFT;
             let (mut dx, mut dy) = (0.0f32, 0.0);
-            while dx.hypot(dy) < SMALL {
-                (dx, dy) = (size as f32 * within(SHIFT), size as f32 * within(SHIFT));
+            while dx.hypot(dy) < SMALL.min(most) {
+                (dx, dy) = (within(most), within(most));
             }
             if whole {
                 (dx, dy) = (dx.round(), dy.round());
@@ -296,6 +297,8 @@ mod tests {
         let motion = |number| Motion::random((1, 32), (7, number), Device::Cpu).unwrap();
         assert_eq!(motion(3).grid, motion(3).grid);
         assert_ne!(motion(3).grid, motion(4).grid);
+        // Of a picture so small that no shift is large enough, too.
+        assert!(Motion::random((1, 8), (7, 0), Device::Cpu).is_ok());
         for number in 0..20 {
             let shown = motion(number).mask.mean(Kind::Float).double_value(&[]);
             assert!(shown > 0.7, "{shown}");
