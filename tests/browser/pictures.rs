@@ -71,8 +71,9 @@ fn a_picture_that_is_dropped_onto_the_page_is_painted_in() {
         page.run(&drop_script("blue.png", BLUE, PASTE)).await;
         page.until("the style", &named(&["mosaic-lite", "red", "blue"])).await;
         page.until("blue", &format!("return {LEAN} < -20")).await;
-        page.until("sliders", "return document.querySelectorAll('#blend input').length === 2")
-            .await;
+        // In the order of the list of styles.
+        let labels = "Array.from(document.querySelectorAll('#blend label'), (label) => label.textContent)";
+        page.until("sliders", &format!("return {labels}.join() === 'red,blue'")).await;
         run.until("blue alone", |run| {
             run.state()["settings"]["blend"] == json!({"red": 0.0, "blue": 1.0})
         });
