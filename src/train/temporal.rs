@@ -17,8 +17,11 @@
 //! graph is held at a time. Since motions have no preferred direction, the expected gradient is proportional
 //! to that of both.
 
+use image::ImageFormat;
+use image::codecs::jpeg::JpegEncoder;
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::preview::{to_picture, to_tensor};
 use super::random::{generator, normal_pair};
 use super::video_pairs::PairFlow;
 use crate::engine::network::luma;
@@ -35,6 +38,8 @@ const SMALL: f32 = 1.5;
 const BEND: f32 = 0.015;
 /// Largest change of exposure, stops.
 const EXPOSURE: f32 = 0.15;
+/// Least and best quality of JPEG, 1–100.
+const QUALITY: (u8, u8) = (30, 90);
 /// Weight of the difference in the middle of the network, beside that of the output.
 const MIDDLE_WEIGHT: f64 = 0.02;
 
@@ -220,6 +225,31 @@ pub fn with_noise(
     picture.f_add(&noise.f_to_device(picture.device())?)
 }
 
+/// What a codec leaves of pictures, batch × 3 × height × width of 0–255: of each every second time, by JPEG of a random
+/// quality. Its blocks stay where they are on the screen while what is shown moves, as a video's do. Depends only
+/// on seed and number.
+///
+/// # Errors
+/// When memory is short.
+pub fn compressed(pictures: &Tensor, (seed, number): (u64, u64)) -> anyhow::Result<Tensor> {
+    let (count, ..) = pictures.size4()?;
+    let mut all = Vec::new();
+    for n in 0..count {
+        let picture = pictures.f_narrow(0, n, 1)?;
+        let mut random = generator(seed, "compression", number + n as u64);
+        if random.f32() < 0.5 {
+            all.push(picture);
+            continue;
+        }
+        let quality = QUALITY.0 + (random.f32() * f32::from(QUALITY.1 - QUALITY.0)).round() as u8;
+        let mut file = Vec::new();
+        JpegEncoder::new_with_quality(&mut file, quality).encode_image(&to_picture(&picture)?)?;
+        let shown = image::load_from_memory_with_format(&file, ImageFormat::Jpeg)?.into_rgb8();
+        all.push(to_tensor(&shown)?.f_to_device(pictures.device())?);
+    }
+    Ok(Tensor::f_cat(&all, 0)?)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -247,6 +277,26 @@ mod tests {
             assert!(stuck > 1e-3, "{stuck}");
             assert!(noisy > 1e-6 && noisy < (20.0f64 / 255.0).powi(2), "{noisy}");
         }
+    }
+
+    #[test]
+    fn compression_leaves_every_second_picture_and_hardly_changes_the_others() {
+        let photo = texture(64).narrow(0, 0, 1);
+        let (mut same, mut far) = (0, Vec::new());
+        for number in 0..40 {
+            let made = compressed(&photo, (7, number)).unwrap();
+            assert_eq!(made, compressed(&photo, (7, number)).unwrap());
+            assert_eq!(made.size(), photo.size());
+            let apart = (&made - &photo).square().mean(Kind::Float).sqrt().double_value(&[]);
+            if apart == 0.0 { same += 1 } else { far.push(apart) }
+        }
+        assert!((10..=30).contains(&same), "{same} of 40 as they were");
+        assert!(far.iter().all(|levels| (0.2..20.0).contains(levels)), "{far:?}");
+        // Each picture of a batch by itself.
+        let pair = Tensor::cat(&[&photo, &photo], 0);
+        let pair = compressed(&pair, (7, 3)).unwrap();
+        let alone = |number| compressed(&photo, (7, number)).unwrap();
+        assert_eq!(pair, Tensor::cat(&[alone(3), alone(4)], 0));
     }
 
     #[test]

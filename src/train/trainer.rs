@@ -12,7 +12,7 @@ use super::random::generator;
 use super::recipe::Recipe;
 use super::style_pictures::StylePictures;
 use super::style_predictor::{StylePredictor, pass_on};
-use super::temporal::{Motion, with_noise};
+use super::temporal::{Motion, compressed, with_noise};
 use super::vgg::Vgg;
 use super::video_pairs::VideoPairs;
 use crate::engine::architecture::{Architecture, NetworkKind, Normalization};
@@ -364,6 +364,8 @@ impl Trainer {
         let motion = Motion::random(shape, (recipe.seed, number), self.device)?;
         let seen = motion.seen(photos)?;
         let noisy = with_noise(&seen, recipe.noise as f32, (recipe.seed, number))?;
+        let noisy = compressed(&noisy, (recipe.seed, number));
+        let noisy = noisy.map_err(|error| TchError::Torch(format!("{error:#}")))?;
         self.compare(painter, &motion, (photos, &seen, &noisy), (painted, middle), style, share)
     }
 
