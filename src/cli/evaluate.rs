@@ -325,12 +325,17 @@ fn figures_text(figures: &Figures) -> Result<String> {
 }
 
 fn evaluation_text(measured: &Evaluation) -> Result<String> {
-    let Evaluation { mean, border, photos } = measured;
+    let Evaluation { mean, border, shift_error, photos } = measured;
     let mut text = figures_text(mean)?;
     let count = photos.len();
     for (name, value, meaning) in [
         ("border mean", border.mean, "brightness of borders minus the rest, in levels of 255"),
         ("border contrast", border.contrast, "texture of borders divided by the rest's, minus 1"),
+        (
+            "shift error",
+            *shift_error,
+            "levels of 255 apart where the photo is shifted by 1 to 3 pixels",
+        ),
     ] {
         writeln!(text, "{name:22} {value:>12.4}  {meaning}")?;
     }

@@ -72,7 +72,8 @@ fn a_picture_that_is_dropped_onto_the_page_is_painted_in() {
         page.until("the style", &named(&["mosaic-lite", "red", "blue"])).await;
         page.until("blue", &format!("return {LEAN} < -20")).await;
         // In the order of the list of styles.
-        let labels = "Array.from(document.querySelectorAll('#blend label'), (label) => label.textContent)";
+        let labels =
+            "Array.from(document.querySelectorAll('#blend label'), (label) => label.textContent)";
         page.until("sliders", &format!("return {labels}.join() === 'red,blue'")).await;
         run.until("blue alone", |run| {
             run.state()["settings"]["blend"] == json!({"red": 0.0, "blue": 1.0})

@@ -91,6 +91,7 @@ fn a_model_is_trained_measured_and_paints() {
     }
     assert!(figures["style_layers"]["relu4_1"].as_f64().is_some_and(|d| d > 0.0), "{figures}");
     assert!(figures["border"]["mean"].is_f64() && figures["border"]["contrast"].is_f64());
+    assert!(figures["shift_error"].as_f64().is_some_and(|levels| levels > 0.0), "{figures}");
     assert_eq!(figures["photos"].as_object().unwrap().len(), 2);
     // Eight steps of training are worth little: noise is far worse still after two steps.
     let worth = &figures["worth_lbfgs_steps"];
