@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,8 +25,9 @@ pub(super) struct Settings {
     pub steady: f64,
     /// Keep the colours of the source.
     pub preserve_color: bool,
-    /// The styles of the model's network, each with its share, which sum up to 1; empty if it has only one.
-    pub blend: BTreeMap<String, f64>,
+    /// The styles of the model's network in its order, each with its share, which sum up to 1; empty if it has only
+    /// one.
+    pub blend: IndexMap<String, f64>,
     /// What paints each region of the mask, in the order of the command line; empty without a mask.
     pub regions: Vec<Region>,
 }

@@ -73,9 +73,7 @@ function showSettings() {
 
 /** A slider for each style of the network, if it has several. */
 function showBlend() {
-  // In the order of the list above, which is the network's.
-  const listed = (name) => models.findIndex((model) => model.name === name || model.name.endsWith(` ${name}`));
-  const names = Object.keys(settings.blend ?? {}).sort((a, b) => listed(a) - listed(b));
+  const names = Object.keys(settings.blend ?? {});
   const place = id("blend");
   place.hidden = names.length === 0;
   if (place.dataset.styles !== JSON.stringify(names)) {
