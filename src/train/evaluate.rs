@@ -23,8 +23,8 @@ const CROP: i64 = 128;
 /// How many crops, at least.
 const CROPS: usize = 200;
 
-/// Shifts for the shift error, pixels down and to the right. The networks halve a picture twice, so that one by four
-/// pixels both ways would be painted alike.
+/// Shifts for the shift error, pixels down and to the right. Large and lite networks halve a picture twice: shifted by
+/// four pixels it is painted alike.
 const SHIFTS: [(i64, i64); 5] = [(0, 1), (1, 0), (1, 1), (2, 2), (3, 3)];
 /// Pixels at the borders that the shift error leaves out: what lies beyond them moves with the picture.
 const MARGIN: i64 = 32;
@@ -53,9 +53,9 @@ pub struct Evaluation {
     /// Of borders.
     pub border: BorderFigures,
     /// Root mean squared difference, levels of 255, between a painted photo and the same photo shifted by one to
-    /// three whole pixels before it is painted, where both show the same place; mean over shifts and photos. 0 is
-    /// a network for which it does not matter where a picture lies on its grid (Zhang 2019); what it paints flickers where
-    /// things move.
+    /// three whole pixels before it is painted, where both show the same place; mean over shifts and photos. At 0 it
+    /// does not matter where a picture lies on the network's grid (Zhang 2019); the larger, the more the paint of what
+    /// moves flickers.
     pub shift_error: f64,
     /// Each photo's own figures, by file name.
     pub photos: Vec<(String, Figures)>,
@@ -199,7 +199,7 @@ fn crop_of(x: &Tensor, photo: usize, number: usize) -> Result<Tensor, TchError> 
 /// The [shift error](Evaluation::shift_error) of one photo.
 fn shift_error(x: &Tensor, paint: impl Fn(&Tensor) -> Result<Tensor>) -> Result<f64> {
     let (_, _, height, width) = x.size4()?;
-    // The largest shift, and as much again to keep multiples of four.
+    // Room for the largest shift; less four, a side that is a multiple of four stays one.
     let (height, width) = (height - 4, width - 4);
     let part = |t: &Tensor, (y, x): (i64, i64), (height, width): (i64, i64)| {
         t.f_narrow(2, y, height)?.f_narrow(3, x, width)

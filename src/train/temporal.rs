@@ -1,4 +1,4 @@
-//! The temporal loss: a painted picture must move with its photo, whatever the noise and the light.
+//! The temporal loss: a painted picture must move with its photo, whatever the noise, the light and the codec.
 //!
 //! Pairs are made from single photos by a known motion, so no video is needed; with videos, every second pair is of
 //! two neighbouring frames, moved along their optical flow. The loss is that of Ruder,
@@ -225,9 +225,9 @@ pub fn with_noise(
     picture.f_add(&noise.f_to_device(picture.device())?)
 }
 
-/// What a codec leaves of pictures, batch × 3 × height × width of 0–255: of each every second time, by JPEG of a random
-/// quality. Its blocks stay where they are on the screen while what is shown moves, as a video's do. Depends only
-/// on seed and number.
+/// What a codec leaves of pictures, batch × 3 × height × width of 0–255: half of them, chosen at random, go through
+/// JPEG of a random quality. Its blocks stay where they are on the screen while what is shown moves, as a video's do.
+/// Depends only on seed and number.
 ///
 /// # Errors
 /// When memory is short.
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_leaves_every_second_picture_and_hardly_changes_the_others() {
+    fn compression_leaves_about_half_of_the_pictures_and_hardly_changes_the_others() {
         let photo = texture(64).narrow(0, 0, 1);
         let (mut same, mut far) = (0, Vec::new());
         for number in 0..40 {
